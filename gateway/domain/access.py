@@ -1,0 +1,100 @@
+"""
+Who may do and see what: scopes, and the topics that each one opens.
+
+A caller without any name is nobody, and nobody may read; on an open gateway (loopback, no
+secret) everyone without a name is an operator instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from gateway.domain.errors import NotPermitted
+
+__all__ = ["LOCAL_OPERATOR", "OPEN_USER_SCOPES", "SCOPES", "Caller"]
+
+SCOPES: Mapping[str, str] = {
+    "events:read": "own events, own tasks, own notifications, and what concerns everybody",
+    "events:read:all": "everybody's events and tasks, without operators' detail",
+    "events:write": "send notifications",
+    "tasks:write": "create, cancel and retry own tasks",
+    "agent": "register workers, claim tasks, report",
+    "admin": "operate the gateway: everything above, detail, breakers, mode",
+}
+
+# What one may do on an open gateway in the name of a user.
+OPEN_USER_SCOPES = frozenset({"events:read", "events:write", "tasks:write", "agent"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """
+    Who asks.
+
+    Attributes:
+        user_id: The user that this caller is, and whom what it does concerns.
+        scopes: What it may do; see ``SCOPES``.
+        expires_at: When its token ends, in seconds since the Unix epoch; None: never.
+    """
+
+    user_id: str
+    scopes: frozenset[str]
+    expires_at: float | None = None
+
+    @property
+    def operator(self) -> bool:
+        """Whether it sees detail and bookkeeping."""
+        return "admin" in self.scopes
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether it sees what concerns others."""
+        return self.operator or "events:read:all" in self.scopes
+
+    @property
+    def reads(self) -> bool:
+        """Whether it sees anything at all."""
+        return self.reads_all or "events:read" in self.scopes
+
+    def has(self, scope: str) -> bool:
+        """Whether it has ``scope``; an operator has every scope."""
+        return self.operator or scope in self.scopes or (scope == "events:read" and self.reads)
+
+    def require(self, scope: str) -> None:
+        """
+        Go on only with ``scope``.
+
+        Raises:
+            NotPermitted: If this caller does not have it.
+        """
+        if not self.has(scope):
+            raise NotPermitted(f"this needs the scope {scope}")
+
+    def may_see_user(self, user_id: str | None) -> bool:
+        """Whether what concerns ``user_id`` may be shown to this caller."""
+        return self.reads_all or (self.reads and user_id == self.user_id)
+
+    def may_follow(self, topic: str, *, task_owner: str | None = None) -> bool:
+        """
+        Tell whether this caller may subscribe to ``topic``.
+
+        Args:
+            topic: One topic, well formed.
+            task_owner: The owner of the task when it is a task's topic; None: no such task.
+        """
+        if topic == "*":
+            return self.operator
+        if self.reads_all:
+            return True
+        if not self.reads:
+            return False
+        kind, _, name = topic.partition(":")
+        if kind in ("user", "recipient"):
+            return name == self.user_id
+        if kind == "task":
+            return task_owner == self.user_id
+        return topic == "system" or kind == "channel"
+
+
+LOCAL_OPERATOR = Caller("local", frozenset(SCOPES))

@@ -1,0 +1,103 @@
+"""
+What kinds of events there are, and whom each one concerns.
+
+An event's topics follow from its fields alone, so that every reader, on every node and after
+every restart, sorts it the same way. The schemas say what an event looks like; this file says
+what it is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = [
+    "BOOKKEEPING",
+    "EVERYBODY",
+    "LIFECYCLE",
+    "PUBLISHABLE_BY_AGENTS",
+    "SEVERITIES",
+    "listening",
+    "topics_of",
+]
+
+EVERYBODY = "*"
+
+SEVERITIES = ("info", "warning", "error", "critical")
+
+# Entries for operators only: they explain, they do not notify.
+BOOKKEEPING = frozenset(
+    {
+        "agent_registered",
+        "lease_changed",
+        "lock_changed",
+        "mode_changed",
+        "dead_letter_changed",
+    }
+)
+
+# Only the gateway itself says these: they are the outcome of its own decisions.
+LIFECYCLE = frozenset(
+    {
+        "task_submitted",
+        "task_started",
+        "task_progress",
+        "task_finished",
+        "task_reassigned",
+        "task_dead_lettered",
+        "agent_status_changed",
+        "circuit_breaker_triggered",
+        "circuit_breaker_test_request",
+        "graceful_degradation",
+        "request_rejected",
+        "lock_expired",
+    }
+)
+
+# What a backend agent may report about its own work.
+PUBLISHABLE_BY_AGENTS = frozenset(
+    {
+        "agent_error",
+        "partial_result",
+        "partial_result_preserved",
+        "recovery_attempt",
+        "resource_cleanup",
+        "system_recovered",
+    }
+)
+
+
+def topics_of(event: Mapping[str, Any]) -> tuple[str, ...]:
+    """
+    Tell the topics of one event: its user, task, agent, channel and recipient.
+
+    An event for everybody (user_id ``"*"``) is of topic ``system``. The topic ``*`` is not
+    listed: it is everything.
+    """
+    topics = []
+    user_id = event.get("user_id")
+    if user_id == EVERYBODY:
+        topics.append("system")
+    elif user_id is not None:
+        topics.append(f"user:{user_id}")
+    for kind, field in (
+        ("task", "task_id"),
+        ("agent", "agent_name"),
+        ("channel", "channel"),
+        ("recipient", "recipient_id"),
+    ):
+        if (name := event.get(field)) is not None:
+            topics.append(f"{kind}:{name}")
+    return tuple(topics)
+
+
+def listening(topics: Iterable[str]) -> frozenset[str]:
+    """
+    Tell which topics a subscription to ``topics`` listens on.
+
+    Whoever follows a user also hears what concerns everybody.
+    """
+    wanted = frozenset(topics)
+    if any(topic.startswith("user:") for topic in wanted):
+        wanted |= {"system"}
+    return wanted

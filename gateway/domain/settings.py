@@ -1,0 +1,90 @@
+"""
+Every setting, with unit, default and relations: one frozen record, validated once.
+
+``app.settings`` fills it from flags and the environment; nothing else reads either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gateway.domain.errors import ConfigurationError
+
+__all__ = ["SETTINGS", "Settings"]
+
+
+def _setting(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    How one gateway behaves. Durations are seconds, sizes bytes, unless the text says otherwise.
+
+    Raises:
+        ConfigurationError: On construction, if a value or a relation between two is wrong; the
+            message names the setting and what it may be.
+    """
+
+    token_secret: str = _setting("", "secret of HS256 tokens, at least 32 bytes; empty: none")
+    jwks: str = _setting("", "file with a JSON Web Key Set for RS256/ES256 tokens; empty: none")
+    allowed_origins: tuple[str, ...] = _setting(
+        (), "browser origins allowed beside the gateway's own, comma-separated; they get CORS"
+    )
+    store: str = _setting("memory", "where the log is kept: memory")
+    max_attempts: int = _setting(3, "attempts of a task, unless its agent or the task says so")
+    retry_base: float = _setting(1.0, "backoff before the first retry; doubles each time")
+    retry_max: float = _setting(30.0, "longest backoff of our own")
+    breaker_threshold: int = _setting(5, "consecutive failures that open a breaker")
+    breaker_rate: float = _setting(0.5, "failure rate that opens a breaker (20 outcomes, 30 s)")
+    breaker_cooldown: float = _setting(30.0, "time an open breaker waits before it probes")
+    breaker_permits: int = _setting(3, "probes let through half-open; all must succeed")
+    lease_ttl: float = _setting(60.0, "how long a worker may act for a task unrenewed")
+    workers: int = _setting(16, "tasks worked on at once in this process")
+    threads: int = _setting(16, "plain functions run at once, each in a thread")
+    queue_timeout: float = _setting(300.0, "how long a task waits for somebody to take it")
+    task_timeout: float = _setting(300.0, "caller's deadline of a task that names none")
+    partial_ttl: float = _setting(3600.0, "how long a preserved part is kept after the end")
+    partial_bytes_task: int = _setting(262_144, "preserved bytes per task")
+    partial_bytes_user: int = _setting(4 * 1024**2, "preserved bytes per user")
+    partial_bytes_all: int = _setting(64 * 1024**2, "preserved bytes of everybody")
+    log_events: int = _setting(100_000, "events the log keeps")
+    log_bytes: int = _setting(256 * 1024**2, "bytes the log keeps")
+    log_age: float = _setting(86_400.0, "how long the log keeps an event")
+    drain_grace: float = _setting(10.0, "time that running tasks get at shutdown")
+    send_bytes: int = _setting(262_144, "unsent bytes of one connection before it reads the log")
+    stall_timeout: float = _setting(5.0, "time a socket may accept nothing before it is freed")
+    max_connections: int = _setting(20_000, "WebSocket and SSE connections at once")
+    heartbeat_interval: float = _setting(25.0, "time between heartbeats to a client")
+    client_timeout: float = _setting(60.0, "time without a sign of life before a client is closed")
+    connect_timeout: float = _setting(10.0, "time a connection has to send connect")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float | int) and not 0 < value < 2**53:
+                raise ConfigurationError(f"{field.name} has to be over 0, it is {value}")
+        if self.token_secret and len(self.token_secret.encode()) < 32:
+            raise ConfigurationError(
+                f"token_secret has to have at least 32 bytes, it has "
+                f"{len(self.token_secret.encode())}; make one with "
+                "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+            )
+        if self.store != "memory":
+            raise ConfigurationError(f"store has to be memory, it is {self.store!r}")
+        if self.breaker_rate > 1:
+            raise ConfigurationError(f"breaker_rate has to be at most 1, it is {self.breaker_rate}")
+        self._ordered("retry_base", "retry_max")
+        self._ordered("partial_bytes_task", "partial_bytes_user")
+        self._ordered("partial_bytes_user", "partial_bytes_all")
+        self._ordered("heartbeat_interval", "client_timeout")
+
+    def _ordered(self, smaller: str, larger: str) -> None:
+        low, high = getattr(self, smaller), getattr(self, larger)
+        if low > high:
+            raise ConfigurationError(f"{smaller} ({low}) has to be at most {larger} ({high})")
+
+
+SETTINGS = {field.name: field for field in dataclasses.fields(Settings)}

@@ -1,0 +1,1 @@
+"""What we run: the write path, the folds, attempts, breakers and timers."""

@@ -1,0 +1,59 @@
+"""
+What the transports may ask of the inside: one interface, so that they can be built and tested
+against it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from gateway.domain.access import Caller
+from gateway.ports import Clock, EventLog, IdSource
+
+__all__ = ["Service"]
+
+
+class Service(Protocol):
+    """The gateway as its doors see it."""
+
+    @property
+    def log(self) -> EventLog:
+        """The one log."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def ids(self) -> IdSource:
+        """Ids and chance."""
+        ...
+
+    async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
+        """
+        Carry out one operation of ``protocol.operations.OPERATIONS``.
+
+        Raises:
+            RequestError: The request is refused; state is unchanged.
+        """
+        ...
+
+    def check_params(self, name: str, params: Any) -> None:
+        """
+        Check parameters against the schema of an operation or of a session's method.
+
+        Raises:
+            InvalidParams: With the field, the rule and the remedy.
+        """
+        ...
+
+    def task_owner(self, task_id: str) -> str | None:
+        """Tell whose task it is; None: no such task is known."""
+        ...
+
+    def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
+        """Tell the state of ``topics`` as of exactly ``log.head``; never waits."""
+        ...

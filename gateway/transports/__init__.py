@@ -1,0 +1,1 @@
+"""How others reach us: the hub, WebSocket, HTTP and the server that carries them."""
