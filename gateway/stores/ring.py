@@ -1,0 +1,154 @@
+"""
+The kept part of a log in memory: entries in order, an index by topic, three bounds.
+
+The oldest entries go first, whichever bound is passed: count, bytes or age. A topic that no
+kept entry is of costs nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+from gateway.ports import Entry
+
+__all__ = ["Ring"]
+
+# Dead cells at the front of an index are cut off once there are this many and they are the
+# larger part, so that dropping the oldest costs constant time on average.
+_DEAD_CELLS_MIN = 1024
+
+
+class _Offsets:
+    """Offsets in growing order; appended at the end, dropped at the front."""
+
+    __slots__ = ("cells", "start")
+
+    def __init__(self) -> None:
+        self.cells: list[int] = []
+        self.start = 0
+
+    def __len__(self) -> int:
+        return len(self.cells) - self.start
+
+    def drop_first(self) -> None:
+        self.start += 1
+        if self.start >= _DEAD_CELLS_MIN and self.start * 2 > len(self.cells):
+            del self.cells[: self.start]
+            self.start = 0
+
+    def after(self, offset: int, until: int) -> Iterator[int]:
+        cells = self.cells
+        at = bisect_right(cells, offset, lo=self.start)
+        while at < len(cells) and cells[at] <= until:
+            yield cells[at]
+            at += 1
+
+    def count_after(self, offset: int) -> int:
+        return len(self.cells) - bisect_right(self.cells, offset, lo=self.start)
+
+
+class Ring:
+    """
+    The newest entries of one log.
+
+    Args:
+        events_max: Entries kept at the most.
+        bytes_max: Bytes of encoded entries kept at the most; the newest entry always stays.
+        age_max_s: Seconds an entry is kept at the most.
+    """
+
+    def __init__(self, *, events_max: int, bytes_max: int, age_max_s: float) -> None:
+        self._events_max = events_max
+        self._bytes_max = bytes_max
+        self._age_max_s = age_max_s
+        self._entries: dict[int, Entry] = {}
+        self._all = _Offsets()
+        self._by_topic: dict[str, _Offsets] = {}
+        self.size = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def oldest(self) -> int | None:
+        """The smallest offset kept; None when nothing is."""
+        return self._all.cells[self._all.start] if len(self._all) else None
+
+    def add(self, entry: Entry) -> None:
+        """Take the next entry; its offset is over every one before."""
+        assert not self._all.cells or entry.offset > self._all.cells[-1]
+        self._entries[entry.offset] = entry
+        self._all.cells.append(entry.offset)
+        for topic in entry.topics:
+            index = self._by_topic.get(topic)
+            if index is None:
+                index = self._by_topic[topic] = _Offsets()
+            index.cells.append(entry.offset)
+        self.size += entry.size
+        self.trim(entry.at)
+
+    def trim(self, now: float) -> None:
+        """Drop what is over a bound; ``now`` in seconds since the Unix epoch."""
+        too_old = now - self._age_max_s
+        while self._all and (
+            len(self._all) > self._events_max
+            or (self.size > self._bytes_max and len(self._all) > 1)
+            or self._entries[self._all.cells[self._all.start]].at < too_old
+        ):
+            entry = self._entries.pop(self._all.cells[self._all.start])
+            self._all.drop_first()
+            self.size -= entry.size
+            for topic in entry.topics:
+                index = self._by_topic[topic]
+                index.drop_first()
+                if not index:
+                    del self._by_topic[topic]
+
+    def read(
+        self,
+        *,
+        after: int,
+        topics: Iterable[str] | None,
+        limit: int,
+        until: int,
+        size_max: int | None,
+    ) -> list[Entry]:
+        """Read entries in order; see ``EventLog.read``."""
+        found: list[Entry] = []
+        size = 0
+        for offset in self._offsets(after, topics, until):
+            entry = self._entries[offset]
+            size += len(entry.public)
+            if len(found) == limit or (found and size_max is not None and size > size_max):
+                break
+            found.append(entry)
+        return found
+
+    def count(self, *, after: int, topics: Iterable[str] | None, until: int) -> int:
+        """Count entries; see ``EventLog.count``."""
+        indexes = self._indexes(topics)
+        if len(indexes) == 1 and self._all.cells and until >= self._all.cells[-1]:
+            return indexes[0].count_after(after)
+        return sum(1 for _ in self._offsets(after, topics, until))
+
+    def newest(self, topics: Iterable[str] | None) -> int:
+        """Tell the newest offset of any of ``topics``, 0 when there is none."""
+        return max((index.cells[-1] for index in self._indexes(topics)), default=0)
+
+    def _indexes(self, topics: Iterable[str] | None) -> list[_Offsets]:
+        if topics is None:
+            return [self._all] if self._all else []
+        return [index for topic in topics if (index := self._by_topic.get(topic)) is not None]
+
+    def _offsets(self, after: int, topics: Iterable[str] | None, until: int) -> Iterator[int]:
+        runs = [index.after(after, until) for index in self._indexes(topics)]
+        if len(runs) == 1:
+            yield from runs[0]
+            return
+        last = 0
+        for offset in heapq.merge(*runs):
+            if offset != last:
+                yield offset
+                last = offset
