@@ -16,6 +16,7 @@ from gateway.domain.errors import (
     RequestError,
     ResourceExhausted,
     ServiceUnavailable,
+    TaskFailed,
     UpstreamTimeout,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "RequestError",
     "ResourceExhausted",
     "ServiceUnavailable",
+    "TaskFailed",
     "UpstreamTimeout",
 ]

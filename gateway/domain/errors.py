@@ -13,6 +13,7 @@ Everything that can go wrong, in one tree, split by what the reader can do about
     │   └── Come back later: Rejected, Unavailable
     ├── LogError            what the log answers to a writer
     │   ├── ExpectationFailed, StoreUnavailable
+    ├── TaskFailed          a task that one waited for did not succeed
     ├── AttemptOver         an agent's code speaks for an attempt that has ended
     └── ConfigurationError  the program cannot start as it is configured
 
@@ -49,6 +50,7 @@ __all__ = [
     "ServiceUnavailable",
     "StaleTerm",
     "StoreUnavailable",
+    "TaskFailed",
     "TooLarge",
     "Unauthenticated",
     "Unavailable",
@@ -161,6 +163,24 @@ class ResourceExhausted(AgentFailure):
 
     error_type = "resource_limit"
     default_code = "capacity_exceeded"
+
+
+class TaskFailed(GatewayError):
+    """
+    A task that one waited for has ended without success.
+
+    Attributes:
+        task_id: The task.
+        status: failed, cancelled or dead_lettered.
+        error: The failure fields of its last error; None: it had none.
+    """
+
+    def __init__(self, task_id: str, status: str, error: dict[str, Any] | None) -> None:
+        kind = f": {error['error_code']}" if error else ""
+        super().__init__(f"task {task_id} {status}{kind}")
+        self.task_id = task_id
+        self.status = status
+        self.error = error
 
 
 class AttemptOver(GatewayError):

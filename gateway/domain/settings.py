@@ -46,6 +46,7 @@ class Settings:
     threads: int = _setting(16, "plain functions run at once, each in a thread")
     queue_timeout: float = _setting(300.0, "how long a task waits for somebody to take it")
     task_timeout: float = _setting(300.0, "caller's deadline of a task that names none")
+    queue_limit: int = _setting(1000, "tasks that wait before more are refused")
     partial_ttl: float = _setting(3600.0, "how long a preserved part is kept after the end")
     partial_bytes_task: int = _setting(262_144, "preserved bytes per task")
     partial_bytes_user: int = _setting(4 * 1024**2, "preserved bytes per user")

@@ -1,0 +1,113 @@
+# One command per question. `make` alone lists them; a target's description is its `##`.
+
+# The first of these that is Python 3.11 or newer and can make an environment; set PYTHON to choose.
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python)
+CHROMIUMS := chromium chromium-browser google-chrome google-chrome-stable
+BIN := .venv/bin
+# An environment cannot be moved, so the marks that it is complete carry the place.
+PLACE := $(shell pwd -P | cksum | cut -d ' ' -f 1)
+DEV := .venv/dev-$(PLACE).stamp
+DEMO := .venv/demo-$(PLACE).stamp
+# Tests start processes of their own, so that more workers than this only wait for each other.
+TEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+HEADING = @printf '\n== %s\n'
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup chromium demo test check format format-check lint types imports soak bench clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(DEMO) ## Start the gateway with agents that fail, and a page that shows it
+	@exec $(BIN)/gateway demo
+
+setup: $(DEV) ## Make .venv with everything that development needs
+	@:
+
+test: setup chromium check ## Everything that CI runs
+	$(HEADING) "tests ($(TEST_WORKERS) at a time)"
+	@$(PYTEST)
+	$(HEADING) "requirements"
+	@$(BIN)/python -m tests.requirements
+
+check: format-check lint types imports ## Format, lint, types and imports, without the tests
+	@:
+
+format: setup ## Rewrite the code in the house's format
+	@$(BIN)/ruff format .
+
+format-check: setup
+	$(HEADING) "format"
+	@$(BIN)/ruff format --check .
+
+lint: setup ## Look for common mistakes
+	$(HEADING) "lint"
+	@$(BIN)/ruff check .
+
+types: setup ## Check the types
+	$(HEADING) "types"
+	@$(BIN)/mypy
+
+imports: setup ## Check that imports between the rooms point one way
+	$(HEADING) "imports"
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+soak: setup chromium ## The tests with their full counts and times
+	$(HEADING) "soak"
+	@GATEWAY_SOAK=1 $(PYTEST) --timeout 3600 -o faulthandler_timeout=3500
+
+bench: setup ## Measure, and print the figures
+	@$(BIN)/python -m tests.bench
+
+clean: ## Remove everything that these commands made
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf *.egg-info .coverage
+	@find gateway event_schemas tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what the commands need -------------------------------------------------------------------
+
+# Made again when pyproject.toml changes. What is installed for development serves the demo too.
+$(DEV): pyproject.toml
+	$(HEADING) "installing for development into .venv"
+	@$(MAKE-VENV)
+	@$(PIP) install --editable '.[dev]'
+	@touch $(DEMO) $@
+
+$(DEMO): pyproject.toml
+	$(HEADING) "installing for the demo into .venv"
+	@$(MAKE-VENV)
+	@$(PIP) install --editable '.[demo]'
+	@touch $@
+
+# Keeps an environment that works, replaces one that does not (an interrupted or moved one).
+define MAKE-VENV
+set -e; \
+fit='import sys; sys.exit(sys.version_info < (3, 11))'; \
+if $(BIN)/python -c "$$fit" 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+   && [ "$$($(BIN)/python -c 'import sys; print(sys.prefix)')" = "$$(pwd -P)/.venv" ]; \
+then exit 0; fi; \
+for python in $(PYTHONS); do \
+  if $$python -c 'import ensurepip, venv' 2>/dev/null && $$python -c "$$fit" 2>/dev/null; \
+  then exec $$python -m venv --clear .venv; fi; \
+done; \
+echo 'no Python 3.11 or newer with the module venv found:' \
+     'install one (on Debian: python3 and python3-venv) or name it, make PYTHON=...' >&2; \
+exit 1
+endef
+
+chromium:
+	@for name in $(CHROMIUMS); do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  printf '\n== installing chromium for the browser tests\n'; \
+	  apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium \
+	    >/dev/null; \
+	else \
+	  echo 'the browser tests need Chromium: install chromium or google-chrome' \
+	       'so that it is found on PATH' >&2; \
+	  exit 1; \
+	fi

@@ -1,0 +1,31 @@
+"""
+The schemas of all events: one JSON Schema file per type, a loader and compiled validators.
+
+The files are the source of truth; nothing here knows what an event means. Nothing is read
+before it is asked for, and everything is read and compiled once.
+"""
+
+from __future__ import annotations
+
+from event_schemas.documents import (
+    BOOKKEEPING_TYPES,
+    FAILURE_TYPES,
+    TYPES,
+    bundle,
+    document,
+    example,
+)
+from event_schemas.validation import Validator, validator
+from event_schemas.violations import Violation
+
+__all__ = [
+    "BOOKKEEPING_TYPES",
+    "FAILURE_TYPES",
+    "TYPES",
+    "Validator",
+    "Violation",
+    "bundle",
+    "document",
+    "example",
+    "validator",
+]

@@ -1,0 +1,135 @@
+"""
+The words of a refusal: which field breaks which rule, and what would be allowed.
+
+They go back to whoever sent the event, so they show no more of a value than is needed to
+recognise it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jsonschema.exceptions import ValidationError
+
+__all__ = ["END_OF_TEXT", "Violation", "describe"]
+
+# Of a value or of a sender's own field name: enough to recognise it.
+ECHO_CHARS_MAX = 80
+
+# How our patterns end. A mere "$" lets a newline follow in Python, and JavaScript has no "\z".
+END_OF_TEXT = r"(?![\s\S])"
+
+# Of several rules that one field breaks, the one that says most comes first.
+RULES_FIRST = ("const", "enum", "type")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Violation:
+    """
+    One field of an event that breaks a rule of its schema.
+
+    Attributes:
+        field: Where: ``failure_rate``, ``errors.0.attempt``; a missing field by its name; empty
+            when it is the event as a whole.
+        rule: Keyword of JSON Schema that is broken: ``type``, ``required``, ``enum``, …
+        message: What is wrong and what is allowed, lower case, no stop.
+    """
+
+    field: str
+    rule: str
+    message: str
+
+
+def describe(errors: Iterable[ValidationError]) -> list[Violation]:
+    """Word the errors of ``jsonschema``, one violation per field, the plainest rules first."""
+    found = [violation for error in errors for violation in _worded(error)]
+    found.sort(key=lambda violation: _rank(violation.rule))
+    by_field: dict[str, Violation] = {}
+    for violation in found:
+        by_field.setdefault(violation.field, violation)
+    return list(by_field.values())
+
+
+def _rank(rule: str) -> int:
+    return RULES_FIRST.index(rule) if rule in RULES_FIRST else len(RULES_FIRST)
+
+
+def _worded(error: ValidationError) -> Iterator[Violation]:
+    path = ".".join(map(_name, error.absolute_path))
+    prefix = path and path + "."
+    rule = str(error.validator)
+    allowed: Any = error.validator_value
+    value: Any = error.instance
+    schema: Any = error.schema
+    if rule == "additionalProperties":
+        # Of the event itself the files say so by another keyword.
+        rule = rule if path else "unevaluatedProperties"
+        for field in value:
+            if field not in schema["properties"]:
+                yield Violation(prefix + _name(field), rule, "is not a field known here")
+    elif rule == "required":
+        # One error per missing field, which is told in prose only. Take them from the schema;
+        # that each comes several times is levelled out above.
+        for field in allowed:
+            if field not in value:
+                yield Violation(prefix + field, rule, "is required")
+    elif rule == "dependentRequired":
+        for given, needed in allowed.items():
+            for field in needed:
+                if given in value and field not in value:
+                    yield Violation(prefix + field, rule, f"is required together with {given}")
+    elif rule == "anyOf":
+        ways = [" and ".join(way["required"]) for way in allowed]
+        yield Violation(prefix + allowed[0]["required"][0], rule, f"needs {' or '.join(ways)}")
+    else:
+        yield Violation(path, rule, f"{_allowed(rule, allowed)}, is {_shown(value)}")
+
+
+def _name(step: object) -> str:
+    # A sender may call a field anything, even what cannot be encoded.
+    return str(step)[:ECHO_CHARS_MAX].encode(errors="replace").decode()
+
+
+def _allowed(rule: str, allowed: Any) -> str:
+    match rule:
+        case "type":
+            names = [allowed] if isinstance(allowed, str) else allowed
+            return f"must be of type {' or '.join(names)}"
+        case "const":
+            return f"must be {json.dumps(allowed)}"
+        case "enum":
+            return f"must be one of {', '.join(map(_bare, allowed))}"
+        case "pattern":
+            return f"must match {allowed.removesuffix(END_OF_TEXT)}$"
+        case "minimum":
+            return f"must be at least {allowed}"
+        case "maximum":
+            return f"must be at most {allowed}"
+        case "minLength":
+            return "must not be empty"
+        case _:
+            return f"must comply with {rule}"
+
+
+def _bare(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _shown(value: object) -> str:
+    """Show a value in so many characters; of a container only what it is."""
+    match value:
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case str():
+            cut = "…" if len(value) > ECHO_CHARS_MAX // 2 else ""
+            # Escapes take up to six characters each.
+            return json.dumps(value[: ECHO_CHARS_MAX // 2])[:ECHO_CHARS_MAX] + cut
+        case None | bool() | int() | float():
+            return json.dumps(value)
+        case _:
+            return f"a Python {type(value).__name__[:ECHO_CHARS_MAX]}"

@@ -1,0 +1,150 @@
+/**
+ * The demonstration: what the model upstream does, and agents to set off. Shown only where the
+ * gateway is run as a demonstration, that is, where GET demo/upstream answers.
+ */
+
+import { h, keyed, set_text, show } from "./dom.js";
+import { count, refusal_words } from "./words.js";
+
+const BY_SCHEDULE = "schedule";
+
+/**
+ * @param {HTMLElement} section for the upstream
+ * @param {HTMLElement} story for the buttons that set off the agents
+ * @param {object} page fetch(path, options) with the page's credentials; ask(agent, question)
+ */
+export function demo_panel(section, story, page) {
+  const calls = h("p.quiet");
+  const choices = h("div.choices", { role: "radiogroup", "aria-labelledby": "demo-title" });
+  const described = h("p.choice-more", { "aria-live": "polite" });
+  const schedule = h("ol.schedule", { "aria-label": "The schedule" });
+  const said = h("p.note", { role: "status", hidden: true });
+  const buttons = h("div.story-buttons");
+  section.append(
+    h("div.section-head", {}, h("h2", { id: "demo-title" }, "What the model upstream does"), calls),
+    choices, described, schedule, said,
+  );
+  story.append(h("p.story-title", { id: "story-title" }, "Run the story"), buttons);
+  let asked_again = null;
+  let names = [];
+
+  async function look() {
+    const given = await get("demo/upstream");
+    if (!given) return false;
+    draw(given);
+    return true;
+  }
+
+  async function get(path) {
+    try {
+      const answer = await page.fetch(path);
+      return answer.ok ? await answer.json() : null;
+    } catch {
+      return null;
+    }
+  }
+
+  function draw({ faults = [], schedule: plan = [], mode = BY_SCHEDULE, calls: many = 0 }) {
+    const all = [
+      ...(plan.length > 0 ? [{ name: BY_SCHEDULE, title: "By schedule", description: "One after the other, as listed below" }] : []),
+      ...faults,
+    ];
+    keyed(choices, all.map((fault) => ({ ...fault, chosen: fault.name === mode })), ({ name }) => name, choice);
+    set_text(calls, `${count(many, "call")} so far`);
+    set_text(described, all.find(({ name }) => name === mode)?.description ?? "");
+    show(described, Boolean(described.textContent));
+    show(schedule, plan.length > 0 && mode === BY_SCHEDULE);
+    const turn = plan.length > 0 ? many % plan.length : -1;
+    keyed(schedule, plan.map((name, at) => ({ name, at, next: at === turn })), ({ at }) => at, turn_line);
+  }
+
+  function choice({ name }) {
+    const input = h("input", { type: "radio", name: "fault", value: name, onchange: () => set(name) });
+    const words = h("span");
+    const element = h("label.choice", {}, input, words);
+    function update(fault) {
+      if (input.checked !== fault.chosen) input.checked = fault.chosen;
+      set_text(words, fault.title ?? fault.name);
+    }
+    return { element, update };
+  }
+
+  async function set(mode) {
+    show(said, false);
+    try {
+      const answer = await page.fetch("demo/upstream", {
+        method: "PUT",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ mode }),
+      });
+      if (!answer.ok) throw new Error(`the demonstration answered ${answer.status}`);
+    } catch (error) {
+      set_text(said, `That did not work: ${error.message}.`);
+      show(said, true);
+    }
+    await look();
+  }
+
+  async function list_agents() {
+    const given = await get("demo/agents");
+    const items = given?.items ?? [];
+    names = items.map((item) => item.name);
+    buttons.replaceChildren(...items.map(story_button));
+    show(story, items.length > 0);
+  }
+
+  function story_button({ name, title: words, prompt, description }) {
+    const button = h(
+      "button.story-button",
+      {
+        type: "button",
+        "data-agent": name,
+        title: description,
+        onclick: async () => {
+          button.disabled = true;
+          show(said, false);
+          try {
+            await page.ask(name, prompt ?? words ?? name);
+          } catch (error) {
+            set_text(said, refusal_words(error));
+            show(said, true);
+          } finally {
+            button.disabled = false;
+          }
+        },
+      },
+      words ?? name,
+    );
+    return button;
+  }
+
+  return {
+    async start() {
+      const there = await look();
+      show(section, there);
+      if (there) await list_agents();
+      return there;
+    },
+    agent_names: () => names,
+    /** Something happened that may have called the upstream; look again, soon and once. */
+    stir() {
+      if (section.hidden || asked_again !== null) return;
+      asked_again = setTimeout(() => {
+        asked_again = null;
+        look();
+      }, 300);
+    },
+  };
+}
+
+function turn_line() {
+  const words = h("span");
+  const element = h("li", {}, words);
+  function update({ name, next }) {
+    set_text(words, name);
+    element.classList.toggle("next", next);
+    if (next) element.setAttribute("aria-current", "step");
+    else element.removeAttribute("aria-current");
+  }
+  return { element, update };
+}

@@ -1,0 +1,289 @@
+"""
+The gateway as a program sees it: declare agents, submit tasks, wrap code, serve an app.
+
+    gateway = Gateway()
+
+    @gateway.agent("researcher", timeout=30.0)
+    async def research(task: Task, question: str) -> str:
+        ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+
+from gateway.app.build import build_engine, frontend_dir
+from gateway.app.settings import read_settings
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.errors import ConfigurationError, TaskFailed
+from gateway.domain.settings import Settings
+from gateway.domain.task import view
+from gateway.execution.agents import Agents, Declared
+from gateway.execution.engine import Engine
+from gateway.execution.lifecycle import Order
+from gateway.execution.values import INPUT_BYTES_MAX, measured
+from gateway.execution.work import Task
+from gateway.transports.application import create_app, running
+
+__all__ = ["Gateway", "Handle"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LOCAL_USER = "local"
+
+
+class Handle:
+    """A task that was submitted here."""
+
+    def __init__(self, engine: Engine, task_id: str) -> None:
+        self._engine = engine
+        self.task_id = task_id
+
+    def __repr__(self) -> str:
+        return f"<Handle {self.task_id}>"
+
+    async def result(self) -> Any:
+        """
+        Wait for the task's end and give its result.
+
+        Cancelling ends the wait, not the task.
+
+        Raises:
+            TaskFailed: If it ended without success.
+        """
+        task = await self._engine.ended(self.task_id)
+        if task.status != "succeeded":
+            raise TaskFailed(task.task_id, task.status, task.last_error)
+        return task.result
+
+    async def status(self) -> dict[str, Any]:
+        """Give the task as ``task.get`` would."""
+        return view(self._engine.state.tasks[self.task_id])
+
+
+class Gateway:
+    """
+    One gateway: agents, what is known of their tasks, and the doors to it.
+
+    Args:
+        settings: How it behaves; None: as the environment says (``GATEWAY_*``).
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
+        self._agents = Agents()
+        self._running = False
+
+    # --- declaring --------------------------------------------------------------------------
+
+    def agent(
+        self,
+        name: str,
+        *,
+        timeout: float = 30.0,
+        max_attempts: int | None = None,
+        fallback: Callable[..., Any] | None = None,
+        cleanup: Sequence[Callable[..., Any]] = (),
+        upstream: str | None = None,
+        breaker: str | None = None,
+        features: Sequence[str] = (),
+        capabilities: Sequence[str] = (),
+    ) -> Callable[[F], F]:
+        """
+        Declare a function as an agent; it stays callable as it is.
+
+        Args:
+            name: The agent's name.
+            timeout: Limit of one attempt, in seconds.
+            max_attempts: Attempts at a task, the first included; None: the setting's.
+            fallback: Answers, with the same arguments, when the agent cannot; None: nothing does.
+            cleanup: Callables ``f(task)``, sync or async, called after each attempt.
+            upstream: The model service it calls: shares a retry budget, and names its timeouts.
+            breaker: Agents that name the same breaker share it; None: one of its own.
+            features: What users lose while it is away.
+            capabilities: What it can be asked for instead of by name.
+
+        Raises:
+            ConfigurationError: If the name is taken, or a value is out of bounds.
+        """
+
+        def declare(function: F) -> F:
+            default_attempts = self._settings or Settings()
+            policy = AgentPolicy(
+                name,
+                timeout_s=timeout,
+                max_attempts=max_attempts or default_attempts.max_attempts,
+                fallback=None if fallback is None else getattr(fallback, "__name__", "fallback"),
+                upstream=upstream,
+                breaker=breaker or "",
+                features=tuple(features),
+                capabilities=tuple(capabilities),
+            )
+            self._agents.declare(Declared(policy, function, fallback, tuple(cleanup)))
+            return function
+
+        return declare
+
+    # --- asking -----------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        agent: str,
+        input: Any = None,
+        *,
+        user_id: str = LOCAL_USER,
+        priority: int = 5,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        correlation_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Handle:
+        """
+        Ask an agent to do something.
+
+        Args:
+            agent: Its name.
+            input: As JSON; an object becomes the function's keyword arguments.
+            user_id: Whose task it is.
+            priority: 0 (critical) to 10 (sheddable).
+            timeout: The caller's own deadline in seconds, waiting included; None: 300.
+            max_attempts: None: as the agent is declared.
+
+        Raises:
+            Rejected: If it is not taken now: breaker open, queue full, leaving.
+            InvalidParams, TooLarge: If the input cannot be taken.
+        """
+        engine = self.engine
+        self._require_running()
+        measured(input, field="input", bytes_max=INPUT_BYTES_MAX)
+        params = {
+            "agent": agent,
+            "user_id": user_id,
+            "priority": priority,
+            "timeout": timeout,
+            "max_attempts": max_attempts,
+            "correlation_id": correlation_id,
+            "idempotency_key": idempotency_key,
+        }
+        given = {name: value for name, value in params.items() if value is not None}
+        engine.check_params("task.create", given)
+        task = await engine.orders.submit(
+            Order(
+                agent_name=agent,
+                input=input,
+                user_id=user_id,
+                priority=priority,
+                timeout_s=timeout or engine.settings.task_timeout,
+                max_attempts=max_attempts or engine.agents.policy(agent).max_attempts,
+                correlation_id=correlation_id,
+                idempotency_key=idempotency_key,
+            )
+        )
+        return Handle(engine, task.task_id)
+
+    @contextlib.asynccontextmanager
+    async def attempt(
+        self,
+        agent: str,
+        *,
+        user_id: str = LOCAL_USER,
+        input: Any = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Task]:
+        """
+        Supervise the code in the block, which already runs elsewhere, as one attempt.
+
+        Errors, partial results, breaker and events as for any task, without the queue and
+        without retries. What the block raises is told and raised on; cancelling it cancels the
+        task. Set ``task.result`` for a result.
+
+        Args:
+            agent: The agent that this is; it need not be declared.
+            user_id: Whom it concerns.
+            timeout: Limit of the block, in seconds; None: the agent's.
+
+        Raises:
+            Rejected: If the agent's breaker is open, or the gateway is leaving.
+            TimeoutError: If the block ran into its limit.
+        """
+        self._require_running()
+        async with self.engine.attempt(
+            agent, user_id=user_id, input=input, timeout_s=timeout
+        ) as task:
+            yield task
+
+    # --- serving ----------------------------------------------------------------------------
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """The inside; made at first use, with the settings of that moment."""
+        return build_engine(self.settings, self._agents)
+
+    @property
+    def settings(self) -> Settings:
+        """How it behaves."""
+        if self._settings is None:
+            self._settings = read_settings(os.environ)
+        return self._settings
+
+    def configure(self, settings: Settings) -> None:
+        """
+        Set how it behaves, before it is used.
+
+        Raises:
+            ConfigurationError: If it is in use already.
+        """
+        if "engine" in self.__dict__:
+            raise ConfigurationError("the gateway is in use, its settings are fixed")
+        self._settings = settings
+
+    @functools.cached_property
+    def app(self) -> Starlette:
+        """
+        The gateway as an ASGI application.
+
+        Served alone it starts itself; mounted in another application it needs that one's
+        ``lifespan=gateway.lifespan``, and answers 503 with this advice until it has it.
+        """
+        settings = self.settings
+        return create_app(
+            self.engine,
+            settings,
+            frontend_dir(),
+            open_gateway=not (settings.token_secret or settings.jwks),
+            lifespan=self._life,
+        )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
+        """
+        Run the gateway: as the lifespan of the application it is mounted in, or around any code.
+
+        At its end open tasks are ended, as the log of this process ends with it.
+        """
+        async with running(self.app), self._life(app):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _life(self, app: Any) -> AsyncIterator[None]:
+        """Run timers and agents; what ``app`` needs besides, it brings along when served alone."""
+        self._running = True
+        try:
+            async with self.engine.running():
+                yield
+                await self.engine.drain()
+        finally:
+            self._running = False
+
+    def _require_running(self) -> None:
+        if not self._running:
+            raise ConfigurationError(
+                "the gateway does not run: give your application lifespan=gateway.lifespan, "
+                "or use `async with gateway.lifespan():`"
+            )

@@ -1,0 +1,206 @@
+"""
+Circuit breakers: what counts, who is let through, and when one should open or close.
+
+    closed → open → half_open → closed, or open again
+
+A breaker is a fold over the log: outcomes of attempts, and its own openings, probes and
+closings. Two things guard it against late news. Each opening has a version, and an outcome of
+an attempt that was admitted under another version is ignored. Half-open lets exactly
+``permits`` probes through; a probe that ends without an outcome (cancelled, worker lost) gives
+its permit back.
+
+The rate rule follows the sliding time window of resilience4j; the pattern is M. Nygard's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gateway.domain.timestamps import seconds_of
+
+__all__ = ["Breaker", "BreakerRules", "Outcome", "Window", "subject_of"]
+
+State = Literal["closed", "open", "half_open"]
+Kind = Literal["success", "failure", "neutral"]
+
+WINDOW_S = 30
+OUTCOMES_MIN = 20
+
+
+def subject_of(name: str) -> str:
+    """The log subject of one breaker."""
+    return f"breaker/{name}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """
+    When a breaker opens and closes.
+
+    Attributes:
+        threshold: Consecutive failures that open it.
+        rate: Failure rate that opens it, over at least 20 outcomes in 30 s.
+        cooldown_s: Seconds it stays open before it probes.
+        permits: Probes let through half-open; all must succeed.
+    """
+
+    threshold: int = 5
+    rate: float = 0.5
+    cooldown_s: float = 30.0
+    permits: int = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an admitted attempt ended, as the log keeps it."""
+
+    breaker: str
+    generation: int
+    probe: str | None
+    kind: Kind
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+class Window:
+    """Counts of outcomes over the last 30 s, in buckets of one second."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self) -> None:
+        self._buckets: deque[list[int]] = deque()  # [second, outcomes, failures]
+
+    def add(self, at: float, *, failed: bool) -> None:
+        second = math.floor(at)
+        if not self._buckets or self._buckets[-1][0] < second:
+            self._buckets.append([second, 0, 0])
+        self._buckets[-1][1] += 1
+        self._buckets[-1][2] += failed
+        self._forget(at)
+
+    def counts(self, now: float) -> tuple[int, int]:
+        """Outcomes and failures up to ``now``."""
+        self._forget(now)
+        return sum(b[1] for b in self._buckets), sum(b[2] for b in self._buckets)
+
+    def clear(self) -> None:
+        self._buckets.clear()
+
+    def _forget(self, now: float) -> None:
+        while self._buckets and self._buckets[0][0] <= now - WINDOW_S:
+            self._buckets.popleft()
+
+
+class Breaker:
+    """
+    One breaker as the log tells it. Times are seconds since the Unix epoch.
+
+    Attributes:
+        version: Grows by one with each opening.
+        error_id: Of the failure that its opening is, until it closes; None while closed.
+        last_type: error_type of the newest counted failure.
+        last_offset: Of its subject, for decisions.
+    """
+
+    def __init__(self, name: str, scope: str, rules: BreakerRules) -> None:
+        self.name = name
+        self.scope = scope
+        self.rules = rules
+        self.state: State = "closed"
+        self.version = 0
+        self.consecutive = 0
+        self.window = Window()
+        self.opened_at: float | None = None
+        self.first_opened_at: float | None = None
+        self.probe_at: float | None = None
+        self.error_id: str | None = None
+        self.last_type = "service_unavailable"
+        self.probes: set[str] = set()
+        self.successes = 0
+        self.openings = 0
+        self.last_offset = 0
+
+    # --- folds ------------------------------------------------------------------------------
+
+    def record(self, outcome: Outcome, *, at: float, error_type: str | None = None) -> bool:
+        """
+        Count one outcome.
+
+        Returns:
+            Whether it counts: False for neutral ones and for those of another opening.
+        """
+        if outcome.probe is not None:
+            if outcome.probe not in self.probes:
+                return False
+            if outcome.kind == "neutral":
+                self.probes.discard(outcome.probe)
+                return False
+        elif outcome.generation != self.version or self.state != "closed":
+            return False
+        if outcome.kind == "neutral":
+            return False
+        failed = outcome.kind == "failure"
+        self.window.add(at, failed=failed)
+        if failed:
+            self.consecutive += 1
+            self.last_type = error_type or self.last_type
+        else:
+            self.consecutive = 0
+            if self.state == "half_open":
+                self.successes += 1
+        return True
+
+    def opened(self, event: Mapping[str, Any], *, at: float) -> None:
+        """Fold ``circuit_breaker_triggered``."""
+        self.state = "open"
+        self.version = event["breaker_version"]
+        self.opened_at = at
+        self.first_opened_at = self.first_opened_at or at
+        self.probe_at = seconds_of(event["probe_at"])
+        self.error_id = event["error_id"]
+        self.openings += 1
+        self.probes.clear()
+        self.successes = 0
+
+    def probing(self, event: Mapping[str, Any]) -> None:
+        """Fold ``circuit_breaker_test_request``: one permit is taken."""
+        self.state = "half_open"
+        self.probes.add(event["test_request_id"])
+
+    def closed(self) -> None:
+        """Fold ``system_recovered`` of this breaker."""
+        self.state = "closed"
+        self.opened_at = self.first_opened_at = self.probe_at = self.error_id = None
+        self.consecutive = self.successes = self.openings = 0
+        self.probes.clear()
+        self.window.clear()
+
+    # --- questions --------------------------------------------------------------------------
+
+    def permits_left(self, now: float) -> int:
+        """How many more may pass as probes; 0 while it is closed or cooling down."""
+        if self.state == "closed" or (self.state == "open" and now < (self.probe_at or 0.0)):
+            return 0
+        return self.rules.permits - len(self.probes)
+
+    def retry_after_s(self, now: float) -> float:
+        """Seconds until it is worth asking again."""
+        if self.state == "open":
+            return max(0.001, (self.probe_at or now) - now)
+        # Half-open with every permit out: probes take about as long as a call does.
+        return min(1.0, self.rules.cooldown_s)
+
+    def failure_rate(self, now: float) -> float:
+        """Failures as a share of outcomes in the window; 0 when there are none."""
+        outcomes, failures = self.window.counts(now)
+        return failures / outcomes if outcomes else 0.0
+
+    def rate_tripped(self, now: float) -> bool:
+        """Whether the failure rate alone is reason to open."""
+        outcomes, failures = self.window.counts(now)
+        return outcomes >= OUTCOMES_MIN and failures / outcomes >= self.rules.rate

@@ -1,0 +1,140 @@
+"""
+What comes after a failed attempt: another one, the fallback, or an end.
+
+The order of reasons is the order of the checks in ``next_step``; it decides alone, from facts,
+so that every road through it can be tested without waiting.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+from typing import Literal
+
+from gateway.domain.failure import Failure
+
+__all__ = ["Backoff", "Next", "RetryBudget", "next_step"]
+
+BUDGET_WINDOW_S = 30
+BUDGET_SHARE = 0.1
+BUDGET_MIN = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backoff:
+    """
+    Exponential backoff, half of it random, so that it still grows (AWS "equal jitter").
+
+    Attributes:
+        base_s: Before the first retry, in seconds.
+        max_s: The longest of our own; an upstream's Retry-After may be longer.
+    """
+
+    base_s: float
+    max_s: float
+
+    def delay_s(self, number: int, *, chance: float, retry_after_s: float | None = None) -> float:
+        """
+        Tell how long to wait before retry ``number`` (1 for the first).
+
+        Args:
+            number: Which retry it is.
+            chance: From [0, 1).
+            retry_after_s: What the upstream asked for: never less than this.
+        """
+        whole = min(self.max_s, self.base_s * 2.0 ** min(number - 1, 60))
+        own = whole / 2 + whole / 2 * chance
+        return own if retry_after_s is None else max(own, retry_after_s)
+
+
+class RetryBudget:
+    """
+    How many retries one upstream bears: 10 % of its calls, at least 10, in 30 s.
+
+    A retry storm on an upstream that is down keeps it down (Finagle's and the SRE book's retry
+    budgets). Counted in buckets of one second.
+    """
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self) -> None:
+        self._buckets: deque[list[int]] = deque()  # [second, calls, retries]
+
+    def called(self, now: float, *, retry: bool) -> None:
+        """Count one call."""
+        second = math.floor(now)
+        if not self._buckets or self._buckets[-1][0] < second:
+            self._buckets.append([second, 0, 0])
+        self._buckets[-1][1] += 1
+        self._buckets[-1][2] += retry
+        self._forget(now)
+
+    def allows(self, now: float) -> bool:
+        """Whether one more retry is within the budget."""
+        self._forget(now)
+        calls = sum(bucket[1] for bucket in self._buckets)
+        retries = sum(bucket[2] for bucket in self._buckets)
+        return retries < max(BUDGET_MIN, BUDGET_SHARE * calls)
+
+    def _forget(self, now: float) -> None:
+        while self._buckets and self._buckets[0][0] <= now - BUDGET_WINDOW_S:
+            self._buckets.popleft()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Next:
+    """
+    What is done after a failed attempt.
+
+    Attributes:
+        step: ``retry`` and ``fallback`` go on; the others are the task's outcome.
+        delay_s: Seconds before it goes on.
+        reason: Why it ended; None while it goes on.
+    """
+
+    step: Literal["retry", "fallback", "failed", "dead_lettered", "cancelled"]
+    delay_s: float = 0.0
+    reason: str | None = None
+
+    @property
+    def ends(self) -> bool:
+        return self.step not in ("retry", "fallback")
+
+
+def next_step(
+    failure: Failure,
+    *,
+    tries_left: int,
+    fallback: bool,
+    delay_s: float,
+    time_left_s: float,
+    budget_left: bool,
+) -> Next:
+    """
+    Decide what comes after ``failure``.
+
+    Args:
+        failure: Why the attempt failed.
+        tries_left: Attempts by the agent itself that remain.
+        fallback: Whether there is a fallback that has not been tried.
+        delay_s: The backoff before another attempt.
+        time_left_s: Until the caller's own deadline.
+        budget_left: Whether the upstream's retry budget allows one more.
+    """
+    if failure.error_type == "cancelled":
+        return Next("cancelled", reason=failure.error_code)
+    if failure.error_code == "caller_deadline":
+        return Next("failed", reason="caller_deadline")
+    if not failure.retryable:
+        if failure.error_type == "processing_error" and fallback:
+            return Next("fallback")
+        return Next("failed", reason=failure.error_code)
+    if tries_left <= 0:
+        return Next("fallback") if fallback else Next("dead_lettered", reason="attempts_exhausted")
+    if delay_s >= time_left_s:
+        # The upstream wants more time than the caller has: waiting would only hide the end.
+        return Next("fallback") if fallback else Next("failed", reason="retry_after_deadline")
+    if not budget_left:
+        return Next("fallback") if fallback else Next("dead_lettered", reason="retry_budget")
+    return Next("retry", delay_s=delay_s)

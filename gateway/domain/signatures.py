@@ -1,0 +1,357 @@
+"""
+Signatures: the names, statuses, words and sentences by which a failure is known.
+
+Tables only; ``classification`` is the interpreter. They were measured against real SDKs and
+are written so that wrapping frameworks and other vendors fall into place: names of classes
+count wherever they are defined, except where a package is given.
+
+Codes ending in ``?`` are decided by what the agent waits for: ``timeout?`` is ``llm_timeout``
+for a language model, else ``network_timeout``; ``limit?`` likewise, else ``task_timeout``.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+
+__all__ = [
+    "CANCELLED",
+    "CONTROL_FLOW",
+    "DATABASE_ERRORS",
+    "DATABASE_PACKAGES",
+    "ERRNO",
+    "LLM_PATHS",
+    "NAMES",
+    "PACKAGED",
+    "PHASES",
+    "REFINED_BY",
+    "SENTENCES",
+    "SENTENCE_STATUSES",
+    "SQLITE_CODES",
+    "STATUS",
+    "STRONG_WORDS",
+    "TRANSIENT_SENTENCE",
+    "WEAK_WORDS",
+]
+
+# --- not failures ---------------------------------------------------------------------------
+
+CANCELLED = frozenset(
+    {"CancelledError", "Cancelled", "KeyboardInterrupt", "GeneratorExit", "AttemptOver"}
+)
+
+# Interrupts, handoffs and the like: frameworks raise them to say "not here, not now".
+CONTROL_FLOW = frozenset(
+    {
+        "ApprovalRequired",
+        "CallDeferred",
+        "ContinueAsNewError",
+        "GraphBubbleUp",
+        "GraphDelegate",
+        "GraphInterrupt",
+        "Handoff",
+        "HandoffException",
+        "Interrupt",
+        "InterruptException",
+        "NodeInterrupt",
+        "ParentCommand",
+    }
+)
+
+# --- HTTP -----------------------------------------------------------------------------------
+
+# What says more than the status, which may be 200 for an error inside a stream.
+STRONG_WORDS: Mapping[str, str] = {
+    "context_length_exceeded": "llm_context_too_long",
+    "context_window_exceeded": "llm_context_too_long",
+    "contextwindowexceedederror": "llm_context_too_long",
+    "request_too_large": "llm_context_too_long",
+    "string_above_max_length": "llm_context_too_long",
+    "content_filter": "llm_content_filtered",
+    "content_policy_violation": "llm_content_filtered",
+    "contentfilterfinishreasonerror": "llm_content_filtered",
+    "contentpolicyviolationerror": "llm_content_filtered",
+    "moderation_blocked": "llm_content_filtered",
+    "responsibleaipolicyviolation": "llm_content_filtered",
+    "billing": "quota_exhausted",
+    "billing_error": "quota_exhausted",
+    "billing_hard_limit_reached": "quota_exhausted",
+    "billing_not_active": "quota_exhausted",
+    "budgetexceedederror": "quota_exhausted",
+    "credit_balance_too_low": "quota_exhausted",
+    "insufficient_quota": "quota_exhausted",
+    "quota_exceeded": "quota_exhausted",
+    "rate_limit_exceeded": "llm_rate_limit",
+    "engine_overloaded": "llm_overloaded",
+    "engine_overloaded_error": "llm_overloaded",
+    "overloaded": "llm_overloaded",
+    "overloaded_error": "llm_overloaded",
+}
+
+STATUS: Mapping[int, str] = {
+    400: "llm_bad_request",
+    401: "llm_auth_failed",
+    402: "quota_exhausted",
+    403: "llm_permission_denied",
+    404: "llm_model_not_found",
+    408: "llm_timeout",
+    409: "upstream_conflict",
+    410: "llm_model_not_found",
+    413: "llm_context_too_long",
+    422: "llm_bad_request",
+    425: "upstream_unavailable",
+    429: "llm_rate_limit",
+    451: "llm_content_filtered",
+    503: "llm_overloaded",
+    504: "llm_timeout",
+    522: "network_timeout",
+    524: "llm_timeout",
+    529: "llm_overloaded",
+    # and for the rest of each hundred
+    4: "llm_bad_request",
+    5: "upstream_unavailable",
+}
+
+# What counts only when no status decides.
+WEAK_WORDS: Mapping[str, str] = {
+    "authentication_error": "llm_auth_failed",
+    "invalid_api_key": "llm_auth_failed",
+    "accessdeniedexception": "llm_permission_denied",
+    "permission_error": "llm_permission_denied",
+    "model_not_found": "llm_model_not_found",
+    "not_found_error": "llm_model_not_found",
+    "rate_limit_error": "llm_rate_limit",
+    "resource_exhausted": "llm_rate_limit",
+    "throttlingexception": "llm_rate_limit",
+    "toomanyrequestsexception": "llm_rate_limit",
+    "deadline_exceeded": "llm_timeout",
+    "modeltimeoutexception": "llm_timeout",
+    "timeout_error": "llm_timeout",
+    "service_unavailable": "llm_overloaded",
+    "serviceunavailableexception": "llm_overloaded",
+    "unavailable": "llm_overloaded",
+    "api_error": "upstream_unavailable",
+    "internal_error": "upstream_unavailable",
+    "server_error": "upstream_unavailable",
+    "invalid_request_error": "llm_bad_request",
+}
+
+# Some upstreams say the decisive thing in a sentence only. Searched in the upstream's own
+# message, lower case, and only where the status leaves it open.
+SENTENCE_STATUSES = frozenset({400, 403, 413, 422, 429})
+SENTENCES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(
+            r"prompt is too long|input is too long|context (?:length|window|limit)"
+            r"|maximum context|too many (?:input )?tokens"
+        ),
+        "llm_context_too_long",
+    ),
+    (
+        re.compile(
+            r"content.(?:filter|management policy|policy)|usage polic|safety (?:system|filter)"
+            r"|blocked by .{0,20}policy|violat.{0,20}polic"
+        ),
+        "llm_content_filtered",
+    ),
+    (
+        re.compile(
+            r"credit balance|billing.(?:hard.)?limit|plan and billing|spend(?:ing)? limit"
+            r"|api usage limits|(?:exceeded|insufficient|out of).{0,24}quota"
+        ),
+        "quota_exhausted",
+    ),
+)
+# A quota that comes back by itself is a rate limit, whatever it is called.
+TRANSIENT_SENTENCE = re.compile(r"per (?:minute|second|hour)|re?try (?:again )?in")
+
+# The ends of paths on which language models are asked, for raw HTTP clients.
+LLM_PATHS: Mapping[str, str] = {
+    "/chat/completions": "chat",
+    "/completions": "completion",
+    "/messages": "chat",
+    "/responses": "chat",
+    "/embeddings": "embedding",
+    ":generatecontent": "chat",
+    ":streamgeneratecontent": "chat",
+    "/api/chat": "chat",
+    "/api/generate": "completion",
+    "/converse": "chat",
+    "/invoke": "chat",
+}
+
+# --- classes --------------------------------------------------------------------------------
+
+# By (package, name). Databases and validators use names that mean other things elsewhere.
+PACKAGED: Mapping[tuple[str, str], str] = {
+    ("pydantic", "ValidationError"): "llm_invalid_response",
+    ("pydantic_core", "ValidationError"): "llm_invalid_response",
+    ("msgspec", "DecodeError"): "llm_invalid_response",
+    ("msgspec", "ValidationError"): "llm_invalid_response",
+    ("jsonschema", "ValidationError"): "llm_invalid_response",
+    ("torch", "OutOfMemoryError"): "memory_limit_exceeded",
+}
+DATABASE_PACKAGES = frozenset(
+    {
+        "MySQLdb",
+        "aiomysql",
+        "aiosqlite",
+        "asyncpg",
+        "mysql",
+        "oracledb",
+        "psycopg",
+        "psycopg2",
+        "psycopg_pool",
+        "pymongo",
+        "pymysql",
+        "redis",
+        "sqlalchemy",
+        "sqlite3",
+        "valkey",
+    }
+)
+# What of a database package means that the database is away; its other errors are mistakes.
+DATABASE_ERRORS = frozenset(
+    {
+        "AdminShutdownError",
+        "AutoReconnect",
+        "BusyLoadingError",
+        "CannotConnectNowError",
+        "ConnectionDoesNotExistError",
+        "ConnectionError",
+        "ConnectionFailure",
+        "ConnectionTimeout",
+        "CrashShutdownError",
+        "DisconnectionError",
+        "InterfaceError",
+        "NetworkTimeout",
+        "OperationalError",
+        "PoolClosed",
+        "PoolTimeout",
+        "PostgresConnectionError",
+        "ServerSelectionTimeoutError",
+        "TimeoutError",
+        "TooManyConnectionsError",
+    }
+)
+# sqlite3 raises OperationalError for mistakes in SQL, too (SQLITE_ERROR, https://sqlite.org/rescode.html).
+SQLITE_CODES: Mapping[int, str] = {
+    1: "agent_exception",
+    7: "memory_limit_exceeded",
+    13: "disk_full",
+}
+
+# By name. Along the MRO, the most exact class first.
+NAMES: Mapping[str, str] = {
+    # timeout
+    "APITimeoutError": "llm_timeout",
+    "ConnectTimeout": "network_timeout",
+    "ConnectTimeoutError": "network_timeout",
+    "ConnectionTimeoutError": "network_timeout",
+    "PoolTimeout": "timeout?",
+    "ReadTimeout": "timeout?",
+    "ReadTimeoutError": "timeout?",
+    "ServerTimeoutError": "timeout?",
+    "SocketTimeoutError": "timeout?",
+    "Timeout": "timeout?",
+    "TimeoutException": "timeout?",
+    "WriteTimeout": "timeout?",
+    "TimeoutError": "limit?",
+    # the connection, where the class tells how far it came
+    "ClientConnectorError": "connection_failed",
+    "ConnectError": "connection_failed",
+    "ConnectionRefusedError": "connection_failed",
+    "EndpointConnectionError": "connection_failed",
+    "NameResolutionError": "connection_failed",
+    "NewConnectionError": "connection_failed",
+    "ProxyError": "connection_failed",
+    "SSLError": "connection_failed",
+    "gaierror": "connection_failed",
+    "BrokenPipeError": "connection_interrupted",
+    "BrokenResourceError": "connection_interrupted",
+    "ChunkedEncodingError": "connection_interrupted",
+    "ClientPayloadError": "connection_interrupted",
+    "CloseError": "connection_interrupted",
+    "ConnectionAbortedError": "connection_interrupted",
+    "ConnectionClosed": "connection_interrupted",
+    "ConnectionResetError": "connection_interrupted",
+    "EndOfStream": "connection_interrupted",
+    "IncompleteRead": "connection_interrupted",
+    "IncompleteReadError": "connection_interrupted",
+    "ProtocolError": "connection_interrupted",
+    "ReadError": "connection_interrupted",
+    "ServerDisconnectedError": "connection_interrupted",
+    "WriteError": "connection_interrupted",
+    # ... and where it does not
+    "APIConnectionError": "connection?",
+    "ClientConnectionError": "connection?",
+    "ConnectionError": "connection?",
+    "MaxRetryError": "connection?",
+    "NetworkError": "connection?",
+    "TransportError": "connection?",
+    "URLError": "connection?",
+    # our own requests were malformed: the agent's mistake
+    "InvalidURL": "agent_exception",
+    "LocalProtocolError": "agent_exception",
+    "UnsupportedProtocol": "agent_exception",
+    # what was answered
+    "APIResponseValidationError": "llm_invalid_response",
+    "ContentTypeError": "llm_invalid_response",
+    "DecodingError": "llm_invalid_response",
+    "IncompleteOutputException": "llm_invalid_response",
+    "JSONDecodeError": "llm_invalid_response",
+    "LengthFinishReasonError": "llm_invalid_response",
+    "OutputParserException": "llm_invalid_response",
+    "SSEError": "llm_invalid_response",
+    "UnexpectedModelBehavior": "llm_invalid_response",
+    # statuses without a status
+    "OverloadedError": "llm_overloaded",
+    "RateLimitError": "llm_rate_limit",
+    "ServiceUnavailableError": "llm_overloaded",
+    "TooManyRequests": "llm_rate_limit",
+    "APIError": "upstream_unavailable",
+    # the machine
+    "MemoryError": "memory_limit_exceeded",
+}
+
+# The code that a deeper cause may replace, and by which types. A connection may fail because
+# we are out of files; a dropped connection may be a timeout.
+REFINED_BY: Mapping[str, frozenset[str]] = {
+    "connection?": frozenset({"network_error", "timeout", "resource_limit"}),
+    "connection_failed": frozenset({"resource_limit"}),
+    "database?": frozenset({"database_error", "resource_limit", "processing_error"}),
+}
+
+# Whether something had been sent: nothing was, when it failed to connect.
+PHASES: Mapping[str, str] = {
+    name: phase
+    for phase, names in {
+        "connect": (
+            "ConnectError ConnectTimeout ConnectTimeoutError ConnectionTimeoutError gaierror"
+            " ConnectionRefusedError NewConnectionError ClientConnectorError NameResolutionError"
+        ),
+        "pool": "PoolTimeout",
+        "write": "WriteError WriteTimeout",
+        "read": (
+            "ReadError ReadTimeout ReadTimeoutError RemoteProtocolError ServerDisconnectedError"
+            " SocketTimeoutError ClientPayloadError ChunkedEncodingError IncompleteRead"
+        ),
+    }.items()
+    for name in names.split()
+}
+
+ERRNO: Mapping[int, str] = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    errno.EMFILE: "capacity_exceeded",
+    errno.ENFILE: "capacity_exceeded",
+    errno.ENOMEM: "memory_limit_exceeded",
+    errno.ECONNREFUSED: "connection_failed",
+    errno.EHOSTUNREACH: "connection_failed",
+    errno.ENETUNREACH: "connection_failed",
+    errno.ECONNRESET: "connection_interrupted",
+    errno.ECONNABORTED: "connection_interrupted",
+    errno.EPIPE: "connection_interrupted",
+    errno.ETIMEDOUT: "network_timeout",
+}

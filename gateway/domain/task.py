@@ -1,0 +1,316 @@
+"""
+A task: what somebody asked an agent to do, as a fold over the log's entries about it.
+
+    pending → running → (waiting → running)* → succeeded | failed | cancelled | dead_lettered
+
+An end is final: whatever is appended about a task after ``task_finished`` changes nothing
+here. Everything that decides about a task reads this record, and names ``last_offset`` as what
+the decision was based on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.domain.preserved import Preserved
+from gateway.domain.timestamps import rfc3339
+
+__all__ = ["ENDED", "LIVE", "Attempt", "Task", "apply", "subject_of", "submitted", "view"]
+
+LIVE = frozenset({"pending", "running", "waiting"})
+ENDED = frozenset({"succeeded", "failed", "cancelled", "dead_lettered"})
+
+
+def subject_of(task_id: str) -> str:
+    """The log subject of one task."""
+    return f"task/{task_id}"
+
+
+@dataclasses.dataclass(slots=True)
+class Attempt:
+    """One try; times in seconds since the Unix epoch."""
+
+    number: int
+    agent_id: str
+    mode: str
+    started_at: float
+    ended_at: float | None = None
+    error: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands on the wire."""
+        shown: dict[str, Any] = {
+            "attempt": self.number,
+            "agent_id": self.agent_id,
+            "mode": self.mode,
+            "started_at": rfc3339(self.started_at),
+            "ended_at": None if self.ended_at is None else rfc3339(self.ended_at),
+        }
+        if self.error is not None:
+            shown["error"] = self.error
+        return shown
+
+
+@dataclasses.dataclass(slots=True)
+class Task:
+    """
+    One task as the log tells it. Times are seconds since the Unix epoch.
+
+    Attributes:
+        sequence: Offset of its submission: older tasks have smaller ones.
+        term: Of the newest lease; grows with each attempt.
+        holder: agent_id that holds the lease now; None: nobody does.
+        deadline_at: When the caller's own limit runs out.
+        breaker: Name of the breaker that judged the running attempt; None: none does.
+        generation: The breaker's version when the attempt was admitted.
+        reserved_for: agent_id that alone may take it; None: whoever is first.
+        probe: The test request that the attempt is; None: an ordinary one.
+        error_id: Of the failure that is open now; None: none is.
+        failures: Attempts that failed since the failure opened.
+        recoveries: Recovery attempts announced for the open failure.
+        last_error: The failure fields of the newest ``agent_error``.
+    """
+
+    task_id: str
+    user_id: str
+    agent_name: str | None
+    capability: str | None
+    priority: int
+    input: Any
+    timeout_s: float
+    max_attempts: int
+    created_at: float
+    sequence: int
+    preserved: Preserved
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    retry_of: str | None = None
+    traceparent: str | None = None
+    idempotency_key: str | None = None
+    reserved_for: str | None = None
+    status: str = "pending"
+    attempt: int = 0
+    term: int = 0
+    holder: str | None = None
+    mode: str = "primary"
+    breaker: str | None = None
+    generation: int = 0
+    probe: str | None = None
+    progress: float | None = None
+    step: str | None = None
+    plan: tuple[str, ...] = ()
+    attempts: list[Attempt] = dataclasses.field(default_factory=list)
+    next_attempt_at: float | None = None
+    next_mode: str = "primary"
+    error_id: str | None = None
+    failed_at: float | None = None
+    recoveries: int = 0
+    last_error: dict[str, Any] | None = None
+    result: Any = None
+    degraded: bool = False
+    served_by: str | None = None
+    finished_at: float | None = None
+    finished_event_id: str | None = None
+    last_offset: int = 0
+
+    @property
+    def deadline_at(self) -> float:
+        return self.created_at + self.timeout_s
+
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in LIVE
+
+    @property
+    def tries_left(self) -> int:
+        """Attempts by the agent itself that it may still make."""
+        made = sum(1 for attempt in self.attempts if attempt.mode == "primary")
+        return max(0, self.max_attempts - made)
+
+
+def submitted(
+    event: Mapping[str, Any], state: Mapping[str, Any], *, at: float, offset: int, bytes_max: int
+) -> Task:
+    """Make the record of a task from its ``task_submitted``."""
+    return Task(
+        task_id=event["task_id"],
+        user_id=event["user_id"],
+        agent_name=event["agent_name"],
+        capability=event.get("capability"),
+        priority=event["priority"],
+        input=state.get("input"),
+        timeout_s=event["timeout"],
+        max_attempts=event["max_attempts"],
+        created_at=at,
+        sequence=offset,
+        preserved=Preserved(bytes_max=bytes_max),
+        correlation_id=event.get("correlation_id"),
+        causation_id=event.get("causation_id"),
+        traceparent=event.get("traceparent"),
+        retry_of=event.get("retry_of"),
+        idempotency_key=state.get("idempotency_key"),
+        reserved_for=state.get("reserved_for"),
+        breaker=state.get("breaker"),
+        generation=state.get("generation", 0),
+        probe=state.get("probe"),
+        last_offset=offset,
+    )
+
+
+def apply(
+    task: Task, event: Mapping[str, Any], state: Mapping[str, Any], *, at: float, offset: int
+) -> None:
+    """Fold one more entry about ``task``; ``at`` is when the log accepted it."""
+    task.last_offset = offset
+    if not task.live:
+        return
+    if fold := _FOLDS.get(event["type"]):
+        fold(task, event, state, at)
+
+
+def _started(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    task.status = "running"
+    task.attempt = event["attempt"]
+    task.term = state["term"]
+    task.holder = state["holder"]
+    task.agent_name = event["agent_name"]
+    task.mode = event.get("mode", "primary")
+    task.served_by = event.get("served_by")
+    task.breaker = state.get("breaker")
+    task.generation = state.get("generation", 0)
+    task.probe = state.get("probe")
+    task.next_attempt_at = None
+    task.attempts.append(Attempt(task.attempt, task.holder or "", task.mode, at))
+
+
+def _progressed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    if event["progress"] is not None:
+        task.progress = event["progress"]
+    if event["step"] is not None:
+        task.step = event["step"]
+    if "plan" in state:
+        task.plan = tuple(state["plan"])
+    if state.get("retry_now"):
+        task.next_attempt_at = at
+
+
+def _produced(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    task.preserved.pieces = event["piece"]
+    if "step" in event:
+        task.preserved.add_step(event["step"], event["data"])
+    if "text" in event:
+        task.preserved.add_text(event["text"])
+    if event.get("progress") is not None:
+        task.progress = event["progress"]
+
+
+def _preserved(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    # What was still on its way to a partial_result when the attempt failed.
+    for name, data in state.get("steps", {}).items():
+        task.preserved.add_step(name, data)
+    if text := state.get("text"):
+        task.preserved.add_text(text)
+
+
+def _failed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    if task.error_id is None:
+        task.error_id = event["error_id"]
+        task.failed_at = at
+    task.last_error = {
+        name: event[name]
+        for name in (
+            "error_id",
+            "error_type",
+            "error_code",
+            "is_recoverable",
+            "user_message",
+            "suggested_action",
+            "retry_possible",
+            "message",
+        )
+    }
+    task.holder = None
+    task.status = "waiting"
+    task.breaker = task.probe = None
+    if task.attempts and task.attempts[-1].ended_at is None:
+        task.attempts[-1].ended_at = at
+        task.attempts[-1].error = task.last_error
+
+
+def _recovering(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    task.recoveries = event["attempt_number"]
+    task.next_attempt_at = at + event["backoff_delay"]
+    task.next_mode = "fallback" if event["strategy"] == "fallback" else "primary"
+
+
+def _recovered(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    task.error_id = task.failed_at = None
+    task.recoveries = 0
+
+
+def _finished(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    task.status = event["outcome"]
+    task.result = event["result"]
+    task.degraded = event["degraded"]
+    task.served_by = event["served_by"]
+    task.finished_at = at
+    task.finished_event_id = event["event_id"]
+    task.holder = task.next_attempt_at = task.breaker = task.probe = None
+    task.error_id = None
+    if task.status == "succeeded":
+        task.progress = 1.0
+    if task.attempts and task.attempts[-1].ended_at is None:
+        task.attempts[-1].ended_at = at
+
+
+_FOLDS = {
+    "task_started": _started,
+    "task_progress": _progressed,
+    "partial_result": _produced,
+    "partial_result_preserved": _preserved,
+    "agent_error": _failed,
+    "recovery_attempt": _recovering,
+    "system_recovered": _recovered,
+    "task_finished": _finished,
+}
+
+
+def view(task: Task, *, lease_expires_at: float | None = None) -> dict[str, Any]:
+    """The task as it stands on the wire."""
+    lease = None
+    if task.holder is not None:
+        lease = {
+            "agent_id": task.holder,
+            "term": task.term,
+            "expires_at": None if lease_expires_at is None else rfc3339(lease_expires_at),
+        }
+    shown: dict[str, Any] = {
+        "task_id": task.task_id,
+        "status": task.status,
+        "agent_name": task.agent_name,
+        "capability": task.capability,
+        "user_id": task.user_id,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "progress": task.progress,
+        "step": task.step,
+        "lease": lease,
+        "attempts": [attempt.as_dict() for attempt in task.attempts],
+        "degraded": task.degraded,
+        "served_by": task.served_by,
+        "correlation_id": task.correlation_id,
+        "causation_id": task.causation_id,
+        "retry_of": task.retry_of,
+        "next_attempt_at": None if task.next_attempt_at is None else rfc3339(task.next_attempt_at),
+        "created_at": rfc3339(task.created_at),
+        "finished_at": None if task.finished_at is None else rfc3339(task.finished_at),
+    }
+    if task.status == "succeeded":
+        shown["result"] = task.result
+    if task.last_error is not None and task.status != "succeeded":
+        shown["error"] = task.last_error
+    return shown

@@ -1,0 +1,103 @@
+"""
+After an attempt: clean up, and look whether it is really clean.
+
+What is told is what the operating system says afterwards, never what was meant to happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import logging
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway.execution.threads import Threads
+from gateway.execution.work import Task
+
+__all__ = ["Cleaned", "clean"]
+
+logger = logging.getLogger(__name__)
+
+# A hook that takes longer is named as a leftover; the task's news does not wait for it.
+HOOK_LIMIT_S = 5.0
+STATM = pathlib.Path("/proc/self/statm")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cleaned:
+    """
+    What was cleaned up.
+
+    Attributes:
+        resources: Kinds of resources that are gone: temp_files, names of hooks.
+        memory_freed: Bytes by which this process's resident memory shrank.
+        leftovers: What is still there.
+    """
+
+    resources: list[str]
+    memory_freed: int
+    leftovers: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.resources or self.leftovers)
+
+
+async def clean(
+    task: Task,
+    hooks: Sequence[Callable[..., Any]],
+    *,
+    threads: Threads,
+    still_running: str | None,
+) -> Cleaned:
+    """
+    Clean up after an attempt.
+
+    Args:
+        task: As the agent saw it; hooks are called with it.
+        hooks: The agent's own, sync or async; each has 5 s.
+        threads: Where sync hooks run.
+        still_running: What of the attempt could not be stopped; None: nothing.
+    """
+    before = _resident_bytes()
+    resources: list[str] = []
+    leftovers = [] if still_running is None else [still_running]
+    for hook in hooks:
+        name = getattr(hook, "__name__", type(hook).__name__)
+        (resources if await _ran(hook, task, name, threads) else leftovers).append(name)
+    folder = task._temp_dir
+    if folder is not None:
+        await threads.run(lambda: shutil.rmtree(folder, ignore_errors=True), name="cleanup")
+        if folder.exists():
+            leftovers.append(f"temp_files: {folder.name}")
+        else:
+            resources.append("temp_files")
+    freed = max(0, before - _resident_bytes()) if resources else 0
+    return Cleaned(resources, freed, leftovers)
+
+
+async def _ran(hook: Callable[..., Any], task: Task, name: str, threads: Threads) -> bool:
+    try:
+        async with asyncio.timeout(HOOK_LIMIT_S):
+            if inspect.iscoroutinefunction(hook):
+                await hook(task)
+            else:
+                result = await threads.run(lambda: hook(task), name=f"cleanup {name}")
+                if inspect.isawaitable(result):
+                    await result
+    except Exception:
+        logger.exception("cleanup hook %s of task %s failed", name, task.task_id)
+        return False
+    return True
+
+
+def _resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell it this way."""
+    try:
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

@@ -1,0 +1,342 @@
+"""
+The inside, put together: log, folds, decisions, timers and the worker of this process.
+
+The folds follow the log first, then whoever acts on what they say: breakers, timers, the
+runner, those who wait for an end. Nothing here is called by a writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from gateway.domain import own_failures
+from gateway.domain.access import Caller
+from gateway.domain.breaker import subject_of as breaker_subject
+from gateway.domain.errors import Conflict, Rejected, Unavailable
+from gateway.domain.recovery import Backoff, Next
+from gateway.domain.settings import Settings
+from gateway.domain.task import Task
+from gateway.execution.agents import Agents
+from gateway.execution.attempt import Attempts
+from gateway.execution.breakers import Breakers, Refusal
+from gateway.execution.handlers import Handlers
+from gateway.execution.intake import Intake
+from gateway.execution.lifecycle import Lifecycle, Order
+from gateway.execution.monitor import Monitor
+from gateway.execution.orders import Orders
+from gateway.execution.params import check
+from gateway.execution.runner import Runner
+from gateway.execution.state import State
+from gateway.execution.telling import Telling
+from gateway.execution.work import Task as Work
+from gateway.ports import Clock, Entry, EventLog, IdSource
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+# Between two looks for what is too old to keep.
+FORGET_EVERY_S = 30.0
+# How long a reader waits for a position that this node has not reached yet.
+REACH_LIMIT_S = 1.0
+
+
+class Engine:
+    """
+    A ``Service``: everything behind the doors.
+
+    Args:
+        log: The one log.
+        clock: Time.
+        ids: Ids and chance.
+        settings: How it behaves.
+        agents: The agents of this process.
+    """
+
+    def __init__(
+        self, *, log: EventLog, clock: Clock, ids: IdSource, settings: Settings, agents: Agents
+    ) -> None:
+        self._log = log
+        self._clock = clock
+        self._ids = ids
+        self.settings = settings
+        self.agents = agents
+        self.state = State(settings)
+        self.intake = Intake(log, clock, ids)
+        self.telling = Telling(self.intake, self.state, agents)
+        self.breakers = Breakers(self.state, self.intake, self.telling)
+        self.lifecycle = Lifecycle(
+            self.state,
+            self.intake,
+            self.telling,
+            self.breakers,
+            agents,
+            Backoff(settings.retry_base, settings.retry_max),
+        )
+        self.attempts = Attempts(self.lifecycle, clock, settings)
+        self.runner = Runner(
+            holder=ids.uuid7(),
+            state=self.state,
+            lifecycle=self.lifecycle,
+            breakers=self.breakers,
+            agents=agents,
+            attempts=self.attempts,
+            clock=clock,
+            settings=settings,
+        )
+        self.orders = Orders(
+            state=self.state,
+            intake=self.intake,
+            telling=self.telling,
+            breakers=self.breakers,
+            lifecycle=self.lifecycle,
+            agents=agents,
+            settings=settings,
+        )
+        self._monitor = Monitor(clock)
+        self._handlers = Handlers(self)
+        self._ends: dict[str, list[asyncio.Future[Task]]] = {}
+        self._reaching: list[tuple[int, asyncio.Future[None]]] = []
+        log.follow(self._apply)
+
+    # --- the Service ------------------------------------------------------------------------
+
+    @property
+    def log(self) -> EventLog:
+        return self._log
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    @property
+    def ids(self) -> IdSource:
+        return self._ids
+
+    async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
+        """Carry out one operation; see ``Service.call``."""
+        return await self._handlers.call(name, params, caller)
+
+    def check_params(self, name: str, params: Any) -> None:
+        """Check parameters by the table; see ``Service.check_params``."""
+        check(name, params)
+
+    def task_owner(self, task_id: str) -> str | None:
+        """Tell whose task it is; None: no such task is known."""
+        task = self.state.tasks.get(task_id)
+        return None if task is None else task.user_id
+
+    def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
+        """Tell the state of ``topics`` as of ``log.head``; see ``Service.snapshot``."""
+        return self.state.snapshot(topics, now=self._clock.wall())
+
+    # --- supervising code that runs elsewhere -------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def attempt(
+        self, agent_name: str, *, user_id: str, input: Any, timeout_s: float | None
+    ) -> AsyncIterator[Work]:
+        """
+        Supervise the block as one attempt, without the queue; see ``Gateway.attempt``.
+
+        Raises:
+            Rejected: If the agent's breaker is open, or the gateway is leaving.
+        """
+        declared = self.agents.get(agent_name)
+        policy = self.agents.policy(agent_name)
+        limit_s = timeout_s or policy.timeout_s
+        task = await self.orders.submit(
+            Order(
+                agent_name=agent_name,
+                input=input,
+                user_id=user_id,
+                timeout_s=max(limit_s, self.settings.task_timeout),
+                max_attempts=1,
+                reserved_for=self.runner.holder,
+            )
+        )
+        admitted = self.breakers.admission_of(task, policy)
+        if isinstance(admitted, Refusal):
+            # It opened between the two appends.
+            wait_s = admitted.retry_after_s
+            await self.lifecycle.end(
+                task.task_id,
+                own_failures.circuit_open(wait_s),
+                cause="exception",
+                after=Next("failed", reason="circuit_open"),
+            )
+            raise Rejected(
+                f"{agent_name} takes no tasks now: circuit_breaker_open",
+                code="circuit_breaker_open",
+                retry_after=wait_s,
+            )
+        await self.lifecycle.start(
+            task.task_id, holder=self.runner.holder, limit_s=limit_s, admission=admitted
+        )
+        hooks = () if declared is None else declared.cleanup
+        async with self.attempts.around(task, policy, limit_s=limit_s, hooks=hooks) as work:
+            yield work
+
+    # --- waiting ----------------------------------------------------------------------------
+
+    async def ended(self, task_id: str) -> Task:
+        """Wait until a task has ended; cancelling ends the wait, not the task."""
+        task = self.state.tasks[task_id]
+        if not task.live:
+            return task
+        end: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
+        self._ends.setdefault(task_id, []).append(end)
+        return await end
+
+    async def reached(self, offset: int) -> None:
+        """
+        Wait until this node has seen ``offset``, at most 1 s.
+
+        Raises:
+            Unavailable: If it has not by then.
+        """
+        if self._log.head >= offset:
+            return
+        there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reaching.append((offset, there))
+        try:
+            async with asyncio.timeout(REACH_LIMIT_S):
+                await there
+        except TimeoutError:
+            raise Unavailable(
+                f"this node is at offset {self._log.head}, {offset} was asked for; ask again",
+                field="min_position",
+                retry_after=REACH_LIMIT_S,
+            ) from None
+        finally:
+            self._reaching.remove((offset, there))
+
+    # --- life -------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run timers and the worker of this process."""
+        self._monitor.at(self._clock.wall() + FORGET_EVERY_S, self._forget)
+        jobs = [
+            asyncio.create_task(self._monitor.run(), name="monitor"),
+            asyncio.create_task(self.runner.run(), name="runner"),
+        ]
+        for job in jobs:
+            job.add_done_callback(_complain)
+        try:
+            yield
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """
+        Come to an end: take nothing new, let what runs finish within its grace, end the rest.
+
+        The memory of this process is all that knows the tasks, so none is left open.
+        """
+        self.orders.draining = True
+        self.runner.pause()
+        deadline = self._clock.monotonic() + self.settings.drain_grace
+        while self.runner.busy and self._clock.monotonic() < deadline:
+            await self._clock.sleep(0.02)
+        for task in list(self.state.live.values()):
+            with contextlib.suppress(Conflict):
+                await self.lifecycle.end(
+                    task.task_id,
+                    own_failures.shutdown(),
+                    cause="exception",
+                    after=Next("failed", reason="shutdown"),
+                )
+
+    # --- following the log ------------------------------------------------------------------
+
+    def _apply(self, entry: Entry) -> None:
+        outcome = self.state.apply(entry)
+        if outcome is not None:
+            self.breakers.report(outcome, at=entry.at)
+        kind, _, name = entry.subject.partition("/")
+        if kind == "task":
+            self._task_moved(name, entry)
+        elif kind == "breaker":
+            self._breaker_moved(name, entry)
+        for offset, there in self._reaching:
+            if offset <= entry.offset and not there.done():
+                there.set_result(None)
+
+    def _task_moved(self, task_id: str, entry: Entry) -> None:
+        task = self.state.tasks.get(task_id)
+        if task is None:
+            return
+        match entry.type:
+            case "task_submitted":
+                self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
+                self._monitor.at(
+                    entry.at + self.settings.queue_timeout, lambda: self._untaken(task_id)
+                )
+                self.runner.wake()
+            case "recovery_attempt" | "task_progress":
+                if task.next_attempt_at is not None:
+                    self._monitor.at(task.next_attempt_at, self._look)
+            case "task_finished":
+                self.attempts.ended(task_id)
+                for end in self._ends.pop(task_id, ()):
+                    if not end.done():
+                        end.set_result(task)
+
+    def _breaker_moved(self, name: str, entry: Entry) -> None:
+        breaker = self.state.breakers[name]
+        assert entry.subject == breaker_subject(name)
+        if breaker.state == "open" and breaker.probe_at is not None:
+            self._monitor.at(breaker.probe_at, self._look)
+        self.runner.wake()
+
+    # --- timers -----------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        self.runner.wake()
+
+    async def _forget(self) -> None:
+        now = self._clock.wall()
+        self.state.forget(now)
+        self._monitor.at(now + FORGET_EVERY_S, self._forget)
+
+    async def _deadline(self, task_id: str) -> None:
+        task = self.state.live.get(task_id)
+        if task is None:
+            return
+        policy = self.agents.policy_for(task)
+        breaker = self.state.breakers.get(policy.breaker)
+        if task.status != "running" and breaker is not None and breaker.state != "closed":
+            failure = own_failures.circuit_open(breaker.retry_after_s(self._clock.wall()))
+            after = Next("failed", reason="circuit_open")
+        else:
+            failure = own_failures.caller_deadline(task.timeout_s)
+            after = Next("failed", reason="caller_deadline")
+        with contextlib.suppress(Conflict):
+            await self.lifecycle.end(task_id, failure, cause="timeout", after=after)
+
+    async def _untaken(self, task_id: str) -> None:
+        task = self.state.live.get(task_id)
+        if task is None or task.status != "pending":
+            return
+        breaker = self.state.breakers.get(self.agents.policy_for(task).breaker)
+        if breaker is not None and breaker.state != "closed":
+            return  # It waits for a probe, as long as its own limit allows.
+        with contextlib.suppress(Conflict):
+            await self.lifecycle.end(
+                task_id,
+                own_failures.no_worker(),
+                cause="timeout",
+                after=Next("dead_lettered", reason="no_worker"),
+            )
+
+
+def _complain(job: asyncio.Task[None]) -> None:
+    if not job.cancelled() and (error := job.exception()) is not None:
+        logger.critical("the %s has stopped", job.get_name(), exc_info=error)

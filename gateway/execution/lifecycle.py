@@ -1,0 +1,426 @@
+"""
+Every decision about a task's life, from its submission to its one end.
+
+Each is made the same way: read the folds, make the events that follow, append them all or
+nothing with the task's last offset as expectation. When somebody else was first, read and
+decide again. So a task ends once, whoever decides, and what a lost attempt says late is
+refused by its term.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm, Unavailable
+from gateway.domain.failure import Failure
+from gateway.domain.recovery import Backoff, Next
+from gateway.domain.task import Task, subject_of
+from gateway.execution.agents import Agents
+from gateway.execution.breakers import Admission, Breakers
+from gateway.execution.intake import Intake
+from gateway.execution.pieces import Piece
+from gateway.execution.state import State
+from gateway.execution.telling import Telling
+from gateway.execution.values import RESULT_BYTES_MAX, measured
+from gateway.execution.verdicts import Verdicts, outcome_of
+from gateway.ports import Draft
+
+__all__ = ["Lifecycle", "Order"]
+
+# Each loss of a race means that somebody else moved the task on; this many in a row means
+# that something is wrong.
+RACES_MAX = 16
+
+Decision = tuple[Sequence[Draft], Mapping[str, int]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """
+    What somebody asks for: a task before it exists.
+
+    Attributes:
+        agent_name: Who is to do it.
+        input: As JSON, measured already.
+        user_id: Whose task it is.
+        timeout_s: The caller's own deadline, waiting included.
+        reserved_for: agent_id that alone may take it; None: whoever is first.
+        fingerprint: Of what was asked, to tell an idempotency key used twice for different things.
+    """
+
+    agent_name: str | None
+    input: Any
+    user_id: str
+    priority: int = 5
+    timeout_s: float
+    max_attempts: int
+    capability: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    retry_of: str | None = None
+    traceparent: str | None = None
+    idempotency_key: str | None = None
+    reserved_for: str | None = None
+    fingerprint: str = ""
+
+
+def fingerprint_of(encoded: bytes) -> str:
+    """A short digest of what was asked."""
+    return hashlib.sha256(encoded).hexdigest()[:32]
+
+
+class Lifecycle:
+    """
+    Decides about tasks.
+
+    Args:
+        state: What is so.
+        intake: The write path.
+        telling: Makes the events about failures.
+        breakers: Who is let through.
+        agents: How tasks of each agent are treated.
+        backoff: How long to wait between attempts.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        intake: Intake,
+        telling: Telling,
+        breakers: Breakers,
+        agents: Agents,
+        backoff: Backoff,
+    ) -> None:
+        self._state = state
+        self._intake = intake
+        self._telling = telling
+        self._breakers = breakers
+        self._agents = agents
+        self._verdicts = Verdicts(telling, agents, backoff, intake.clock, intake.ids)
+        self.stale_terms = 0
+
+    # --- the beginning ----------------------------------------------------------------------
+
+    async def submit(self, order: Order, admission: Admission | None) -> Task:
+        """
+        Accept a task.
+
+        Args:
+            order: What is asked for.
+            admission: The permit of a probe that this task will be; None: it needs none yet.
+
+        Raises:
+            ExpectationFailed: Somebody else took the permit.
+        """
+        task_id = self._intake.ids.uuid7()
+        hidden: dict[str, Any] = {"input": order.input}
+        if order.idempotency_key is not None:
+            hidden |= {
+                "idempotency_key": order.idempotency_key,
+                "fingerprint": order.fingerprint,
+            }
+        if order.reserved_for is not None:
+            hidden["reserved_for"] = order.reserved_for
+        drafts: list[Draft] = []
+        expected = {subject_of(task_id): 0}
+        if admission is not None and admission.probe is not None:
+            hidden |= _judged_by(admission)
+            drafts += admission.drafts
+            expected |= admission.expected
+        optional = {
+            name: value
+            for name in ("correlation_id", "causation_id", "traceparent")
+            if (value := getattr(order, name)) is not None
+        }
+        drafts.append(
+            self._intake.draft(
+                "task_submitted",
+                subject_of(task_id),
+                user_id=order.user_id,
+                agent_name=order.agent_name,
+                task_id=task_id,
+                message=f"task for {order.agent_name or order.capability} accepted",
+                state=hidden,
+                priority=order.priority,
+                max_attempts=order.max_attempts,
+                timeout=order.timeout_s,
+                capability=order.capability,
+                retry_of=order.retry_of,
+                **optional,
+            )
+        )
+        await self._intake.append(drafts, expected=expected)
+        return self._state.tasks[task_id]
+
+    async def start(
+        self,
+        task_id: str,
+        *,
+        holder: str,
+        limit_s: float,
+        admission: Admission | None,
+        fallback: str | None = None,
+    ) -> Task:
+        """
+        Begin the next attempt under a new term.
+
+        Args:
+            holder: agent_id of whoever makes it.
+            limit_s: The attempt's limit in seconds.
+            admission: From the breaker; None for a fallback, which none judges.
+            fallback: Its name when the fallback makes the attempt.
+
+        Raises:
+            Conflict: If the task cannot be started: it runs, waits, or has ended.
+            ExpectationFailed: Somebody else was first, with the task or with the permit.
+        """
+        task = self._task(task_id)
+        if task.status not in ("pending", "waiting"):
+            raise Conflict(f"task {task_id} is {task.status}")
+        hidden: dict[str, Any] = {"term": task.term + 1, "holder": holder}
+        expected = {subject_of(task_id): task.last_offset}
+        drafts: list[Draft] = []
+        if admission is not None:
+            hidden |= _judged_by(admission)
+            drafts += admission.drafts
+            expected |= admission.expected
+            self._verdicts.called(self._agents.policy_for(task), retry=task.recoveries > 0)
+        mode = "primary" if fallback is None else "fallback"
+        drafts.append(
+            self._telling.of_task(
+                "task_started",
+                task,
+                agent_id=holder,
+                attempt=task.attempt + 1,
+                message=f"attempt {task.attempt + 1} of {task.agent_name} started",
+                state=hidden,
+                max_attempts=task.max_attempts,
+                mode=mode,
+                served_by=fallback,
+                limit=limit_s,
+            )
+        )
+        await self._intake.append(drafts, expected=expected)
+        return task
+
+    # --- while it runs ----------------------------------------------------------------------
+
+    async def tell(self, task_id: str, term: int, piece: Piece) -> None:
+        """
+        Append what an attempt has produced, or how far it is.
+
+        Raises:
+            StaleTerm: If the attempt has lost its task.
+        """
+
+        def decide(task: Task) -> Decision:
+            self._held(task, term)
+            if not piece.produced:
+                hidden = {} if piece.plan is None else {"plan": piece.plan}
+                draft = self._telling.of_task(
+                    "task_progress",
+                    task,
+                    message="progress",
+                    state=hidden,
+                    progress=piece.progress,
+                    step=piece.at_step,
+                )
+            else:
+                told = (
+                    {"text": piece.text}
+                    if piece.text is not None
+                    else {"step": piece.step, "data": piece.data}
+                )
+                draft = self._telling.of_task(
+                    "partial_result",
+                    task,
+                    message="partial result",
+                    piece=task.preserved.pieces + 1,
+                    **told,
+                )
+            return [draft], {}
+
+        await self._decide(task_id, decide)
+
+    # --- the end of an attempt --------------------------------------------------------------
+
+    async def succeed(self, task_id: str, term: int, result: Any) -> None:
+        """
+        End a task with its result.
+
+        Raises:
+            StaleTerm: If the attempt has lost its task.
+            InvalidParams, TooLarge: If the result cannot be kept.
+        """
+        measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
+
+        def decide(task: Task) -> Decision:
+            self._held(task, term)
+            drafts = []
+            error_id = task.error_id
+            if error_id is not None:
+                drafts.append(self._telling.recovered(task))
+            drafts.append(
+                self._telling.finished(
+                    task,
+                    "succeeded",
+                    result=result,
+                    error_id=error_id,
+                    judged=outcome_of(task, "success"),
+                )
+            )
+            return drafts, {}
+
+        await self._decide(task_id, decide)
+        await self._breakers.act()
+
+    async def fail(
+        self,
+        task_id: str,
+        term: int,
+        failure: Failure,
+        *,
+        cause: str,
+        detail: Mapping[str, Any] | None = None,
+        steps: Mapping[str, Any] | None = None,
+        text: str = "",
+    ) -> Next:
+        """
+        End an attempt that failed, and decide what comes next.
+
+        Args:
+            failure: Why, classified.
+            cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
+            detail: For operators, redacted already.
+            steps: Finished steps that were not told yet.
+            text: Text that was not told yet.
+
+        Raises:
+            StaleTerm: If the attempt has lost its task.
+        """
+        after = Next("failed")
+
+        def decide(task: Task) -> Decision:
+            nonlocal after
+            self._held(task, term)
+            after = self._verdicts.after(task, failure)
+            return self._verdicts.drafts(
+                task, failure, after, cause=cause, detail=detail, steps=steps or {}, text=text
+            ), {}
+
+        await self._decide(task_id, decide)
+        await self._breakers.act()
+        return after
+
+    async def end(self, task_id: str, failure: Failure, *, cause: str, after: Next) -> None:
+        """
+        End a task from outside its attempt: cancelled, out of time, nobody there, shut down.
+
+        Raises:
+            Conflict: If it has ended already.
+        """
+
+        def decide(task: Task) -> Decision:
+            if not task.live:
+                raise Conflict(f"task {task_id} has ended: {task.status}")
+            if failure.error_type == "cancelled" and task.status != "running":
+                # Nothing was running, so nothing failed: its end says it all.
+                judged = outcome_of(task, "neutral")
+                return [
+                    self._telling.finished(
+                        task,
+                        after.step,
+                        reason=after.reason,
+                        error_id=task.error_id,
+                        judged=judged,
+                    )
+                ], {}
+            return self._verdicts.drafts(
+                task, failure, after, cause=cause, detail=None, steps={}, text=""
+            ), {}
+
+        await self._decide(task_id, decide)
+        await self._breakers.act()
+
+    async def hurry(self, task_id: str) -> None:
+        """
+        Let a task that waits between attempts try now.
+
+        Raises:
+            Conflict: If it does not wait.
+        """
+
+        def decide(task: Task) -> Decision:
+            if task.status != "waiting":
+                raise Conflict(f"task {task_id} is {task.status}, there is nothing to retry now")
+            draft = self._telling.of_task(
+                "task_progress",
+                task,
+                message="retry now, as asked",
+                state={"retry_now": True},
+                progress=task.progress,
+                step=task.step,
+            )
+            return [draft], {}
+
+        await self._decide(task_id, decide)
+
+    async def cleaned(
+        self,
+        task_id: str,
+        *,
+        resources: list[str],
+        memory_freed: int,
+        leftovers: list[str],
+        error: Mapping[str, Any] | None,
+    ) -> None:
+        """Tell what was cleaned up after an attempt; it may be told after the task's end."""
+        task = self._task(task_id)
+        draft = self._telling.cleaned(
+            task,
+            resources=resources,
+            memory_freed=memory_freed,
+            leftovers=leftovers,
+            error=error,
+        )
+        await self._intake.append([draft])
+
+    # --- how it decides ---------------------------------------------------------------------
+
+    def _task(self, task_id: str) -> Task:
+        task = self._state.tasks.get(task_id)
+        if task is None:
+            raise NotFound(f"there is no task {task_id}", field="task_id")
+        return task
+
+    def _held(self, task: Task, term: int) -> None:
+        if task.status != "running" or task.term != term:
+            self.stale_terms += 1
+            raise StaleTerm(
+                f"task {task.task_id}: term {term} is over, "
+                + (f"term {task.term} is in force" if task.live else f"the task {task.status}")
+            )
+
+    async def _decide(self, task_id: str, decide: Callable[[Task], Decision]) -> None:
+        for _ in range(RACES_MAX):
+            task = self._task(task_id)
+            drafts, expected = decide(task)
+            try:
+                await self._intake.append(
+                    drafts, expected={subject_of(task_id): task.last_offset, **expected}
+                )
+            except ExpectationFailed:
+                continue
+            return
+        raise Unavailable(f"task {task_id} changes faster than it can be decided", retry_after=1.0)
+
+
+def _judged_by(admission: Admission) -> dict[str, Any]:
+    return {
+        "breaker": admission.breaker,
+        "generation": admission.generation,
+        "probe": admission.probe,
+    }

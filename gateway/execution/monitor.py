@@ -1,0 +1,69 @@
+"""
+Timers: what has to happen when nothing else does.
+
+One task, one heap of due times in the log's time (seconds since the Unix epoch). An action
+looks at the folds when it is due and does nothing when the world has moved on, so nobody has
+to cancel a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+
+from gateway.ports import Clock
+
+__all__ = ["Monitor"]
+
+logger = logging.getLogger(__name__)
+
+Action = Callable[[], Awaitable[None]]
+
+# The longest sleep at a stretch: a wall clock that is set is noticed within this time.
+SLEEP_S_MAX = 0.25 * 40
+
+
+class Monitor:
+    """
+    Calls actions when they are due.
+
+    At most two timers a live task (its deadline, its queue or backoff) and one a breaker stand
+    in the heap, beside those of ended tasks until they are due.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._due: list[tuple[float, int, Action]] = []
+        self._order = itertools.count()
+        self._earlier = asyncio.Event()
+
+    def at(self, due: float, action: Action) -> None:
+        """Call ``action`` at ``due``, in seconds since the Unix epoch."""
+        heapq.heappush(self._due, (due, next(self._order), action))
+        if self._due[0][0] == due:
+            self._earlier.set()
+
+    async def run(self) -> None:
+        """Wait and act, until cancelled."""
+        while True:
+            self._earlier.clear()
+            while self._due and self._due[0][0] <= self._clock.wall():
+                _, _, action = heapq.heappop(self._due)
+                try:
+                    await action()
+                except Exception:
+                    # One action that fails must not stop the clock for all others.
+                    logger.exception("a timer's action failed")
+            wait = SLEEP_S_MAX
+            if self._due:
+                wait = min(wait, max(0.0, self._due[0][0] - self._clock.wall()))
+            sleep = asyncio.ensure_future(self._clock.sleep(wait))
+            earlier = asyncio.ensure_future(self._earlier.wait())
+            try:
+                await asyncio.wait({sleep, earlier}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                sleep.cancel()
+                earlier.cancel()

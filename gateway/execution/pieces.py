@@ -1,0 +1,140 @@
+"""
+What an attempt has produced and not yet told: coalesced, thread-safe, bounded.
+
+An agent may stream a token at a time, and from a thread. Pieces wait here until the attempt's
+teller takes them, at most ten times a second: text grows together, a step said twice is told
+once, of progress only the newest counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from gateway.domain.errors import AttemptOver
+
+__all__ = ["TEXT_CHARS_MAX", "Piece", "Pieces"]
+
+# Of one partial_result: 64 KiB of UTF-8 at the most, since a character has up to four bytes.
+TEXT_CHARS_MAX = 16_384
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """What is told at once; what is None is not told."""
+
+    text: str | None = None
+    step: str | None = None
+    data: Any = None
+    progress: float | None = None
+    at_step: str | None = None
+    plan: tuple[str, ...] | None = None
+
+    @property
+    def produced(self) -> bool:
+        """Whether it holds output, and not only how far the work is."""
+        return self.text is not None or self.step is not None
+
+
+class Pieces:
+    """
+    The pieces of one attempt.
+
+    Args:
+        task_id: For the error after the end.
+        attempt: For the error after the end.
+        chars_max: Characters of text that may wait; what comes on top is let go, and
+            ``overflowed`` says so.
+        wake: Called, from any thread, when there is something to tell.
+    """
+
+    def __init__(
+        self, *, task_id: str, attempt: int, chars_max: int, wake: Callable[[], None]
+    ) -> None:
+        self._task_id = task_id
+        self._attempt = attempt
+        self._chars_max = chars_max
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._texts: list[str] = []
+        self._chars = 0
+        self._steps: dict[str, Any] = {}
+        self._progress: tuple[float | None, str | None] | None = None
+        self._plan: tuple[str, ...] | None = None
+        self._text_next = True
+        self._over = False
+        self.overflowed = False
+
+    def add_text(self, text: str) -> None:
+        """Add streamed text."""
+        with self._lock:
+            self._check()
+            room = self._chars_max - self._chars
+            if len(text) > room:
+                self.overflowed = True
+                text = text[: max(room, 0)]
+            if text:
+                self._texts.append(text)
+                self._chars += len(text)
+        self._wake()
+
+    def add_step(self, name: str, data: Any) -> None:
+        """Add a finished step."""
+        with self._lock:
+            self._check()
+            self._steps[name] = data
+        self._wake()
+
+    def set_progress(self, progress: float | None, step: str | None) -> None:
+        """Say how far the work is."""
+        with self._lock:
+            self._check()
+            if self._progress is not None and progress is None:
+                progress = self._progress[0]
+            self._progress = (progress, step)
+        self._wake()
+
+    def set_plan(self, plan: tuple[str, ...]) -> None:
+        """Say which steps there will be."""
+        with self._lock:
+            self._check()
+            self._plan = plan
+        self._wake()
+
+    def take(self) -> Piece | None:
+        """Take what is told next; None: nothing waits. Text and steps take turns."""
+        with self._lock:
+            if self._plan is not None or self._progress is not None:
+                progress, at_step = self._progress or (None, None)
+                plan, self._plan, self._progress = self._plan, None, None
+                return Piece(progress=progress, at_step=at_step, plan=plan)
+            if self._texts and (self._text_next or not self._steps):
+                self._text_next = False
+                return Piece(text=self._take_text())
+            if self._steps:
+                self._text_next = True
+                name = next(iter(self._steps))
+                return Piece(step=name, data=self._steps.pop(name))
+            return None
+
+    def close(self) -> tuple[dict[str, Any], str]:
+        """End it: what waits is returned, and whoever adds more is told ``AttemptOver``."""
+        with self._lock:
+            self._over = True
+            steps, self._steps = self._steps, {}
+            text = "".join(self._texts)
+            self._texts, self._chars = [], 0
+            return steps, text
+
+    def _take_text(self) -> str:
+        text = "".join(self._texts)
+        told, rest = text[:TEXT_CHARS_MAX], text[TEXT_CHARS_MAX:]
+        self._texts = [rest] if rest else []
+        self._chars = len(rest)
+        return told
+
+    def _check(self) -> None:
+        if self._over:
+            raise AttemptOver(self._task_id, self._attempt)

@@ -1,0 +1,320 @@
+"""
+What others publish: notifications, and a backend's reports about its own work.
+
+A report is completed from what is known: class and kind of a failure give its sentences and
+advice; what the reporter wrote as text goes to operators. A failure report that does not
+comply still tells the user that something failed: silence is the one thing not allowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.domain import messages, own_failures
+from gateway.domain.access import Caller
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.announcements import sentence
+from gateway.domain.errors import (
+    InvalidEvent,
+    NotFound,
+    NotPermitted,
+    RequestError,
+    StaleTerm,
+    TooLarge,
+)
+from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
+from gateway.domain.failure import Failure
+from gateway.domain.preserved import Preserved
+from gateway.domain.redaction import redact
+from gateway.domain.stream import Position
+from gateway.domain.timestamps import rfc3339, seconds_of
+from gateway.execution.values import EVENT_BYTES_MAX, measured
+from gateway.ports import Draft
+
+if TYPE_CHECKING:
+    from gateway.execution.engine import Engine
+
+__all__ = ["Publishing"]
+
+Report = Mapping[str, Any]
+
+# Stamped or decided by the gateway; a publisher that sends them is told so.
+OURS = (
+    "schema_version",
+    "event_id",
+    "epoch",
+    "offset",
+    "timestamp",
+    "severity",
+    "detail",
+)
+ENVELOPE = ("causation_id", "correlation_id", "traceparent", "domain", "agent_id")
+FAILURE_FLAGS = (
+    "is_recoverable",
+    "suggested_action",
+    "retry_possible",
+    "estimated_recovery_time",
+)
+
+
+class Publishing:
+    """The operation ``event.publish``."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def publish(self, params: Report, caller: Caller) -> Any:
+        """
+        Publish one event.
+
+        Raises:
+            InvalidEvent: With field and rule.
+            NotPermitted: If this caller may not say that.
+            TooLarge: If it is over 256 KiB.
+        """
+        type = params["type"]
+        measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
+        if type in LIFECYCLE or type in BOOKKEEPING:
+            raise NotPermitted(f"only the gateway itself says {type}", field="type")
+        if type == "notification":
+            caller.require("events:write")
+            draft, error_id = self._notification(params, caller), None
+        elif type in PUBLISHABLE_BY_AGENTS:
+            caller.require("agent")
+            draft, error_id = await self._report(type, params)
+        else:
+            raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
+        offset = await self._engine.intake.append([draft])
+        return {
+            "event_id": orjson.loads(draft.body)["event_id"],
+            "position": Position(self._engine.log.epoch, offset).as_dict(),
+            "error_id": error_id,
+        }
+
+    # --- notifications ----------------------------------------------------------------------
+
+    def _notification(self, params: Report, caller: Caller) -> Draft:
+        fields = self._checked(params)
+        user_id = fields.pop("user_id", None)
+        if user_id not in (None, caller.user_id) and not caller.operator:
+            raise NotPermitted("user_id may be your own, or absent", field="user_id")
+        return self._engine.intake.draft(
+            fields.pop("type"),
+            "notifications",
+            user_id=user_id,
+            message=str(fields.pop("message", "notification")),
+            **fields,
+        )
+
+    # --- reports ----------------------------------------------------------------------------
+
+    async def _report(self, type: str, params: Report) -> tuple[Draft, str | None]:
+        fields = self._checked(params)
+        if fields.get("task_id") is not None:
+            # Tasks are reported on under their lease; whoever holds none has no word.
+            raise StaleTerm("only the holder of the task's lease reports on it", field="task_id")
+        error_id = fields.get("error_id") or self._engine.ids.uuid7()
+        try:
+            for name in ("user_id", "agent_name"):
+                if not isinstance(fields.get(name), str):
+                    raise InvalidEvent(
+                        f"{type} needs {name}, as text: whom or what it is about", field=name
+                    )
+            draft = self._completed(type, fields, error_id)
+        except (InvalidEvent, TooLarge) as error:
+            if type == "agent_error":
+                await self._in_its_place(fields, error)
+            raise
+        return draft, error_id
+
+    def _completed(self, type: str, fields: dict[str, Any], error_id: str) -> Draft:
+        now = self._engine.clock.wall()
+        failure = own_failures.reported(
+            error_type=_text(fields, "error_type"),
+            error_code=_text(fields, "error_code"),
+            retry_after_s=None,
+        )
+        own: dict[str, Any] = {
+            name: fields[name]
+            for name in fields
+            if name not in ("type", "user_id", "agent_name", "message", "user_message", "error_id")
+        }
+        severity, message = "warning", type.replace("_", " ")
+        policy = self._engine.agents.policy(fields["agent_name"])
+        said = messages.user_message(
+            failure.error_code, failure.error_type, will_retry=False, delay_s=None
+        )
+        match type:
+            case "agent_error":
+                severity = "error"
+                message = messages.developer_message(failure, agent_name=policy.name)
+                own = {"will_retry": False, "max_attempts": 1, "cause": "reported"} | own
+                said = messages.user_message(
+                    failure.error_code,
+                    failure.error_type,
+                    will_retry=own["will_retry"] is True,
+                    delay_s=None,
+                )
+            case "partial_result":
+                return self._engine.intake.draft(
+                    type,
+                    "reports",
+                    user_id=fields["user_id"],
+                    agent_name=policy.name,
+                    message=message,
+                    **({"piece": 1} | own),
+                )
+            case "partial_result_preserved":
+                own = self._preserved(own, now)
+                message, said = sentence(type, progress=own["progress"])
+            case "recovery_attempt":
+                own = {
+                    "strategy": "exponential_backoff",
+                    "attempt_number": 1,
+                    "max_attempts": policy.max_attempts,
+                    "backoff_delay": 0,
+                } | own
+                own.setdefault("next_attempt_at", rfc3339(now + _number(own["backoff_delay"])))
+                message, said = sentence(type, strategy=own["strategy"])
+            case "resource_cleanup":
+                severity = "info"
+                own = {"memory_freed": 0, "cleanup_status": "success", "leftovers": []} | own
+                message, said = sentence(type, cleanup_status=own["cleanup_status"])
+            case "system_recovered":
+                severity = "info"
+                own = self._recovered(own, fields["user_id"], error_id, now)
+                message, said = sentence(type, scope="agent")
+        return self._engine.intake.draft(
+            type,
+            "reports",
+            severity=severity,
+            user_id=fields["user_id"],
+            agent_name=policy.name,
+            message=message,
+            detail=_said_by_reporter(fields),
+            **(self._failure_fields(failure, policy, error_id, said) | own),
+        )
+
+    def _failure_fields(
+        self, failure: Failure, policy: AgentPolicy, error_id: str, said: str
+    ) -> dict[str, Any]:
+        return {
+            "error_type": failure.error_type,
+            "error_code": failure.error_code,
+            "is_recoverable": failure.is_recoverable,
+            "user_message": said,
+            "suggested_action": failure.suggested_action,
+            "retry_possible": failure.retry_possible,
+            "error_id": error_id,
+            **self._engine.telling.estimate(failure, policy),
+        }
+
+    def _preserved(self, own: dict[str, Any], now: float) -> dict[str, Any]:
+        kept = Preserved(bytes_max=self._engine.settings.partial_bytes_task)
+        data, text = own.get("preserved_data", {}), own.get("preserved_text", "")
+        if isinstance(data, dict):
+            for name, value in data.items():
+                kept.add_step(name, value)
+        if isinstance(text, str):
+            kept.add_text(text)
+        return {
+            "preserved_data": data,
+            "preserved_text": text,
+            "lost_data": [],
+            "progress": 0,
+            "confidence_reduced": True,
+            "size": kept.size,
+            "sha256": kept.sha256(),
+            "truncated": False,
+            "expires_at": rfc3339(now + self._engine.settings.partial_ttl),
+            "url": "/api/events?type=partial_result_preserved",
+        } | own
+
+    def _recovered(
+        self, own: dict[str, Any], user_id: str, error_id: str, now: float
+    ) -> dict[str, Any]:
+        opened = self._engine.state.failures.get(error_id)
+        if opened is None or opened[0]["user_id"] != user_id or opened[0]["task_id"] is not None:
+            raise NotFound(
+                "no failure with this error_id was reported for this user, or it has ended",
+                field="error_id",
+            )
+        return {
+            "scope": "agent",
+            "recovery_successful": True,
+            "recovery_time": round(max(0.0, now - seconds_of(opened[0]["timestamp"])), 3),
+            "attempts_made": 1,
+            "degradation_id": None,
+            "error_type": opened[0]["error_type"],
+            "error_code": opened[0]["error_code"],
+            "is_recoverable": True,
+            "retry_possible": False,
+            "suggested_action": "none",
+            "estimated_recovery_time": None,
+            "recovery_estimate_source": None,
+        } | own
+
+    async def _in_its_place(self, fields: Mapping[str, Any], error: RequestError) -> None:
+        """Tell the user that an agent failed, though its report could not be understood."""
+        user_id = fields.get("user_id")
+        agent_name = fields.get("agent_name")
+        policy = self._engine.agents.policy(_name(agent_name) or "unknown")
+        failure = own_failures.noncompliant_event(error.field or "event", "schema")
+        draft = self._engine.intake.draft(
+            "agent_error",
+            "reports",
+            severity="error",
+            user_id=_name(user_id) or "local",
+            agent_name=policy.name,
+            message=messages.developer_message(failure, agent_name=policy.name),
+            detail={"reported": redact(dict(fields)), "refused": error.message},
+            will_retry=False,
+            max_attempts=1,
+            cause="reported",
+            **self._failure_fields(
+                failure,
+                policy,
+                self._engine.ids.uuid7(),
+                messages.user_message(
+                    failure.error_code, failure.error_type, will_retry=False, delay_s=None
+                ),
+            ),
+        )
+        await self._engine.intake.append([draft])
+
+    def _checked(self, params: Report) -> dict[str, Any]:
+        for name in OURS:
+            if name in params:
+                raise InvalidEvent(f"{name} is filled in by the gateway, leave it out", field=name)
+        if params.get("user_id") == "*":
+            raise NotPermitted('only the gateway itself tells everybody ("*")', field="user_id")
+        return dict(params)
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidEvent(f"{name} has to be text", field=name)
+    return value
+
+
+def _name(value: Any) -> str | None:
+    """A value as a name, when it can be one."""
+    if isinstance(value, str) and 0 < len(value) <= 128 and value.isascii():
+        allowed = "._~@:-"
+        return value if all(c.isalnum() or c in allowed for c in value) else None
+    return None
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _said_by_reporter(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    said = {
+        f"reported_{name}": fields[name] for name in ("message", "user_message") if name in fields
+    }
+    return redact(said) if said else None

@@ -1,0 +1,133 @@
+"""
+The worker inside this process: takes tasks for the agents declared here, most urgent first.
+
+While a breaker is open its agent's tasks are served by the fallback, or they wait for a probe;
+either way no attempt is spent on an upstream that is known to be down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from gateway.domain.errors import Conflict, ExpectationFailed
+from gateway.domain.settings import Settings
+from gateway.domain.task import Task
+from gateway.execution.agents import Agents, Declared
+from gateway.execution.attempt import Attempts
+from gateway.execution.breakers import Admission, Breakers
+from gateway.execution.lifecycle import Lifecycle
+from gateway.execution.state import State
+from gateway.ports import Clock
+
+__all__ = ["Runner"]
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """
+    Runs up to ``settings.workers`` attempts at once.
+
+    Args:
+        holder: agent_id under which this process holds its tasks.
+    """
+
+    def __init__(
+        self,
+        *,
+        holder: str,
+        state: State,
+        lifecycle: Lifecycle,
+        breakers: Breakers,
+        agents: Agents,
+        attempts: Attempts,
+        clock: Clock,
+        settings: Settings,
+    ) -> None:
+        self.holder = holder
+        self._state = state
+        self._lifecycle = lifecycle
+        self._breakers = breakers
+        self._agents = agents
+        self._attempts = attempts
+        self._clock = clock
+        self._slots = settings.workers
+        self._wake = asyncio.Event()
+        self._busy: set[asyncio.Task[None]] = set()
+        self._paused = False
+
+    @property
+    def busy(self) -> int:
+        """Attempts that run now."""
+        return len(self._busy)
+
+    def wake(self) -> None:
+        """Something has changed: look whether there is something to do."""
+        self._wake.set()
+
+    def pause(self) -> None:
+        """Take nothing new; what runs goes on."""
+        self._paused = True
+
+    async def run(self) -> None:
+        """Take and run tasks, until cancelled; then the attempts are cancelled, too."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while not self._paused and len(self._busy) < self._slots:
+                    started = await self._next()
+                    if started is None:
+                        break
+                    record, declared = started
+                    attempt = group.create_task(self._make(record, declared))
+                    self._busy.add(attempt)
+                    attempt.add_done_callback(self._freed)
+
+    def _freed(self, attempt: asyncio.Task[None]) -> None:
+        self._busy.discard(attempt)
+        self._wake.set()
+
+    async def _make(self, record: Task, declared: Declared) -> None:
+        try:
+            await self._attempts.make(record, declared, fallback=record.mode == "fallback")
+        except Exception:
+            logger.exception("task %s: the attempt could not be told", record.task_id)
+
+    async def _next(self) -> tuple[Task, Declared] | None:
+        """Start the most urgent task that can be started now; None: there is none."""
+        names = [declared.policy.name for declared in self._agents]
+        for task in self._state.waiting(names, self._clock.wall()):
+            declared = self._agents.get(task.agent_name)
+            assert declared is not None
+            try:
+                if await self._start(task, declared):
+                    return task, declared
+            except (ExpectationFailed, Conflict):
+                # Somebody else took it, or the permit: look again.
+                self._wake.set()
+        return None
+
+    async def _start(self, task: Task, declared: Declared) -> bool:
+        policy = declared.policy
+        fallback = task.next_mode == "fallback"
+        admission: Admission | None = None
+        if not fallback:
+            admitted = self._breakers.admission_of(task, policy)
+            if isinstance(admitted, Admission):
+                admission = admitted
+            elif declared.fallback is None:
+                return False
+            else:
+                fallback = True
+        if not self._attempts.has_room(declared, fallback=fallback):
+            return False
+        await self._lifecycle.start(
+            task.task_id,
+            holder=self.holder,
+            limit_s=policy.timeout_s,
+            admission=admission,
+            fallback=policy.fallback if fallback else None,
+        )
+        return True

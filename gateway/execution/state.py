@@ -1,0 +1,319 @@
+"""
+The folds, live: everything the gateway knows, computed from the log's entries in order.
+
+One writer, the log: ``apply`` is called with each entry, once, and nothing else changes what
+is here. Whoever decides reads this, and appends with the offset it has read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from statistics import median
+from typing import Any
+
+import orjson
+
+from gateway.domain import task as tasks
+from gateway.domain.breaker import Breaker, BreakerRules, Outcome
+from gateway.domain.events import listening
+from gateway.domain.settings import Settings
+from gateway.domain.task import Task
+from gateway.domain.timestamps import rfc3339
+from gateway.ports import Entry
+
+__all__ = ["State"]
+
+logger = logging.getLogger(__name__)
+
+FINISHED_MAX = 100_000
+FINISHED_AGE_S = 86_400.0
+IDEMPOTENCY_AGE_S = 86_400.0
+# Failures reported from outside that nobody ever ends: the oldest are let go of.
+FAILURES_MAX = 10_000
+# Observed recovery times per agent and error type; a median of fewer than three says little.
+RECOVERIES_KEPT = 31
+RECOVERIES_MIN = 3
+SNAPSHOT_BYTES_MAX = 256 * 1024
+PREVIEW_CHARS = 2_000
+
+
+class State:
+    """
+    What the log says is so.
+
+    Args:
+        settings: Bounds and breaker rules.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.rules = BreakerRules(
+            threshold=settings.breaker_threshold,
+            rate=settings.breaker_rate,
+            cooldown_s=settings.breaker_cooldown,
+            permits=settings.breaker_permits,
+        )
+        self.mode = "normal"
+        self.tasks: dict[str, Task] = {}
+        self.live: dict[str, Task] = {}
+        self.breakers: dict[str, Breaker] = {}
+        self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
+        self.degradations: dict[str, dict[str, Any]] = {}
+        self._finished: deque[Task] = deque()
+        self._keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
+        self._recoveries: dict[tuple[str, str], deque[float]] = {}
+        self._preserving: OrderedDict[str, Task] = OrderedDict()
+        self._bytes_by_user: dict[str, int] = {}
+        self._bytes_all = 0
+        self._running = 0
+
+    # --- the fold ---------------------------------------------------------------------------
+
+    def apply(self, entry: Entry) -> Outcome | None:
+        """Fold one entry; returns the outcome of an attempt that it tells, if it counts."""
+        event = orjson.loads(entry.public)
+        hidden = orjson.loads(entry.state) if entry.state is not None else {}
+        kind, _, name = entry.subject.partition("/")
+        if kind == "task":
+            self._task(name, event, hidden, entry)
+        elif kind == "breaker":
+            self._breaker(name, event, entry)
+        self._open_ends(event, entry)
+        if "outcome" not in hidden:
+            return None
+        outcome = Outcome(**hidden["outcome"])
+        judge = self.breakers.get(outcome.breaker)
+        counts = judge is not None and judge.record(
+            outcome, at=entry.at, error_type=event.get("error_type")
+        )
+        return outcome if counts else None
+
+    def _task(
+        self, task_id: str, event: dict[str, Any], hidden: dict[str, Any], entry: Entry
+    ) -> None:
+        if entry.type == "task_submitted":
+            task = tasks.submitted(
+                event,
+                hidden,
+                at=entry.at,
+                offset=entry.offset,
+                bytes_max=self._settings.partial_bytes_task,
+            )
+            self.tasks[task_id] = self.live[task_id] = task
+            if task.idempotency_key is not None:
+                key = (task.user_id, task.idempotency_key)
+                self._keys[key] = (task_id, hidden.get("fingerprint", ""), entry.at)
+            return
+        known = self.tasks.get(task_id)
+        if known is None:
+            return
+        was_live, size = known.live, known.preserved.size
+        was_running = known.status == "running"
+        if entry.type == "system_recovered" and known.mode == "primary":
+            self._observe_recovery(known, entry.at)
+        tasks.apply(known, event, hidden, at=entry.at, offset=entry.offset)
+        self._running += (known.status == "running") - was_running
+        if known.preserved.size != size:
+            self._account(known, known.preserved.size - size)
+        if was_live and not known.live:
+            del self.live[task_id]
+            self._finished.append(known)
+            self._forget_finished(entry.at)
+
+    def _breaker(self, name: str, event: dict[str, Any], entry: Entry) -> None:
+        known = self.breakers.get(name)
+        if known is None:
+            known = self.breakers[name] = Breaker(name, event.get("scope", "agent"), self.rules)
+        known.last_offset = entry.offset
+        if entry.type == "circuit_breaker_triggered":
+            known.opened(event, at=entry.at)
+        elif entry.type == "circuit_breaker_test_request":
+            known.probing(event)
+        elif entry.type == "system_recovered":
+            known.closed()
+
+    def _open_ends(self, event: dict[str, Any], entry: Entry) -> None:
+        error_id = event.get("error_id")
+        match entry.type:
+            case "agent_error" | "circuit_breaker_triggered" if error_id is not None:
+                self.failures[error_id] = (event, frozenset(entry.topics))
+                if len(self.failures) > FAILURES_MAX:
+                    self.failures.popitem(last=False)
+            case "graceful_degradation":
+                self.degradations[event["degradation_id"]] = event
+            case "system_recovered" | "task_finished":
+                if error_id is not None:
+                    self.failures.pop(error_id, None)
+                if (degradation_id := event.get("degradation_id")) is not None:
+                    self.degradations.pop(degradation_id, None)
+
+    def _observe_recovery(self, task: Task, at: float) -> None:
+        if task.agent_name and task.last_error and task.failed_at is not None:
+            key = (task.agent_name, task.last_error["error_type"])
+            times = self._recoveries.setdefault(key, deque(maxlen=RECOVERIES_KEPT))
+            times.append(at - task.failed_at)
+
+    # --- bounds -----------------------------------------------------------------------------
+
+    def _account(self, task: Task, grown: int) -> None:
+        """Count preserved bytes, and evict the longest finished, then the oldest, at a bound."""
+        self._preserving[task.task_id] = task
+        self._preserving.move_to_end(task.task_id)
+        user = task.user_id
+        self._bytes_by_user[user] = self._bytes_by_user.get(user, 0) + grown
+        self._bytes_all += grown
+        if self._bytes_by_user[user] > self._settings.partial_bytes_user:
+            mine = [t for t in self._preserving.values() if t.user_id == user]
+            self._evict(mine, keep=task)
+        if self._bytes_all > self._settings.partial_bytes_all:
+            self._evict(list(self._preserving.values()), keep=task)
+
+    def _evict(self, candidates: list[Task], *, keep: Task) -> None:
+        for task in sorted(candidates, key=lambda task: task.live):
+            over_user = self._bytes_by_user.get(task.user_id, 0) > self._settings.partial_bytes_user
+            if not over_user and self._bytes_all <= self._settings.partial_bytes_all:
+                return
+            if task is not keep:
+                self._release(task)
+
+    def _release(self, task: Task) -> None:
+        freed = task.preserved.evict()
+        self._preserving.pop(task.task_id, None)
+        self._bytes_all -= freed
+        left = self._bytes_by_user.get(task.user_id, 0) - freed
+        if left > 0:
+            self._bytes_by_user[task.user_id] = left
+        else:
+            self._bytes_by_user.pop(task.user_id, None)
+
+    def _forget_finished(self, now: float) -> None:
+        while self._finished and (
+            len(self._finished) > FINISHED_MAX
+            or (self._finished[0].finished_at or now) < now - FINISHED_AGE_S
+        ):
+            task = self._finished.popleft()
+            self._release(task)
+            self.tasks.pop(task.task_id, None)
+
+    def forget(self, now: float) -> None:
+        """
+        Let go of what is too old: preserved parts, finished tasks, idempotency keys.
+
+        Called by a timer; ``now`` in seconds since the Unix epoch.
+        """
+        self._forget_finished(now)
+        too_old = now - self._settings.partial_ttl
+        for task in list(self._preserving.values()):
+            if task.finished_at is not None and task.finished_at < too_old:
+                self._release(task)
+        while self._keys:
+            key, (_, _, at) = next(iter(self._keys.items()))
+            if at >= now - IDEMPOTENCY_AGE_S:
+                break
+            del self._keys[key]
+
+    # --- questions --------------------------------------------------------------------------
+
+    @property
+    def queue_depth(self) -> int:
+        """Tasks that wait: for somebody to take them, or between attempts."""
+        return len(self.live) - self._running
+
+    def breaker(self, name: str, scope: str) -> Breaker:
+        """Give the breaker of that name; a closed one when it has never been heard of."""
+        known = self.breakers.get(name)
+        if known is None:
+            known = self.breakers[name] = Breaker(name, scope, self.rules)
+        return known
+
+    def task_of_key(self, user_id: str, key: str) -> tuple[str, str] | None:
+        """Give the task that was made with an idempotency key, and what it was made of."""
+        known = self._keys.get((user_id, key))
+        return None if known is None else known[:2]
+
+    def observed_recovery_s(self, agent_name: str, error_type: str) -> float | None:
+        """Give the median recovery time in seconds; None while too few were seen."""
+        times = self._recoveries.get((agent_name, error_type), ())
+        return median(times) if len(times) >= RECOVERIES_MIN else None
+
+    def expires_at(self, task: Task, now: float) -> float:
+        """Tell until when what a task preserves is kept at least."""
+        return (task.finished_at or now) + self._settings.partial_ttl
+
+    def waiting(self, agents: Iterable[str], now: float) -> Iterator[Task]:
+        """Give the tasks that one of ``agents`` could take now, most urgent first."""
+        names = frozenset(agents)
+        ready = [
+            task
+            for task in self.live.values()
+            if task.agent_name in names
+            and task.reserved_for is None
+            and (
+                task.status == "pending"
+                or (task.status == "waiting" and (task.next_attempt_at or 0.0) <= now)
+            )
+        ]
+        return iter(sorted(ready, key=lambda task: (task.priority, task.sequence)))
+
+    # --- the snapshot -----------------------------------------------------------------------
+
+    def snapshot(self, topics: Iterable[str], *, now: float) -> dict[str, Any]:
+        """
+        Tell what is so now, of ``topics``.
+
+        Bounded at 256 KiB: tasks are left out first, the newest stay; ``truncated`` says so.
+        """
+        wanted = listening(topics)
+        everything = "*" in wanted
+
+        def of(candidates: Iterable[str]) -> bool:
+            return everything or not wanted.isdisjoint(candidates)
+
+        shown: dict[str, Any] = {
+            "mode": self.mode,
+            "failures": [event for event, its in self.failures.values() if of(its)],
+            "degradations": list(self.degradations.values()),
+            "breakers": [breaker_view(b) for b in self.breakers.values() if b.version],
+            "tasks": [],
+        }
+        room = SNAPSHOT_BYTES_MAX - len(orjson.dumps(shown))
+        for task in sorted(self.live.values(), key=lambda task: -task.sequence):
+            its = (f"user:{task.user_id}", f"task:{task.task_id}", f"agent:{task.agent_name}")
+            if not of(its):
+                continue
+            item = {**tasks.view(task), "preserved": preview(task)}
+            room -= len(orjson.dumps(item)) + 1
+            if room < 0:
+                shown["truncated"] = True
+                break
+            shown["tasks"].append(item)
+        shown["tasks"].reverse()
+        return shown
+
+
+def preview(task: Task) -> dict[str, Any] | None:
+    """A taste of what a task preserves, and where the whole is; None when it is nothing."""
+    if not task.preserved:
+        return None
+    text = task.preserved.text
+    return {
+        "steps": list(task.preserved.steps),
+        "text_preview": text[-PREVIEW_CHARS:],
+        "text_length": len(text),
+        "piece": task.preserved.pieces,
+        "url": f"/api/tasks/{task.task_id}/partial",
+    }
+
+
+def breaker_view(breaker: Breaker) -> dict[str, Any]:
+    """A breaker as it stands on the wire."""
+    return {
+        "name": breaker.name,
+        "scope": breaker.scope,
+        "state": breaker.state,
+        "opened_at": None if breaker.opened_at is None else rfc3339(breaker.opened_at),
+        "probe_at": None if breaker.probe_at is None else rfc3339(breaker.probe_at),
+        "version": breaker.version,
+    }

@@ -1,0 +1,457 @@
+"""
+The words of the write path: one function per event that tells of a failure or its end.
+
+Each makes a draft from facts that are known; the sentences come from the catalogue
+(``domain.messages``), and an estimate always says where it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.domain import messages
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.announcements import sentence
+from gateway.domain.breaker import Breaker, Outcome
+from gateway.domain.breaker import subject_of as breaker_subject
+from gateway.domain.failure import Failure
+from gateway.domain.own_failures import circuit_open
+from gateway.domain.recovery import Next
+from gateway.domain.task import Task, subject_of
+from gateway.domain.timestamps import rfc3339
+from gateway.execution.agents import Agents
+from gateway.execution.intake import Intake
+from gateway.execution.state import State
+from gateway.ports import Draft
+
+__all__ = ["Telling"]
+
+Fields = dict[str, Any]
+
+
+class Telling:
+    """
+    Makes the drafts about failures.
+
+    Args:
+        intake: Makes drafts.
+        state: For estimates from what was observed.
+        agents: For what depends on what.
+    """
+
+    def __init__(self, intake: Intake, state: State, agents: Agents) -> None:
+        self._intake = intake
+        self._state = state
+        self._agents = agents
+
+    # --- failure fields ---------------------------------------------------------------------
+
+    def estimate(self, failure: Failure, policy: AgentPolicy) -> Fields:
+        """Estimate the recovery time: the best source that there is, and which one it was."""
+        breaker = self._state.breakers.get(policy.breaker)
+        now = self._intake.clock.wall()
+        if not failure.is_recoverable:
+            seconds, source = 0.0, "default"
+        elif failure.retry_after_s is not None:
+            seconds, source = failure.retry_after_s, "upstream_retry_after"
+        elif breaker is not None and breaker.state == "open":
+            seconds, source = breaker.retry_after_s(now), "breaker_cooldown"
+        else:
+            observed = self._state.observed_recovery_s(policy.name, failure.error_type)
+            if observed is not None:
+                seconds, source = observed, "observed_median"
+            else:
+                seconds = messages.default_recovery_s(failure.error_type, failure.error_code)
+                source = "default"
+        return {"estimated_recovery_time": round(seconds, 3), "recovery_estimate_source": source}
+
+    def _about(
+        self, failure: Failure, error_id: str, policy: AgentPolicy, user_message: str
+    ) -> Fields:
+        return {
+            "error_type": failure.error_type,
+            "error_code": failure.error_code,
+            "is_recoverable": failure.is_recoverable,
+            "user_message": user_message,
+            "suggested_action": failure.suggested_action,
+            "retry_possible": failure.retry_possible,
+            "error_id": error_id,
+            **self.estimate(failure, policy),
+        }
+
+    def _over(self, last: Mapping[str, Any] | None, error_id: str | None, said: str) -> Fields:
+        """Failure fields of an event that tells that nothing is wrong any more."""
+        return {
+            "error_type": last["error_type"] if last else None,
+            "error_code": last["error_code"] if last else None,
+            "is_recoverable": True,
+            "user_message": said,
+            "suggested_action": "none",
+            "retry_possible": False,
+            "error_id": error_id,
+            "estimated_recovery_time": None,
+            "recovery_estimate_source": None,
+        }
+
+    # --- tasks ------------------------------------------------------------------------------
+
+    def of_task(self, type: str, task: Task, **fields: Any) -> Draft:
+        """Make any event about a task; fields given win over the task's own."""
+        envelope: Fields = {
+            "user_id": task.user_id,
+            "agent_name": task.agent_name,
+            "task_id": task.task_id,
+            "attempt": task.attempt or None,
+        }
+        for name in ("correlation_id", "causation_id", "traceparent"):
+            if (value := getattr(task, name)) is not None:
+                envelope[name] = value
+        if task.holder is not None:
+            envelope["agent_id"] = task.holder
+        return self._intake.draft(type, subject_of(task.task_id), **{**envelope, **fields})
+
+    def partial_preserved(
+        self,
+        task: Task,
+        failure: Failure,
+        error_id: str,
+        policy: AgentPolicy,
+        *,
+        steps: Mapping[str, Any],
+        text: str,
+    ) -> Draft:
+        """Tell what is kept; ``steps`` and ``text`` are what was still on its way."""
+        kept = task.preserved.copy()
+        for name, data in steps.items():
+            kept.add_step(name, data)
+        kept.add_text(text)
+        now = self._intake.clock.wall()
+        progress = kept.progress(task.progress, task.plan)
+        message, said = sentence(
+            "partial_result_preserved",
+            steps=len(kept.steps),
+            characters=len(kept.text),
+            progress=progress or None,
+        )
+        return self.of_task(
+            "partial_result_preserved",
+            task,
+            severity="warning",
+            message=message,
+            state={"steps": dict(steps), "text": text},
+            preserved_data=kept.steps,
+            preserved_text=kept.text,
+            lost_data=kept.lost(task.plan),
+            progress=progress,
+            confidence_reduced=True,
+            size=kept.size,
+            sha256=kept.sha256(),
+            truncated=kept.truncated,
+            evicted=kept.evicted,
+            expires_at=rfc3339(self._state.expires_at(task, now)),
+            url=f"/api/tasks/{task.task_id}/partial",
+            **self._about(failure, error_id, policy, said),
+        )
+
+    def error(
+        self,
+        task: Task,
+        failure: Failure,
+        error_id: str,
+        policy: AgentPolicy,
+        after: Next,
+        *,
+        cause: str,
+        detail: Mapping[str, Any] | None,
+        outcome: Outcome | None,
+    ) -> Draft:
+        """Tell that an attempt failed, and what comes next."""
+        will_retry = after.step == "retry"
+        if failure.error_type == "cancelled":
+            severity = "info"
+        else:
+            severity = "error" if after.ends else "warning"
+        return self.of_task(
+            "agent_error",
+            task,
+            severity=severity,
+            agent_name=task.agent_name or policy.name,
+            message=messages.developer_message(
+                failure, agent_name=policy.name, attempt=task.attempt or None
+            ),
+            detail=detail,
+            state=None if outcome is None else {"outcome": outcome.as_dict()},
+            will_retry=will_retry,
+            max_attempts=task.max_attempts,
+            cause=cause,
+            **self._about(
+                failure,
+                error_id,
+                policy,
+                messages.user_message(
+                    failure.error_code,
+                    failure.error_type,
+                    will_retry=will_retry,
+                    delay_s=after.delay_s if will_retry else None,
+                    fallback=after.step == "fallback",
+                ),
+            ),
+        )
+
+    def recovery(
+        self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, after: Next
+    ) -> Draft:
+        """Tell that another attempt will be made, and when."""
+        strategy = "fallback" if after.step == "fallback" else "exponential_backoff"
+        message, said = sentence(
+            "recovery_attempt", strategy=strategy, backoff_delay=round(after.delay_s, 3)
+        )
+        return self.of_task(
+            "recovery_attempt",
+            task,
+            severity="warning",
+            message=message,
+            attempt=task.attempt + 1,
+            strategy=strategy,
+            attempt_number=task.recoveries + 1,
+            max_attempts=task.max_attempts,
+            backoff_delay=round(after.delay_s, 3),
+            next_attempt_at=rfc3339(self._intake.clock.wall() + after.delay_s),
+            served_by=policy.fallback if after.step == "fallback" else None,
+            **self._about(failure, error_id, policy, said),
+        )
+
+    def recovered(self, task: Task) -> Draft:
+        """Tell that a task got well again."""
+        assert task.error_id is not None
+        assert task.failed_at is not None
+        message, said = sentence("system_recovered", scope="task")
+        return self.of_task(
+            "system_recovered",
+            task,
+            message=message,
+            scope="task",
+            recovery_successful=True,
+            recovery_time=round(max(0.0, self._intake.clock.wall() - task.failed_at), 3),
+            attempts_made=task.attempt,
+            degradation_id=None,
+            **self._over(task.last_error, task.error_id, said),
+        )
+
+    def dead_lettered(
+        self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, reason: str
+    ) -> Draft:
+        """Tell that a task is given up and kept for operators."""
+        message, said = sentence("task_dead_lettered", reason=reason)
+        errors = [
+            {"attempt": attempt.number}
+            | {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
+            for attempt in task.attempts
+            if attempt.error is not None
+        ]
+        if task.status == "running":
+            errors.append(
+                {
+                    "attempt": task.attempt,
+                    "error_type": failure.error_type,
+                    "error_code": failure.error_code,
+                    "message": messages.developer_message(failure, agent_name=policy.name),
+                }
+            )
+        return self.of_task(
+            "task_dead_lettered",
+            task,
+            severity="critical",
+            message=message,
+            previous_agent_id=task.holder,
+            attempts=task.attempt,
+            errors=errors,
+            reason=reason,
+            **self._about(failure, error_id, policy, said),
+        )
+
+    def finished(
+        self,
+        task: Task,
+        outcome: str,
+        *,
+        reason: str | None = None,
+        result: Any = None,
+        error_id: str | None = None,
+        judged: Outcome | None = None,
+    ) -> Draft:
+        """Tell the end of a task; nothing comes after it but its cleanup."""
+        degraded = outcome == "succeeded" and task.mode == "fallback"
+        by_itself = task.agent_name if outcome == "succeeded" else None
+        return self.of_task(
+            "task_finished",
+            task,
+            severity="info" if outcome in ("succeeded", "cancelled") else "error",
+            message=f"task {outcome}" + (f": {reason}" if reason else ""),
+            state=None if judged is None else {"outcome": judged.as_dict()},
+            outcome=outcome,
+            degraded=degraded,
+            served_by=task.served_by if degraded else by_itself,
+            result=result,
+            error_id=error_id,
+            reason=reason,
+            duration=round(max(0.0, self._intake.clock.wall() - task.created_at), 3),
+            attempts_made=task.attempt,
+        )
+
+    def cleaned(
+        self,
+        task: Task,
+        *,
+        resources: list[str],
+        memory_freed: int,
+        leftovers: list[str],
+        error: Mapping[str, Any] | None,
+    ) -> Draft:
+        """Tell what was cleaned up after an attempt, as it was found to be afterwards."""
+        status = "success" if not leftovers else "partial" if resources else "failed"
+        message, said = sentence("resource_cleanup", cleanup_status=status)
+        return self.of_task(
+            "resource_cleanup",
+            task,
+            severity="info" if status == "success" else "warning",
+            message=message,
+            resources_cleaned=resources,
+            memory_freed=memory_freed,
+            cleanup_status=status,
+            leftovers=leftovers,
+            **{
+                **self._over(error, error["error_id"] if error else None, said),
+                "retry_possible": bool(error and error["retry_possible"]),
+                "is_recoverable": bool(error is None or error["is_recoverable"]),
+            },
+        )
+
+    # --- breakers ---------------------------------------------------------------------------
+
+    def _fallback_active(self, breaker: str) -> bool:
+        return any(declared.fallback is not None for declared in self._agents.behind(breaker))
+
+    def _spokesman(self, breaker: Breaker) -> AgentPolicy:
+        """The agent that a breaker's events name: its own, or the first that shares it."""
+        behind = self._agents.behind(breaker.name)
+        return behind[0].policy if behind else AgentPolicy(breaker.name)
+
+    def _open_fields(self, breaker: Breaker, error_id: str, said: str, wait_s: float) -> Fields:
+        return {
+            **self._about(circuit_open(None), error_id, self._spokesman(breaker), said),
+            "estimated_recovery_time": round(wait_s, 3),
+            "recovery_estimate_source": "breaker_cooldown",
+        }
+
+    def triggered(self, breaker: Breaker) -> Draft:
+        """Tell that a breaker opens; the fold then counts the failure as open until it closes."""
+        now = self._intake.clock.wall()
+        policy = self._spokesman(breaker)
+        reopened = breaker.error_id is not None
+        fallback = self._fallback_active(breaker.name)
+        cooldown_s = breaker.rules.cooldown_s
+        message, said = sentence(
+            "circuit_breaker_triggered",
+            breaker=breaker.name,
+            reopened=reopened or None,
+            cooldown_period=cooldown_s,
+            fallback_active=fallback or None,
+        )
+        return self._intake.draft(
+            "circuit_breaker_triggered",
+            breaker_subject(breaker.name),
+            user_id="*",
+            agent_name=policy.name,
+            severity="critical" if reopened else "error",
+            message=message,
+            breaker=breaker.name,
+            scope=policy.breaker_scope,
+            failure_threshold_reached=max(breaker.consecutive, breaker.window.counts(now)[1], 1),
+            failure_rate=round(breaker.failure_rate(now), 3),
+            cooldown_period=cooldown_s,
+            probe_at=rfc3339(now + cooldown_s),
+            fallback_active=fallback,
+            breaker_version=breaker.version + 1,
+            reopened=reopened,
+            **self._open_fields(
+                breaker, breaker.error_id or self._intake.ids.uuid7(), said, cooldown_s
+            ),
+        )
+
+    def test_request(
+        self, breaker: Breaker, policy: AgentPolicy, *, test_request_id: str, task: Fields
+    ) -> Draft:
+        """Tell that one call is let through to see whether it works again."""
+        assert breaker.error_id is not None
+        message, said = sentence("circuit_breaker_test_request", breaker=breaker.name)
+        return self._intake.draft(
+            "circuit_breaker_test_request",
+            breaker_subject(breaker.name),
+            **task,
+            agent_name=policy.name,
+            message=message,
+            breaker=breaker.name,
+            test_request_id=test_request_id,
+            monitoring_enabled=True,
+            **self._open_fields(breaker, breaker.error_id, said, 0.0),
+        )
+
+    def closed(self, breaker: Breaker) -> Draft:
+        """Tell that a breaker closes."""
+        assert breaker.error_id is not None
+        now = self._intake.clock.wall()
+        message, said = sentence("system_recovered", scope="breaker")
+        return self._intake.draft(
+            "system_recovered",
+            breaker_subject(breaker.name),
+            user_id="*",
+            agent_name=self._spokesman(breaker).name,
+            message=message,
+            scope="breaker",
+            recovery_successful=True,
+            recovery_time=round(max(0.0, now - (breaker.first_opened_at or now)), 3),
+            attempts_made=breaker.openings,
+            degradation_id=None,
+            **self._over(
+                {"error_type": "circuit_open", "error_code": "circuit_open"},
+                breaker.error_id,
+                said,
+            ),
+        )
+
+    def rejected(
+        self,
+        *,
+        reason: str,
+        user_id: str,
+        policy: AgentPolicy,
+        retry_after_s: float,
+        error_id: str | None,
+    ) -> Draft:
+        """Tell a user that a request was not taken, and when it may be."""
+        message, said = sentence(
+            "request_rejected", reason=reason, retry_after=round(retry_after_s, 3)
+        )
+        failure = circuit_open(retry_after_s)
+        return self._intake.draft(
+            "request_rejected",
+            f"rejection/{policy.name}",
+            user_id=user_id,
+            agent_name=policy.name,
+            severity="warning",
+            message=message,
+            reason=reason,
+            retry_after=round(retry_after_s, 3),
+            **{
+                **self._about(failure, "", policy, said),
+                "error_type": "circuit_open" if reason == "circuit_breaker_open" else None,
+                "error_code": reason,
+                "error_id": error_id,
+                "estimated_recovery_time": round(retry_after_s, 3),
+                "recovery_estimate_source": (
+                    "breaker_cooldown" if reason == "circuit_breaker_open" else "default"
+                ),
+            },
+        )

@@ -1,0 +1,95 @@
+"""
+Values that others give us: can they stand in an event, and are they within their bound?
+
+What people and agents wrote is never altered, so that what cannot be written down exactly
+(NaN, integers over 64 bits, lone surrogates, sets, cycles) is refused with the field's name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+from gateway.domain.errors import InvalidParams, TooLarge
+
+__all__ = ["EVENT_BYTES_MAX", "INPUT_BYTES_MAX", "RESULT_BYTES_MAX", "measured"]
+
+INPUT_BYTES_MAX = 64 * 1024
+RESULT_BYTES_MAX = 256 * 1024
+EVENT_BYTES_MAX = 256 * 1024
+
+# Deep enough for any document a person would write, shallow enough for every JSON reader.
+DEPTH_MAX = 100
+
+
+def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
+    """
+    Encode ``value`` as JSON.
+
+    Args:
+        value: What somebody gave us.
+        field: Its name, for the error.
+        bytes_max: How large it may be, encoded.
+
+    Raises:
+        InvalidParams: If it cannot be written down exactly.
+        TooLarge: If it is over the bound.
+    """
+    try:
+        encoded = orjson.dumps(value)
+        # orjson writes NaN and infinities as null; the standard library can refuse them.
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidParams(
+            f"{field} cannot be encoded as JSON: it holds {_culprit(value)}; use objects with "
+            "text keys, arrays, text, numbers within 64 bits, true, false and null",
+            field=field,
+        ) from error
+    if encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+        raise InvalidParams(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)
+    if len(encoded) > bytes_max:
+        raise TooLarge(
+            f"{field} has {len(encoded)} bytes, it may have {bytes_max}; shorten it", field=field
+        )
+    return encoded
+
+
+def _depth(value: Any) -> int:
+    deepest, todo = 0, [(value, 1)]
+    while todo:
+        item, depth = todo.pop()
+        deepest = max(deepest, depth)
+        if isinstance(item, dict):
+            todo += [(child, depth + 1) for child in item.values()]
+        elif isinstance(item, list | tuple):
+            todo += [(child, depth + 1) for child in item]
+    return deepest
+
+
+def _culprit(value: Any) -> str:
+    """Name the first thing in ``value`` that JSON does not have, by kind and never by content."""
+    todo: list[Any] = [value]
+    for _ in range(10_000):
+        if not todo:
+            break
+        item = todo.pop()
+        if isinstance(item, float) and (item != item or item in (float("inf"), -float("inf"))):
+            return "a number that is not finite"
+        if isinstance(item, int) and not -(2**63) <= item < 2**64:
+            return "an integer over 64 bits"
+        if isinstance(item, str):
+            try:
+                item.encode()
+            except UnicodeEncodeError:
+                return "text with lone surrogates"
+        elif isinstance(item, dict):
+            if any(not isinstance(key, str) for key in item):
+                return "an object with a key that is no text"
+            todo += item.values()
+        elif isinstance(item, list | tuple):
+            todo += item
+        elif item is not None and not isinstance(item, bool | int | float):
+            return f"a value of type {type(item).__name__}"
+    return "a cycle or too many levels"

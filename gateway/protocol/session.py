@@ -1,0 +1,187 @@
+"""
+One connection as a state machine: text frames in, requests and refusals out. No I/O.
+
+A frame is a JSON-RPC 2.0 request with an id; there are no batches and no notifications from
+clients, since nobody could be told that one of them failed. Which requests may come when is the
+table ``_ADMITTED``. A frame that is none of this is answered and costs nothing, until too many
+follow each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Container, Mapping
+from typing import Any
+
+from gateway.domain.errors import RequestError
+from gateway.protocol.codes import CloseCode
+from gateway.protocol.strict_json import BadJson, parse_json
+
+__all__ = [
+    "MALFORMED_IN_A_ROW_MAX",
+    "Id",
+    "Phase",
+    "Refusal",
+    "Request",
+    "Session",
+    "notice",
+    "refusal_of",
+    "reply",
+]
+
+# So many malformed frames without a request between them: the peer does not speak our language,
+# and telling it once more does not help. It is closed with ``bad_request``.
+MALFORMED_IN_A_ROW_MAX = 10
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+NOT_CONNECTED = -32003
+
+Id = str | int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """One well-formed request, admitted now. Its parameters are an object, not yet checked."""
+
+    id: Id
+    method: str
+    params: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    An error reply.
+
+    Attributes:
+        id: The request's id, None when it could not be told.
+        code: JSON-RPC's integer.
+        message: For developers.
+        data: ``code`` in words, and ``field`` and ``retry_after`` where known.
+        close: What to close with after the reply; None: the connection stays.
+    """
+
+    id: Id
+    code: int
+    message: str
+    data: Mapping[str, Any]
+    close: CloseCode | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The reply as it stands on the wire."""
+        error = {"code": self.code, "message": self.message, "data": dict(self.data)}
+        return {"jsonrpc": "2.0", "id": self.id, "error": error}
+
+
+class Phase(enum.Enum):
+    """Where a connection is in its life."""
+
+    NEW = "nobody has said who this is"
+    READY = "requests are served"
+
+
+# Phase → methods admitted; None: all that exist.
+_ADMITTED: Mapping[Phase, Container[str] | None] = {
+    Phase.NEW: frozenset({"connect"}),
+    Phase.READY: None,
+}
+
+
+class Session:
+    """
+    The client's side of one conversation, as far as it has come.
+
+    Args:
+        methods: The names of everything that can be asked for.
+        phase: READY when the handshake has already told who this is.
+    """
+
+    __slots__ = ("_malformed", "_methods", "phase")
+
+    def __init__(self, methods: Container[str], *, phase: Phase = Phase.NEW) -> None:
+        self._methods = methods
+        self._malformed = 0
+        self.phase = phase
+
+    def receive(self, frame: str | bytes) -> Request | Refusal:
+        """Take one text frame (or a binary one, which is refused)."""
+        found = _parse(frame)
+        if isinstance(found, Refusal) and found.code in (PARSE_ERROR, INVALID_REQUEST):
+            self._malformed += 1
+            if self._malformed >= MALFORMED_IN_A_ROW_MAX:
+                return dataclasses.replace(found, close=CloseCode.bad_request)
+            return found
+        self._malformed = 0
+        return found if isinstance(found, Refusal) else self._admit(found)
+
+    def _admit(self, request: Request) -> Request | Refusal:
+        admitted = _ADMITTED[self.phase]
+        if admitted is not None and request.method not in admitted:
+            return Refusal(request.id, NOT_CONNECTED, "connect first", {"code": "unauthenticated"})
+        if request.method not in self._methods:
+            return Refusal(
+                request.id,
+                METHOD_NOT_FOUND,
+                "there is no such method",
+                {"code": "method_not_found", "field": "method"},
+            )
+        return request
+
+
+def reply(id: Id, result: Any) -> dict[str, Any]:
+    """Answer a request."""
+    return {"jsonrpc": "2.0", "id": id, "result": result}
+
+
+def notice(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Say something that nobody asked for and that is no event."""
+    return {"jsonrpc": "2.0", "method": method, "params": dict(params)}
+
+
+def refusal_of(error: RequestError, id: Id, *, close: CloseCode | None = None) -> Refusal:
+    """Answer a request with an error of ours."""
+    return Refusal(id, error.jsonrpc_code, error.message, error.data(), close)
+
+
+def _parse(frame: str | bytes) -> Request | Refusal:
+    if isinstance(frame, bytes):
+        return _malformed(INVALID_REQUEST, "frames have to be text, this one is binary")
+    try:
+        value = parse_json(frame)
+    except BadJson as error:
+        return _malformed(PARSE_ERROR, str(error))
+    if isinstance(value, list):
+        return _malformed(INVALID_REQUEST, "batches are not served, send one request a frame")
+    if not isinstance(value, dict):
+        return _malformed(INVALID_REQUEST, "a frame has to be one JSON object")
+    if "id" not in value:
+        return _malformed(INVALID_REQUEST, "id is missing; notifications are refused", field="id")
+    id = value["id"]
+    if isinstance(id, bool) or not isinstance(id, str | int | None):
+        return _malformed(INVALID_REQUEST, "id has to be a string, an integer or null", field="id")
+    if value.get("jsonrpc") != "2.0":
+        return _malformed(INVALID_REQUEST, 'jsonrpc has to be "2.0"', id=id, field="jsonrpc")
+    method = value.get("method")
+    if not isinstance(method, str):
+        return _malformed(INVALID_REQUEST, "method has to be a string", id=id, field="method")
+    params = value.get("params", {})
+    if not isinstance(params, dict):
+        return Refusal(
+            id,
+            INVALID_PARAMS,
+            "params has to be an object",
+            {"code": "invalid_params", "field": "params"},
+        )
+    return Request(id, method, params)
+
+
+def _malformed(code: int, message: str, *, id: Id = None, field: str | None = None) -> Refusal:
+    data = {"code": "parse_error" if code == PARSE_ERROR else "invalid_request"}
+    if field is not None:
+        data["field"] = field
+    return Refusal(id, code, message, data)

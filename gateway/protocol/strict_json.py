@@ -1,0 +1,100 @@
+"""
+JSON as we accept it from outside: RFC 8259 without its loopholes (compare RFC 7493, I-JSON).
+
+Whatever passes here can be stored, encoded again and understood alike by every reader: no NaN
+or Infinity, no number beyond 64 bits, no half of a surrogate pair, no name twice in an object,
+no nesting that costs somebody's stack.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+__all__ = ["DEPTH_MAX", "BadJson", "parse_json"]
+
+# Deeper values are refused. Nobody's data is that deep, and encoders give up at about 250.
+DEPTH_MAX = 64
+
+_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
+
+
+class BadJson(ValueError):
+    """The text is not JSON as we accept it; the message says why, without quoting it."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """
+    Parse one JSON text.
+
+    Raises:
+        BadJson: If it is not JSON, or is over a limit of this file.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8")
+        except UnicodeDecodeError:
+            raise BadJson("not UTF-8") from None
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise BadJson(f"not JSON: {error.msg.lower()} at character {error.pos}") from None
+    except RecursionError:
+        raise BadJson(f"nested deeper than {DEPTH_MAX}") from None
+    if text.count("{") + text.count("[") > DEPTH_MAX and _deeper_than(value, DEPTH_MAX):
+        raise BadJson(f"nested deeper than {DEPTH_MAX}")
+    # Only an escape can bring in half a pair: the text itself was valid UTF-8 or a str from it.
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise BadJson("half of a surrogate pair") from None
+    return value
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def _integer(digits: str) -> int:
+    # 20 characters hold every 64-bit integer; more are not even converted.
+    if len(digits) > 20 or not _INTEGER_MIN <= (number := int(digits)) <= _INTEGER_MAX:
+        raise BadJson("an integer beyond 64 bits")
+    return number
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise BadJson("a number beyond what a double holds")
+    return number
+
+
+def _constant(name: str) -> Any:
+    raise BadJson(f"{name} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise BadJson("a name twice in one object")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_int=_integer,
+    parse_float=_number,
+    parse_constant=_constant,
+)

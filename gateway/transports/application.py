@@ -1,0 +1,130 @@
+"""The ASGI application: all doors on one Starlette app, served alone or mounted in another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, WebSocketRoute
+
+from gateway.domain.settings import Settings
+from gateway.execution.service import Service
+from gateway.protocol.operations import HEADER_PARAMS
+from gateway.transports.access import Access
+from gateway.transports.event_stream import EventStreamDoor
+from gateway.transports.guard import Guard
+from gateway.transports.http import health_route, operation_routes
+from gateway.transports.hub import Hub
+from gateway.transports.pages import document_routes, page_routes
+from gateway.transports.problem import http_problem
+from gateway.transports.websocket import WebSocketDoor
+
+__all__ = ["create_app", "running"]
+
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+def create_app(
+    service: Service,
+    settings: Settings,
+    frontend_dir: Path | None,
+    *,
+    open_gateway: bool,
+    lifespan: Lifespan | None = None,
+    extra_routes: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """
+    Build the application.
+
+    Mounted in another app its own lifespan does not run; enter ``running(app)`` in theirs.
+
+    Args:
+        service: The inside.
+        settings: How connections behave, allowed origins, secrets.
+        frontend_dir: The page's directory with ``index.html``; None: no page.
+        open_gateway: There is no secret: everyone without a name is an operator, and only this
+            machine may talk to it.
+        lifespan: Entered around serving, while connections are fed.
+        extra_routes: More routes, looked at before ours.
+
+    Returns:
+        The app; ``app.state.hub`` is its hub, ``app.state.access`` tells callers from tokens.
+
+    Raises:
+        ConfigurationError: If the JWKS file cannot be used.
+    """
+    hub = Hub(service.log, service.clock, service.ids, settings)
+    access = Access(settings, service.clock, open_gateway=open_gateway)
+
+    @contextlib.asynccontextmanager
+    async def whole_lifespan(app: Starlette) -> AsyncIterator[Any]:
+        async with running(app), (lifespan or _no_lifespan)(app) as state:
+            yield state
+
+    middleware = [
+        Middleware(Guard, settings.allowed_origins, open_gateway=open_gateway),
+    ]
+    if settings.allowed_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_methods=("GET", "POST", "PUT", "DELETE"),
+                allow_headers=("authorization", "last-event-id", *HEADER_PARAMS),
+                expose_headers=("location", "retry-after"),
+            )
+        )
+    app = Starlette(
+        routes=[
+            *extra_routes,
+            WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
+            EventStreamDoor(hub, service, access).route(),
+            health_route(service),
+            *operation_routes(service, access),
+            *document_routes(),
+            *page_routes(frontend_dir),
+        ],
+        middleware=middleware,
+        exception_handlers={HTTPException: http_problem},
+        lifespan=whole_lifespan,
+    )
+    app.state.hub = hub
+    app.state.access = access
+    return app
+
+
+@contextlib.asynccontextmanager
+async def running(app: Starlette) -> AsyncIterator[Hub]:
+    """
+    Feed the connections of an app made by ``create_app`` while inside.
+
+    At the end whoever is still connected is told to come back, and dropped.
+    """
+    hub: Hub = app.state.hub
+    feeding = asyncio.create_task(hub.run())
+    # The hub follows the log before anything else can be appended.
+    await hub.wait_running()
+    try:
+        yield hub
+    finally:
+        await hub.end(limit_s=END_S)
+        feeding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await feeding
+
+
+# What those who are still connected get to take the goodbye, in seconds.
+END_S = 1.0
+
+
+@contextlib.asynccontextmanager
+async def _no_lifespan(app: Any) -> AsyncIterator[None]:
+    yield

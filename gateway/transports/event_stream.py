@@ -1,0 +1,210 @@
+"""
+``GET /api/events/stream``: the events of some topics as server-sent events.
+
+The same as a WebSocket that has subscribed, for whoever can only read: positions, replay, gaps
+and bounds are the hub's. ``id:`` is ``epoch:offset``, so that a browser that reconnects sends
+``Last-Event-ID`` and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from gateway.domain.access import Caller
+from gateway.domain.errors import InvalidParams, NotPermitted, Unavailable
+from gateway.domain.stream import parse_position
+from gateway.domain.timestamps import rfc3339
+from gateway.execution.service import Service
+from gateway.ports import Clock
+from gateway.protocol.codes import CloseCode
+from gateway.transports.access import Access
+from gateway.transports.follower import EVERYTHING, Audience, EventStreamForm
+from gateway.transports.http import answer_errors
+from gateway.transports.hub import Hub
+from gateway.transports.requests import bearer, query_of
+from gateway.transports.sink import ABORT_EXTENSION, PumpedSink
+from gateway.transports.subscription import Start, begin, check_topics
+
+__all__ = ["EventStreamDoor"]
+
+_LISTS = ("topic", "types")
+_KNOWN = frozenset({"topic", "types", "since", "snapshot"})
+_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    # nginx would hold the events back otherwise.
+    "x-accel-buffering": "no",
+}
+
+
+class EventStreamDoor:
+    """
+    Serves the stream.
+
+    Args:
+        hub: Feeds it.
+        service: The inside.
+        access: Tells who asks.
+    """
+
+    def __init__(self, hub: Hub, service: Service, access: Access) -> None:
+        self._hub = hub
+        self._service = service
+        self._access = access
+        self.form = EventStreamForm(service.log.epoch)
+        self._audiences = {
+            operator: Audience(self.form, operator=operator, types=None)
+            for operator in (False, True)
+        }
+
+    def route(self) -> Route:
+        """Make the route."""
+        return Route("/api/events/stream", answer_errors(self._open), methods=["GET"])
+
+    async def _open(self, request: Request) -> Response:
+        hub, service = self._hub, self._service
+        caller = self._access.caller(bearer(request))
+        params = self._params(request, caller)
+        service.check_params("subscribe", params)
+        check_topics(service, caller, params["topics"])
+        if not hub.running or hub.draining:
+            raise Unavailable("the gateway is about to end", retry_after=2.0)
+        if hub.full:
+            raise Unavailable("too many connections", code="too_many_connections", retry_after=5.0)
+        audience = self._audiences[caller.operator]
+        if "types" in params:
+            if not caller.operator:
+                raise NotPermitted("only operators may narrow by types", field="types")
+            types = frozenset(params["types"])
+            audience = Audience(self.form, operator=True, types=types)
+        start = await begin(
+            hub,
+            service,
+            caller,
+            topics=params["topics"],
+            audience=audience,
+            since=params.get("since"),
+            snapshot=params.get("snapshot", False),
+        )
+        return _Stream(self, hub, service.clock, caller, params["topics"], audience, start)
+
+    def _params(self, request: Request, caller: Caller) -> dict[str, Any]:
+        query = query_of(request, repeated=_LISTS)
+        for name in query:
+            if name not in _KNOWN:
+                raise InvalidParams(f"{name} is not a parameter of this", field=name)
+        own = EVERYTHING if caller.operator else f"user:{caller.user_id}"
+        params: dict[str, Any] = {"topics": query.get("topic", own).split(",")}
+        if "types" in query:
+            params["types"] = query["types"].split(",")
+        if "snapshot" in query:
+            if query["snapshot"] not in ("true", "false"):
+                raise InvalidParams("snapshot has to be true or false", field="snapshot")
+            params["snapshot"] = query["snapshot"] == "true"
+        # A browser repeats its address, `since` and all, but knows better by now.
+        last = request.headers.get("last-event-id")
+        since, field = (query.get("since"), "since") if last is None else (last, "last-event-id")
+        if since == "start":
+            params["since"] = since
+        elif since is not None:
+            position = parse_position(since, epoch=self._service.log.epoch, field=field)
+            params["since"] = position.as_dict()
+        return params
+
+
+class _Stream(Response):
+    """One reader."""
+
+    def __init__(
+        self,
+        door: EventStreamDoor,
+        hub: Hub,
+        clock: Clock,
+        caller: Caller,
+        topics: Sequence[str],
+        audience: Audience,
+        start: Start,
+    ) -> None:
+        super().__init__(None, 200, _HEADERS)
+        # There is no length to tell.
+        del self.headers["content-length"]
+        self._door = door
+        self._hub = hub
+        self._clock = clock
+        self._caller = caller
+        self._topics = topics
+        self._audience = audience
+        self._start = start
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the reader is gone, or the gateway ends it. Cancelling ends it, too."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body", "body": b""})
+            return
+
+        async def send_some(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        async def end(code: int, reason: str) -> None:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        def abort() -> None:
+            drop = (scope.get("extensions") or {}).get(ABORT_EXTENSION)
+            if drop is not None:
+                drop()
+            pump.cancel()
+
+        sink = PumpedSink(send_some, end, abort)
+        pump = asyncio.create_task(sink.pump())
+        gone = asyncio.create_task(watch())
+        follower = self._hub.join(sink, self._audience)
+        heartbeat_at = self._clock.monotonic()
+
+        def look(now: float) -> float:
+            nonlocal heartbeat_at
+            expires_at = self._caller.expires_at
+            if expires_at is not None and self._clock.wall() >= expires_at:
+                # Its client comes back with another token, from where it was.
+                sink.close(CloseCode.token_expired, "token expired")
+                return math.inf
+            if now >= heartbeat_at:
+                time = rfc3339(self._clock.wall())
+                follower.write(f": heartbeat {follower.newest} {time}\n\n".encode())
+                # Two looks early, since the next one might be too late.
+                interval_s = self._hub.settings.heartbeat_interval
+                heartbeat_at = now + interval_s - 2 * self._hub.look_s
+            return min(heartbeat_at, now + 1.0) if expires_at is not None else heartbeat_at
+
+        try:
+            follower.write(self._opening())
+            self._hub.follow(follower, self._topics, after=self._start.after)
+            follower.on_due, follower.due = look, heartbeat_at
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._hub.leave(follower)
+            pump.cancel()
+            gone.cancel()
+            await asyncio.gather(pump, gone, return_exceptions=True)
+
+    def _opening(self) -> bytes:
+        """What comes before the first event: the verdict, with the id of where it starts."""
+        form, told = self._door.form, dict(self._start.result)
+        snapshot = told.pop("snapshot", None)
+        opening = f"id: {told['epoch']}:{self._start.after}\n".encode()
+        opening += form.notice("subscribed", told)
+        if snapshot is not None:
+            opening += form.notice("snapshot", snapshot)
+        return opening

@@ -1,0 +1,112 @@
+"""
+HTTP: one route for each path in the table of operations, and what every gateway has beside them.
+
+Nothing here knows an operation by name; what it takes and gives stands in
+``protocol.operations``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.domain.errors import RequestError, StoreUnavailable
+from gateway.domain.timestamps import rfc3339
+from gateway.execution.service import Service
+from gateway.protocol.operations import OPERATIONS, Operation
+from gateway.transports.access import Access
+from gateway.transports.problem import problem, problem_of
+from gateway.transports.requests import bearer, params_of
+
+__all__ = ["answer_errors", "health_route", "json_response", "operation_routes"]
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+logger = logging.getLogger(__name__)
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Answer with JSON."""
+    return Response(orjson.dumps(value), status, headers, "application/json")
+
+
+def operation_routes(service: Service, access: Access) -> list[BaseRoute]:
+    """Make the routes of all operations; paths without parameters come first."""
+    by_path: dict[str, dict[str, Operation]] = {}
+    for operation in OPERATIONS.values():
+        by_path.setdefault(operation.path, {})[operation.method] = operation
+    return [
+        Route(path, _endpoint(by_path[path], service, access), methods=list(by_path[path]))
+        for path in sorted(by_path, key=lambda path: (path.count("{"), path))
+    ]
+
+
+def health_route(service: Service) -> Route:
+    """Make the route that says that the process is alive."""
+
+    async def health(request: Request) -> Response:
+        return json_response({"status": "ok", "timestamp": rfc3339(service.clock.wall())})
+
+    return Route("/health", health)
+
+
+def answer_errors(endpoint: Endpoint) -> Endpoint:
+    """Turn what an endpoint raises into a problem; what nobody expected is logged, not told."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (RequestError, StoreUnavailable) as error:
+            return problem_of(error)
+        except ClientDisconnect:
+            # Nobody reads this one.
+            return Response(status_code=400)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            return problem(500, "internal_error", "internal error")
+
+    return answered
+
+
+def _endpoint(operations: Mapping[str, Operation], service: Service, access: Access) -> Endpoint:
+    async def call(request: Request) -> Response:
+        # Starlette lets HEAD in wherever GET is served.
+        operation = operations.get(request.method) or operations["GET"]
+        caller = access.caller(bearer(request))
+        params = await params_of(request, operation)
+        result = await service.call(operation.name, params, caller)
+        if result is None:
+            return Response(status_code=204)
+        return json_response(result, operation.status, _location(request, operation, result))
+
+    return answer_errors(call)
+
+
+def _location(request: Request, operation: Operation, result: Any) -> dict[str, str] | None:
+    """Tell where what was created is shown: at the GET path one parameter longer."""
+    if operation.status != 201 or not isinstance(result, dict):
+        return None
+    for path, name in _SHOWN_AT.get(operation.path, ()):
+        if isinstance(result.get(name), str):
+            root = request.scope.get("root_path", "")
+            return {"location": root + path.replace(f"{{{name}}}", quote(result[name], safe=":@~"))}
+    return None
+
+
+def _shown_at(operations: Iterable[Operation]) -> dict[str, list[tuple[str, str]]]:
+    shown: dict[str, list[tuple[str, str]]] = {}
+    for operation in operations:
+        parent, _, last = operation.path.rpartition("/")
+        if operation.method == "GET" and last.startswith("{"):
+            shown.setdefault(parent, []).append((operation.path, last.strip("{}")))
+    return shown
+
+
+_SHOWN_AT = _shown_at(OPERATIONS.values())

@@ -1,0 +1,422 @@
+"""
+The hub: feeds every connection from the log, and no connection from another one's speed.
+
+A connection is a position, not a queue. Whoever is at the head gets what is new in one write
+per turn of the loop, framed once for everybody with the same rights. Whoever has too much
+unsent falls behind: it keeps its position and reads on from the log when its socket has room.
+Either way it sees growing offsets, none missing, none twice; when the log no longer keeps what
+it needs, it is told so with a ``gap``.
+
+What must stay true: a follower is live only if everything up to ``log.head`` that concerns it
+is in its sink or in ``_fresh``, and nothing between the check and the switch may wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway.domain.settings import Settings
+from gateway.domain.timestamps import rfc3339
+from gateway.ports import Clock, Entry, EventLog, IdSource
+from gateway.protocol.codes import CloseCode
+from gateway.transports.follower import EVERYTHING, Audience, Follower
+from gateway.transports.sink import Sink
+
+__all__ = ["Hub"]
+
+# How many entries one reader who is behind takes from the log at once; then others have a turn.
+READ_ENTRIES_MAX = 512
+
+# How often followers are looked after (stalls, heartbeats, limits): four times within the
+# shortest of the limits, yet not more often nor more seldom than this, in seconds.
+LOOKS_PER_LIMIT = 4
+LOOK_S_MIN, LOOK_S_MAX = 0.02, 1.0
+
+# At shutdown everybody is told to come back not before the first, and spread over the second
+# many seconds, so that the next process is not run over by all at once.
+RESTART_S = 1.0
+RECONNECT_SPREAD_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Hub:
+    """
+    All connections of this process.
+
+    Args:
+        log: What is followed.
+        clock: The time.
+        ids: Chance, to spread reconnects.
+        settings: ``send_bytes``, ``stall_timeout`` and the limits of connections.
+        lag_wait_s: How long one who has seen more than this node waits for it to catch up;
+            0 with a log that is never behind itself.
+
+    Attributes:
+        deliveries: Events written, one for each connection that got it.
+        gaps: Gaps told.
+        slow_freed: Connections ended because their socket accepted nothing.
+        resumes: Verdict → number: ``recovered``, ``refused``, ``behind``.
+        on_delivered: Called once for each entry that went out live, with the seconds since its
+            acceptance; for metrics.
+        draining: Whether this process is about to end and takes no new connections.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        clock: Clock,
+        ids: IdSource,
+        settings: Settings,
+        *,
+        lag_wait_s: float = 0.0,
+    ) -> None:
+        self.log = log
+        self.settings = settings
+        self.lag_wait_s = lag_wait_s
+        self.deliveries = 0
+        self.gaps = 0
+        self.slow_freed = 0
+        self.resumes: collections.Counter[str] = collections.Counter()
+        self.on_delivered: Callable[[Entry, float], None] | None = None
+        self.draining = False
+        self.running = False
+        self._started = asyncio.Event()
+        self._clock = clock
+        self._chance = ids.random
+        self._epoch = log.epoch
+        self._fresh: list[Entry] = []
+        self._followers: dict[Follower, None] = {}
+        self._by_topic: dict[str, dict[Follower, None]] = {}
+        self._readers: set[asyncio.Task[None]] = set()
+        # Above half, nothing is read on from the log; sinks say when they are below it again.
+        self._room_bytes = settings.send_bytes // 2
+        limits = (
+            settings.stall_timeout,
+            settings.heartbeat_interval,
+            settings.client_timeout,
+            settings.connect_timeout,
+        )
+        self.look_s = max(LOOK_S_MIN, min(LOOK_S_MAX, min(limits) / LOOKS_PER_LIMIT))
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are now."""
+        return len(self._followers)
+
+    @property
+    def full(self) -> bool:
+        """Whether one more connection would be one too many."""
+        return len(self._followers) >= self.settings.max_connections
+
+    @property
+    def followers(self) -> Sequence[Follower]:
+        """Everybody who is connected now."""
+        return tuple(self._followers)
+
+    async def run(self) -> None:
+        """Feed and look after the followers until cancelled; then everything has ended."""
+        unfollow = self.log.follow(self._take)
+        self.running = True
+        self._started.set()
+        try:
+            while True:
+                await self._clock.sleep(self.look_s)
+                self._look(self._clock.monotonic())
+        finally:
+            self.running = False
+            self._started.clear()
+            unfollow()
+            for reader in tuple(self._readers):
+                reader.cancel()
+            await asyncio.gather(*self._readers, return_exceptions=True)
+
+    async def wait_running(self) -> None:
+        """Wait until ``run`` follows the log."""
+        await self._started.wait()
+
+    def drain(self, reason: str) -> None:
+        """Tell everybody that this process ends, and each when to come back; take nobody new."""
+        self.draining = True
+        self.flush()
+        for follower in self._followers:
+            wait_s = RESTART_S + self._chance() * RECONNECT_SPREAD_S
+            reconnect_at = rfc3339(self._clock.wall() + wait_s)
+            follower.tell("drain", {"reconnect_at": reconnect_at, "reason": reason})
+
+    async def end(self, *, limit_s: float) -> None:
+        """Say goodbye to everybody, and give them ``limit_s`` to take it; then end them."""
+        self.flush()
+        for follower in self._followers:
+            follower.sink.close(CloseCode.restarting, "restarting")
+        until = self._clock.monotonic() + limit_s
+        while self._followers and self._clock.monotonic() < until:
+            await self._clock.sleep(LOOK_S_MIN)
+        for follower in tuple(self._followers):
+            follower.sink.abort()
+            self.leave(follower)
+
+    # --- coming and going -----------------------------------------------------------------
+
+    def join(self, sink: Sink, audience: Audience) -> Follower:
+        """Take a new connection, which follows nothing yet."""
+        sink.set_room(self._room_bytes)
+        follower = Follower(sink, audience, now=self._clock.monotonic())
+        self._followers[follower] = None
+        return follower
+
+    def leave(self, follower: Follower) -> None:
+        """Forget a connection; a second call does nothing."""
+        if not follower.gone:
+            follower.gone = True
+            self._unindex(follower)
+            del self._followers[follower]
+            follower.wake()
+
+    def follow(self, follower: Follower, topics: Iterable[str], *, after: int) -> None:
+        """
+        Let a follower hear ``topics`` from ``after`` on.
+
+        Args:
+            follower: Someone who has joined.
+            topics: Topics that it may see.
+            after: An offset up to the head. For one who follows something already: the head.
+        """
+        self.flush()
+        if not follower.topics:
+            follower.position = after
+            follower.newest = max(follower.newest, after)
+        assert not follower.topics or after == self.log.head
+        self._unindex(follower)
+        follower.follow(topics, after=after)
+        self._place(follower)
+
+    def unfollow(self, follower: Follower, topics: Iterable[str]) -> None:
+        """Let a follower hear ``topics`` no longer."""
+        self.flush()
+        self._unindex(follower)
+        follower.unfollow(topics)
+        self._place(follower)
+
+    def readdress(self, follower: Follower, audience: Audience) -> None:
+        """Change what a follower sees, from now on."""
+        self.flush()
+        follower.audience = audience
+        follower.version += 1
+
+    def _place(self, follower: Follower) -> None:
+        """Put a follower where it belongs: among the live ones, or behind and reading."""
+        if follower.live or (follower.catching_up is None and follower.position == self.log.head):
+            follower.live = True
+            self._index(follower)
+        elif follower.catching_up is None:
+            self._read_on(follower)
+
+    def _index(self, follower: Follower) -> None:
+        for topic in follower.index_topics():
+            self._by_topic.setdefault(topic, {})[follower] = None
+
+    def _unindex(self, follower: Follower) -> None:
+        for topic in follower.index_topics():
+            others = self._by_topic.get(topic)
+            if others is not None:
+                others.pop(follower, None)
+                if not others:
+                    del self._by_topic[topic]
+
+    # --- at the head ----------------------------------------------------------------------
+
+    def _take(self, entry: Entry) -> None:
+        if not self._fresh:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._fresh.append(entry)
+
+    def flush(self) -> None:
+        """Write what is new to everybody at the head, joined into one write for each."""
+        fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return
+        # Topic → places in `fresh`, and follower → its topics among those, in the same order
+        # for all, so that those with the same topics share the bytes.
+        places: dict[str, list[int]] = {}
+        for place, entry in enumerate(fresh):
+            for topic in entry.topics:
+                if topic in self._by_topic:
+                    places.setdefault(topic, []).append(place)
+        if EVERYTHING in self._by_topic:
+            places[EVERYTHING] = list(range(len(fresh)))
+        heard: dict[Follower, tuple[str, ...]] = {}
+        for topic in places:
+            alone = (topic,)
+            for follower in self._by_topic[topic]:
+                heard[follower] = heard[follower] + alone if follower in heard else alone
+        ready: dict[tuple[Audience, tuple[str, ...]], _Batch] = {}
+        framed: dict[tuple[bool, type, int], bytes] = {}
+        for follower, topics in heard.items():
+            key = (follower.audience, topics)
+            batch = ready.get(key)
+            if batch is None:
+                wanted = sorted({place for topic in topics for place in places[topic]})
+                batch = ready[key] = _Batch(fresh, wanted, follower.audience, framed)
+            if batch.count:
+                self._write_live(follower, batch)
+        if self.on_delivered is not None:
+            now = self._clock.wall()
+            for entry in fresh:
+                self.on_delivered(entry, now - entry.at)
+
+    def _write_live(self, follower: Follower, batch: _Batch) -> None:
+        unsent = follower.unsent()
+        if unsent + batch.size <= self.settings.send_bytes or (
+            batch.count == 1 and unsent <= self._room_bytes
+        ):
+            follower.newest = batch.newest
+            self.deliveries += batch.count
+            try:
+                follower.write(batch.data)
+            except Exception:
+                logger.exception("a sink broke; its connection is ended")
+                follower.sink.abort()
+            return
+        self._unindex(follower)
+        follower.live = False
+        follower.position = max(follower.position, batch.start - 1)
+        self._read_on(follower)
+
+    # --- behind ---------------------------------------------------------------------------
+
+    def _read_on(self, follower: Follower) -> None:
+        assert not follower.live
+        reader = asyncio.create_task(self._catch_up(follower))
+        follower.catching_up = reader
+        # The hub owns the task: it keeps it, and ends it when it ends itself.
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+
+    async def _catch_up(self, follower: Follower) -> None:
+        try:
+            while not follower.gone and not await self._read_chunk(follower):
+                # The log may answer without waiting; the others want a turn all the same.
+                await self._clock.sleep(0)
+        except Exception:
+            logger.exception("reading on failed; the connection is ended")
+            follower.sink.abort()
+        finally:
+            follower.catching_up = None
+
+    async def _read_chunk(self, follower: Follower) -> bool:
+        """Write one chunk; True: the follower is at the head and live from here on."""
+        await follower.wait_room(self._room_bytes)
+        if follower.gone:
+            return False
+        self._tell_gap(follower)
+        after, head, version = follower.position, self.log.head, follower.version
+        entries = await self.log.read(
+            after=after,
+            topics=follower.read_topics(),
+            limit=READ_ENTRIES_MAX,
+            until=head,
+            size_max=self._room_bytes // 2,
+        )
+        if follower.gone or follower.version != version or self.log.oldest - 1 > after:
+            return False
+        wanted = [entry for entry in entries if follower.wants(entry)]
+        if wanted:
+            follower.write(b"".join([follower.audience.frame(entry) for entry in wanted]))
+            follower.newest = wanted[-1].offset
+            self.deliveries += len(wanted)
+        follower.position = entries[-1].offset if entries else head
+        if follower.position < head or head != self.log.head:
+            return False
+        self.flush()
+        follower.live = True
+        self._index(follower)
+        return True
+
+    def _tell_gap(self, follower: Follower) -> None:
+        oldest = self.log.oldest
+        if follower.position < oldest - 1:
+            self.gaps += 1
+            follower.tell("gap", {"from": follower.position + 1, "to": oldest - 1})
+            follower.position = oldest - 1
+
+    async def wait_head(self, offset: int) -> bool:
+        """Wait up to ``lag_wait_s`` for the head to reach ``offset``; tell whether it did."""
+        until = self._clock.monotonic() + self.lag_wait_s
+        while self.log.head < offset and self._clock.monotonic() < until:
+            await self._clock.sleep(self.look_s)
+        return self.log.head >= offset
+
+    # --- looking after --------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        stale = self.log.epoch != self._epoch
+        for follower in tuple(self._followers):
+            if stale:
+                follower.sink.close(CloseCode.epoch_changed, "the log's epoch changed")
+                continue
+            unsent = follower.unsent()
+            if unsent:
+                accepted = follower.written - unsent
+                if accepted > follower.accepted:
+                    follower.accepted, follower.accepted_at = accepted, now
+                elif now - follower.accepted_at >= self.settings.stall_timeout:
+                    self._free(follower)
+                    continue
+                if follower.writable is not None and unsent <= self._room_bytes:
+                    follower.wake()
+            else:
+                follower.accepted, follower.accepted_at = follower.written, now
+            if follower.due <= now:
+                self._call_due(follower, now)
+        self._epoch = self.log.epoch
+
+    def _call_due(self, follower: Follower, now: float) -> None:
+        try:
+            follower.due = follower.on_due(now)
+        except Exception:
+            logger.exception("looking after a connection failed; it is ended")
+            follower.sink.abort()
+            self.leave(follower)
+
+    def _free(self, follower: Follower) -> None:
+        self.slow_freed += 1
+        logger.info("a connection accepted nothing for %s s", self.settings.stall_timeout)
+        # Tried, though a socket that accepts nothing will hardly take this either.
+        follower.sink.close(CloseCode.too_slow, "too slow")
+        follower.sink.abort()
+        self.leave(follower)
+
+
+class _Batch:
+    """What is new for one audience on the same topics, in one piece."""
+
+    __slots__ = ("count", "data", "newest", "size", "start")
+
+    def __init__(
+        self,
+        fresh: Sequence[Entry],
+        places: Iterable[int],
+        audience: Audience,
+        framed: dict[tuple[bool, type, int], bytes],
+    ) -> None:
+        frames = []
+        self.start = fresh[0].offset
+        self.newest = 0
+        kind = type(audience.form)
+        for place in places:
+            entry = fresh[place]
+            if audience.sees(entry):
+                # Frames are shared by all audiences that differ in `types` only.
+                key = (audience.operator, kind, place)
+                frame = framed.get(key)
+                if frame is None:
+                    frame = framed[key] = audience.frame(entry)
+                frames.append(frame)
+                self.newest = entry.offset
+        self.data = b"".join(frames) if len(frames) != 1 else frames[0]
+        self.size = len(self.data)
+        self.count = len(frames)

@@ -1,0 +1,137 @@
+"""
+An operation's parameters from an HTTP request: path, query or JSON body, and named headers.
+
+The operation's schema says what a query's text means. Each parameter comes from one place:
+given twice it is refused, since nobody could tell which one was meant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from gateway.domain.errors import InvalidParams, TooLarge
+from gateway.protocol.operations import HEADER_PARAMS, Operation
+from gateway.protocol.strict_json import BadJson, parse_json
+
+__all__ = ["BODY_BYTES_MAX", "bearer", "params_of", "query_of"]
+
+# A result of 256 KiB may be written with escapes; what is in the values has bounds of its own.
+BODY_BYTES_MAX = 1024 * 1024
+
+# A body has to be here after this long, in seconds; then the request is refused.
+BODY_WAIT_S = 30.0
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
+_WITH_BODY = ("POST", "PUT")
+
+
+async def params_of(request: Request, operation: Operation) -> dict[str, Any]:
+    """
+    Collect the parameters of an operation.
+
+    Raises:
+        InvalidParams: If the body is not a JSON object, or a parameter came twice.
+        TooLarge: If the body is over ``BODY_BYTES_MAX``.
+    """
+    properties = operation.params.get("properties", {})
+    params: dict[str, Any] = dict(request.path_params)
+    query = query_of(request)
+    if operation.method in _WITH_BODY:
+        if query:
+            field = next(iter(query))
+            raise InvalidParams(f"{field} belongs into the JSON body, not the query", field=field)
+        _merge(params, await _body_of(request))
+    else:
+        _merge(params, {name: _value(text, properties.get(name)) for name, text in query.items()})
+    for header, name in HEADER_PARAMS.items():
+        if name in properties and (values := request.headers.getlist(header)):
+            if len(values) > 1:
+                raise InvalidParams(f"the header {header} is given twice", field=name)
+            _merge(params, {name: values[0]})
+    return params
+
+
+def query_of(request: Request, *, repeated: tuple[str, ...] = ()) -> dict[str, str]:
+    """
+    Read the query, each name once.
+
+    Args:
+        request: The request.
+        repeated: Names that may come several times, or with several values separated by
+            commas; they come back joined by commas.
+    """
+    query: dict[str, str] = {}
+    for name, text in request.query_params.multi_items():
+        if name in query and name not in repeated:
+            raise InvalidParams(f"{name} is given twice", field=name)
+        query[name] = f"{query[name]},{text}" if name in query else text
+    return query
+
+
+def bearer(request: Request) -> str | None:
+    """
+    Take the token of ``Authorization: Bearer``; None: there is none.
+
+    Raises:
+        InvalidParams: If the header is of another kind, or comes twice.
+    """
+    values = request.headers.getlist("authorization")
+    if not values:
+        return None
+    kind, _, token = values[0].partition(" ")
+    if len(values) > 1 or kind.lower() != "bearer" or not token.strip():
+        raise InvalidParams("the header has to be `Authorization: Bearer TOKEN`, once")
+    return token.strip()
+
+
+def _merge(params: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for name, value in more.items():
+        if name in params:
+            raise InvalidParams(f"{name} is given twice", field=name)
+        params[name] = value
+
+
+async def _body_of(request: Request) -> dict[str, Any]:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+        raise _too_large(int(declared))
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WAIT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES_MAX:
+                    raise _too_large(len(body))
+    except TimeoutError:
+        raise InvalidParams(f"the body was not complete within {BODY_WAIT_S:.0f} s") from None
+    if not body:
+        return {}
+    try:
+        value = parse_json(bytes(body))
+    except BadJson as error:
+        raise InvalidParams(f"the body is refused: {error}", code="parse_error") from None
+    if not isinstance(value, dict):
+        raise InvalidParams("the body has to be a JSON object")
+    return value
+
+
+def _too_large(size: int) -> TooLarge:
+    return TooLarge(f"the body has at least {size} bytes, at most {BODY_BYTES_MAX} are taken")
+
+
+def _value(text: str, schema: Mapping[str, Any] | None) -> Any:
+    """Read a query's text as the schema wants it; what does not fit stays text and is refused."""
+    kind = (schema or {}).get("type")
+    if kind == "integer" and _INTEGER.fullmatch(text):
+        return int(text)
+    if kind == "number" and _NUMBER.fullmatch(text):
+        return float(text)
+    if kind == "boolean" and text in ("true", "false"):
+        return text == "true"
+    return text

@@ -1,0 +1,144 @@
+"""
+What a subscriber is told before its first event, the same over WebSocket and over HTTP.
+
+First the verdict on where it wants to go on from, then the replay, then what is new. Between
+the look at the log's head and the state as of that head nothing may wait, or the two would not
+belong together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+from gateway.domain.access import Caller
+from gateway.domain.errors import NotPermitted, Unavailable
+from gateway.domain.events import listening
+from gateway.domain.stream import Position, resume_after
+from gateway.execution.service import Service
+from gateway.ports import EventLog
+from gateway.transports.follower import EVERYTHING, Audience
+from gateway.transports.hub import READ_ENTRIES_MAX, Hub
+
+Since = Mapping[str, Any] | str | None
+
+__all__ = ["Start", "begin", "check_topics"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Start:
+    """
+    Where a subscription starts.
+
+    Attributes:
+        after: The first event that comes is the first one after this offset.
+        result: What the subscriber is told.
+    """
+
+    after: int
+    result: Mapping[str, Any]
+
+
+def check_topics(service: Service, caller: Caller, topics: Iterable[str]) -> None:
+    """
+    Go on only if the caller may see every one of ``topics``.
+
+    Raises:
+        NotPermitted: If there is one that it may not see, or that does not exist for it.
+    """
+    for topic in topics:
+        kind, _, name = topic.partition(":")
+        owner = service.task_owner(name) if kind == "task" else None
+        if not caller.may_follow(topic, task_owner=owner):
+            raise NotPermitted(f"the topic {topic} is not open to this caller", field="topics")
+
+
+async def begin(
+    hub: Hub,
+    service: Service,
+    caller: Caller,
+    *,
+    topics: Iterable[str],
+    audience: Audience,
+    since: Since,
+    snapshot: bool,
+) -> Start:
+    """
+    Decide how a subscription starts. The caller then tells the result and lets the hub follow,
+    without waiting in between.
+
+    Args:
+        hub: What will feed the follower.
+        service: The inside.
+        caller: Whose rights count.
+        topics: What it wants to follow, already permitted.
+        audience: What of it the caller sees.
+        since: ``{epoch, offset}`` last seen, ``"start"`` for everything kept, None for only
+            what is new.
+        snapshot: Whether the state is wanted even when nothing was missed.
+
+    Raises:
+        Unavailable: If the caller has seen more than this node, which is behind.
+    """
+    topics = tuple(topics)
+    log = hub.log
+    # Where a log may be behind itself, an offset over the head may exist on another node; where
+    # it may not (lag_wait_s is 0), that offset never was.
+    if hub.lag_wait_s and _is_ahead(since, log) and not await hub.wait_head(since["offset"]):
+        hub.resumes["behind"] += 1
+        raise Unavailable("this node has not seen that offset yet", retry_after=1.0)
+    head = log.head
+    after, recovered = _after(hub, since)
+    if since is not None:
+        hub.resumes["recovered" if recovered else "refused"] += 1
+    refused = since is not None and not recovered
+    result: dict[str, Any] = {
+        "epoch": log.epoch,
+        "offset": head,
+        "recovered": recovered,
+        "was_recovering": since is not None,
+        "replayed": 0,
+    }
+    if snapshot or refused:
+        result["snapshot"] = service.snapshot(topics, caller)
+    # From here on the verdict stands; events accepted meanwhile come after the replay.
+    if after < head:
+        result["replayed"] = await _count(service, topics, audience, after=after, until=head)
+        return Start(after, result)
+    return Start(head, result)
+
+
+def _is_ahead(since: Since, log: EventLog) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(since, Mapping) and since["epoch"] == log.epoch and since["offset"] > log.head
+
+
+def _after(hub: Hub, since: Since) -> tuple[int, bool]:
+    log = hub.log
+    if since is None:
+        return log.head, False
+    if since == "start":
+        return log.oldest - 1, True
+    assert isinstance(since, Mapping)
+    position = Position(since["epoch"], since["offset"])
+    if resume_after(position, epoch=log.epoch, oldest=log.oldest, head=log.head):
+        return position.offset, True
+    return log.head, False
+
+
+async def _count(
+    service: Service, topics: Iterable[str], audience: Audience, *, after: int, until: int
+) -> int:
+    """Count what the replay will bring, with the eyes of whom it is for."""
+    wanted = None if EVERYTHING in topics else listening(topics)
+    count = 0
+    while True:
+        entries = await service.log.read(
+            after=after, topics=wanted, limit=READ_ENTRIES_MAX, until=until
+        )
+        count += sum(1 for entry in entries if audience.sees(entry))
+        if len(entries) < READ_ENTRIES_MAX:
+            return count
+        after = entries[-1].offset
+        # The log may answer without waiting; the others want a turn all the same.
+        await service.clock.sleep(0)

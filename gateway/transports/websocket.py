@@ -1,0 +1,446 @@
+"""
+``/ws``: one connection from its handshake to its end.
+
+The protocol's rules are in ``protocol.session``; what is asked for is done by the service; what
+comes in order (replies, notices, events) goes into one sink. Requests run next to each other up
+to a bound; beyond it the client's next frame waits in its socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import orjson
+from starlette.websockets import WebSocket
+
+from gateway.domain.access import Caller
+from gateway.domain.errors import (
+    InvalidParams,
+    NotPermitted,
+    RequestError,
+    StoreUnavailable,
+    Unauthenticated,
+    Unavailable,
+)
+from gateway.domain.timestamps import rfc3339
+from gateway.execution.service import Service
+from gateway.protocol.codes import CloseCode
+from gateway.protocol.frames import payloads_of, text_frame
+from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
+from gateway.protocol.session import (
+    INTERNAL_ERROR,
+    Id,
+    Phase,
+    Refusal,
+    Request,
+    Session,
+    refusal_of,
+    reply,
+)
+from gateway.transports.access import Access, TokenExpired
+from gateway.transports.follower import Audience, Follower, WebSocketForm
+from gateway.transports.hub import Hub
+from gateway.transports.sink import FRAMES_EXTENSION, PumpedSink, Sink
+from gateway.transports.subscription import begin, check_topics
+
+__all__ = ["SUBPROTOCOL", "WebSocketDoor"]
+
+SUBPROTOCOL = "agent-events.v1"
+TOKEN_SUBPROTOCOL = "bearer."
+
+SCHEMA_VERSION = "1"
+FRAME_BYTES_MAX = 65_536
+EVENT_BYTES_MAX = 262_144
+
+# Requests of one connection that run at the same time; the next frame is not read meanwhile.
+IN_FLIGHT_MAX = 32
+
+# After goodbye the peer has this long to say so too; then its connection is dropped, in seconds.
+CLOSE_WAIT_S = 5.0
+
+# Requests that run when their client goes away have this long to finish, in seconds: whoever
+# reports a failure and dies is heard, and nobody holds what it claims for nobody.
+LEFT_WAIT_S = 1.0
+
+_METHODS = frozenset(OPERATIONS) | SESSION_PARAMS.keys()
+
+logger = logging.getLogger(__name__)
+
+
+class WebSocketDoor:
+    """
+    Serves ``/ws``.
+
+    Args:
+        hub: Feeds the connections.
+        service: Does what they ask for.
+        access: Tells who they are.
+    """
+
+    def __init__(self, hub: Hub, service: Service, access: Access) -> None:
+        self.hub = hub
+        self.service = service
+        self.access = access
+        form = WebSocketForm()
+        self._audiences = {
+            operator: Audience(form, operator=operator, types=None) for operator in (False, True)
+        }
+        self._form = form
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serve one connection until it ends. Cancelling drops it."""
+        offered = websocket.scope.get("subprotocols", [])
+        await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        # Closed after the handshake: browsers show a close code, but no HTTP status.
+        if not self.hub.running:
+            logger.error("the gateway does not run; enter gateway.lifespan in the app's lifespan")
+            await websocket.close(CloseCode.try_again_later, "the gateway does not run")
+            return
+        if self.hub.draining:
+            await websocket.close(CloseCode.restarting, "restarting")
+            return
+        if self.hub.full:
+            await websocket.close(CloseCode.too_many_connections, "too many connections")
+            return
+        token = next(
+            (
+                name.removeprefix(TOKEN_SUBPROTOCOL)
+                for name in offered
+                if name.startswith(TOKEN_SUBPROTOCOL)
+            ),
+            None,
+        )
+        await _Connection(self, websocket).serve(token)
+
+    def audience(self, caller: Caller | None, types: frozenset[str] | None = None) -> Audience:
+        """Tell with whom a caller shares its frames."""
+        operator = caller is not None and caller.operator
+        if types is None:
+            return self._audiences[operator]
+        return Audience(self._form, operator=operator, types=types)
+
+
+class _Connection:
+    """One client."""
+
+    def __init__(self, door: WebSocketDoor, websocket: WebSocket) -> None:
+        self._door = door
+        self._hub = door.hub
+        self._service = door.service
+        self._websocket = websocket
+        self._clock = door.service.clock
+        self._session = Session(_METHODS)
+        self._session_id = door.service.ids.uuid7()
+        self._caller: Caller | None = None
+        self._subscribed = False
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._one_done = asyncio.Event()
+        # Bounds what is left of the connection once its end has been decided.
+        self._rest = asyncio.timeout(None)
+        extensions = websocket.scope.get("extensions") or {}
+        offered = extensions.get(FRAMES_EXTENSION)
+        self._pumped = None if offered is not None else self._make_pump()
+        self._sink: Sink = self._pumped or cast("Sink", offered)
+        self._sink.on_alive = self._alive
+        self._follower: Follower = self._hub.join(self._sink, door.audience(None))
+        now = self._clock.monotonic()
+        self._alive_at = self._heartbeat_at = now
+        self._busy = False
+        self._connect_by = now + self._hub.settings.connect_timeout
+        self._follower.on_due = self._look
+        self._follower.due = now
+
+    # --- its life -------------------------------------------------------------------------
+
+    async def serve(self, token: str | None) -> None:
+        """Serve until either side ends it."""
+        pump = asyncio.create_task(self._pumped.pump()) if self._pumped is not None else None
+        try:
+            async with self._rest:
+                if token is not None:
+                    self._take_handshake_token(token)
+                await self._receive_all()
+        except TimeoutError:
+            self._sink.abort()
+        finally:
+            self._hub.leave(self._follower)
+            await self._settle()
+            if pump is not None:
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
+
+    async def _receive_all(self) -> None:
+        while (message := await self._websocket.receive())["type"] == "websocket.receive":
+            self._alive()
+            if self._rest.when() is not None:
+                continue
+            text = message.get("text")
+            found = self._session.receive(text if text is not None else message.get("bytes", b""))
+            self._busy = True
+            try:
+                if isinstance(found, Refusal):
+                    self._refuse(found)
+                else:
+                    await self._take(found)
+                await self._wait_turn()
+            finally:
+                self._busy = False
+                self._alive()
+
+    async def _settle(self) -> None:
+        """Let what runs finish in a short time, then end it."""
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=LEFT_WAIT_S)
+            for task in self._in_flight:
+                task.cancel()
+            await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+    async def _wait_turn(self) -> None:
+        """Wait until one more request may run and its reply has room."""
+        await self._follower.wait_room(self._hub.settings.send_bytes)
+        while len(self._in_flight) >= IN_FLIGHT_MAX:
+            self._one_done.clear()
+            await self._one_done.wait()
+
+    def _make_pump(self) -> PumpedSink:
+        async def send(frames: bytes) -> None:
+            for payload in payloads_of(frames):
+                await self._websocket.send({"type": "websocket.send", "text": payload.decode()})
+
+        async def end(code: int, reason: str) -> None:
+            await self._websocket.close(code, reason)
+
+        return PumpedSink(send, end, lambda: self._end_within(0))
+
+    def _close(self, code: CloseCode) -> None:
+        self._sink.close(code, code.name.replace("_", " "))
+        self._end_within(CLOSE_WAIT_S)
+
+    def _end_within(self, seconds: float) -> None:
+        # The timeout counts by the loop's clock; it bounds I/O and decides nothing.
+        if not self._rest.expired() and self._rest.when() is None:
+            self._rest.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    # --- what is due ----------------------------------------------------------------------
+
+    def _alive(self) -> None:
+        self._alive_at = self._clock.monotonic()
+
+    def _look(self, now: float) -> float:
+        """Called by the hub: end what is over, send a heartbeat, say when to look again."""
+        settings = self._hub.settings
+        caller = self._caller
+        if caller is None:
+            if now >= self._connect_by:
+                self._close(CloseCode.no_connect_in_time)
+                return math.inf
+            return self._connect_by
+        if caller.expires_at is not None and self._clock.wall() >= caller.expires_at:
+            self._close(CloseCode.token_expired)
+            return math.inf
+        lost_at = self._alive_at + settings.client_timeout
+        if now >= lost_at and not self._busy:
+            self._close(CloseCode.no_sign_of_life)
+            return math.inf
+        # One look early, since the next one might be too late.
+        if now >= self._heartbeat_at + settings.heartbeat_interval - 2 * self._hub.look_s:
+            self._heartbeat_at = now
+            self._follower.tell(
+                "heartbeat",
+                {
+                    "offset": self._follower.newest,
+                    "server_time": rfc3339(self._clock.wall()),
+                },
+            )
+        expires_in = math.inf
+        if caller.expires_at is not None:
+            expires_in = caller.expires_at - self._clock.wall()
+        return min(
+            self._heartbeat_at + settings.heartbeat_interval - 2 * self._hub.look_s,
+            max(lost_at, now + self._hub.look_s),
+            now + expires_in,
+        )
+
+    # --- requests -------------------------------------------------------------------------
+
+    async def _take(self, request: Request) -> None:
+        own = _SESSION_METHODS.get(request.method)
+        if own is None:
+            task = asyncio.create_task(self._call(request))
+            self._in_flight.add(task)
+            task.add_done_callback(self._done)
+            return
+        # In order, and before the next frame is looked at.
+        await self._answer(request, own(self, request))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        self._one_done.set()
+
+    async def _call(self, request: Request) -> None:
+        async def work() -> None:
+            assert self._caller is not None
+            result = await self._service.call(request.method, request.params, self._caller)
+            self._reply(request.id, result)
+
+        await self._answer(request, work())
+
+    async def _answer(self, request: Request, work: Any) -> None:
+        try:
+            await work
+        except _Final as final:
+            self._refuse(refusal_of(final.error, request.id, close=final.close))
+        except RequestError as error:
+            self._refuse(refusal_of(error, request.id))
+        except StoreUnavailable:
+            away = Unavailable("the store is away", retry_after=1.0)
+            self._refuse(refusal_of(away, request.id))
+        except Exception:
+            logger.exception("%s failed", request.method)
+            data = {"code": "internal_error"}
+            self._refuse(Refusal(request.id, INTERNAL_ERROR, "internal error", data))
+
+    def _reply(self, id: Id, result: Any) -> None:
+        self._follower.write(text_frame(orjson.dumps(reply(id, result))))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._follower.write(text_frame(orjson.dumps(refusal.as_dict())))
+        if refusal.close is not None:
+            self._close(refusal.close)
+
+    # --- the connection's own methods -----------------------------------------------------
+
+    def _take_handshake_token(self, token: str) -> None:
+        try:
+            self._admit(self._door.access.caller(token))
+        except _Final as final:
+            self._close(final.close)
+        except Unauthenticated as error:
+            self._close(_code_for(error))
+
+    def _admit(self, caller: Caller) -> None:
+        if not caller.scopes:
+            raise _Final(NotPermitted("this token gives no right at all"), CloseCode.not_permitted)
+        self._caller = caller
+        self._session.phase = Phase.READY
+        self._hub.readdress(
+            self._follower, self._door.audience(caller, self._follower.audience.types)
+        )
+        self._follower.due = self._clock.monotonic()
+
+    async def _connect(self, request: Request) -> None:
+        self._service.check_params("connect", request.params)
+        token, user_id = request.params.get("token"), request.params.get("user_id")
+        if self._caller is None:
+            try:
+                self._admit(self._door.access.caller(token, user_id=user_id))
+            except Unauthenticated as error:
+                raise _Final(error, _code_for(error)) from None
+        elif token is not None or user_id is not None:
+            self._refresh(self._door.access.caller(token, user_id=user_id))
+        caller = self._caller
+        assert caller is not None
+        settings = self._hub.settings
+        self._reply(
+            request.id,
+            {
+                "session_id": self._session_id,
+                "user_id": caller.user_id,
+                "scopes": sorted(caller.scopes),
+                "server_time": rfc3339(self._clock.wall()),
+                "heartbeat_interval": settings.heartbeat_interval,
+                "schema_version": SCHEMA_VERSION,
+                "limits": {
+                    "frame_bytes": FRAME_BYTES_MAX,
+                    "event_bytes": EVENT_BYTES_MAX,
+                    "unsent_bytes": settings.send_bytes,
+                    "in_flight": IN_FLIGHT_MAX,
+                    "client_timeout": settings.client_timeout,
+                },
+            },
+        )
+
+    def _refresh(self, caller: Caller) -> None:
+        assert self._caller is not None
+        if caller.user_id != self._caller.user_id:
+            raise NotPermitted("a connection belongs to one user, this token is another's")
+        self._admit(caller)
+        # Rights may have shrunk; what they no longer cover ends here.
+        lost = []
+        for topic in self._follower.topics:
+            try:
+                check_topics(self._service, caller, (topic,))
+            except NotPermitted:
+                lost.append(topic)
+        if lost:
+            self._hub.unfollow(self._follower, lost)
+
+    async def _subscribe(self, request: Request) -> None:
+        self._service.check_params("subscribe", request.params)
+        params, caller = request.params, self._caller
+        assert caller is not None
+        since = params.get("since")
+        if self._subscribed and since is not None:
+            raise InvalidParams(
+                "since belongs to the first subscribe of a connection", field="since"
+            )
+        topics = tuple(params["topics"])
+        check_topics(self._service, caller, topics)
+        audience = self._audience_for(caller, params)
+        start = await begin(
+            self._hub,
+            self._service,
+            caller,
+            topics=topics,
+            audience=audience,
+            since=since,
+            snapshot=params.get("snapshot", False),
+        )
+        # What is new for earlier topics comes before the reply, or its offset would be a lie.
+        self._hub.readdress(self._follower, audience)
+        self._reply(request.id, start.result)
+        self._hub.follow(self._follower, topics, after=start.after)
+        self._subscribed = True
+
+    def _audience_for(self, caller: Caller, params: Mapping[str, Any]) -> Audience:
+        types = params.get("types")
+        if types is None:
+            return self._follower.audience
+        if not caller.operator:
+            raise NotPermitted("only operators may narrow by types", field="types")
+        return self._door.audience(caller, frozenset(types))
+
+    async def _unsubscribe(self, request: Request) -> None:
+        self._service.check_params("unsubscribe", request.params)
+        self._hub.unfollow(self._follower, request.params["topics"])
+        self._reply(request.id, {"topics": sorted(self._follower.topics)})
+
+    async def _ping(self, request: Request) -> None:
+        self._service.check_params("ping", request.params)
+        self._reply(request.id, {"server_time": rfc3339(self._clock.wall())})
+
+
+_SESSION_METHODS = {
+    "connect": _Connection._connect,
+    "subscribe": _Connection._subscribe,
+    "unsubscribe": _Connection._unsubscribe,
+    "ping": _Connection._ping,
+}
+assert _SESSION_METHODS.keys() == SESSION_PARAMS.keys()
+
+
+class _Final(Exception):
+    """A refusal after which the connection ends."""
+
+    def __init__(self, error: RequestError, close: CloseCode) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.close = close
+
+
+def _code_for(error: Unauthenticated) -> CloseCode:
+    return CloseCode.token_expired if isinstance(error, TokenExpired) else CloseCode.invalid_token

@@ -1,0 +1,308 @@
+"""Validators: both libraries agree on every event, and refusals say what is wrong."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import jsonschema_rs
+import pytest
+import referencing
+
+from event_schemas import TYPES, Violation, bundle, document, example, validator
+
+SEED = 20261122
+ROUNDS = 60
+Event = dict[str, Any]
+
+ODD_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -1, 1.0, 1.5, -0.5, 1e18, 2**53 - 1, 2**53, 2**63, 2**64, 10**30),
+    *(-(2**63), -(10**30), "", "*", "x", "x\n", "\n", "a b", "ä", "\u2028", "x" * 128, "x" * 129),
+    *("019ABB2F-6C8E-7D41-9A07-3F5F0C1E2B7A", "019abb2f-6c8e-4d41-9a07-3f5f0c1e2b7a"),
+    *("019abb2f-6c8e-7d41-9a07-3f5f0c1e2b7a\n", "2026-11-22T05:04:54.123Z\n"),
+    *("2026-11-22T05:04:54Z", "2026-11-22T05:04:54.123456Z", "2026-11-22T05:04:54.123+00:00"),
+    *("2026-13-22T05:04:54.123Z", "2026-11-22T24:04:54.123Z", "２026-11-22T05:04:54.123Z"),
+    *("breaker", "task", "timeout", "succeeded", "info", "no such word"),
+    *([], ["a"], [1], [None], {}, {"a": 1}, [[]], [{}], [{"attempt": 0}]),
+    *([{"attempt": 1, "error_type": "timeout", "error_code": None, "message": "m"}],),
+    *([{"attempt": 1, "error_type": "timeout", "error_code": None, "message": "m", "x": 1}],),
+)
+
+
+def mutants(name: str) -> Iterator[Event]:
+    """Make neighbours of the example: most of them wrong in one place, some in several."""
+    event = example(name)
+    for field in event:
+        yield {key: value for key, value in event.items() if key != field}
+        value = event[field]
+        if isinstance(value, str):
+            yield {**event, field: value + "\n"}
+        if isinstance(value, bool):
+            yield {**event, field: int(value)}
+        elif isinstance(value, int):
+            yield from ({**event, field: odd} for odd in (float(value), bool(value), str(value)))
+    for odd in ODD_VALUES:
+        yield from ({**event, field: odd} for field in event)
+    for field in ("unknown", "Type", "type ", "", "__proto__", "examples"):
+        yield {**event, field: 1}
+    every_field = sorted({field for other in TYPES for field in example(other)})
+    chance = random.Random(f"{SEED} {name}")
+    for _ in range(ROUNDS):
+        mutant = copy.deepcopy(event)
+        for field in chance.sample(every_field, chance.randint(1, 4)):
+            if field in mutant and chance.random() < 0.3:
+                del mutant[field]
+            else:
+                mutant[field] = chance.choice(ODD_VALUES)
+        yield mutant
+
+
+@functools.cache
+def opinions(name: str) -> tuple[Any, ...]:
+    """Give four validators that owe nothing to ours: two libraries, bundle and composed files."""
+    files = [document(file) for file in (name, "envelope", "failure")]
+    python: referencing.Registry[Any] = referencing.Registry().with_contents(
+        (file["$id"], file) for file in files
+    )
+    rust = jsonschema_rs.Registry([(f"json-schema://{file['$id']}", file) for file in files])
+    return (
+        jsonschema_rs.Draft202012Validator(bundle(name)),
+        jsonschema_rs.Draft202012Validator(
+            files[0], registry=rust, base_uri=f"json-schema:///schemas/{name}.json"
+        ),
+        jsonschema.Draft202012Validator(bundle(name)),
+        jsonschema.Draft202012Validator(files[0], registry=python),
+    )
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_everybody_agrees_on_every_neighbour_of_the_example(name: str) -> None:
+    """Our own compiled form is one of six opinions, and refusals always have words."""
+    bundled_rust, composed_rust, bundled_python, composed_python = opinions(name)
+    ours = validator(name)
+    refused = 0
+    # jsonschema takes milliseconds an event: it sees a fair sample, about a hundred of a type.
+    chance = random.Random(SEED)
+    for mutant in mutants(name):
+        verdict = ours.is_valid(mutant)
+        refused += not verdict
+        assert bundled_rust.is_valid(mutant) == verdict, mutant
+        assert composed_rust.is_valid(mutant) == verdict, mutant
+        if chance.random() < 0.06:
+            assert bundled_python.is_valid(mutant) == verdict, mutant
+            assert composed_python.is_valid(mutant) == verdict, mutant
+        if chance.random() < 0.1:
+            found = ours.violations(mutant)
+            assert bool(found) != verdict, (mutant, found)
+            assert all(len(violation.message) < 600 for violation in found)
+    assert refused > 200
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_an_example_has_no_violations(name: str) -> None:
+    assert validator(name).is_valid(example(name))
+    assert validator(name).violations(example(name)) == []
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_before_the_log_has_accepted_it_an_event_has_no_position(name: str) -> None:
+    """The gateway validates what it is about to append; the log stamps it afterwards."""
+    unstamped = {
+        key: value
+        for key, value in example(name).items()
+        if key not in ("epoch", "offset", "timestamp")
+    }
+    early = validator(name, stamped=False)
+    assert early.is_valid(unstamped)
+    assert early.violations(unstamped) == []
+    assert early.is_valid(example(name))
+    assert not early.is_valid({**unstamped, "offset": 0})
+    assert not validator(name).is_valid(unstamped)
+    assert {v.field for v in validator(name).violations(unstamped)} == {
+        "epoch",
+        "offset",
+        "timestamp",
+    }
+
+
+def test_a_validator_is_compiled_once() -> None:
+    assert validator("agent_error") is validator("agent_error")
+    with pytest.raises(KeyError):
+        validator("nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        (
+            "circuit_breaker_triggered",
+            {"failure_rate": 1.01},
+            Violation("failure_rate", "maximum", "must be at most 1, is 1.01"),
+        ),
+        (
+            "circuit_breaker_triggered",
+            {"user_id": "42"},
+            Violation("user_id", "const", 'must be "*", is "42"'),
+        ),
+        (
+            "agent_error",
+            {"user_id": None},
+            Violation("user_id", "type", "must be of type string, is null"),
+        ),
+        (
+            "agent_error",
+            {"max_attempts": True},
+            Violation("max_attempts", "type", "must be of type integer, is true"),
+        ),
+        (
+            "agent_error",
+            {"cause": "x"},
+            Violation(
+                "cause",
+                "enum",
+                'must be one of exception, timeout, agent_lost, reported, cancelled, is "x"',
+            ),
+        ),
+        (
+            "agent_error",
+            {"surprise": 1},
+            Violation("surprise", "unevaluatedProperties", "is not a field known here"),
+        ),
+        (
+            "task_progress",
+            {"task_id": "a\n"},
+            Violation("task_id", "pattern", 'must match ^[A-Za-z0-9._~@:-]{1,128}$, is "a\\n"'),
+        ),
+        (
+            "partial_result",
+            {"data": ...},
+            Violation("text", "anyOf", "needs text or step and data"),
+        ),
+        (
+            "notification",
+            {"recipient_id": None},
+            Violation("recipient_id", "anyOf", "needs recipient_id or channel"),
+        ),
+    ],
+)
+def test_a_violation_names_field_and_rule(name: str, change: Event, expected: Violation) -> None:
+    event = {key: value for key, value in (example(name) | change).items() if value is not ...}
+    assert expected in validator(name).violations(event)
+
+
+def test_a_missing_field_is_named_and_so_is_a_place_inside_a_list() -> None:
+    event = example("task_dead_lettered")
+    del event["reason"]
+    event["errors"][1]["attempt"] = 0
+    del event["errors"][2]["message"]
+    found = {v.field: v.rule for v in validator("task_dead_lettered").violations(event)}
+    assert found == {
+        "reason": "required",
+        "errors.1.attempt": "minimum",
+        "errors.2.message": "required",
+    }
+
+
+def test_there_is_one_violation_per_field_and_no_more_than_asked_for() -> None:
+    found = validator("agent_error").violations({})
+    assert len(found) == 10
+    assert len({violation.field for violation in found}) == 10
+    assert len(validator("agent_error").violations({}, limit=3)) == 3
+
+
+def test_a_long_value_is_not_echoed() -> None:
+    for long in ("s" * 5000, "\u2028" * 5000, 10**3000, {"s" * 5000: 1}):
+        event = {**example("agent_error"), "cause": long, "n" * 5000: long}
+        for violation in validator("agent_error").violations(event):
+            assert len(violation.message) < 200
+            assert len(violation.field) < 100
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\u2028"])
+def test_nothing_may_follow_an_id(newline: str) -> None:
+    """Python's "$" matches before a trailing newline, other languages' does not."""
+    for field in ("event_id", "timestamp", "user_id", "task_id", "agent_name"):
+        event = example("task_progress")
+        event[field] += newline
+        assert not validator("task_progress").is_valid(event)
+        assert [v.field for v in validator("task_progress").violations(event)] == [field]
+
+
+@pytest.mark.parametrize("name", ["agent_error", "task_finished", "agent_status_changed"])
+def test_what_is_no_json_or_has_no_end_is_refused_without_a_crash(name: str) -> None:
+    deep: Event = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    circular: Event = {}
+    circular["a"] = circular
+    endless: list[Any] = []
+    endless.append(endless)
+    odd = (deep, circular, endless, float("nan"), float("inf"), -float("inf"), "\ud800")
+    odder = (10**5000, -(10**5000), b"x", {1}, {1: 2}, {"\ud800": 1}, object(), (1, 2), 1j)
+    ours = validator(name)
+    for value in (*odd, *odder):
+        assert not ours.is_valid(value)
+        assert ours.violations(value)
+        for field in (*example(name), "unknown"):
+            event = {**example(name), field: value}
+            assert ours.is_valid(event) == (not ours.violations(event)), field
+        for violation in ours.violations({**example(name), "\ud800": 1, "cause": value}):
+            (violation.field + violation.message).encode()
+
+
+def test_free_json_is_not_looked_into() -> None:
+    """A result may be as deep as it likes; bounds and encoding are the intake's."""
+    deep: Event = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    event = {**example("task_finished"), "result": deep}
+    assert validator("task_finished").is_valid(event)
+    assert validator("task_finished").violations(event) == []
+
+
+def test_who_gets_a_recovery_depends_on_its_scope() -> None:
+    ours = validator("system_recovered")
+    everyone = example("system_recovered")
+    owner = {"user_id": "42", "task_id": "t", "attempt": 2}
+    for scope in ("breaker", "domain", "mode", "store"):
+        assert ours.is_valid({**everyone, "scope": scope})
+        assert not ours.is_valid({**everyone, **owner, "scope": scope})
+    for scope in ("task", "agent"):
+        assert ours.is_valid({**everyone, **owner, "scope": scope})
+
+
+def test_a_changed_status_has_all_failure_fields_or_none() -> None:
+    ours = validator("agent_status_changed")
+    failure = document("failure")["required"]
+    event = example("agent_status_changed")
+    better = {key: value for key, value in event.items() if key not in failure}
+    assert ours.is_valid(event)
+    assert ours.is_valid(better)
+    assert ours.is_valid({**better, "error_id": None})  # The envelope has it as well.
+    for field in failure:
+        without = {key: value for key, value in event.items() if key != field}
+        assert [v.field for v in ours.violations(without)] == [field]
+
+
+def test_a_piece_is_text_or_a_whole_step() -> None:
+    ours = validator("partial_result")
+    step = example("partial_result")
+    bare = {key: value for key, value in step.items() if key not in ("step", "data")}
+    assert ours.is_valid(step)
+    assert ours.is_valid({**bare, "text": ""})
+    assert not ours.is_valid(bare)
+    assert not ours.is_valid({**bare, "step": "outline"})
+    assert not ours.is_valid({**bare, "text": "x", "data": 1})
+
+
+def test_a_notification_needs_somebody_to_go_to() -> None:
+    ours = validator("notification")
+    event = example("notification")
+    nobody = {key: value for key, value in event.items() if key != "recipient_id"}
+    assert ours.is_valid({**nobody, "channel": "news"})
+    assert not ours.is_valid(nobody)
+    assert not ours.is_valid({**nobody, "recipient_id": None, "channel": None})

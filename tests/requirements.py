@@ -1,0 +1,350 @@
+"""
+What the gateway has to do, row by row, where each row comes from, and which tests prove it.
+
+A row is covered when a test makes the failure happen for real and asserts what can be observed.
+The test says so by ``@pytest.mark.requirement("WS-01")`` and is listed in ``COVERED_BY``;
+``test_requirements.py`` compares the two, both ways. ``python -m tests.requirements`` counts.
+
+Rows without a ``W`` are scenarios of the original test suites; rows with a ``W`` are weaknesses
+that were found in them.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["COVERED_BY", "REQUIREMENTS", "Requirement", "coverage_line", "marked_tests"]
+
+TESTS = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Requirement:
+    """
+    One row.
+
+    Attributes:
+        id: ``WS-01``, ``MESH-W3``, …
+        behaviour: What can be observed, in one sentence.
+        source: Where it comes from.
+        tests: Node ids of the tests that prove it.
+        struck: Why it is not required after all; empty: it is.
+        note: How the row is read, where that needs saying.
+    """
+
+    id: str
+    behaviour: str
+    source: str
+    tests: tuple[str, ...] = ()
+    struck: str = ""
+    note: str = ""
+
+    @property
+    def state(self) -> Literal["covered", "open", "struck"]:
+        """Struck beats covered: a row that is not required has no tests."""
+        if self.struck:
+            return "struck"
+        return "covered" if self.tests else "open"
+
+
+# Row id → the tests that prove it, as pytest names them from the top of the repository.
+COVERED_BY: Mapping[str, tuple[str, ...]] = {
+    "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
+    "WS-W7": ("tests/test_tidy.py::test_a_skipped_test_fails_the_run",),
+}
+
+# Row id → why it is not required after all.
+STRUCK: Mapping[str, str] = {
+    "WEFT-22": "an idle worker costs nothing, so nothing drains it",
+    "MESH-16": "nothing is to be reconciled by hand: the monitors always run",
+}
+
+# Row id → how it is read.
+NOTES: Mapping[str, str] = {
+    "WS-W12": "by a benchmark that publishes the figures, not as a timed test",
+    "WEFT-01": "without the same last heartbeat: heartbeats are not kept",
+    "WEFT-13": "targets are agent registrations, and names may be shared (WEFT-14)",
+    "WEFT-20": "giving an item back is task.release",
+    "MESH-W20": "push, threads and search by kind and time; receipts and full text come later",
+    "FLUX-01": "unknown is the agent_lost error of the attempt",
+    "FLUX-02": "tasks of a lost worker are not paused for it but reassigned",
+    "FLUX-W2": "one node on the memory store, said plainly, and a tested fast restart",
+}
+
+_SOURCES: Mapping[str, str] = {
+    "WS": "original test suite for WebSocket error propagation",
+    "WEFT": "original test suite for a fleet coordinator's failures",
+    "MESH": "original audits of locks, claims and messages between agents",
+    "FLUX": "original runbook and tests of a task scheduler",
+}
+
+# Sources of single rows that are more exact than their table's.
+_SOURCES_OF_ROWS: Mapping[str, str] = {
+    "WS-12": "original test suite for WebSocket error propagation; JSON Schema 2020-12",
+    "WS-17": "original test plan for WebSocket error propagation, item 5",
+    "WS-18": "original test plan for WebSocket error propagation, item 4",
+    "WS-19": "the backend behind the original WebSocket tests, event agent_death",
+    "WEFT-01": "original test suite for a fleet coordinator's failures, FAIL-001",
+    "WEFT-02": "original test suite for a fleet coordinator's failures, FAIL-002",
+    "WEFT-03": "original test suite for a fleet coordinator's failures, FAIL-003",
+    "WEFT-04": "original test suite for a fleet coordinator's failures, FAIL-004",
+    "WEFT-05": "original test suite for a fleet coordinator's failures, FAIL-005",
+    "WEFT-06": "original test suite for a fleet coordinator's failures, FAIL-006",
+    "MESH-03": "original audits of locks; RFC 9110, 15.5.10 and 10.2.3",
+    "MESH-08": "original audits of claims; JSON-RPC 2.0, section 5.1",
+    "MESH-W1": "original audits of claims, P0-1 and P0-2; JSON-RPC 2.0, section 5.1",
+    "FLUX-08": "original runbook and tests of a task scheduler; RFC 9110, 15.6.4",
+    "FLUX-14": "original load test of a task scheduler; RFC 6585, section 4",
+}
+
+_BEHAVIOURS: Mapping[str, str] = {
+    # --- WS: errors reach the browser ----------------------------------------------------------
+    "WS-01": "a model call over its limit gives its owner, and nobody else, one agent_error "
+    "of type timeout within a second",
+    "WS-02": "the fifth failure in a row opens the breaker: one event per opening, and the "
+    "next request does not reach the upstream",
+    "WS-03": "finished steps of a failed attempt are kept, and their event comes before the error",
+    "WS-04": "a degraded gateway tells every affected user what still works, late joiners "
+    "in their first frames",
+    "WS-05": "each recovery attempt is announced with a growing delay, and the real delays match",
+    "WS-06": "after a resource failure the cleanup event says what the operating system confirms",
+    "WS-07": "a connection lost at 60 % gives a network error, the kept progress and the next try",
+    "WS-08": "each failure says to people what it is, what to do and how long it takes, "
+    "and gives nothing internal away",
+    "WS-09": "after a transient failure there is exactly one recovery, before the normal answer",
+    "WS-10": "while the breaker is open a request is rejected with a time, by HTTP 503 too, "
+    "and the agent is not called",
+    "WS-11": "after the cooldown exactly three requests pass; success closes, one failure reopens",
+    "WS-12": "every real failure's event complies with the schema that the gateway publishes",
+    "WS-13": "an agent that raises is replaced by its fallback, and the user is told",
+    "WS-14": "an upstream that refuses the credentials is asked once, and the user is told",
+    "WS-15": "agents that fail together are told apart, and each failure ends",
+    "WS-16": "every error_id is followed by a recovery or an end with the same id",
+    "WS-17": "no user sees another user's events",
+    "WS-18": "a browser that was away resumes where it was, with nothing missing or twice",
+    "WS-19": "an agent that dies or hangs without a word is told of within the heartbeat limit",
+    "WS-W1": "the proofs run against real parts: no mock stands for a part of the gateway",
+    "WS-W2": "class and exact kind of an error are two fields, so that both can be asked for",
+    "WS-W3": "there is one event for kept results, and progress is a share between 0 and 1",
+    "WS-W4": "a client cannot simulate failures or set breaker states by what it sends",
+    "WS-W5": "freed memory and cleanup status are measured, never asserted",
+    "WS-W6": "outcomes, ids and thresholds are real: the configured threshold is the one that acts",
+    "WS-W7": "a test that is skipped fails the run",
+    "WS-W8": "every assertion of a proof is made unconditionally",
+    "WS-W9": "an event is kept before it is delivered, so that no missing socket loses it",
+    "WS-W10": "a failure that causes another is named by it as its cause, down to one root",
+    "WS-W11": "delivery times under load are measured and published",
+    "WS-W12": "times from failure to notice and to recovery are measured and published",
+    "WS-W13": "the impact on each user can be asked for: failures, degraded minutes, results kept",
+    "WS-W14": "a falling health score warns before the quarantine",
+    # --- WEFT: agents and work survive -----------------------------------------------------------
+    "WEFT-01": "registered agents are still listed after the gateway was killed and started",
+    "WEFT-02": "submitted work can be read, also after the gateway was killed and started",
+    "WEFT-03": "what one gateway writes another one on the same log reads",
+    "WEFT-04": "health tells that the process lives, readiness that the store answers",
+    "WEFT-05": "agents that register at once are all listed, and a goodbye marks one offline",
+    "WEFT-06": "the statistics equal an independent count after any operations",
+    "WEFT-07": "a task that keeps killing its worker is in the dead letters once, with every error",
+    "WEFT-08": "the gateway itself detects a crashed agent and offers its work again",
+    "WEFT-09": "a hung agent is told to be stale, and its return doubles no work",
+    "WEFT-10": "in a partition each write is answered with success or a clear error, "
+    "and the store agrees afterwards",
+    "WEFT-11": "quick writes to one subject lose none: a conflict is reported",
+    "WEFT-12": "a thousand quick requests are all answered, also right after every agent is gone",
+    "WEFT-13": "parallel registrations get ids of their own",
+    "WEFT-14": "many workers may share one handle, each with its own id",
+    "WEFT-15": "parallel submissions are all accepted once; the same key gives the same task",
+    "WEFT-16": "a restart of the store is lived through: tries are told, the state is intact",
+    "WEFT-17": "work in flight at a store's restart resumes or is tried again, never both",
+    "WEFT-18": "an agent that returns after a crash and proves itself is the same agent",
+    "WEFT-19": "asked to stop, gateway and agents finish within the grace and say goodbye",
+    "WEFT-20": "competing workers share the load and no task is done twice",
+    "WEFT-21": "dead letters can be listed, retried and discarded, and each is an event",
+    "WEFT-22": "an idle agent is told of and drained",
+    "WEFT-W1": "a store that does not answer gives 503 within a limit, and nothing hangs",
+    "WEFT-W2": "load beyond the limits is refused early, by priority",
+    "WEFT-W3": "connections are kept alive and used again",
+    "WEFT-W4": "accepted work is in the log, not in a process's memory alone",
+    "WEFT-W5": "the store's restart is tested without a hand",
+    "WEFT-W6": "a partition ends without harm on either side",
+    "WEFT-W7": "somebody marks lost agents offline: the gateway",
+    "WEFT-W8": "an agent's age counts from its last heartbeat, not from its registration",
+    "WEFT-W9": "claimed work of a crashed worker is offered again",
+    "WEFT-W10": "a lease covers work in every active state, so that none is stuck for ever",
+    "WEFT-W11": "retries that are used up fill the dead letters",
+    "WEFT-W12": "every attempt and the dead letter carry the same payload",
+    "WEFT-W13": "retry and dead letter are one step each, and no second failure is swallowed",
+    "WEFT-W14": "only the holder may complete a task, and only while it is active",
+    "WEFT-W15": "finished tasks are kept within bounds, and a stranger's progress is refused",
+    "WEFT-W16": "a late heartbeat cannot undo what was decided since",
+    "WEFT-W17": "readiness and recovery are probed for real, never just said",
+    "WEFT-W18": "statistics count every agent, and an agent can be read right after a restart",
+    "WEFT-W19": "one word per thing in every filter and field, and a conflict is no server error",
+    "WEFT-W20": "concurrency limits and cooldowns act, and an event of a change comes once",
+    "WEFT-W21": "metrics, graceful stop, priorities and access rights are there from the start",
+    "WEFT-W22": "an agent can write about itself only",
+    # --- MESH: locks, claims, messages -----------------------------------------------------------
+    "MESH-01": "a dead owner's lock is free at its time, a waiting agent gets it, and it is told",
+    "MESH-02": "the owner renews under the same id; each new holder has a new id and a higher term",
+    "MESH-03": "a held lock answers others with a conflict and the time left; "
+    "there are never two holders",
+    "MESH-04": "renewing works in time and for the owner only, even before anyone saw the expiry",
+    "MESH-05": "a released or expired lock stays so, and a second release changes nothing",
+    "MESH-06": "a claim gives the task and its lock together, the same through every door",
+    "MESH-07": "a refused claim leaves no lock behind",
+    "MESH-08": "every error of a claim is one that a strict JSON-RPC client can read",
+    "MESH-09": "an expired lease offers the task again, and the old owner's late result is refused",
+    "MESH-10": "a silent agent is marked within the limit without anyone asking",
+    "MESH-11": "an agent that comes back is told of and gets no stale lease back",
+    "MESH-12": "an addressed message reaches its recipient live and later, and nobody else",
+    "MESH-13": "a message to a channel reaches everyone on it once",
+    "MESH-14": "paging loses nothing among events of the same moment",
+    "MESH-15": "a thread is its root and its replies in order, bounded, without circles",
+    "MESH-16": "reconciling counts truly and changes nothing the second time",
+    "MESH-17": "two processes with one name never silently share an identity",
+    "MESH-18": "only allowed moves of a task, only by its holder, only progress in bounds",
+    "MESH-19": "a reader that does not read holds up nobody and is told what it missed",
+    "MESH-W1": "errors of a claim have integer codes and the text code in their data",
+    "MESH-W2": "a dead worker's tasks are reassigned without anyone asking, as an event",
+    "MESH-W3": "a lock's expiry is told by a timer, not by a later read",
+    "MESH-W4": "a claim can wait in a fair queue, and is otherwise told when to come back",
+    "MESH-W5": "a lost socket makes suspect at once, missing heartbeats prove it",
+    "MESH-W6": "heartbeats renew the lease, and a hung worker's lease runs out",
+    "MESH-W7": "work whose claims keep failing ends in the dead letters",
+    "MESH-W8": "staleness goes by time alone, whatever status the agent reports",
+    "MESH-W9": "at most one live lock per resource, however many ask at once",
+    "MESH-W10": "expiry is final at its time, for renewing and releasing alike",
+    "MESH-W11": "a second claim by the holder is the same claim",
+    "MESH-W12": "a claim checks first and takes task and lock in one step",
+    "MESH-W13": "completing a task frees its claim and its locks",
+    "MESH-W14": "stalled tasks are taken up again by default, without a switch",
+    "MESH-W15": "every door asks who calls, and no token is taken from a URL",
+    "MESH-W16": "no garbage from a caller ends the process",
+    "MESH-W17": "whatever door an event came in by, it is pushed the same way",
+    "MESH-W18": "dead sockets are found by silence, not at the next send, and nothing leaks",
+    "MESH-W19": "a reader that lost events is told the range",
+    "MESH-W20": "events can be searched by topic, kind, thread and position, and come pushed",
+    "MESH-W21": "published figures are generated from measurements",
+    # --- FLUX: the scheduler under load ----------------------------------------------------------
+    "FLUX-01": "a worker that is cut off is unhealthy within the limit, and its tasks get an end",
+    "FLUX-02": "after a reconnect each task has run once",
+    "FLUX-03": "an agent that beats but does nothing loses its score, then its work",
+    "FLUX-04": "a quarantined agent that works again is let back step by step",
+    "FLUX-05": "a failing domain is slowed down alone; the others keep their speed",
+    "FLUX-06": "a healed domain is probed, then at full speed, and that is told",
+    "FLUX-07": "a thousand agents that reconnect at once are all served while the API answers",
+    "FLUX-08": "a full queue refuses the lowest priority first, and never priority 0",
+    "FLUX-09": "overload makes the gateway degraded within a second, and it leaves without "
+    "flapping",
+    "FLUX-10": "operators set the modes: nothing new is taken, what runs is finished",
+    "FLUX-11": "low priority does run in the end, never ahead of priority 0",
+    "FLUX-12": "a gateway killed at any moment loses and doubles nothing",
+    "FLUX-13": "the same key has one effect and one answer, per user, also in parallel",
+    "FLUX-14": "who asks too often is told when to come back, and others do not notice",
+    "FLUX-15": "a breaker goes through its states by results alone",
+    "FLUX-16": "a task over its limit ends, and its slot is free again",
+    "FLUX-17": "every documented metric exists and moves when it should, with bounded labels",
+    "FLUX-18": "a task's events tell its life in order",
+    "FLUX-19": "a change of mode or breaker is pushed at once",
+    "FLUX-W1": "a crash of the gateway needs nobody to submit again",
+    "FLUX-W2": "two gateways on one log stay consistent, or one says plainly that it is alone",
+    "FLUX-W3": "a poisonous task ends in the dead letters and can be discarded by an operator",
+    "FLUX-W4": "operators' doors ask for operators' rights",
+    "FLUX-W5": "more failures never raise a health score, and a new agent starts at the top",
+    "FLUX-W6": "a domain's failures are counted in a window that slides",
+    "FLUX-W7": "the degraded mode is entered by the gateway itself",
+    "FLUX-W8": "a breaker of the queue never refuses priority 0 within its own limit",
+    "FLUX-W9": "the order of waiting tasks is total: effective priority, then age",
+    "FLUX-W10": "saturation has one scale and one limit",
+    "FLUX-W11": "a half-open breaker reopens on failure and cannot stay half-open for ever",
+    "FLUX-W12": "the queue is read from the log, with priority and time of submission",
+    "FLUX-W13": "a write that cannot be taken is refused, never dropped",
+    "FLUX-W14": "server errors are not remembered under an idempotency key",
+    "FLUX-W15": "every id is unique: UUIDs, never timestamps or constants",
+    "FLUX-W16": "a term grows only with a new holder, never by a failed try",
+    "FLUX-W17": "waiting can be cancelled, and a late result of a stranger is refused",
+    "FLUX-W18": "the documented metrics are the ones that exist",
+    "FLUX-W19": "no key or token is in the repository",
+    "FLUX-W20": "a test fails when what it proves is switched off",
+}
+
+REQUIREMENTS: tuple[Requirement, ...] = tuple(
+    Requirement(
+        id=row,
+        behaviour=behaviour,
+        source=_SOURCES_OF_ROWS.get(row, _SOURCES[row.partition("-")[0]]),
+        tests=COVERED_BY.get(row, ()),
+        struck=STRUCK.get(row, ""),
+        note=NOTES.get(row, ""),
+    )
+    for row, behaviour in _BEHAVIOURS.items()
+)
+
+
+def marked_tests() -> dict[str, tuple[str, ...]]:
+    """
+    Read from the tests' source which rows each test names by its marker: row id → node ids.
+
+    From the source rather than from a collection, so that it is the same whatever is selected.
+
+    Raises:
+        ValueError: If a marker is anywhere but on a test or its class, or if one of its
+            arguments is not a plain string.
+    """
+    found: dict[str, list[str]] = {}
+    for path in sorted(TESTS.rglob("test_*.py")):
+        name = path.relative_to(TESTS.parent).as_posix()
+        tree = ast.parse(path.read_bytes())
+        for node, rows in _tests_in(tree, ()):
+            for row in rows:
+                found.setdefault(row, []).append(f"{name}::{node}")
+    return {row: tuple(found[row]) for row in sorted(found)}
+
+
+def coverage_line() -> str:
+    """Say in one line how many rows are covered, struck and open."""
+    states = [row.state for row in REQUIREMENTS]
+    return (
+        f"requirements: {states.count('covered')} of {len(states)} rows covered, "
+        f"{states.count('struck')} struck, {states.count('open')} open"
+    )
+
+
+def _tests_in(
+    scope: ast.Module | ast.ClassDef, inherited: tuple[str, ...]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Give the tests of a module or class with the rows that they name, outer markers too."""
+    for node in scope.body:
+        match node:
+            case ast.ClassDef() if node.name.startswith("Test"):
+                for name, rows in _tests_in(node, inherited + _rows(node.decorator_list)):
+                    yield f"{node.name}::{name}", rows
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if node.name.startswith("test"):
+                rows = inherited + _rows(node.decorator_list)
+                yield node.name, tuple(dict.fromkeys(rows))
+            case _ if any(_is_marker(part) for part in ast.walk(node)):
+                raise ValueError(f"line {node.lineno}: the marker belongs on a test or its class")
+
+
+def _rows(decorators: list[ast.expr]) -> tuple[str, ...]:
+    rows = []
+    for marker in filter(_is_marker, decorators):
+        assert isinstance(marker, ast.Call)
+        for argument in marker.args:
+            if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
+                raise ValueError(f"line {marker.lineno}: not a row id: {ast.unparse(marker)}")
+            rows.append(argument.value)
+    return tuple(rows)
+
+
+def _is_marker(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.requirement"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(coverage_line() + "\n")
