@@ -8,7 +8,7 @@ import { AGENT_STATUS, BREAKER_STATE, MODE, clock, duration, lookup } from "./wo
 export function banners(place) {
   function draw(state) {
     const items = [...state.degradations.values()];
-    const told = items.some((event) => event.scope === "mode");
+    const told = items.some((event) => event.mode === state.mode);
     if (!told && Object.hasOwn(MODE, state.mode)) {
       items.unshift({ degradation_id: "mode", user_message: `${MODE[state.mode]}.`, mode: state.mode });
     }

@@ -78,7 +78,7 @@ export function addHistory(state, events) {
  */
 export function fromSnapshot(snapshot, { epoch, offset }, previous = emptyState()) {
   const draft = new Draft({ ...emptyState(), epoch, offset, dropped: previous.dropped });
-  draft.state.mode = mode_name(snapshot.mode);
+  draft.state.mode = snapshot.mode ?? "normal";
   draft.own("events", (events) => events.concat(previous.events));
   for (const task of previous.tasks.values()) {
     if (ENDED.has(task.status)) draft.put("tasks", task.task_id, task);
@@ -115,6 +115,9 @@ export function withoutTask(state, task_id) {
 // ---------------------------------------------------------------------- what each event changes
 
 const FAILURE_OPENS = new Set(["agent_error", "circuit_breaker_triggered", "graceful_degradation"]);
+
+/** The other modes of a degradation (`fallback`, …) are of one agent or upstream. */
+const GATEWAY_MODES = new Set(["degraded", "read_only", "draining"]);
 
 const CHANGES = {
   task_submitted(draft, event) {
@@ -189,9 +192,8 @@ const CHANGES = {
     if (!task) return;
     const preserved = preserved_of(event);
     const change = { preserved, progress: event.progress ?? task.progress };
-    const known = task.text.reduce((sum, part) => sum + part.text.length, 0);
     // Who joined in the middle has seen less than what is kept.
-    if (preserved.text.length > known + task.text_dropped) {
+    if (preserved.text.length > length_of(task.text)) {
       const run = { attempt: event.attempt ?? task.attempt, fallback: false };
       Object.assign(change, appended({ text: [], text_dropped: 0 }, run, preserved.text));
     }
@@ -277,7 +279,11 @@ const CHANGES = {
         recovered: { time: event.recovery_time ?? null, attempts: event.attempts_made ?? null },
       });
     }
-    if (event.degradation_id) draft.remove("degradations", event.degradation_id);
+    if (event.degradation_id) {
+      draft.remove("degradations", event.degradation_id);
+      const left = [...draft.state.degradations.values()].map(({ mode }) => mode);
+      draft.state.mode = left.findLast((mode) => GATEWAY_MODES.has(mode)) ?? "normal";
+    }
     if (event.scope === "breaker") {
       for (const breaker of [...draft.state.breakers.values()]) {
         const meant = event.breaker
@@ -289,7 +295,6 @@ const CHANGES = {
         draft.put("breakers", breaker.name, { ...breaker, state: "closed", probe_at: null, error_id: null });
       }
     }
-    if (event.scope === "mode") draft.state.mode = mode_name(event.mode ?? "normal");
   },
 
   circuit_breaker_triggered(draft, event) {
@@ -319,11 +324,11 @@ const CHANGES = {
 
   graceful_degradation(draft, event) {
     if (event.degradation_id) draft.put("degradations", event.degradation_id, event);
-    if (event.scope === "mode") draft.state.mode = mode_name(event.mode);
+    if (GATEWAY_MODES.has(event.mode)) draft.state.mode = event.mode;
   },
 
   mode_changed(draft, event) {
-    if (event.mode) draft.state.mode = mode_name(event.mode);
+    draft.state.mode = event.mode;
   },
 
   agent_status_changed(draft, event) {
@@ -367,9 +372,9 @@ function new_task(task_id) {
     next: null, // {at, attempt, strategy, delay} while waiting for a try
     fallback: false, // the running attempt is the fallback's
     text: [], // [{attempt, fallback, text}]: one continuing text; a seam between each two
-    text_dropped: 0, // characters let go at its beginning
+    text_dropped: 0, // characters missing at its beginning
     steps: [], // {name, attempt, data}, in the order they were done
-    preserved: null, // {steps, text, lost, progress, truncated, …}
+    preserved: null, // {steps, text, text_length, lost, whole, expires_at}
     error: null, // the newest
     recovered: null,
     cleanup: null,
@@ -399,18 +404,25 @@ function failure_of(event) {
   };
 }
 
-/** From the event or from a task's `preserved`, which name the same things. */
+/**
+ * From the event, or from the preview that a snapshot gives of it: names of steps without their
+ * data, and the end of the text. What is missing there, `task.partial` has (`whole: false`).
+ */
 function preserved_of(given) {
+  const names = Array.isArray(given.steps) ? given.steps : null;
+  const text = given.preserved_text ?? given.text_preview ?? "";
   return {
-    steps: given.preserved_data ?? given.steps ?? {},
-    text: given.preserved_text ?? given.text ?? given.preview ?? "",
-    lost: given.lost_data ?? given.lost ?? [],
-    progress: given.progress ?? null,
-    truncated: given.truncated ?? false,
+    steps: names ? Object.fromEntries(names.map((name) => [name, undefined])) : (given.preserved_data ?? {}),
+    text,
+    text_length: given.text_length ?? text.length,
+    lost: given.lost_data ?? [],
+    whole: names === null && !given.truncated,
     expires_at: given.expires_at ?? null,
-    size: given.size ?? null,
-    url: given.url ?? null,
   };
+}
+
+function length_of(text) {
+  return text.reduce((sum, part) => sum + part.text.length, 0);
 }
 
 function appended(task, run, piece) {
@@ -421,7 +433,7 @@ function appended(task, run, piece) {
   } else {
     text.push({ ...run, text: piece });
   }
-  let excess = text.reduce((sum, part) => sum + part.text.length, 0) - LIMITS.text;
+  let excess = length_of(text) - LIMITS.text;
   let text_dropped = task.text_dropped;
   while (excess > 0) {
     const cut = Math.min(excess, text[0].text.length);
@@ -437,15 +449,14 @@ function absent(epoch_changed) {
   return epoch_changed ? { status: "lost", next: null } : { status: "unknown", next: null };
 }
 
-function mode_name(mode) {
-  return (typeof mode === "string" ? mode : mode?.mode) ?? "normal";
-}
-
 /** A task as the gateway describes it (snapshot, task.get, task.list). */
 function put_record(draft, record) {
   const known = draft.state.tasks.get(record.task_id) ?? new_task(record.task_id);
-  const given = record.preserved ?? record.partial ?? null;
-  const preserved = given ? preserved_of(given) : known.preserved;
+  const preserved = record.preserved ? preserved_of(record.preserved) : known.preserved;
+  // Pieces may have passed unseen: then the preview is shown, and says that its beginning is missing.
+  const text_dropped = preserved ? preserved.text_length - preserved.text.length : 0;
+  const unseen = preserved !== null && preserved.text_length !== length_of(known.text) + known.text_dropped;
+  const run = { attempt: record.attempt ?? 0, fallback: false };
   const attempts = (record.attempts ?? []).map((one) => ({
     attempt: one.attempt,
     mode: one.mode ?? "primary",
@@ -454,9 +465,9 @@ function put_record(draft, record) {
     limit: null,
     started_at: one.started_at ?? null,
     ended_at: one.ended_at ?? null,
-    error: one.error ? failure_of({ user_message: one.error.message, ...one.error }) : null,
+    error: one.error ? failure_of(one.error) : null,
   }));
-  const next_at = record.next_attempt_at ?? record.retry_at ?? null;
+  const next_at = record.next_attempt_at ?? null;
   draft.put("tasks", record.task_id, {
     ...known,
     agent_name: record.agent_name ?? known.agent_name,
@@ -470,12 +481,11 @@ function put_record(draft, record) {
     attempts: attempts.length > 0 ? draft.bounded("attempts", attempts) : known.attempts,
     next: record.status === "waiting" ? { at: next_at, attempt: null, strategy: null, delay: null } : null,
     preserved,
-    ...(known.text.length === 0 && preserved?.text
-      ? appended(known, { attempt: record.attempt ?? 0, fallback: false }, preserved.text)
-      : {}),
+    ...(unseen ? appended({ text: [], text_dropped }, run, preserved.text) : {}),
     error: record.error ? failure_of(record.error) : (attempts.findLast((one) => one.error)?.error ?? known.error),
     degraded: record.degraded ?? known.degraded,
     served_by: record.served_by ?? known.served_by,
+    retry_of: record.retry_of ?? known.retry_of,
     result: record.result ?? known.result,
     reason: record.reason ?? known.reason,
     submitted_at: record.created_at ?? known.submitted_at,

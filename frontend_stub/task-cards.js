@@ -155,9 +155,9 @@ function card(actions) {
 /** The newest failure in the user's words, and what happens or can be done. */
 function trouble_box() {
   const said = h("p.said");
-  const todo = h("p.todo");
-  const when = h("p.when");
-  const element = h("div.trouble", { hidden: true }, icon("warning"), h("div", {}, said, todo, when));
+  const todo = h("span.todo");
+  const when = h("span.when");
+  const element = h("div.trouble", { hidden: true }, icon("warning"), h("div", {}, said, h("p.next", {}, todo, when)));
 
   function update(task) {
     const waiting = task.status === "waiting";
@@ -167,14 +167,15 @@ function trouble_box() {
     element.classList.toggle("bad", failed);
     if (task.status === "lost") {
       set_text(said, "The gateway was restarted and does not know this task any more.");
-      set_text(todo, "Please ask again.");
+      set_text(todo, "Ask again");
     } else {
       const { error } = task;
       const end = END_REASON[task.reason] ?? END_REASON[task.dead_letter] ?? "";
       set_text(said, error?.user_message ?? (end || (waiting ? "Waiting for a worker." : "It could not be done.")));
       const action = error ? action_words({ ...error, will_retry: waiting }) : "";
-      set_text(todo, [failed && error && end ? end : "", action].filter(Boolean).join(" "));
+      set_text(todo, action);
     }
+    show(todo, Boolean(todo.textContent));
     const at = waiting ? task.next?.at : null;
     show(when, Boolean(at));
     const { strategy, attempt } = task.next ?? {};
@@ -230,7 +231,7 @@ function streamed_text() {
     const place = fold ? folded : element;
     if (parts.parentNode !== place) place.append(parts);
     show(cut, task.text_dropped > 0);
-    set_text(cut, `The first ${count(task.text_dropped, "character")} are not kept here.`);
+    set_text(cut, `${count(task.text_dropped, "character")} before this are not shown`);
     const newest = task.text.at(-1);
     const items = task.text.map((part) => ({ part, newest: part === newest, open: !ENDED.has(task.status), attempt: task.attempt }));
     keyed(parts, items, ({ part }) => `${part.attempt} ${part.fallback}`, text_part);
@@ -256,11 +257,12 @@ function text_part() {
 /** What is preserved of failed attempts, and what is not. */
 function kept_part(actions) {
   const saved = h("span");
-  const lost = h("span.lost");
+  const lost_names = h("span");
+  const lost = h("span.lost", {}, icon("cross"), lost_names);
   const open = h("details", { hidden: true }, h("summary", {}, "Show what is saved"));
   const body = h("div.kept-body");
   open.append(body);
-  const element = h("div.kept", { hidden: true }, h("p.kept-line", {}, icon("saved"), saved, lost), open);
+  const element = h("div.kept", { hidden: true }, h("p.kept-line", {}, h("span", {}, icon("saved"), saved), lost), open);
   let task = null;
   let filled = null;
   open.addEventListener("toggle", fill);
@@ -269,11 +271,11 @@ function kept_part(actions) {
     if (!open.open || filled === task.preserved) return;
     filled = task.preserved;
     let { steps, text } = filled;
-    if (filled.truncated || (Object.keys(steps).length === 0 && !text)) {
+    if (!filled.whole) {
       try {
         const whole = await actions.partial(task);
-        steps = whole.preserved_data ?? whole.steps ?? steps;
-        text = whole.preserved_text ?? whole.text ?? text;
+        steps = whole.preserved_data;
+        text = whole.preserved_text;
       } catch (error) {
         body.replaceChildren(h("p.note", {}, refusal_words(error)));
         filled = null;
@@ -288,14 +290,14 @@ function kept_part(actions) {
   function update(next) {
     task = next;
     const { preserved } = task;
-    // Once all is done, what was saved on the way is in the result.
-    show(element, preserved !== null && task.status !== "succeeded");
+    // Once all is done, what was saved on the way is in the result; before a failure it is just output.
+    show(element, preserved !== null && task.error !== null && task.status !== "succeeded");
     if (element.hidden) return;
     const steps = Object.keys(preserved.steps);
     const names = [...steps, ...(preserved.text ? ["the text so far"] : [])];
     set_text(saved, `Saved: ${names.length > 0 ? names.join(", ") : "what was done so far"}`);
     show(lost, preserved.lost.length > 0);
-    set_text(lost, `Lost: ${preserved.lost.map((step) => shown(step)).join(", ")}`);
+    set_text(lost_names, `Lost: ${preserved.lost.map((step) => shown(step)).join(", ")}`);
     show(open, true);
     if (open.open) fill();
   }
@@ -303,7 +305,7 @@ function kept_part(actions) {
 }
 
 function shown(data) {
-  return typeof data === "string" ? data : JSON.stringify(data, null, 2);
+  return typeof data === "string" ? data : (JSON.stringify(data, null, 2) ?? "");
 }
 
 function answer_of(task) {

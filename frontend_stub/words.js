@@ -44,22 +44,22 @@ export function lookup(table, name) {
   return Object.hasOwn(table, name) ? table[name] : [String(name ?? "unknown").replaceAll("_", " "), "question", "calm"];
 }
 
-/** What to do now, as a sentence; "" when the rest of the card already says it. */
+/** What to do now, in a few words; the sentence for the user stands before them. "" when it says all. */
 export function action_words({ suggested_action, will_retry, estimate, error_id }) {
-  const soon = estimate > 0 ? `in about ${duration(estimate)}` : "in a little while";
+  const soon = estimate > 0 ? ` in about ${duration(estimate)}` : "";
   switch (suggested_action) {
     case "wait":
-      return will_retry ? "Nothing to do: it is tried again for you." : `Please wait; it should work again ${soon}.`;
+      return will_retry ? "Nothing to do" : `Please wait, then try again${soon}`;
     case "retry":
-      return will_retry ? "Nothing to do: it is tried again for you." : "You can try again now.";
+      return will_retry ? "Nothing to do" : "You can try again now";
     case "retry_later":
-      return `Try again ${soon}.`;
+      return will_retry ? "Nothing to do" : `Try again later${soon && `,${soon}`}`;
     case "shorten_input":
-      return "Shorten your text, then ask again.";
+      return "Shorten your text, then ask again";
     case "sign_in_again":
-      return "Sign in again, then repeat your request.";
+      return "Sign in again, then ask again";
     case "contact_support":
-      return `Please contact support${error_id ? ` and mention ${short_id(error_id)}` : ""}.`;
+      return `Contact support${error_id ? ` and mention ${short_id(error_id)}` : ""}`;
     default:
       return "";
   }

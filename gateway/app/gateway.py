@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
 from gateway.app.build import build_engine, frontend_dir
 from gateway.app.settings import read_settings
@@ -251,13 +252,18 @@ class Gateway:
         Served alone it starts itself; mounted in another application it needs that one's
         ``lifespan=gateway.lifespan``, and answers 503 with this advice until it has it.
         """
+        return self.make_app()
+
+    def make_app(self, *, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
+        """Make the application, with more routes that are looked at before the gateway's own."""
         settings = self.settings
         return create_app(
             self.engine,
             settings,
             frontend_dir(),
-            open_gateway=not (settings.token_secret or settings.jwks),
+            open_gateway=settings.open,
             lifespan=self._life,
+            extra_routes=extra_routes,
         )
 
     @contextlib.asynccontextmanager

@@ -414,6 +414,7 @@ class Connection:
             raise Disconnected("the connection was lost before the answer") from error
         finally:
             del self._calls[id]
+            call.forget()
 
     async def _read(self, websocket: ClientConnection) -> None:
         try:
@@ -474,3 +475,8 @@ class _Call:
         self.websocket = websocket
         self.on_reply = on_reply
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def forget(self) -> None:
+        """Nobody waits any more; an answer that came all the same counts as seen."""
+        if not self.answer.cancel() and not self.answer.cancelled():
+            self.answer.exception()

@@ -29,7 +29,7 @@ TOO_DEEP = "[too deep]"
 _WORD_CHARS_MAX = 8_192
 
 # Not what has been redacted already, as long as nothing follows it without a break.
-_KEPT = r"(?!\[redacted:[a-z-]{1,16}\](?:[\s\"',;&\\]|$))"
+_KEPT = r"(?!\[redacted:[a-z-]{1,16}\](?:[\s\"',;&\\]|\[redacted:|$))"
 _NAMED = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key"
     r"|private[_-]?key|credentials?)"

@@ -82,6 +82,11 @@ class Settings:
         self._ordered("partial_bytes_user", "partial_bytes_all")
         self._ordered("heartbeat_interval", "client_timeout")
 
+    @property
+    def open(self) -> bool:
+        """Whether there is no secret: everyone without a name is an operator, on loopback only."""
+        return not (self.token_secret or self.jwks)
+
     def _ordered(self, smaller: str, larger: str) -> None:
         low, high = getattr(self, smaller), getattr(self, larger)
         if low > high:

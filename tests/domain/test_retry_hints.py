@@ -90,7 +90,8 @@ def test_a_delay_given_as_a_number_is_bounded() -> None:
     assert delay_of(7) == 7.0
     assert delay_of(datetime.timedelta(seconds=3)) == 3.0
     assert delay_of(10**400) == RETRY_AFTER_MAX_S
-    for nonsense in (-0.1, math.nan, math.inf, -math.inf, True, None, "7", []):
+    nonsense_values: list[object] = [-0.1, math.nan, math.inf, -math.inf, True, None, "7", []]
+    for nonsense in nonsense_values:
         assert delay_of(nonsense) is None
 
 

@@ -1,0 +1,255 @@
+"""The command line: ``gateway serve | demo | tail | check | token``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import jwt
+
+from gateway.app.check import check_lines
+from gateway.app.clock import SystemClock
+from gateway.app.gateway import Gateway
+from gateway.app.serve import load, log_to_stderr, run, serve
+from gateway.app.settings import PREFIX, read_settings
+from gateway.app.tail import tail
+from gateway.domain.access import SCOPES
+from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.settings import SETTINGS
+
+__all__ = ["main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_URL = "ws://127.0.0.1:8000/ws"
+# Those that have a flag of their own, with words of their own.
+OWN_FLAGS = ("store",)
+
+
+class _Commands(click.Group):
+    """Keeps the order in which commands are declared, and turns our errors into sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigurationError as error:
+            raise click.UsageError(str(error)) from error
+        except GatewayError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _settings_flags(command: F) -> F:
+    """Give a command one flag for each setting; the environment is read by ``read_settings``."""
+    for name in reversed(SETTINGS):
+        if name in OWN_FLAGS:
+            continue
+        setting = SETTINGS[name]
+        default = setting.default
+        shown = ",".join(default) if isinstance(default, tuple) else default
+        command = click.option(
+            f"--{name.replace('_', '-')}",
+            name,
+            metavar="TEXT" if isinstance(default, str | tuple) else "NUMBER",
+            help=f"{setting.metadata['help']}  [{PREFIX}{name.upper()}; default: {shown}]",
+        )(command)
+    return command
+
+
+def _connection_flags(command: F) -> F:
+    command = click.option(
+        "--token",
+        envvar="GATEWAY_TOKEN",
+        help="Token to connect with.  [GATEWAY_TOKEN]",
+    )(command)
+    return click.option(
+        "--url",
+        envvar="GATEWAY_URL",
+        default=DEFAULT_URL,
+        show_default=True,
+        help="Where the gateway is.  [GATEWAY_URL]",
+    )(command)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="agent-failure-gateway", prog_name="gateway")
+def main() -> None:
+    """When an agent fails, everyone who depends on it knows: at once, in order, even if away.
+
+    \b
+    gateway demo                       a gateway, agents that really fail, a page to watch
+    gateway serve agents:gateway       serve your agents
+    gateway tail                       follow what happens
+    """
+
+
+@main.command("serve")
+@click.argument("target", required=False, metavar="[MODULE:GATEWAY]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option("--store", help="Where the log is kept: memory.  [GATEWAY_STORE; default: memory]")
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged to stderr.",
+)
+@_settings_flags
+def serve_command(
+    target: str | None, host: str, port: int, log_level: str, **flags: str | None
+) -> None:
+    """Serve a gateway until SIGTERM or Ctrl-C.
+
+    MODULE:GATEWAY names a Gateway in a module, with its agents; without it the gateway serves
+    agents that report from elsewhere. Prints one line, `ready http://HOST:PORT`, once it serves.
+    Every setting below may be given as a flag or as an environment variable; flags win.
+    """
+    log_to_stderr(log_level)
+    gateway = load(target) if target is not None else Gateway()
+    gateway.configure(read_settings(os.environ, flags))
+    if gateway.settings.open:
+        click.echo(
+            "no secret is set: everyone on this machine may do everything (GATEWAY_TOKEN_SECRET)",
+            err=True,
+        )
+    run(serve(gateway, host=host, port=port, ready=_say_ready))
+
+
+def _say_ready(url: str) -> None:
+    click.echo(f"ready {url}")
+    sys.stdout.flush()
+
+
+@main.command("demo")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0 takes a free one.",
+)
+def demo_command(host: str, port: int) -> None:
+    """Show what it is about: agents on a model upstream that really fails, and a page.
+
+    Needs the extra `demo` (the openai SDK).
+    """
+    log_to_stderr("warning")
+    try:
+        from gateway.app.demo.serving import serve_demo
+    except ModuleNotFoundError as error:
+        if error.name != "openai":
+            raise
+        raise ConfigurationError(
+            "the demo needs the openai SDK: pip install 'agent-failure-gateway[demo]'"
+        ) from error
+    run(serve_demo(host=host, port=port, say=click.echo))
+
+
+@main.command("tail")
+@click.argument("topics", nargs=-1, metavar="[TOPIC]...")
+@click.option(
+    "--since",
+    metavar="start|EPOCH:OFFSET",
+    help="Replay from here first; without it only what happens from now on.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One event a line, as JSON.")
+@click.option("--user", "user_id", help="Whom to be on an open gateway; without it an operator.")
+@_connection_flags
+def tail_command(
+    topics: tuple[str, ...],
+    since: str | None,
+    as_json: bool,
+    user_id: str | None,
+    url: str,
+    token: str | None,
+) -> None:
+    """Follow events; comes back by itself and misses nothing.
+
+    \b
+    TOPIC is user:ID, task:ID, agent:NAME, channel:NAME, recipient:ID, system,
+    or * for everything (operators only), which is the default.
+    """
+    run(tail(topics, since=since, as_json=as_json, url=url, token=token, user_id=user_id))
+
+
+@main.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--complete", is_flag=True, help="The recording is over: what is still open is an error."
+)
+def check_command(files: tuple[Path, ...], complete: bool) -> None:
+    """Check recorded events, one JSON object a line, against schemas and the rules over time.
+
+    Exits with 1 and says what is wrong, and where. `-` reads from stdin.
+    """
+    good = True
+    for path in files:
+        try:
+            with click.open_file(str(path), "rb") as lines:
+                report = check_lines(lines, complete=complete)
+        except OSError as error:
+            raise click.ClickException(f"{path}: {error.strerror}") from error
+        for finding in report.findings:
+            at = "" if finding.offset is None else f" (offset {finding.offset})"
+            click.echo(f"{path}:{finding.position}{at}: {finding.rule}: {finding.message}")
+        if report.findings_left_out:
+            click.echo(f"{path}: and {report.findings_left_out} more")
+        verdict = "complies" if report.ok else "does not comply"
+        click.echo(f"{path}: {report.events} events, {verdict}", err=not report.ok)
+        good = good and report.ok
+    if not good:
+        sys.exit(1)
+
+
+@main.command("token")
+@click.option("--user", required=True, help="User id, the token's sub.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(list(SCOPES)),
+    help="What it may do; may be given several times.  [default: events:read, tasks:write]",
+)
+@click.option(
+    "--ttl",
+    default=3600.0,
+    show_default=True,
+    type=click.FloatRange(1, 10 * 365 * 86400),
+    help="Seconds until it expires.",
+)
+def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
+    """Make a token, signed with GATEWAY_TOKEN_SECRET.
+
+    \b
+    events:read      own events, tasks and notifications
+    events:read:all  everybody's
+    events:write     send notifications
+    tasks:write      create, cancel and retry own tasks
+    agent            register workers, claim tasks, report
+    admin            everything
+    """
+    settings = read_settings(os.environ)
+    if not settings.token_secret:
+        raise ConfigurationError(
+            "GATEWAY_TOKEN_SECRET is not set; it has to be the gateway's own, of at least 32 bytes"
+        )
+    claims = {
+        "sub": user,
+        "scope": " ".join(scopes or ("events:read", "tasks:write")),
+        "exp": SystemClock().wall() + ttl,
+    }
+    click.echo(jwt.encode(claims, settings.token_secret, algorithm="HS256"))

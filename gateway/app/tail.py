@@ -1,0 +1,127 @@
+"""``gateway tail``: follow events on a terminal, or as JSON lines for other programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+from gateway.client.connection import Connection, Refused, Subscribed
+from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.stream import Position, parse_position
+
+__all__ = ["line_of", "tail"]
+
+STYLES = {"info": "green", "warning": "yellow", "error": "red", "critical": "bold white on red"}
+# A line holds this much of what was said; the whole is there with --json.
+SAID_CHARS_MAX = 300
+
+
+async def tail(
+    topics: Sequence[str],
+    *,
+    since: str | None,
+    as_json: bool,
+    url: str,
+    token: str | None,
+    user_id: str | None,
+) -> None:
+    """
+    Print events until Ctrl-C.
+
+    Args:
+        topics: What to follow; none: everything, or what is the user's own.
+        since: ``start`` or ``EPOCH:OFFSET``; None: from now on.
+
+    Raises:
+        GatewayError: If the gateway does not want us.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    notes = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def note(kind: str, told: Any) -> None:
+        if (text := _note(kind, told)) is not None:
+            notes.print(Text(text, style="dim"))
+
+    connection = Connection(
+        url,
+        token=token,
+        user_id=user_id,
+        topics=topics or ([f"user:{user_id}"] if user_id else ["*"]),
+        since=_since(since),
+        client="gateway tail",
+        on_notice=note,
+    )
+    try:
+        async with connection:
+            async for event in connection:
+                if as_json:
+                    sys.stdout.buffer.write(orjson.dumps(event) + b"\n")
+                    sys.stdout.flush()
+                else:
+                    console.print(line_of(event))
+    except Refused as error:
+        raise GatewayError(f"{url}: {error}; give a token with --token or GATEWAY_TOKEN") from error
+
+
+def _since(text: str | None) -> Position | Literal["start"] | None:
+    if text is None:
+        return None
+    if text == "start":
+        return "start"
+    if ":" not in text:
+        raise ConfigurationError(f"--since has to be start or EPOCH:OFFSET, it is {text!r}")
+    return parse_position(text, epoch="", field="since")
+
+
+def line_of(event: Mapping[str, Any]) -> Text:
+    """One event as one line: when, whom, what, and what was said."""
+    severity = event.get("severity", "info")
+    line = Text()
+    line.append(str(event["timestamp"])[11:23], style="dim")
+    line.append(f" {event['offset']:>6} ", style="dim")
+    line.append(f"{severity:<8} ", style=STYLES.get(severity, ""))
+    line.append(f"{event['type']:<26} ", style="bold")
+    who = " ".join(
+        f"{label}={value}"
+        for label, value in (
+            ("user", event.get("user_id")),
+            ("agent", event.get("agent_name")),
+            ("task", (event.get("task_id") or "")[-8:]),
+            ("attempt", event.get("attempt")),
+        )
+        if value
+    )
+    line.append(who, style="cyan")
+    line.append(f"  {_said(event)}")
+    return line
+
+
+def _said(event: Mapping[str, Any]) -> str:
+    said = event.get("user_message") or event.get("text") or event.get("message") or ""
+    text = str(said).replace("\n", " ")
+    return text if len(text) <= SAID_CHARS_MAX else text[: SAID_CHARS_MAX - 1] + "…"
+
+
+def _note(kind: str, told: Any) -> str | None:
+    match kind:
+        case "subscribed":
+            assert isinstance(told, Subscribed)
+            if told.was_recovering and not told.recovered:
+                return f"the history is no longer kept; following from {told.position}"
+            if told.was_recovering:
+                return f"caught up with {told.replayed} events at {told.position}"
+            return f"following from {told.position}"
+        case "disconnected":
+            wait = told.get("retry_in")
+            again = "" if wait is None else f", trying again in {wait:.1f} s"
+            return f"disconnected ({told.get('code')}){again}"
+        case "gap":
+            return f"gap: offsets {told.get('from')} to {told.get('to')} are no longer kept"
+        case "drain":
+            return "the gateway is going down, coming back when it does"
+    return None
