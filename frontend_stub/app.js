@@ -11,7 +11,7 @@ import { connection_bar, missed_words } from "./connection-bar.js";
 import { count_by } from "./countdown.js";
 import { demo_panel } from "./demo-panel.js";
 import { event_list } from "./event-list.js";
-import { CallError, GatewayClient, NoAnswer } from "./gateway-client.js";
+import { CallError, GatewayClient, NoAnswer, topics_of } from "./gateway-client.js";
 import { agents, banners, breakers, notices } from "./panels.js";
 import { addHistory, emptyState, fromSnapshot, reduceAll, withTasks, withoutTask } from "./reducer.js";
 import { task_cards } from "./task-cards.js";
@@ -75,7 +75,6 @@ function begin() {
   client = new GatewayClient(socket_url, {
     token: token || undefined,
     user_id: user ?? undefined,
-    topics: topics_of,
     client: "gateway-page/1",
   });
   const mine = client;
@@ -88,11 +87,6 @@ function begin() {
   draw_identity();
   schedule();
   client.start();
-}
-
-function topics_of({ user_id, scopes = [] }) {
-  const everything = !user_id || scopes.includes("admin") || scopes.includes("events:read:all");
-  return everything ? ["*"] : [`user:${user_id}`];
 }
 
 function take_event(event) {
@@ -119,6 +113,7 @@ function take_snapshot({ snapshot, epoch, offset }) {
 
 /** What a snapshot leaves out: tasks that have ended, the events before it, names of agents. */
 async function fill_in(mine, { epoch, offset }) {
+  if (!(await live_again()) || mine !== client) return;
   const asked = async (method, params, use) => {
     try {
       const result = await mine.call(method, params);

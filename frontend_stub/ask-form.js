@@ -24,7 +24,6 @@ export function ask_form(place, { ask }) {
   place.append(form);
   const OTHER = "\u0000other";
   let names = null;
-  let live = false;
 
   agent.addEventListener("change", choose);
   prompt.addEventListener("keydown", (pressed) => {
@@ -33,8 +32,8 @@ export function ask_form(place, { ask }) {
   form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
     const name = agent.value === OTHER ? named.value.trim() : agent.value;
-    if (!name || !prompt.value.trim()) return;
-    send.disabled = true;
+    if (!name || !prompt.value.trim() || send.ariaDisabled === "true") return;
+    send.ariaDisabled = "true";
     show(said, false);
     try {
       await ask(name, prompt.value);
@@ -44,7 +43,7 @@ export function ask_form(place, { ask }) {
       set_text(said, told ? "Not accepted just now; see below." : refusal_words(error));
       show(said, true);
     } finally {
-      send.disabled = !live;
+      send.ariaDisabled = null;
     }
   });
 
@@ -69,8 +68,7 @@ export function ask_form(place, { ask }) {
       choose();
     },
     set_live(is_live) {
-      live = is_live;
-      send.disabled = !live;
+      send.disabled = !is_live;
     },
   };
 }
@@ -123,8 +121,8 @@ export function identity(place, { switch_to }) {
     draw({ user, session, with_token }) {
       show(form, !with_token);
       if (document.activeElement !== name) name.value = user ?? "";
-      const operator = session && !session.user_id;
-      set_text(role, with_token && session?.user_id ? session.user_id : operator ? "operator" : "");
+      const operator = session?.scopes?.includes("admin") ? "operator" : "";
+      set_text(role, [with_token ? session?.user_id : "", operator].filter(Boolean).join(" · "));
       show(role, Boolean(role.textContent));
     },
   };

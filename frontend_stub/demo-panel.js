@@ -101,7 +101,8 @@ export function demo_panel(section, story, page) {
         "data-agent": name,
         title: description,
         onclick: async () => {
-          button.disabled = true;
+          if (button.ariaDisabled === "true") return;
+          button.ariaDisabled = "true";
           show(said, false);
           try {
             await page.ask(name, prompt ?? words ?? name);
@@ -109,7 +110,7 @@ export function demo_panel(section, story, page) {
             set_text(said, refusal_words(error));
             show(said, true);
           } finally {
-            button.disabled = false;
+            button.ariaDisabled = null;
           }
         },
       },

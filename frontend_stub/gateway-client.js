@@ -70,6 +70,12 @@ export function backoff(failures, { base_ms, max_ms, random = Math.random }) {
   return random() * Math.min(max_ms, base_ms * 2 ** Math.min(failures, 16));
 }
 
+/** All that a session may see: everything for an operator, for others their own. */
+export function topics_of({ user_id, scopes = [] }) {
+  const everything = !user_id || scopes.includes("admin") || scopes.includes("events:read:all");
+  return everything ? ["*"] : [`user:${user_id}`];
+}
+
 export class GatewayClient extends EventTarget {
   #url;
   #options;
@@ -97,8 +103,7 @@ export class GatewayClient extends EventTarget {
    * @param {string} url of the gateway's WebSocket, `ws://host/ws` or `wss://host/ws`.
    * @param {object} [options]
    * @param {string[] | function(object): string[]} [options.topics] what to subscribe to; a function
-   *   is given the session and called after each connect. Default: the session's own user, or
-   *   everything ("*") when the session has no user.
+   *   is given the session and called after each connect. Default: all that the session may see.
    * @param {string | function(): (string | Promise<string>)} [options.token] a function is asked
    *   again at every connect, so that a renewed token is used. The token never goes into the URL.
    * @param {boolean} [options.bearer_subprotocol] send the token with the handshake as well, as
@@ -298,10 +303,8 @@ export class GatewayClient extends EventTarget {
   }
 
   #subscribe() {
-    const { topics } = this.#options;
-    const { user_id } = this.#session;
-    const chosen =
-      typeof topics === "function" ? topics(this.#session) : (topics ?? [user_id ? `user:${user_id}` : "*"]);
+    const { topics = topics_of } = this.#options;
+    const chosen = typeof topics === "function" ? topics(this.#session) : topics;
     const since = this.position;
     const params = { topics: [...new Set([...chosen, ...this.#topics])], snapshot: this.#needs_snapshot };
     if (since) params.since = since;

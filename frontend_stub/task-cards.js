@@ -86,7 +86,9 @@ function card(actions) {
   );
 
   async function act(button, action) {
-    button.disabled = true;
+    // Not `disabled`, which would take the keyboard's place on the page away.
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
     show(note, false);
     try {
       await action(task);
@@ -94,7 +96,7 @@ function card(actions) {
       set_text(note, refusal_words(error));
       show(note, true);
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
   }
 
@@ -170,7 +172,7 @@ function trouble_box() {
       set_text(todo, "Ask again");
     } else {
       const { error } = task;
-      const end = END_REASON[task.reason] ?? END_REASON[task.dead_letter] ?? "";
+      const end = END_REASON.get(task.reason) ?? END_REASON.get(task.dead_letter) ?? "";
       set_text(said, error?.user_message ?? (end || (waiting ? "Waiting for a worker." : "It could not be done.")));
       const action = error ? action_words({ ...error, will_retry: waiting }) : "";
       set_text(todo, action);
@@ -181,7 +183,7 @@ function trouble_box() {
     const { strategy, attempt } = task.next ?? {};
     const what = strategy === "exponential_backoff" || !strategy
       ? attempt ? `Attempt ${attempt}${task.max_attempts ? ` of ${task.max_attempts}` : ""}` : "The next try"
-      : sentence(STRATEGY[strategy] ?? strategy).slice(0, -1);
+      : sentence(STRATEGY.get(strategy) ?? strategy).slice(0, -1);
     countdown(when, at ?? null, (left_s) => (left_s > 0 ? `${what} starts in ${duration(left_s)}` : `${what} starts now`));
   }
   return { element, update };

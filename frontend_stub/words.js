@@ -65,19 +65,19 @@ export function action_words({ suggested_action, will_retry, estimate, error_id 
   }
 }
 
-export const STRATEGY = {
-  exponential_backoff: "next try",
-  fallback: "the stand-in takes over",
-  reassignment: "handed to another worker",
-  reconnect: "reconnecting",
-};
+/** Who makes the next try, where it is not the agent itself. */
+export const STRATEGY = new Map([
+  ["fallback", "the stand-in"],
+  ["reassignment", "another worker"],
+  ["reconnect", "the connection"],
+]);
 
-export const END_REASON = {
-  caller_deadline: "It took longer than you wanted to wait.",
-  no_worker: "Nobody was there to do it.",
-  retry_budget: "Too many retries were under way; it was not tried again.",
-  shutdown: "The gateway was shut down.",
-};
+export const END_REASON = new Map([
+  ["caller_deadline", "It took longer than you wanted to wait."],
+  ["no_worker", "Nobody was there to do it."],
+  ["retry_budget", "Too many retries were under way; it was not tried again."],
+  ["shutdown", "The gateway was shut down."],
+]);
 
 /** Why a call was refused. The rejection itself is also an event, with words for the user. */
 export function refusal_words(error) {
@@ -91,8 +91,9 @@ export function duration(seconds) {
   if (seconds < 9.95) return `${Math.max(seconds, 0).toFixed(1)} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return whole % 60 ? `${minutes} min ${whole % 60} s` : `${minutes} min`;
+  return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
 }
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });

@@ -223,15 +223,15 @@ async def test_every_failure_of_every_client_is_what_the_table_says(upstream: Up
     """The whole table at once, since most of it waits for a timeout."""
     gate = asyncio.Semaphore(AT_ONCE_MAX)
 
-    async def ask(fault: str, client: str) -> BaseException | None:
+    async def ask(fault: str, client: str) -> tuple[BaseException | None, float]:
         async with gate:
-            return await raised_by(client, fault, upstream)
+            return await raised_by(client, fault, upstream), now()
 
     errors = await asyncio.gather(*(ask(fault, client) for fault, client, _ in CASES))
-    for (fault, client, expected), error in zip(CASES, errors, strict=True):
+    for (fault, client, expected), (error, raised_at) in zip(CASES, errors, strict=True):
         case = f"{client}, {fault}: {error!r}"
         assert error is not None, case
-        failure = classify(error, now=now(), llm_upstream=True)
+        failure = classify(error, now=raised_at, llm_upstream=True)
         assert_is(failure, expected, case)
         assert failure.retryable == (
             failure.retry_possible and failure.error_type != "processing_error"

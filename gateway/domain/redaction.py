@@ -50,7 +50,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
         (
             # The rest of the line, up to a closing quote: cookies are many.
             "header",
-            r"(?i)(\b(?:proxy-)?authorization|\b(?:set-)?cookie)"
+            r"(?i)(authorization|cookie)"
             rf"((?:{_QUOTE})?+\s{{0,4}}+[:=]\s{{0,4}}+|{_QUOTE}\s{{0,4}}+,\s{{0,4}}+)"
             rf"(b?{_QUOTE})?+{_KEPT}[^\r\n\"'\\]++",
             r"\1\2\3{}",
@@ -67,7 +67,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
             r"|(?:gsk|hf|npm|whsec)_[A-Za-z0-9]{16,}+|(?:xai|pplx)-[A-Za-z0-9]{16,}+"
             r"|SG\.[A-Za-z0-9_-]{16,}+(?:\.[A-Za-z0-9_-]{8,}+)?"
             r"|S[UANOCX][A-Z2-7]{56}(?![A-Z2-7])"  # NATS seeds
-            r")",
+            r")++",  # several without a break, too: the second begins at no boundary
             r"{}",
         ),
         (
@@ -75,7 +75,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
             r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{4,}+\.[A-Za-z0-9_-]{4,}+(?:\.[A-Za-z0-9_-]*+){0,3}",
             r"{}",
         ),
-        ("token", rf"(?i)\b(bearer\s{{1,4}}+){_KEPT}[A-Za-z0-9._~+/=-]{{6,}}+", r"\1{}"),
+        ("token", rf"(?i)(bearer\s{{1,4}}+){_KEPT}[A-Za-z0-9._~+/=-]{{6,}}+", r"\1{}"),
         (
             "url-password",
             r"(?<=://)[^\s/?#:@\"'<>\[\]]{0,256}:[^\s/?#\"'<>\[\]]{1,512}@",

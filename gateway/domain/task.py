@@ -213,6 +213,10 @@ def _preserved(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], a
         task.preserved.add_step(name, data)
     if text := state.get("text"):
         task.preserved.add_text(text)
+    if state.get("progress") is not None:
+        task.progress = state["progress"]
+    if state.get("plan") is not None:
+        task.plan = tuple(state["plan"])
 
 
 def _failed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:

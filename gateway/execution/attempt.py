@@ -215,9 +215,8 @@ class Attempts:
         cause: str,
         detail: Mapping[str, Any] | None,
     ) -> None:
-        steps, text = pieces.close()
         await self._lifecycle.fail(
-            task.task_id, term, failure, cause=cause, detail=detail, steps=steps, text=text
+            task.task_id, term, failure, cause=cause, detail=detail, rest=pieces.close()
         )
 
     async def _clean(

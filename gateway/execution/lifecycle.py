@@ -21,7 +21,7 @@ from gateway.domain.task import Task, subject_of
 from gateway.execution.agents import Agents
 from gateway.execution.breakers import Admission, Breakers
 from gateway.execution.intake import Intake
-from gateway.execution.pieces import Piece
+from gateway.execution.pieces import Piece, Rest
 from gateway.execution.state import State
 from gateway.execution.telling import Telling
 from gateway.execution.values import RESULT_BYTES_MAX, measured
@@ -285,8 +285,7 @@ class Lifecycle:
         *,
         cause: str,
         detail: Mapping[str, Any] | None = None,
-        steps: Mapping[str, Any] | None = None,
-        text: str = "",
+        rest: Rest | None = None,
     ) -> Next:
         """
         End an attempt that failed, and decide what comes next.
@@ -295,8 +294,7 @@ class Lifecycle:
             failure: Why, classified.
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
             detail: For operators, redacted already.
-            steps: Finished steps that were not told yet.
-            text: Text that was not told yet.
+            rest: What the attempt had not told yet.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -308,7 +306,7 @@ class Lifecycle:
             self._held(task, term)
             after = self._verdicts.after(task, failure)
             return self._verdicts.drafts(
-                task, failure, after, cause=cause, detail=detail, steps=steps or {}, text=text
+                task, failure, after, cause=cause, detail=detail, rest=rest or Rest()
             ), {}
 
         await self._decide(task_id, decide)
@@ -339,7 +337,7 @@ class Lifecycle:
                     )
                 ], {}
             return self._verdicts.drafts(
-                task, failure, after, cause=cause, detail=None, steps={}, text=""
+                task, failure, after, cause=cause, detail=None, rest=Rest()
             ), {}
 
         await self._decide(task_id, decide)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.domain.errors import AttemptOver
 
-__all__ = ["TEXT_CHARS_MAX", "Piece", "Pieces"]
+__all__ = ["TEXT_CHARS_MAX", "Piece", "Pieces", "Rest"]
 
 # Of one partial_result: 64 KiB of UTF-8 at the most, since a character has up to four bytes.
 TEXT_CHARS_MAX = 16_384
@@ -36,6 +36,27 @@ class Piece:
     def produced(self) -> bool:
         """Whether it holds output, and not only how far the work is."""
         return self.text is not None or self.step is not None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rest:
+    """
+    What was not told yet when an attempt ended; see ``Piece``.
+
+    Attributes:
+        steps: Finished steps by name.
+        text: Streamed text.
+        progress: The newest; None: it was told.
+        plan: None: it was told, or there is none.
+    """
+
+    steps: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    text: str = ""
+    progress: float | None = None
+    plan: tuple[str, ...] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.text)
 
 
 class Pieces:
@@ -119,14 +140,15 @@ class Pieces:
                 return Piece(step=name, data=self._steps.pop(name))
             return None
 
-    def close(self) -> tuple[dict[str, Any], str]:
+    def close(self) -> Rest:
         """End it: what waits is returned, and whoever adds more is told ``AttemptOver``."""
         with self._lock:
             self._over = True
-            steps, self._steps = self._steps, {}
-            text = "".join(self._texts)
-            self._texts, self._chars = [], 0
-            return steps, text
+            progress = None if self._progress is None else self._progress[0]
+            rest = Rest(self._steps, "".join(self._texts), progress, self._plan)
+            self._steps, self._texts, self._chars = {}, [], 0
+            self._progress = self._plan = None
+            return rest
 
     def _take_text(self) -> str:
         text = "".join(self._texts)

@@ -7,6 +7,7 @@ Each makes a draft from facts that are known; the sentences come from the catalo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from gateway.domain.task import Task, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.agents import Agents
 from gateway.execution.intake import Intake
+from gateway.execution.pieces import Rest
 from gateway.execution.state import State
 from gateway.ports import Draft
 
@@ -112,22 +114,16 @@ class Telling:
         return self._intake.draft(type, subject_of(task.task_id), **{**envelope, **fields})
 
     def partial_preserved(
-        self,
-        task: Task,
-        failure: Failure,
-        error_id: str,
-        policy: AgentPolicy,
-        *,
-        steps: Mapping[str, Any],
-        text: str,
+        self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, rest: Rest
     ) -> Draft:
-        """Tell what is kept; ``steps`` and ``text`` are what was still on its way."""
+        """Tell what is kept, what was still on its way included."""
         kept = task.preserved.copy()
-        for name, data in steps.items():
+        for name, data in rest.steps.items():
             kept.add_step(name, data)
-        kept.add_text(text)
+        kept.add_text(rest.text)
+        plan = task.plan if rest.plan is None else rest.plan
+        progress = kept.progress(task.progress if rest.progress is None else rest.progress, plan)
         now = self._intake.clock.wall()
-        progress = kept.progress(task.progress, task.plan)
         message, said = sentence(
             "partial_result_preserved",
             steps=len(kept.steps),
@@ -139,10 +135,10 @@ class Telling:
             task,
             severity="warning",
             message=message,
-            state={"steps": dict(steps), "text": text},
+            state=dataclasses.asdict(rest),
             preserved_data=kept.steps,
             preserved_text=kept.text,
-            lost_data=kept.lost(task.plan),
+            lost_data=kept.lost(plan),
             progress=progress,
             confidence_reduced=True,
             size=kept.size,

@@ -16,6 +16,7 @@ from gateway.domain.failure import RETRIED_TYPES, Failure
 from gateway.domain.recovery import Backoff, Next, RetryBudget, next_step
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
+from gateway.execution.pieces import Rest
 from gateway.execution.telling import Telling
 from gateway.ports import Clock, Draft, IdSource
 
@@ -87,8 +88,7 @@ class Verdicts:
         *,
         cause: str,
         detail: Mapping[str, Any] | None,
-        steps: Mapping[str, Any],
-        text: str,
+        rest: Rest,
     ) -> list[Draft]:
         """
         Make the events of a failed attempt, in their order.
@@ -97,18 +97,13 @@ class Verdicts:
             after: What comes next.
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
             detail: For operators, redacted already.
-            steps: Finished steps that were not told yet.
-            text: Text that was not told yet.
+            rest: What the attempt had not told yet.
         """
         policy = self._agents.policy_for(task)
         error_id = task.error_id or self._ids.uuid7()
         drafts = []
-        if task.preserved or steps or text:
-            drafts.append(
-                self._telling.partial_preserved(
-                    task, failure, error_id, policy, steps=steps, text=text
-                )
-            )
+        if task.preserved or rest:
+            drafts.append(self._telling.partial_preserved(task, failure, error_id, policy, rest))
         judged = outcome_of(task, "failure" if failure.counts else "neutral")
         drafts.append(
             self._telling.error(

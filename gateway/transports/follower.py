@@ -105,7 +105,6 @@ class Follower:
         newest: The offset of the newest event written, or where the subscription began.
         live: Whether it is at the head.
         gone: Whether it has left.
-        version: Grows when the topics or the audience change.
         written: Bytes ever given to the sink.
         due: From when on ``on_due`` wants to be called, in monotonic seconds.
         on_due: Given the time, does what is due and returns when it wants to be called again.
@@ -126,7 +125,6 @@ class Follower:
         "sink",
         "topics",
         "unsent",
-        "version",
         "writable",
         "written",
     )
@@ -141,7 +139,6 @@ class Follower:
         self.newest = 0
         self.live = False
         self.gone = False
-        self.version = 0
         self.written = 0
         self.accepted = 0
         self.accepted_at = now
@@ -182,7 +179,6 @@ class Follower:
         self._hear()
 
     def _hear(self) -> None:
-        self.version += 1
         self.heard = dict(self.topics)
         for topic in listening(self.topics) - self.topics.keys():
             users = (after for name, after in self.topics.items() if name.startswith("user:"))

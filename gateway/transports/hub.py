@@ -205,7 +205,6 @@ class Hub:
         """Change what a follower sees, from now on."""
         self.flush()
         follower.audience = audience
-        follower.version += 1
 
     def _place(self, follower: Follower) -> None:
         """Put a follower where it belongs: among the live ones, or behind and reading."""
@@ -313,7 +312,7 @@ class Hub:
         if follower.gone:
             return False
         self._tell_gap(follower)
-        after, head, version = follower.position, self.log.head, follower.version
+        after, head = follower.position, self.log.head
         entries = await self.log.read(
             after=after,
             topics=follower.read_topics(),
@@ -321,15 +320,16 @@ class Hub:
             until=head,
             size_max=self._room_bytes // 2,
         )
-        if follower.gone or follower.version != version or self.log.oldest - 1 > after:
+        if follower.gone or self.log.oldest - 1 > after:
             return False
+        # Topics that were added meanwhile begin after the head that was read up to.
         wanted = [entry for entry in entries if follower.wants(entry)]
         if wanted:
             follower.write(b"".join([follower.audience.frame(entry) for entry in wanted]))
             follower.newest = wanted[-1].offset
             self.deliveries += len(wanted)
         follower.position = entries[-1].offset if entries else head
-        if follower.position < head or head != self.log.head:
+        if follower.position < head:
             return False
         self.flush()
         follower.live = True

@@ -21,7 +21,7 @@ def fail(error: BaseException, depth: int = 0) -> NoReturn:
 def raised(error: BaseException, depth: int = 0) -> BaseException:
     try:
         fail(error, depth)
-    except BaseException as caught:
+    except BaseException as caught:  # noqa: BLE001 - given back, with its traceback
         return caught
 
 

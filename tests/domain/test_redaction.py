@@ -40,7 +40,8 @@ def test_a_secret_is_known_by_its_look(secret: str, around: str) -> None:
     ("text", "redacted"),
     [
         ("Authorization: Bearer abc\nnext", "Authorization: [redacted:header]\nnext"),
-        ("{'authorization': 'Basic dXNl', 'x': 1}", "{'authorization': '[redacted:header]', 'x': 1}"),
+        ("{'authorization': 'Basic dXNl', 'x': 1}",
+         "{'authorization': '[redacted:header]', 'x': 1}"),
         ("(b'Authorization', b'Bearer abc')", "(b'Authorization', b'[redacted:header]')"),
         ("Set-Cookie: a=b; Path=/\nnext", "Set-Cookie: [redacted:header]\nnext"),
         ("got Bearer abc.def-123 there", "got Bearer [redacted:token] there"),

@@ -93,31 +93,31 @@ async def test_a_token_that_is_not_accepted_is_answered_and_closed(
 
 
 async def test_a_bad_token_in_the_handshake_is_told_by_the_close_code() -> None:
-    async with world(secret=SECRET) as here:
-        async with wire(here, subprotocols=("agent-events.v1", "bearer.x")) as client:
-            assert (await client.closed())[0] == 4500
+    names = ("agent-events.v1", "bearer.x")
+    async with world(secret=SECRET) as here, wire(here, subprotocols=names) as client:
+        assert (await client.closed())[0] == 4500
 
 
 async def test_a_connection_ends_with_its_token_unless_it_is_refreshed() -> None:
     async with world(secret=SECRET, heartbeat_interval=0.2) as here:
         soon = here.engine.clock.wall() + 0.4
-        async with connected(here, token=token("ann", exp=soon)) as one:
-            async with connected(here, token=token("ann", exp=soon)) as other:
-                await other.result("connect", token=token("ann"))
-                assert (await one.closed())[0] == 4005
-                await other.result("ping")
+        brief = token("ann", exp=soon)
+        async with connected(here, token=brief) as one, connected(here, token=brief) as other:
+            await other.result("connect", token=token("ann"))
+            assert (await one.closed())[0] == 4005
+            await other.result("ping")
 
 
 async def test_a_refresh_stays_with_one_user_and_takes_back_rights() -> None:
-    async with world(secret=SECRET) as here:
-        async with connected(here, token=token("ann", "events:read:all")) as client:
-            reply = await client.ask("connect", token=token("bob"))
-            assert reply["error"]["data"]["code"] == "not_permitted"
-            await client.result("subscribe", topics=["user:bob", "user:ann"])
-            await client.result("connect", token=token("ann"))
-            await here.publish(user_id="bob")
-            last = await here.publish(user_id="ann")
-            assert offsets(await client.events(1)) == [last]
+    wide = token("ann", "events:read:all")
+    async with world(secret=SECRET) as here, connected(here, token=wide) as client:
+        reply = await client.ask("connect", token=token("bob"))
+        assert reply["error"]["data"]["code"] == "not_permitted"
+        await client.result("subscribe", topics=["user:bob", "user:ann"])
+        await client.result("connect", token=token("ann"))
+        await here.publish(user_id="bob")
+        last = await here.publish(user_id="ann")
+        assert offsets(await client.events(1)) == [last]
 
 
 async def test_one_connection_too_many_is_closed() -> None:
@@ -126,19 +126,19 @@ async def test_one_connection_too_many_is_closed() -> None:
 
 
 async def test_silence_is_closed_and_a_pong_is_a_sign_of_life() -> None:
-    async with world(client_timeout=0.4, heartbeat_interval=0.1) as here:
-        async with connected(here) as answers:
-            # This client answers pings, and the server sends them.
-            for _ in range(8):
-                await answers.notice("heartbeat")
-            await answers.result("ping")
+    limits: dict[str, Any] = {"client_timeout": 0.4, "heartbeat_interval": 0.1}
+    async with world(**limits) as here, connected(here) as client:
+        # This client answers pings, and the server sends them.
+        for _ in range(8):
+            await client.notice("heartbeat")
+        await client.result("ping")
 
 
 async def test_a_client_that_shows_no_life_is_closed() -> None:
     """Under a server that sends no pings only frames count."""
-    async with world(fast=False, client_timeout=0.3, heartbeat_interval=0.1) as here:
-        async with connected(here) as client:
-            assert (await client.closed())[0] == 4012
+    limits: dict[str, Any] = {"client_timeout": 0.3, "heartbeat_interval": 0.1}
+    async with world(fast=False, **limits) as here, connected(here) as client:
+        assert (await client.closed())[0] == 4012
 
 
 async def test_heartbeats_carry_the_newest_offset_of_the_subscription() -> None:

@@ -200,7 +200,7 @@ class Wire:
 
     async def events(self, count: int) -> list[dict[str, Any]]:
         """The next so many events."""
-        found = []
+        found: list[dict[str, Any]] = []
         while len(found) < count:
             frame = await self.next()
             if "type" in frame:

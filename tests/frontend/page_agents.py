@@ -1,0 +1,64 @@
+"""Agents that really fail, each in its own way, for a person who watches the page."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway import Gateway, Task
+from gateway.errors import InvalidInput, RateLimited
+
+gateway = Gateway()
+
+FIRST_HALF = "A breaker watches calls. "
+SECOND_HALF = "It opens when they fail."
+
+
+@gateway.agent("writer", timeout=10.0)
+async def write(task: Task, question: str) -> str:
+    """Do as asked."""
+    task.append(f"About {question}.")
+    return f"About {question}."
+
+
+@gateway.agent("stumbler", timeout=0.5, max_attempts=3)
+async def stumble(task: Task, question: str) -> str:
+    """Stall in the first attempt, after half of the text; go on from there in the second."""
+    task.plan("outline", "review")
+    if not task.preserved.text:
+        task.preserve("outline", "what, when, how")
+        task.append(FIRST_HALF)
+        await asyncio.Event().wait()
+    task.append(SECOND_HALF)
+    return task.preserved.text + SECOND_HALF
+
+
+@gateway.agent("limited", timeout=10.0, max_attempts=3)
+async def limited(task: Task, question: str) -> str:
+    """Be told to come back much later; a person may know better."""
+    if task.attempt == 1:
+        raise RateLimited(retry_after=90)
+    return "Answered after all."
+
+
+@gateway.agent("picky", timeout=10.0)
+async def refuse(task: Task, question: str) -> str:
+    """Refuse the input. What the exception says is for nobody's eyes."""
+    raise InvalidInput("<img src=x onerror=alert(1)> /etc/secret")
+
+
+@gateway.agent("endless", timeout=120.0)
+async def never(task: Task, question: str) -> str:
+    """Never come to an end."""
+    task.progress(0.25)
+    task.append(question)
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def stand_in(task: Task, question: str) -> str:
+    return "A short answer from the notes."
+
+
+@gateway.agent("broken", timeout=10.0, max_attempts=1, fallback=stand_in)
+async def broken(task: Task, question: str) -> str:
+    raise RuntimeError("nothing works today")

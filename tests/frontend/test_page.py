@@ -1,0 +1,241 @@
+"""The page in a real browser, before a real gateway whose agents really fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from tests.frontend.conftest import Cable, Process
+from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+CUTS = 5
+
+
+async def open_page(page: Page, url: str) -> None:
+    await page.goto(url)
+    await live(page)
+
+
+async def live(page: Page) -> None:
+    await expect(page.locator(".pill")).to_have_attribute("data-state", "live")
+
+
+async def ask(page: Page, agent: str, question: str) -> None:
+    """Ask by the form, naming an agent that the page does not know of yet by hand."""
+    names = page.get_by_label("Agent", exact=True)
+    options = await names.locator("option").all_text_contents()
+    if agent in options:
+        await names.select_option(agent)
+    else:
+        await names.select_option(index=len(options) - 1)
+        await page.get_by_label("Name of the agent").fill(agent)
+    await page.get_by_label("Question").fill(question)
+    await page.get_by_role("button", name="Ask", exact=True).click()
+
+
+def card(page: Page, question: str) -> Locator:
+    return page.locator("article.task").filter(has_text=question)
+
+
+async def submit(page: Page, gateway: Process, agent: str, question: str) -> str:
+    """Ask by HTTP, past the page."""
+    answer = await page.request.post(
+        f"{gateway.url}/api/tasks",
+        data={"agent": agent, "user_id": "demo", "input": {"question": question}},
+    )
+    assert answer.status == 201, await answer.text()
+    task_id: str = (await answer.json())["task_id"]
+    return task_id
+
+
+def card_of(page: Page, task_id: str) -> Locator:
+    return page.locator(f'article[data-task="{task_id}"]')
+
+
+async def logged(page: Page, gateway: Process) -> list[Mapping[str, Any]]:
+    """Give what the gateway's log has for the page's user."""
+    answer = await page.request.get(
+        f"{gateway.url}/api/events", params={"topic": "user:demo", "since": "0", "limit": "500"}
+    )
+    items: list[Mapping[str, Any]] = (await answer.json())["items"]
+    return items
+
+
+async def shows_each_event_once(page: Page, gateway: Process) -> None:
+    """Compare the page's list with the gateway's log, one to one and in order."""
+    await page.get_by_label("Which events").select_option("all")
+    expected = [str(event["offset"]) for event in reversed(await logged(page, gateway))]
+    lines = page.locator(".event-list li")
+    await expect(lines).to_have_count(len(expected))
+    assert [await line.get_attribute("data-offset") for line in await lines.all()] == expected
+
+
+# --- failures, in the user's words ---------------------------------------------------------------
+
+
+async def test_a_failure_is_told_in_words_for_people(page: Page, gateway: Process) -> None:
+    """The sentence of the catalogue, what to do, and nothing of what the exception says."""
+    await open_page(page, gateway.url)
+    await ask(page, "picky", "the first question")
+    failed = card(page, "the first question")
+    await expect(failed).to_have_attribute("data-status", "failed")
+    error = next(e for e in await logged(page, gateway) if e["type"] == "agent_error")
+    await expect(failed.locator(".trouble .said")).to_have_text(error["user_message"])
+    await expect(page.locator("#announcer")).to_contain_text(error["user_message"])
+    assert "secret" not in await page.content()
+
+
+async def test_the_text_of_a_failed_attempt_stays_and_the_next_goes_on_after_it(
+    page: Page, gateway: Process
+) -> None:
+    await open_page(page, gateway.url)
+    await ask(page, "stumbler", "how a breaker works")
+    stumbled = card(page, "how a breaker works")
+    await expect(stumbled).to_have_attribute("data-status", "waiting")
+    await expect(stumbled.locator(".stream")).to_contain_text(FIRST_HALF.strip())
+    await expect(stumbled.locator(".kept")).to_contain_text("Saved: outline")
+    await expect(stumbled.locator(".kept")).to_contain_text("Lost: review")
+    await expect(stumbled.locator(".trouble .when")).to_contain_text("Attempt 2 of 3 starts")
+    await expect(stumbled).to_have_attribute("data-status", "succeeded")
+    await expect(stumbled.locator(".result")).to_have_text(FIRST_HALF + SECOND_HALF)
+    await expect(stumbled.locator(".attempts li")).to_have_count(2)
+
+
+async def test_a_wait_can_be_cut_short(page: Page, gateway: Process) -> None:
+    """The upstream has asked for a minute and a half; the person asks now."""
+    await open_page(page, gateway.url)
+    await ask(page, "limited", "in a hurry")
+    waiting = card(page, "in a hurry")
+    await expect(waiting.locator(".trouble .when")).to_contain_text("min")
+    await waiting.get_by_role("button", name="Retry now").click()
+    await expect(waiting.locator(".result")).to_have_text("Answered after all.")
+
+
+async def test_a_running_task_can_be_cancelled_by_keyboard(page: Page, gateway: Process) -> None:
+    """And the keyboard's place on the page is not lost with the button."""
+    await open_page(page, gateway.url)
+    await ask(page, "endless", "for ever")
+    running = card(page, "for ever").first
+    await expect(running.locator(".percent")).to_have_text("25 %")
+    await running.get_by_role("button", name="Cancel").focus()
+    await page.keyboard.press("Enter")
+    await expect(running).to_have_attribute("data-status", "cancelled")
+    await expect(running).to_be_focused()
+
+
+async def test_an_answer_by_the_stand_in_says_so(page: Page, gateway: Process) -> None:
+    await open_page(page, gateway.url)
+    await ask(page, "broken", "anything at all")
+    answered = card(page, "anything at all")
+    await expect(answered.locator(".result")).to_have_text("A short answer from the notes.")
+    await expect(answered.locator(".badge")).to_contain_text("Stand-in answer")
+
+
+async def test_what_a_user_wrote_is_text_and_never_markup(page: Page, gateway: Process) -> None:
+    await open_page(page, gateway.url)
+    wicked = "<img src=x onerror=\"document.title='taken'\">"
+    await ask(page, "writer", wicked)
+    await expect(card(page, wicked).locator(".result")).to_have_text(f"About {wicked}.")
+    await expect(page).to_have_title("Gateway")
+    await expect(page.locator("article img")).to_have_count(0)
+
+
+# --- away and back -------------------------------------------------------------------------------
+
+
+async def test_what_was_missed_over_a_cut_is_shown_exactly_once(
+    page: Page, gateway: Process, cable: Cable
+) -> None:
+    await open_page(page, cable.url)
+    await ask(page, "writer", "before the cut")
+    await expect(card(page, "before the cut")).to_have_attribute("data-status", "succeeded")
+    witness = await page.context.new_page()
+    await open_page(witness, gateway.url)
+    for _ in range(CUTS):
+        seen = len(await logged(page, gateway))
+        cable.cut()
+        await expect(page.locator(".pill")).to_have_attribute("data-state", "waiting")
+        task_id = await submit(page, gateway, "writer", "while it was away")
+        await expect(card_of(witness, task_id)).to_have_attribute("data-status", "succeeded")
+        cable.mend()
+        await live(page)
+        await expect(card_of(page, task_id)).to_have_attribute("data-status", "succeeded")
+        missed = len(await logged(page, gateway)) - seen
+        story = page.locator(".connection-story")
+        await expect(story).to_have_text(f"caught up {missed} missed events")
+    await shows_each_event_once(page, gateway)
+
+
+async def test_a_paused_gateway_loses_nothing_and_repeats_nothing(
+    page: Page, gateway: Process
+) -> None:
+    """The connection stands while the process does not run, as on an overloaded host."""
+    await open_page(page, gateway.url)
+    gateway.pause()
+    await ask(page, "writer", "in the pause")
+    gateway.go_on()
+    await expect(card(page, "in the pause")).to_have_attribute("data-status", "succeeded")
+    await expect(page.locator(".pill")).to_have_attribute("data-state", "live")
+    await shows_each_event_once(page, gateway)
+
+
+async def test_a_killed_gateway_leaves_its_open_tasks_lost(page: Page, gateway: Process) -> None:
+    """Its memory is gone with it: the new log has a new epoch, and does not know the task."""
+    await open_page(page, gateway.url)
+    await ask(page, "endless", "who remembers")
+    lost = card(page, "who remembers").first
+    await expect(lost).to_have_attribute("data-status", "running")
+    await gateway.kill()
+    await expect(page.locator(".pill")).to_have_attribute("data-state", "waiting")
+    await gateway.start()
+    await live(page)
+    await expect(lost).to_have_attribute("data-status", "lost")
+    await expect(page.locator(".connection-story")).to_contain_text("started anew")
+    await lost.get_by_role("button", name="Ask again").click()
+    again = card(page, "who remembers").first
+    await expect(again).to_have_attribute("data-status", "running")
+
+
+async def test_a_reload_brings_back_tasks_and_events(page: Page, gateway: Process) -> None:
+    await open_page(page, gateway.url)
+    await ask(page, "writer", "once")
+    await expect(card(page, "once")).to_have_attribute("data-status", "succeeded")
+    await open_page(page, gateway.url)
+    await expect(card(page, "About once.")).to_have_attribute("data-status", "succeeded")
+    await shows_each_event_once(page, gateway)
+
+
+# --- who sees what -------------------------------------------------------------------------------
+
+
+async def test_another_user_sees_nothing_and_an_operator_everything(
+    page: Page, gateway: Process
+) -> None:
+    await open_page(page, gateway.url)
+    await ask(page, "writer", "of demo alone")
+    await expect(card(page, "of demo alone")).to_have_attribute("data-status", "succeeded")
+    await page.get_by_label("User").fill("ada")
+    await page.get_by_role("button", name="Switch").click()
+    await expect(page).to_have_url(f"{gateway.url}/?user=ada")
+    await live(page)
+    await expect(page.locator("article.task")).to_have_count(0)
+    await page.get_by_label("User").fill("")
+    await page.get_by_role("button", name="Switch").click()
+    await expect(page.locator(".role")).to_have_text("operator")
+    await expect(page.locator("article.task")).to_have_count(1)
+
+
+# --- the look of it ------------------------------------------------------------------------------
+
+
+async def test_nothing_is_wider_than_a_small_phone(page: Page, gateway: Process) -> None:
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await open_page(page, gateway.url)
+    await ask(page, "picky", "a-word-" * 40)
+    await expect(page.locator("article.task")).to_have_attribute("data-status", "failed")
+    assert await page.evaluate("document.documentElement.scrollWidth") == 360

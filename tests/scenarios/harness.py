@@ -1,0 +1,249 @@
+"""
+The scenarios' parts: a gateway in a process of its own, browsers that record every frame.
+
+A browser collects until something holds or a deadline passes, never until it is quiet. What it
+recorded is checked against schemas and the rules over time when it closes, in every test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from gateway.app.check import check_lines
+
+__all__ = ["Browser", "GatewayProcess", "browser", "gateway_process", "times"]
+
+ROOT = Path(__file__).parents[2]
+SOAK = os.environ.get("GATEWAY_SOAK") == "1"
+WAIT_S = 10.0
+
+Event = dict[str, Any]
+
+
+def times(scaled: int, full: int) -> int:
+    """How often: scaled down, or in full in `make soak`."""
+    return full if SOAK else scaled
+
+
+class GatewayProcess:
+    """A running ``gateway serve``."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+        self.process = process
+        self.url = url
+        self.http = httpx2.AsyncClient(base_url=url, timeout=10)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self.url.rpartition(":")[2])
+
+    async def task(self, agent: str, question: str = "hello", **params: Any) -> Event:
+        """Create a task over HTTP and give the answer's body."""
+        response = await self.http.post(
+            "/api/tasks", json={"agent": agent, "input": {"question": question}, **params}
+        )
+        assert response.status_code == 201, response.text
+        answer: Event = response.json()
+        return answer
+
+    async def get(self, path: str) -> Any:
+        """GET some JSON."""
+        response = await self.http.get(path)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """End the process; returns its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(sign)
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def gateway_process(
+    *,
+    upstream: str | None = None,
+    target: str | None = "tests.scenarios.agents:gateway",
+    env: Mapping[str, str] | None = None,
+    **settings: object,
+) -> AsyncIterator[GatewayProcess]:
+    """
+    Start a gateway on a free port.
+
+    Args:
+        upstream: Base URL of the agents' upstream, without ``/v1``.
+        settings: ``retry_base=0.1`` becomes ``GATEWAY_RETRY_BASE``.
+    """
+    environment = {
+        **os.environ,
+        "PYTHONWARNINGS": "default",
+        "UPSTREAM_URL": f"{upstream or 'http://127.0.0.1:9'}/v1",
+        **{f"GATEWAY_{name.upper()}": str(value) for name, value in settings.items()},
+        **(env or {}),
+    }
+    environment.pop("GATEWAY_URL", None)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "serve", *([target] if target else [])),
+        *("--port", "0", "--log-level", "warning"),
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        limit=2**20,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            line = (await process.stdout.readline()).decode().split()
+        assert line[:1] == ["ready"], f"the gateway said {line}"
+        running = GatewayProcess(process, line[1])
+        async with running.http:
+            yield running
+        await running.stop()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+class Browser:
+    """
+    A WebSocket client that records every frame with a monotonic time.
+
+    Attributes:
+        frames: Every frame as it came, with its time.
+        events: The events among them.
+        hello: The answer to ``connect``.
+        subscribed: The answer to ``subscribe``.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self.frames: list[tuple[float, bytes]] = []
+        self.events: list[Event] = []
+        self.at: dict[int, float] = {}
+        self.hello: Event = {}
+        self.subscribed: Event = {}
+        self._replies: dict[int, Event] = {}
+        self._next = 0
+        self._news = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        loop = asyncio.get_running_loop()
+        async for text in self._socket:
+            raw = text.encode() if isinstance(text, str) else text
+            frame = orjson.loads(raw)
+            async with self._news:
+                self.frames.append((loop.time(), raw))
+                if "type" in frame:
+                    self.events.append(frame)
+                    self.at[frame["offset"]] = loop.time()
+                elif "id" in frame:
+                    self._replies[frame["id"]] = frame
+                self._news.notify_all()
+
+    async def call(self, method: str, **params: Any) -> Event:
+        """Call a method; gives the whole reply, error or result."""
+        self._next += 1
+        number = self._next
+        await self._socket.send(
+            orjson.dumps(
+                {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            ).decode()
+        )
+        async with asyncio.timeout(WAIT_S), self._news:
+            await self._news.wait_for(lambda: number in self._replies)
+        return self._replies.pop(number)
+
+    async def until(self, holds: Callable[[list[Event]], Any], *, within_s: float = WAIT_S) -> Any:
+        """Wait until something holds for the events so far; gives what it gave."""
+        try:
+            async with asyncio.timeout(within_s), self._news:
+                await self._news.wait_for(lambda: holds(self.events))
+        except TimeoutError:
+            seen = [f"{event['offset']} {event['type']}" for event in self.events]
+            raise AssertionError(
+                f"it did not come true within {within_s} s; seen: {seen}"
+            ) from None
+        return holds(self.events)
+
+    async def event(self, type: str, *, within_s: float = WAIT_S, **fields: Any) -> Event:
+        """Wait for the first event of a type with these fields."""
+        found: Event = await self.until(
+            lambda events: next(iter(self.all(type, **fields)), None), within_s=within_s
+        )
+        return found
+
+    def all(self, type: str, **fields: Any) -> list[Event]:
+        """Every event of a type with these fields, so far."""
+        return [
+            event
+            for event in self.events
+            if event["type"] == type
+            and all(event.get(name) == value for name, value in fields.items())
+        ]
+
+    async def finished(self, task_id: str, *, within_s: float = WAIT_S) -> Event:
+        """Wait for a task's end."""
+        return await self.event("task_finished", task_id=task_id, within_s=within_s)
+
+    async def close(self) -> None:
+        """Close, and check what was recorded."""
+        await self._socket.close()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reading
+        self.check()
+
+    def check(self, *, complete: bool = False) -> None:
+        """Check the recording against schemas and the rules over time."""
+        report = check_lines([raw for _, raw in self.frames], complete=complete)
+        assert report.ok, [str(finding) for finding in report.findings]
+
+
+@contextlib.asynccontextmanager
+async def browser(
+    url: str,
+    user_id: str | None = None,
+    *,
+    topics: list[str] | None = None,
+    since: Any = None,
+    snapshot: bool = False,
+    token: str | None = None,
+) -> AsyncIterator[Browser]:
+    """
+    Open a page, as it were: connect and subscribe.
+
+    Args:
+        url: The gateway's HTTP address.
+        user_id: Whom to be on an open gateway; None: an operator.
+        topics: None: the user's own, or everything for an operator.
+    """
+    address = url.replace("http", "ws", 1) + "/ws"
+    socket = await connect(address, subprotocols=[Subprotocol("agent-events.v1")], max_size=None)
+    page = Browser(socket)
+    try:
+        identity = {"token": token} if token else {"user_id": user_id} if user_id else {}
+        page.hello = (await page.call("connect", **identity))["result"]
+        wanted = topics or ([f"user:{user_id}"] if user_id else ["*"])
+        reply = await page.call("subscribe", topics=wanted, since=since, snapshot=snapshot)
+        assert "result" in reply, reply
+        page.subscribed = reply["result"]
+        yield page
+        await page.close()
+    finally:
+        page._reading.cancel()
+        await socket.close()

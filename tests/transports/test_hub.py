@@ -1,0 +1,509 @@
+"""
+The hub over sinks that take what a test lets them take: no gap, no double, no waiting for others.
+
+The real sockets are in ``test_delivery.py``; here every interleaving is cheap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import math
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.app.clock import RandomIds, SystemClock
+from gateway.domain.events import listening, topics_of
+from gateway.domain.settings import Settings
+from gateway.ports import Draft, Entry
+from gateway.protocol.frames import text_frame
+from gateway.stores.memory import MemoryLog
+from gateway.transports.follower import Audience, Follower, WebSocketForm
+from gateway.transports.hub import Hub
+
+FORM = WebSocketForm()
+EVERYBODY = Audience(FORM, operator=False, types=None)
+OPERATORS = Audience(FORM, operator=True, types=None)
+CLOCK = SystemClock()
+
+
+class ManualClock:
+    """Durations pass when the test says so; sleeping for nothing is a turn of the loop."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    def wall(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await CLOCK.sleep(0)
+            return
+        there = asyncio.Event()
+        self._sleepers.append((self.now + seconds, there))
+        await there.wait()
+
+    async def advance(self, seconds: float) -> None:
+        until = self.now + seconds
+        while due := [at for at, _ in self._sleepers if at <= until]:
+            self.now = max(self.now, min(due))
+            ready = [there for at, there in self._sleepers if at <= self.now]
+            self._sleepers = [(at, there) for at, there in self._sleepers if at > self.now]
+            for there in ready:
+                there.set()
+            await settle()
+        self.now = until
+
+
+class TestSink:
+    """Accepts as many bytes as it is told to; everything, unless told otherwise."""
+
+    __test__ = False
+
+    def __init__(self, accepts: float = math.inf) -> None:
+        self.on_writable: Callable[[], None] = lambda: None
+        self.on_alive: Callable[[], None] = lambda: None
+        self.accepts = accepts
+        self.received = b""
+        self.writes = 0
+        self.aborted = False
+        self.closed: int | None = None
+        self.most_unsent = 0
+        self._waiting = b""
+        self._room = 0
+
+    def write(self, data: bytes) -> None:
+        if self.aborted or self.closed is not None:
+            return
+        self.writes += 1
+        self._waiting += data
+        self._move()
+        self.most_unsent = max(self.most_unsent, len(self._waiting))
+
+    def unsent(self) -> int:
+        return len(self._waiting)
+
+    def set_room(self, unsent_max: int) -> None:
+        self._room = unsent_max
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = self.closed or code
+
+    def abort(self) -> None:
+        self.aborted = True
+        self._waiting = b""
+
+    def accept(self, size: float) -> None:
+        self.accepts += size
+        self._move()
+        if len(self._waiting) <= self._room:
+            self.on_writable()
+
+    def _move(self) -> None:
+        size = int(min(self.accepts, len(self._waiting)))
+        self.received += self._waiting[:size]
+        self._waiting = self._waiting[size:]
+        self.accepts -= size
+
+    def frames(self) -> list[dict[str, Any]]:
+        """What arrived whole; a frame that was cut off is not one."""
+        return [orjson.loads(payload) for payload in whole_frames(self.received)]
+
+    def offsets(self) -> list[int]:
+        return [frame["offset"] for frame in self.frames() if "type" in frame]
+
+    def keep_rest(self) -> None:
+        """Forget the whole frames, as a client that has read them."""
+        whole = b"".join(text_frame(payload) for payload in whole_frames(self.received))
+        assert self.received.startswith(whole)
+        self.received = self.received[len(whole) :]
+
+
+def whole_frames(data: bytes) -> list[bytes]:
+    """Take frames apart up to the first that was cut off."""
+    payloads: list[bytes] = []
+    at = 0
+    while len(data) >= at + 2:
+        size, head = data[at + 1], 2
+        if size == 126:
+            size, head = int.from_bytes(data[at + 2 : at + 4], "big"), 4
+        if len(data) < at + head + size:
+            break
+        payloads.append(data[at + head : at + head + size])
+        at += head + size
+    return payloads
+
+
+class WaitingLog(MemoryLog):
+    """A log that takes its time to answer, as one behind a network would."""
+
+    waits = 0
+
+    async def read(self, **asked: Any) -> list[Entry]:
+        await settle(self.waits)
+        entries = await super().read(**asked)
+        await settle(self.waits)
+        return entries
+
+
+@dataclasses.dataclass
+class Bench:
+    hub: Hub
+    log: WaitingLog
+    clock: ManualClock
+
+    async def append(self, user: str = "ann", size: int = 0, **fields: Any) -> int:
+        event = {"type": "notification", "user_id": user, "pad": "x" * size, **fields}
+        return await self.log.append(
+            [
+                Draft(
+                    subject="event/1",
+                    type=event["type"],
+                    topics=topics_of(event),
+                    operators_only=fields.get("type") == "lease_changed",
+                    body=orjson.dumps(event),
+                )
+            ]
+        )
+
+    def follow(
+        self,
+        *topics: str,
+        after: int | None = None,
+        sink: TestSink | None = None,
+        audience: Audience = EVERYBODY,
+    ) -> tuple[Follower, TestSink]:
+        sink = sink or TestSink()
+        follower = self.hub.join(sink, audience)
+        self.hub.follow(follower, topics, after=self.log.head if after is None else after)
+        return follower, sink
+
+    async def all_live(self) -> None:
+        """Wait until everybody is at the head, and has what is new."""
+        for _ in range(10_000):
+            await settle(1)
+            if all(follower.live for follower in self.hub.followers):
+                await settle(2)
+                return
+        raise AssertionError("somebody stays behind")
+
+
+@contextlib.asynccontextmanager
+async def bench(*, log_events: int = 1000, **changes: Any) -> AsyncIterator[Bench]:
+    clock = ManualClock()
+    settings = Settings(**changes)
+    log = WaitingLog(
+        epoch="e", clock=clock, events_max=log_events, bytes_max=10**9, age_max_s=10.0**6
+    )
+    hub = Hub(log, clock, RandomIds(), settings)
+    running = asyncio.create_task(hub.run())
+    await hub.wait_running()
+    try:
+        yield Bench(hub, log, clock)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def settle(turns: int = 30) -> None:
+    for _ in range(turns):
+        await CLOCK.sleep(0)
+
+
+# --- at the head ----------------------------------------------------------------------------
+
+
+async def test_what_is_new_in_one_turn_is_one_write_for_each_socket() -> None:
+    async with bench() as it:
+        _, sink = it.follow("user:ann")
+        for _ in range(5):
+            await it.append()
+        await settle()
+        assert sink.offsets() == [1, 2, 3, 4, 5]
+        assert sink.writes == 1
+        assert it.hub.deliveries == 5
+
+
+async def test_a_frame_is_made_once_for_each_audience(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    original = WebSocketForm.event
+
+    def counted(self: WebSocketForm, entry: Entry, payload: bytes) -> bytes:
+        made.append(entry.offset)
+        return original(self, entry, payload)
+
+    monkeypatch.setattr(WebSocketForm, "event", counted)
+    async with bench() as it:
+        for _ in range(3):
+            it.follow("user:ann")
+            it.follow("user:ann", "system", audience=OPERATORS)
+        await it.append()
+        await settle()
+    assert made == [1, 1]
+
+
+async def test_a_broken_sink_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async with bench() as it:
+        _, broken = it.follow("user:ann")
+        _, sound = it.follow("user:ann")
+
+        def fail(data: bytes) -> None:
+            raise RuntimeError("the handle is closed")
+
+        broken.write = fail  # type: ignore[method-assign]  # that is the failure
+        await it.append()
+        await settle()
+        assert sound.offsets() == [1]
+        assert broken.aborted
+    assert "a sink broke" in caplog.text
+
+
+async def test_an_unfollowed_topic_costs_nothing() -> None:
+    async with bench() as it:
+        follower, _ = it.follow("user:ann", "task:t")
+        it.hub.unfollow(follower, ["user:ann", "task:t"])
+        it.hub.leave(follower)
+        it.hub.leave(follower)
+        assert not it.hub._by_topic
+        assert it.hub.connections == 0
+
+
+# --- behind ---------------------------------------------------------------------------------
+
+
+async def test_a_slow_reader_falls_behind_alone_and_catches_up() -> None:
+    async with bench(send_bytes=4000) as it:
+        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, quick = it.follow("user:ann")
+        for _ in range(100):
+            await it.append(size=100)
+            await settle(2)
+        assert quick.offsets() == list(range(1, 101))
+        assert slow.offsets() == []
+        assert slow.most_unsent <= 4000
+        for _ in range(200):
+            slow.accept(500)
+            await settle(3)
+        assert slow.offsets() == list(range(1, 101))
+        slow.accept(math.inf)
+        await it.all_live()
+        await it.append()
+        await settle()
+        assert slow.offsets()[-1] == 101
+
+
+async def test_one_event_over_the_bound_still_goes_out() -> None:
+    async with bench(send_bytes=1000) as it:
+        _, sink = it.follow("user:ann")
+        await it.append(size=5000)
+        await it.append(size=10)
+        await settle()
+        assert sink.offsets() == [1, 2]
+
+
+async def test_who_falls_behind_what_is_kept_is_told_so() -> None:
+    async with bench(send_bytes=2000, log_events=10) as it:
+        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        for _ in range(100):
+            await it.append(size=200)
+            await settle(2)
+        slow.accept(math.inf)
+        await it.all_live()
+        frames = slow.frames()
+        (gap,) = [frame for frame in frames if frame.get("method") == "gap"]
+        before = [frame["offset"] for frame in frames[: frames.index(gap)]]
+        after = [frame["offset"] for frame in frames[frames.index(gap) + 1 :]]
+        assert gap["params"] == {"from": before[-1] + 1, "to": after[0] - 1}
+        assert before == list(range(1, before[-1] + 1))
+        assert after == list(range(after[0], 101))
+        assert it.hub.gaps == 1
+
+
+async def test_a_socket_that_accepts_nothing_is_freed_and_a_slow_one_is_not() -> None:
+    async with bench(send_bytes=2000, stall_timeout=5.0) as it:
+        _, dead = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        for _ in range(50):
+            await it.append(size=100)
+            await settle(2)
+        for _ in range(6):
+            slow.accept(1)
+            await it.clock.advance(1.0)
+        assert dead.aborted
+        assert not slow.aborted
+        assert it.hub.slow_freed == 1
+        assert it.hub.connections == 1
+
+
+async def test_topics_added_while_behind_begin_at_their_reply() -> None:
+    async with bench(send_bytes=2000) as it:
+        follower, sink = it.follow("user:ann", sink=TestSink(accepts=0))
+        await it.append("bob")
+        for _ in range(30):
+            await it.append(size=200)
+            await settle(2)
+        await it.append("bob")
+        head = it.log.head
+        it.hub.follow(follower, ["user:bob"], after=head)
+        await it.append("bob")
+        sink.accept(math.inf)
+        await it.all_live()
+        assert sink.offsets() == [*range(2, 32), head + 1]
+
+
+async def test_what_is_not_flushed_yet_is_not_written_twice_by_one_who_catches_up() -> None:
+    """The reader wakes up before the flush of the same turn, and has read what it would bring."""
+    async with bench(send_bytes=2000) as it:
+        follower, sink = it.follow("user:ann", sink=TestSink(accepts=0))
+        while not it.log.head or follower.live:
+            await it.append(size=100)
+            await settle()
+        sink.accept(math.inf)
+        last = await it.append()
+        await settle()
+        assert sink.offsets() == list(range(1, last + 1))
+
+
+async def test_what_is_not_flushed_yet_is_not_for_one_who_comes_after_it() -> None:
+    async with bench() as it:
+        follower, sink = it.follow("user:ann")
+        await it.append("bob")
+        it.hub.follow(follower, ["user:bob"], after=it.log.head)
+        await it.append("bob")
+        await settle()
+        assert sink.offsets() == [2]
+
+
+async def test_draining_tells_each_its_own_time() -> None:
+    async with bench() as it:
+        sinks = [it.follow("user:ann")[1] for _ in range(20)]
+        it.hub.drain("shutdown")
+        times = {sink.frames()[0]["params"]["reconnect_at"] for sink in sinks}
+        assert len(times) > 10
+
+
+# --- every interleaving ---------------------------------------------------------------------
+
+USERS = ("ann", "bob")
+READERS = st.integers(0, 2)
+SIZES = st.sampled_from([0, 40, 300])
+ACTIONS = st.one_of(
+    st.tuples(st.just("append"), st.sampled_from([*USERS, "*", "eve"]), SIZES),
+    st.tuples(st.just("burst"), st.integers(1, 12), SIZES),
+    st.tuples(st.just("accept"), READERS, st.sampled_from([30, 400, 3000, math.inf])),
+    st.tuples(st.just("cut"), READERS, st.booleans()),
+    st.tuples(st.just("also"), READERS, st.sampled_from(USERS)),
+)
+# Each action, and how many turns of the loop pass before the next one.
+STEPS = st.lists(st.tuples(ACTIONS, st.integers(0, 4)), max_size=60)
+
+
+class Reader:
+    """A client that remembers its position, and judges what it gets."""
+
+    def __init__(self, it: Bench, topics: tuple[str, ...], *, accepts: float) -> None:
+        self.it = it
+        self.accepts = accepts
+        self.topics = dict.fromkeys(topics, 0)
+        self.position = 0
+        self.seen: list[int] = []
+        self.missed: set[int] = set()
+        self.connect()
+
+    def connect(self) -> None:
+        self.sink = TestSink(self.accepts)
+        self.follower = self.it.hub.join(self.sink, EVERYBODY)
+        # What a refused resume is told; it goes on at the head.
+        if self.position < self.it.log.oldest - 1:
+            self.missed |= set(range(self.position + 1, self.it.log.head + 1))
+            self.position = self.it.log.head
+        self.it.hub.follow(self.follower, list(self.topics), after=self.position)
+
+    def collect(self) -> None:
+        for frame in self.sink.frames():
+            if "type" in frame:
+                assert frame["offset"] > self.position
+                self.position = frame["offset"]
+                self.seen.append(frame["offset"])
+            else:
+                assert frame["method"] == "gap"
+                assert frame["params"]["from"] > self.position
+                self.missed |= set(range(frame["params"]["from"], frame["params"]["to"] + 1))
+                self.position = frame["params"]["to"]
+        self.sink.keep_rest()
+
+    def cut(self) -> None:
+        self.collect()
+        self.it.hub.leave(self.follower)
+        self.connect()
+
+    def also(self, topic: str) -> None:
+        if topic not in self.topics:
+            self.topics[topic] = self.it.log.head
+            self.it.hub.follow(self.follower, [topic], after=self.it.log.head)
+
+
+@given(steps=STEPS, keeps=st.sampled_from([5, 40, 1000]), waits=st.integers(0, 1))
+async def test_no_interleaving_loses_or_doubles_an_event(
+    steps: list[Any], keeps: int, waits: int
+) -> None:
+    """Rule 5 of the contract: offsets grow, none is missing that no gap told, none twice."""
+    async with bench(send_bytes=1000, log_events=keeps) as it:
+        it.log.waits = waits
+        readers = [
+            Reader(it, ("user:ann",), accepts=math.inf),
+            Reader(it, ("user:ann", "task:t"), accepts=0),
+            Reader(it, ("*",), accepts=1000),
+        ]
+        entries: dict[int, frozenset[str]] = {}
+        it.log.follow(lambda entry: entries.update({entry.offset: frozenset(entry.topics)}))
+        late: list[dict[str, int]] = [{}, {}, {}]
+        for (name, one, two), turns in steps:
+            await settle(turns)
+            if name == "append":
+                await it.append(one, size=two)
+            elif name == "burst":
+                for _ in range(one):
+                    await it.append("ann", size=two, task_id="t")
+            elif name == "accept":
+                readers[one].sink.accept(two)
+                # A frame cut in the middle stays in the sink's own bytes until it is whole.
+            elif name == "cut":
+                # Cut with what is unsent lost, or after it all arrived.
+                if two:
+                    readers[one].sink.accept(math.inf)
+                if not late[one]:
+                    readers[one].cut()
+            elif "*" not in readers[one].topics and f"user:{two}" not in readers[one].topics:
+                readers[one].also(f"user:{two}")
+                late[one][f"user:{two}"] = it.log.head
+        for reader in readers:
+            reader.sink.accept(math.inf)
+        await it.all_live()
+        for reader, later in zip(readers, late, strict=True):
+            reader.collect()
+            first = dict.fromkeys(listening(set(reader.topics) - later.keys()), 0)
+            for topic in listening(later):
+                first.setdefault(topic, min(later.values()))
+            first |= later
+            wanted = [
+                offset
+                for offset, topics in sorted(entries.items())
+                if "*" in first or any(offset > first.get(topic, math.inf) for topic in topics)
+            ]
+            assert [o for o in wanted if o not in reader.missed] == [
+                o for o in reader.seen if o not in reader.missed
+            ]
+            assert set(reader.seen) <= set(wanted)
+            assert reader.seen == sorted(set(reader.seen))
