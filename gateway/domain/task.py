@@ -256,6 +256,8 @@ def _recovered(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], a
 
 
 def _finished(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    for name, data in state.get("steps", {}).items():
+        task.preserved.add_step(name, data)
     task.status = event["outcome"]
     task.result = event["result"]
     task.degraded = event["degraded"]

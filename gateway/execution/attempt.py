@@ -26,7 +26,7 @@ from gateway.domain.task import Task as Record
 from gateway.execution.agents import Declared, Function
 from gateway.execution.cleanup import clean
 from gateway.execution.lifecycle import Lifecycle
-from gateway.execution.pieces import Pieces
+from gateway.execution.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
 from gateway.execution.threads import Threads
 from gateway.execution.work import Task
 from gateway.ports import Clock
@@ -35,8 +35,8 @@ __all__ = ["Attempts"]
 
 logger = logging.getLogger(__name__)
 
-# Told to the browser at most this often per task.
-TELL_EVERY_S = 0.1
+# Between two tellings of a task, in seconds: at most ten a second, the last one included.
+TELL_EVERY_S = 0.12
 # How long code has to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
 
@@ -192,17 +192,24 @@ class Attempts:
                 await self._clock.sleep(TELL_EVERY_S)
 
     async def _succeeded(self, task: Task, term: int, pieces: Pieces, result: Any) -> None:
-        while (piece := pieces.take()) is not None:
-            await self._lifecycle.tell(task.task_id, term, piece)
-        pieces.close()
+        rest = pieces.close()
+        # What was streamed is told to its end; steps that wait are kept with the result.
+        for start in range(0, len(rest.text), TEXT_CHARS_MAX):
+            text = rest.text[start : start + TEXT_CHARS_MAX]
+            await self._lifecycle.tell(task.task_id, term, Piece(text=text))
         try:
-            await self._lifecycle.succeed(task.task_id, term, result)
+            await self._lifecycle.succeed(task.task_id, term, result, steps=rest.steps)
         except StaleTerm:
             raise
         except RequestError as error:
             failure = own_failures.unencodable_result()
-            await self._failed(
-                task, term, pieces, failure, cause="exception", detail=describe(error)
+            await self._lifecycle.fail(
+                task.task_id,
+                term,
+                failure,
+                cause="exception",
+                detail=describe(error),
+                rest=Rest(steps=rest.steps),
             )
 
     async def _failed(

@@ -21,9 +21,9 @@ from gateway.domain.agent import AgentPolicy
 from gateway.domain.breaker import Breaker, Outcome, subject_of
 from gateway.domain.errors import ExpectationFailed, Unavailable
 from gateway.domain.task import Task
+from gateway.execution.breaker_news import BreakerNews
 from gateway.execution.intake import Intake
 from gateway.execution.state import State
-from gateway.execution.telling import Telling
 from gateway.ports import Draft
 
 __all__ = ["Admission", "Breakers", "Refusal"]
@@ -125,10 +125,10 @@ class Breakers:
     expectation on the breaker's subject lets one node's append win.
     """
 
-    def __init__(self, state: State, intake: Intake, telling: Telling) -> None:
+    def __init__(self, state: State, intake: Intake, news: BreakerNews) -> None:
         self._state = state
         self._intake = intake
-        self._telling = telling
+        self._news = news
         self._circuits: dict[str, pybreaker.CircuitBreaker] = {}
         self._wanted: dict[str, str] = {}
 
@@ -164,7 +164,7 @@ class Breakers:
         if breaker.permits_left(now) <= 0:
             return Refusal(breaker, breaker.retry_after_s(now))
         test_request_id = self._intake.ids.uuid7()
-        draft = self._telling.test_request(
+        draft = self._news.test_request(
             breaker,
             policy,
             test_request_id=test_request_id,
@@ -188,7 +188,7 @@ class Breakers:
             name, wanted = self._wanted.popitem()
             breaker = self._state.breakers[name]
             opening = wanted == pybreaker.STATE_OPEN
-            draft = self._telling.triggered(breaker) if opening else self._telling.closed(breaker)
+            draft = self._news.triggered(breaker) if opening else self._news.closed(breaker)
             try:
                 await self._intake.append([draft], expected={subject_of(name): breaker.last_offset})
             except ExpectationFailed:

@@ -22,6 +22,7 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
 from gateway.execution.attempt import Attempts
+from gateway.execution.breaker_news import BreakerNews
 from gateway.execution.breakers import Breakers, Refusal
 from gateway.execution.handlers import Handlers
 from gateway.execution.intake import Intake
@@ -67,8 +68,9 @@ class Engine:
         self.agents = agents
         self.state = State(settings)
         self.intake = Intake(log, clock, ids)
-        self.telling = Telling(self.intake, self.state, agents)
-        self.breakers = Breakers(self.state, self.intake, self.telling)
+        self.telling = Telling(self.intake, self.state)
+        news = BreakerNews(self.intake, agents)
+        self.breakers = Breakers(self.state, self.intake, news)
         self.lifecycle = Lifecycle(
             self.state,
             self.intake,
@@ -91,7 +93,7 @@ class Engine:
         self.orders = Orders(
             state=self.state,
             intake=self.intake,
-            telling=self.telling,
+            news=news,
             breakers=self.breakers,
             lifecycle=self.lifecycle,
             agents=agents,

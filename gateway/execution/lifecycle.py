@@ -247,9 +247,15 @@ class Lifecycle:
 
     # --- the end of an attempt --------------------------------------------------------------
 
-    async def succeed(self, task_id: str, term: int, result: Any) -> None:
+    async def succeed(
+        self, task_id: str, term: int, result: Any, *, steps: Mapping[str, Any] | None = None
+    ) -> None:
         """
         End a task with its result.
+
+        Args:
+            result: As JSON.
+            steps: Finished steps that were not told yet.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -270,6 +276,7 @@ class Lifecycle:
                     result=result,
                     error_id=error_id,
                     judged=outcome_of(task, "success"),
+                    steps=steps,
                 )
             )
             return drafts, {}

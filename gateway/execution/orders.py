@@ -12,11 +12,11 @@ from gateway.domain.errors import Conflict, ExpectationFailed, Rejected, Unavail
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
+from gateway.execution.breaker_news import BreakerNews
 from gateway.execution.breakers import Breakers, Refusal
 from gateway.execution.intake import Intake
 from gateway.execution.lifecycle import RACES_MAX, Lifecycle, Order
 from gateway.execution.state import State
-from gateway.execution.telling import Telling
 
 __all__ = ["Orders"]
 
@@ -39,7 +39,7 @@ class Orders:
         *,
         state: State,
         intake: Intake,
-        telling: Telling,
+        news: BreakerNews,
         breakers: Breakers,
         lifecycle: Lifecycle,
         agents: Agents,
@@ -47,7 +47,7 @@ class Orders:
     ) -> None:
         self._state = state
         self._intake = intake
-        self._telling = telling
+        self._news = news
         self._breakers = breakers
         self._lifecycle = lifecycle
         self._agents = agents
@@ -122,7 +122,7 @@ class Orders:
         self, order: Order, *, reason: str, retry_after_s: float, error_id: str | None = None
     ) -> None:
         policy = self._agents.policy(order.agent_name or order.capability or "")
-        draft = self._telling.rejected(
+        draft = self._news.rejected(
             reason=reason,
             user_id=order.user_id,
             policy=policy,

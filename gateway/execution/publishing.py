@@ -15,7 +15,6 @@ import orjson
 
 from gateway.domain import messages, own_failures
 from gateway.domain.access import Caller
-from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
 from gateway.domain.errors import (
     InvalidEvent,
@@ -26,7 +25,6 @@ from gateway.domain.errors import (
     TooLarge,
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
-from gateway.domain.failure import Failure
 from gateway.domain.preserved import Preserved
 from gateway.domain.redaction import redact
 from gateway.domain.stream import Position
@@ -195,22 +193,8 @@ class Publishing:
             agent_name=policy.name,
             message=message,
             detail=_said_by_reporter(fields),
-            **(self._failure_fields(failure, policy, error_id, said) | own),
+            **(self._engine.telling.about(failure, error_id, policy, said) | own),
         )
-
-    def _failure_fields(
-        self, failure: Failure, policy: AgentPolicy, error_id: str, said: str
-    ) -> dict[str, Any]:
-        return {
-            "error_type": failure.error_type,
-            "error_code": failure.error_code,
-            "is_recoverable": failure.is_recoverable,
-            "user_message": said,
-            "suggested_action": failure.suggested_action,
-            "retry_possible": failure.retry_possible,
-            "error_id": error_id,
-            **self._engine.telling.estimate(failure, policy),
-        }
 
     def _preserved(self, own: dict[str, Any], now: float) -> dict[str, Any]:
         kept = Preserved(bytes_max=self._engine.settings.partial_bytes_task)
@@ -274,10 +258,10 @@ class Publishing:
             will_retry=False,
             max_attempts=1,
             cause="reported",
-            **self._failure_fields(
+            **self._engine.telling.about(
                 failure,
-                policy,
                 self._engine.ids.uuid7(),
+                policy,
                 messages.user_message(
                     failure.error_code, failure.error_type, will_retry=False, delay_s=None
                 ),

@@ -14,22 +14,18 @@ from typing import Any
 from gateway.domain import messages
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
-from gateway.domain.breaker import Breaker, Outcome
-from gateway.domain.breaker import subject_of as breaker_subject
+from gateway.domain.breaker import Outcome
 from gateway.domain.failure import Failure
-from gateway.domain.own_failures import circuit_open
 from gateway.domain.recovery import Next
 from gateway.domain.task import Task, subject_of
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.agents import Agents
+from gateway.execution.failure_fields import Fields, about, over
 from gateway.execution.intake import Intake
 from gateway.execution.pieces import Rest
 from gateway.execution.state import State
 from gateway.ports import Draft
 
 __all__ = ["Telling"]
-
-Fields = dict[str, Any]
 
 
 class Telling:
@@ -39,13 +35,11 @@ class Telling:
     Args:
         intake: Makes drafts.
         state: For estimates from what was observed.
-        agents: For what depends on what.
     """
 
-    def __init__(self, intake: Intake, state: State, agents: Agents) -> None:
+    def __init__(self, intake: Intake, state: State) -> None:
         self._intake = intake
         self._state = state
-        self._agents = agents
 
     # --- failure fields ---------------------------------------------------------------------
 
@@ -68,33 +62,9 @@ class Telling:
                 source = "default"
         return {"estimated_recovery_time": round(seconds, 3), "recovery_estimate_source": source}
 
-    def _about(
-        self, failure: Failure, error_id: str, policy: AgentPolicy, user_message: str
-    ) -> Fields:
-        return {
-            "error_type": failure.error_type,
-            "error_code": failure.error_code,
-            "is_recoverable": failure.is_recoverable,
-            "user_message": user_message,
-            "suggested_action": failure.suggested_action,
-            "retry_possible": failure.retry_possible,
-            "error_id": error_id,
-            **self.estimate(failure, policy),
-        }
-
-    def _over(self, last: Mapping[str, Any] | None, error_id: str | None, said: str) -> Fields:
-        """Failure fields of an event that tells that nothing is wrong any more."""
-        return {
-            "error_type": last["error_type"] if last else None,
-            "error_code": last["error_code"] if last else None,
-            "is_recoverable": True,
-            "user_message": said,
-            "suggested_action": "none",
-            "retry_possible": False,
-            "error_id": error_id,
-            "estimated_recovery_time": None,
-            "recovery_estimate_source": None,
-        }
+    def about(self, failure: Failure, error_id: str, policy: AgentPolicy, said: str) -> Fields:
+        """The failure fields of an event about ``failure``; ``said`` is what users are told."""
+        return about(failure, error_id=error_id, said=said, estimate=self.estimate(failure, policy))
 
     # --- tasks ------------------------------------------------------------------------------
 
@@ -147,7 +117,7 @@ class Telling:
             evicted=kept.evicted,
             expires_at=rfc3339(self._state.expires_at(task, now)),
             url=f"/api/tasks/{task.task_id}/partial",
-            **self._about(failure, error_id, policy, said),
+            **self.about(failure, error_id, policy, said),
         )
 
     def error(
@@ -164,14 +134,10 @@ class Telling:
     ) -> Draft:
         """Tell that an attempt failed, and what comes next."""
         will_retry = after.step == "retry"
-        if failure.error_type == "cancelled":
-            severity = "info"
-        else:
-            severity = "error" if after.ends else "warning"
         return self.of_task(
             "agent_error",
             task,
-            severity=severity,
+            severity="info" if failure.error_type == "cancelled" else "error",
             agent_name=task.agent_name or policy.name,
             message=messages.developer_message(
                 failure, agent_name=policy.name, attempt=task.attempt or None
@@ -181,7 +147,7 @@ class Telling:
             will_retry=will_retry,
             max_attempts=task.max_attempts,
             cause=cause,
-            **self._about(
+            **self.about(
                 failure,
                 error_id,
                 policy,
@@ -215,7 +181,7 @@ class Telling:
             backoff_delay=round(after.delay_s, 3),
             next_attempt_at=rfc3339(self._intake.clock.wall() + after.delay_s),
             served_by=policy.fallback if after.step == "fallback" else None,
-            **self._about(failure, error_id, policy, said),
+            **self.about(failure, error_id, policy, said),
         )
 
     def recovered(self, task: Task) -> Draft:
@@ -232,7 +198,7 @@ class Telling:
             recovery_time=round(max(0.0, self._intake.clock.wall() - task.failed_at), 3),
             attempts_made=task.attempt,
             degradation_id=None,
-            **self._over(task.last_error, task.error_id, said),
+            **over(task.last_error, task.error_id, said),
         )
 
     def dead_lettered(
@@ -264,7 +230,7 @@ class Telling:
             attempts=task.attempt,
             errors=errors,
             reason=reason,
-            **self._about(failure, error_id, policy, said),
+            **self.about(failure, error_id, policy, said),
         )
 
     def finished(
@@ -276,8 +242,18 @@ class Telling:
         result: Any = None,
         error_id: str | None = None,
         judged: Outcome | None = None,
+        steps: Mapping[str, Any] | None = None,
     ) -> Draft:
-        """Tell the end of a task; nothing comes after it but its cleanup."""
+        """
+        Tell the end of a task; nothing comes after it but its cleanup.
+
+        Args:
+            judged: The outcome of the attempt that this ends; None: no breaker judges it.
+            steps: Finished steps that were not told yet.
+        """
+        hidden: Fields = {} if judged is None else {"outcome": judged.as_dict()}
+        if steps:
+            hidden["steps"] = steps
         degraded = outcome == "succeeded" and task.mode == "fallback"
         by_itself = task.agent_name if outcome == "succeeded" else None
         return self.of_task(
@@ -285,7 +261,7 @@ class Telling:
             task,
             severity="info" if outcome in ("succeeded", "cancelled") else "error",
             message=f"task {outcome}" + (f": {reason}" if reason else ""),
-            state=None if judged is None else {"outcome": judged.as_dict()},
+            state=hidden or None,
             outcome=outcome,
             degraded=degraded,
             served_by=task.served_by if degraded else by_itself,
@@ -318,136 +294,8 @@ class Telling:
             cleanup_status=status,
             leftovers=leftovers,
             **{
-                **self._over(error, error["error_id"] if error else None, said),
+                **over(error, error["error_id"] if error else None, said),
                 "retry_possible": bool(error and error["retry_possible"]),
                 "is_recoverable": bool(error is None or error["is_recoverable"]),
-            },
-        )
-
-    # --- breakers ---------------------------------------------------------------------------
-
-    def _fallback_active(self, breaker: str) -> bool:
-        return any(declared.fallback is not None for declared in self._agents.behind(breaker))
-
-    def _spokesman(self, breaker: Breaker) -> AgentPolicy:
-        """The agent that a breaker's events name: its own, or the first that shares it."""
-        behind = self._agents.behind(breaker.name)
-        return behind[0].policy if behind else AgentPolicy(breaker.name)
-
-    def _open_fields(self, breaker: Breaker, error_id: str, said: str, wait_s: float) -> Fields:
-        return {
-            **self._about(circuit_open(None), error_id, self._spokesman(breaker), said),
-            "estimated_recovery_time": round(wait_s, 3),
-            "recovery_estimate_source": "breaker_cooldown",
-        }
-
-    def triggered(self, breaker: Breaker) -> Draft:
-        """Tell that a breaker opens; the fold then counts the failure as open until it closes."""
-        now = self._intake.clock.wall()
-        policy = self._spokesman(breaker)
-        reopened = breaker.error_id is not None
-        fallback = self._fallback_active(breaker.name)
-        cooldown_s = breaker.rules.cooldown_s
-        message, said = sentence(
-            "circuit_breaker_triggered",
-            breaker=breaker.name,
-            reopened=reopened or None,
-            cooldown_period=cooldown_s,
-            fallback_active=fallback or None,
-        )
-        return self._intake.draft(
-            "circuit_breaker_triggered",
-            breaker_subject(breaker.name),
-            user_id="*",
-            agent_name=policy.name,
-            severity="critical" if reopened else "error",
-            message=message,
-            breaker=breaker.name,
-            scope=policy.breaker_scope,
-            failure_threshold_reached=max(breaker.consecutive, breaker.window.counts(now)[1], 1),
-            failure_rate=round(breaker.failure_rate(now), 3),
-            cooldown_period=cooldown_s,
-            probe_at=rfc3339(now + cooldown_s),
-            fallback_active=fallback,
-            breaker_version=breaker.version + 1,
-            reopened=reopened,
-            **self._open_fields(
-                breaker, breaker.error_id or self._intake.ids.uuid7(), said, cooldown_s
-            ),
-        )
-
-    def test_request(
-        self, breaker: Breaker, policy: AgentPolicy, *, test_request_id: str, task: Fields
-    ) -> Draft:
-        """Tell that one call is let through to see whether it works again."""
-        assert breaker.error_id is not None
-        message, said = sentence("circuit_breaker_test_request", breaker=breaker.name)
-        return self._intake.draft(
-            "circuit_breaker_test_request",
-            breaker_subject(breaker.name),
-            **task,
-            agent_name=policy.name,
-            message=message,
-            breaker=breaker.name,
-            test_request_id=test_request_id,
-            monitoring_enabled=True,
-            **self._open_fields(breaker, breaker.error_id, said, 0.0),
-        )
-
-    def closed(self, breaker: Breaker) -> Draft:
-        """Tell that a breaker closes."""
-        assert breaker.error_id is not None
-        now = self._intake.clock.wall()
-        message, said = sentence("system_recovered", scope="breaker")
-        return self._intake.draft(
-            "system_recovered",
-            breaker_subject(breaker.name),
-            user_id="*",
-            agent_name=self._spokesman(breaker).name,
-            message=message,
-            scope="breaker",
-            recovery_successful=True,
-            recovery_time=round(max(0.0, now - (breaker.first_opened_at or now)), 3),
-            attempts_made=breaker.openings,
-            degradation_id=None,
-            **self._over(
-                {"error_type": "circuit_open", "error_code": "circuit_open"},
-                breaker.error_id,
-                said,
-            ),
-        )
-
-    def rejected(
-        self,
-        *,
-        reason: str,
-        user_id: str,
-        policy: AgentPolicy,
-        retry_after_s: float,
-        error_id: str | None,
-    ) -> Draft:
-        """Tell a user that a request was not taken, and when it may be."""
-        message, said = sentence(
-            "request_rejected", reason=reason, retry_after=round(retry_after_s, 3)
-        )
-        failure = circuit_open(retry_after_s)
-        return self._intake.draft(
-            "request_rejected",
-            f"rejection/{policy.name}",
-            user_id=user_id,
-            agent_name=policy.name,
-            severity="warning",
-            message=message,
-            reason=reason,
-            retry_after=round(retry_after_s, 3),
-            **{
-                **self._about(failure, "", policy, said),
-                "error_type": "circuit_open" if reason == "circuit_breaker_open" else None,
-                "error_code": reason,
-                "error_id": error_id,
-                "estimated_recovery_time": round(retry_after_s, 3),
-                "recovery_estimate_source": (
-                    "breaker_cooldown" if reason == "circuit_breaker_open" else "default"
-                ),
             },
         )
