@@ -17,7 +17,7 @@ from gateway import Gateway, Task
 from gateway.errors import InvalidResponse
 
 UPSTREAM = os.environ.get("UPSTREAM_URL", "http://127.0.0.1:9/v1")
-LIMIT_S = float(os.environ.get("AGENT_LIMIT_S", "0.6"))
+LIMIT_S = float(os.environ.get("AGENT_LIMIT_S", "5"))
 ATTEMPTS = int(os.environ.get("AGENT_ATTEMPTS", "3"))
 
 gateway = Gateway()

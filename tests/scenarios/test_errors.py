@@ -52,7 +52,7 @@ async def test_each_failure_says_what_it_is_and_what_to_do() -> None:
     """Class and exact kind are two fields; nothing internal is in the words for people."""
     async with (
         Upstream() as upstream,
-        gateway_process(upstream=upstream.url) as gateway,
+        gateway_process(upstream=upstream.url, env={"AGENT_LIMIT_S": "1"}) as gateway,
         browser(gateway.url, "42") as page,
     ):
         for fault, (type, code, words, action, may_retry) in FAULTS.items():
@@ -81,7 +81,7 @@ async def test_every_real_failure_complies_with_the_published_schema() -> None:
     faults = ("timeout", "429_none", "429_quota", "reset_before", "200_garbage")
     async with (
         Upstream() as upstream,
-        gateway_process(upstream=upstream.url) as gateway,
+        gateway_process(upstream=upstream.url, env={"AGENT_LIMIT_S": "1"}) as gateway,
         browser(gateway.url, "42") as page,
     ):
         listed = await gateway.get("/schemas")

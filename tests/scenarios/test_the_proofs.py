@@ -1,0 +1,53 @@
+"""The proofs themselves: no mock stands for a part, and no assertion is optional."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+SCENARIOS = Path(__file__).parent
+
+MOCKS = ("unittest.mock", "mock", "pytest_mock", "responses", "respx", "aioresponses")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """The names of all imported modules."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+
+
+@pytest.mark.requirement("WS-W1")
+def test_no_test_uses_a_mock() -> None:
+    for path in TESTS.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        assert not set(imports(tree)) & set(MOCKS), path
+        patched = [
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "monkeypatch"
+            and node.attr in ("setattr", "setitem")
+        ]
+        assert patched == [], path
+
+
+@pytest.mark.requirement("WS-W8")
+def test_no_assertion_of_a_scenario_is_optional() -> None:
+    """An ``assert`` below an ``if`` or an ``except`` may never be reached, and still be green."""
+    for path in SCENARIOS.glob("test_*.py"):
+        optional = [
+            inner.lineno
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.If | ast.ExceptHandler)
+            for inner in ast.walk(node)
+            if isinstance(inner, ast.Assert)
+        ]
+        assert optional == [], path.name
