@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.domain import own_failures
@@ -49,14 +49,21 @@ class Attempts:
         lifecycle: Decides what comes after each.
         clock: For the classification of dates in answers.
         settings: Bounds.
+        freed: Called when a thread has ended, which may be long after its attempt.
     """
 
-    def __init__(self, lifecycle: Lifecycle, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        clock: Clock,
+        settings: Settings,
+        freed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._lifecycle = lifecycle
         self._clock = clock
         self._settings = settings
-        self.threads = Threads(settings.threads)
-        self._over: dict[str, asyncio.Event] = {}
+        self.threads = Threads(settings.threads, freed)
+        self._over: dict[str, tuple[asyncio.Event, Pieces]] = {}
 
     def has_room(self, declared: Declared, *, fallback: bool) -> bool:
         """Whether an attempt could begin now; plain functions need a free thread."""
@@ -65,7 +72,9 @@ class Attempts:
 
     def ended(self, task_id: str) -> None:
         """The log says that a task has ended: stop working on it."""
-        if (over := self._over.get(task_id)) is not None:
+        if (known := self._over.get(task_id)) is not None:
+            over, pieces = known
+            pieces.close()
             over.set()
 
     async def make(self, record: Record, declared: Declared, *, fallback: bool) -> None:
@@ -76,12 +85,18 @@ class Attempts:
         async with self._supervised(record, policy.timeout_s) as (task, pieces, over):
             running = asyncio.ensure_future(self._call(function, task))
             gone = asyncio.ensure_future(over.wait())
-            await asyncio.wait(
-                {running, gone},
-                timeout=policy.timeout_s,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            gone.cancel()
+            try:
+                await asyncio.wait(
+                    {running, gone},
+                    timeout=policy.timeout_s,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+            except asyncio.CancelledError:
+                # The gateway stops: the agent's code does not outlive it.
+                running.cancel()
+                raise
+            finally:
+                gone.cancel()
             failure, detail, cause = None, None, "exception"
             if running.done():
                 error = _error_of(running)
@@ -158,7 +173,8 @@ class Attempts:
         pieces = Pieces(
             task_id=record.task_id,
             attempt=record.attempt,
-            chars_max=self._settings.partial_bytes_task,
+            # One more than is preserved, so that what is let go of here is missed there.
+            chars_max=self._settings.partial_bytes_task + 1,
             wake=wake,
         )
         task = Task(
@@ -167,7 +183,7 @@ class Attempts:
             timeout=limit_s,
             step_bytes_max=self._settings.partial_bytes_task,
         )
-        self._over[record.task_id] = over
+        self._over[record.task_id] = over, pieces
         teller = asyncio.ensure_future(self._tell(task, record.term, pieces, news))
         try:
             yield task, pieces, over
@@ -248,9 +264,11 @@ class Attempts:
                 return await _drained(function(*arguments.args, **arguments.kwargs), task)
             if _is_async(function):
                 return await function(*arguments.args, **arguments.kwargs)
-            return await self.threads.run(
+            result = await self.threads.run(
                 lambda: _called(function, arguments, task), name=_thread_of(task)
             )
+            # What does not look async may be: a lambda, a decorated function.
+            return await result if inspect.isawaitable(result) else result
         except (SystemExit, KeyboardInterrupt) as error:
             # An agent that exits has failed; it does not take the gateway with it.
             raise RuntimeError(f"the agent raised {type(error).__name__}") from error
@@ -313,12 +331,13 @@ def _arguments(function: Callable[..., Any], task: Task) -> inspect.BoundArgumen
         ) from error
 
 
-async def _drained(items: AsyncIterator[Any], task: Task) -> Any:
+async def _drained(items: AsyncGenerator[Any, None], task: Task) -> Any:
     """Keep each item as it comes: text is appended, everything else is a step."""
     collected: list[Any] = []
-    async for item in items:
-        _keep(item, len(collected), task)
-        collected.append(item)
+    async with contextlib.aclosing(items):
+        async for item in items:
+            _keep(item, len(collected), task)
+            collected.append(item)
     return _joined(collected)
 
 

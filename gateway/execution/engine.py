@@ -79,7 +79,7 @@ class Engine:
             agents,
             Backoff(settings.retry_base, settings.retry_max),
         )
-        self.attempts = Attempts(self.lifecycle, clock, settings)
+        self.attempts = Attempts(self.lifecycle, clock, settings, freed=lambda: self.runner.wake())
         self.runner = Runner(
             holder=ids.uuid7(),
             state=self.state,

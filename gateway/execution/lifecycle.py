@@ -237,7 +237,7 @@ class Lifecycle:
                 draft = self._telling.of_task(
                     "partial_result",
                     task,
-                    message="partial result",
+                    message="partial result, " + (f"step {piece.step}" if piece.step else "text"),
                     piece=task.preserved.pieces + 1,
                     **told,
                 )

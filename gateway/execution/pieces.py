@@ -66,8 +66,8 @@ class Pieces:
     Args:
         task_id: For the error after the end.
         attempt: For the error after the end.
-        chars_max: Characters of text that may wait; what comes on top is let go, and
-            ``overflowed`` says so.
+        chars_max: Characters of text that may wait. What comes on top, and after it, is let go;
+            with more than a task preserves waiting, that is cut, and says so.
         wake: Called, from any thread, when there is something to tell.
     """
 
@@ -86,16 +86,16 @@ class Pieces:
         self._plan: tuple[str, ...] | None = None
         self._text_next = True
         self._over = False
-        self.overflowed = False
+        self._overflowed = False
 
     def add_text(self, text: str) -> None:
         """Add streamed text."""
         with self._lock:
             self._check()
-            room = self._chars_max - self._chars
+            room = 0 if self._overflowed else self._chars_max - self._chars
             if len(text) > room:
-                self.overflowed = True
-                text = text[: max(room, 0)]
+                self._overflowed = True
+                text = text[:room]
             if text:
                 self._texts.append(text)
                 self._chars += len(text)
@@ -149,6 +149,16 @@ class Pieces:
             self._steps, self._texts, self._chars = {}, [], 0
             self._progress = self._plan = None
             return rest
+
+    def check(self) -> None:
+        """
+        Go on only while the attempt does.
+
+        Raises:
+            AttemptOver: If it has ended.
+        """
+        with self._lock:
+            self._check()
 
     def _take_text(self) -> str:
         text = "".join(self._texts)

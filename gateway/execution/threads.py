@@ -21,10 +21,15 @@ class Threads:
     At most ``threads_max`` functions at once.
 
     There is no queue: whoever asks without ``room`` has not looked.
+
+    Args:
+        threads_max: How many may run.
+        freed: Called, in the loop, when one has ended: there is room again.
     """
 
-    def __init__(self, threads_max: int) -> None:
+    def __init__(self, threads_max: int, freed: Callable[[], None] = lambda: None) -> None:
         self._threads_max = threads_max
+        self._freed = freed
         self._running: list[str] = []
         self._lock = threading.Lock()
 
@@ -50,6 +55,7 @@ class Threads:
             self._running.append(name)
 
         def tell(value: Any, error: BaseException | None) -> None:
+            self._freed()
             if not done.done():
                 if error is None:
                     done.set_result(value)

@@ -7,9 +7,12 @@ is kept if the attempt fails. After the attempt's end it raises ``AttemptOver``.
 
 from __future__ import annotations
 
+import copy
 import pathlib
 import tempfile
 from typing import Any
+
+import orjson
 
 from gateway.domain.errors import InvalidParams
 from gateway.domain.preserved import Kept
@@ -20,7 +23,9 @@ from gateway.execution.values import measured
 __all__ = ["Task"]
 
 STEP_CHARS_MAX = 128
+# A plan stands in every event about what is preserved, beside the preserved part itself.
 PLAN_STEPS_MAX = 256
+PLAN_BYTES_MAX = 8 * 1024
 
 
 class Task:
@@ -50,8 +55,9 @@ class Task:
         self.user_id = record.user_id
         self.agent_name = record.agent_name or ""
         self.attempt = record.attempt
-        self.input = record.input
-        self.preserved: Kept = record.preserved.kept()
+        # Copies: what an agent does to them changes nothing for the next attempt.
+        self.input = copy.deepcopy(record.input)
+        self.preserved: Kept = copy.deepcopy(record.preserved.kept())
         self.timeout = timeout
         self.result: Any = None
         self._pieces = pieces
@@ -67,20 +73,16 @@ class Task:
 
         Args:
             step: Its name; said again, the newer data replaces the older.
-            data: What it gave, as JSON.
+            data: What it gave, as JSON; as it is now, whatever becomes of it later.
 
         Raises:
             InvalidParams: If the data cannot be written down as JSON.
             TooLarge: If the data is over the bound for one task.
             AttemptOver: If this attempt has ended.
         """
-        if not isinstance(step, str) or not 0 < len(step) <= STEP_CHARS_MAX:
-            raise InvalidParams(
-                f"a step's name has to be text of 1 to {STEP_CHARS_MAX} characters", field="step"
-            )
-        measured(step, field="step", bytes_max=STEP_CHARS_MAX * 4 + 2)
-        measured(data, field=f"preserve({step!r})", bytes_max=self._step_bytes_max)
-        self._pieces.add_step(step, data)
+        _check_step(step, field="step")
+        encoded = measured(data, field=f"preserve({step!r})", bytes_max=self._step_bytes_max)
+        self._pieces.add_step(step, orjson.loads(encoded))
 
     def append(self, text: str) -> None:
         """
@@ -107,13 +109,15 @@ class Task:
             step: What is being done now, for people; None: as before.
 
         Raises:
-            InvalidParams: If progress is not from 0 to 1.
+            InvalidParams: If progress is not from 0 to 1, or step is no name.
             AttemptOver: If this attempt has ended.
         """
         if progress is not None and not (
             isinstance(progress, int | float) and 0 <= float(progress) <= 1
         ):
             raise InvalidParams("progress has to be a number from 0 to 1", field="progress")
+        if step is not None:
+            _check_step(step, field="step")
         self._pieces.set_progress(None if progress is None else float(progress), step)
 
     def plan(self, *steps: str) -> None:
@@ -121,15 +125,33 @@ class Task:
         Name the steps there will be; what is not preserved in the end is told as lost.
 
         Raises:
-            InvalidParams: If there are more than 256, or one is no text.
+            InvalidParams: If there are more than 256, or one is no name.
+            TooLarge: If they have more than 8 KiB together.
             AttemptOver: If this attempt has ended.
         """
-        if len(steps) > PLAN_STEPS_MAX or not all(isinstance(step, str) for step in steps):
+        if len(steps) > PLAN_STEPS_MAX:
             raise InvalidParams(f"plan() takes up to {PLAN_STEPS_MAX} names", field="plan")
+        for step in steps:
+            _check_step(step, field="plan")
+        measured(steps, field="plan", bytes_max=PLAN_BYTES_MAX)
         self._pieces.set_plan(steps)
 
     def temp_dir(self) -> pathlib.Path:
-        """Give a folder of this attempt's own; it is gone after the attempt."""
+        """
+        Give a folder of this attempt's own; it is gone after the attempt.
+
+        Raises:
+            AttemptOver: If this attempt has ended.
+        """
+        self._pieces.check()
         if self._temp_dir is None:
             self._temp_dir = pathlib.Path(tempfile.mkdtemp(prefix=f"task-{self.task_id[:8]}-"))
         return self._temp_dir
+
+
+def _check_step(step: Any, *, field: str) -> None:
+    if not isinstance(step, str) or not 0 < len(step) <= STEP_CHARS_MAX:
+        raise InvalidParams(
+            f"a step's name has to be text of 1 to {STEP_CHARS_MAX} characters", field=field
+        )
+    measured(step, field=field, bytes_max=STEP_CHARS_MAX * 6 + 2)
