@@ -56,7 +56,7 @@ export function ask_form(place, { ask }) {
   return {
     /** Names to choose from; typing another one stays possible. */
     set_agents(list) {
-      const next = [...new Set(list)].sort();
+      const next = [...new Set(list)];
       if (names !== null && next.join("\n") === names.join("\n")) return;
       const chosen = agent.value;
       names = next;

@@ -44,7 +44,7 @@ export function demo_panel(section, story, page) {
     }
   }
 
-  function draw({ faults = [], schedule: plan = [], mode = BY_SCHEDULE, calls: many = 0 }) {
+  function draw({ faults = [], schedule: plan = [], mode = BY_SCHEDULE, calls: many = 0, next }) {
     const all = [
       ...(plan.length > 0 ? [{ name: BY_SCHEDULE, title: "By schedule", description: "One after the other, as listed below" }] : []),
       ...faults,
@@ -54,8 +54,9 @@ export function demo_panel(section, story, page) {
     set_text(described, all.find(({ name }) => name === mode)?.description ?? "");
     show(described, Boolean(described.textContent));
     show(schedule, plan.length > 0 && mode === BY_SCHEDULE);
-    const turn = plan.length > 0 ? many % plan.length : -1;
-    keyed(schedule, plan.map((name, at) => ({ name, at, next: at === turn })), ({ at }) => at, turn_line);
+    // Several upstreams take their turns from one schedule, each at its own place.
+    const turns = next ?? [many % plan.length];
+    keyed(schedule, plan.map((name, at) => ({ name, at, next: turns.includes(at) })), ({ at }) => at, turn_line);
   }
 
   function choice({ name }) {

@@ -83,6 +83,8 @@ function what(event) {
       return event.attempt ? `attempt ${event.attempt}` : "";
     case "recovery_attempt":
       return event.strategy?.replaceAll("_", " ");
+    case "system_recovered":
+      return event.scope;
     case "request_rejected":
       return event.reason?.replaceAll("_", " ");
     case "agent_status_changed":

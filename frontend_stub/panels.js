@@ -63,7 +63,8 @@ export function notices(place, place_after) {
     function update(event) {
       shown = event;
       const rejected = event.type === "request_rejected";
-      set_text(title, rejected ? event.user_message : [event.subject, said(event.payload)].filter(Boolean).join(": "));
+      const words = rejected ? [event.agent_name, event.user_message] : [event.subject, said(event.payload)];
+      set_text(title, words.filter(Boolean).join(": "));
       show(when, rejected && event.retry_after > 0);
       if (rejected && event.retry_after > 0) {
         const until_ms = Date.parse(event.timestamp) + event.retry_after * 1000;

@@ -10,21 +10,11 @@
  * events and changes nothing else. So a snapshot may come before or after the replay up to it.
  */
 
-/** At each bound the oldest goes; of tasks the oldest that has ended, if there is one. */
-export const LIMITS = Object.freeze({
-  tasks: 500,
-  events: 1000,
-  text: 262_144, // characters of streamed text per task; the beginning goes
-  attempts: 50, // per task
-  steps: 100, // per task
-  failures: 500,
-  degradations: 100,
-  breakers: 200,
-  agents: 500,
-  notices: 20, // rejections and notifications
-});
+import { Draft } from "./draft.js";
+import { ENDED, LIMITS } from "./limits.js";
+import { appended, failure_of, length_of, preserved_of, task_from } from "./task-record.js";
 
-export const ENDED = new Set(["succeeded", "failed", "cancelled", "dead_lettered", "lost"]);
+export { ENDED, LIMITS };
 
 export function emptyState() {
   return {
@@ -110,6 +100,15 @@ export function withoutTask(state, task_id) {
   const draft = new Draft(state);
   if (state.tasks.get(task_id)?.status === "unknown") draft.task({ task_id }, absent(true));
   return draft.done();
+}
+
+function put_record(draft, record) {
+  const known = draft.state.tasks.get(record.task_id);
+  draft.put("tasks", record.task_id, task_from(record, known));
+}
+
+function absent(epoch_changed) {
+  return epoch_changed ? { status: "lost", next: null } : { status: "unknown", next: null };
 }
 
 // ---------------------------------------------------------------------- what each event changes
@@ -354,243 +353,3 @@ const CHANGES = {
     draft.own("notices", (notices) => draft.bounded("notices", [...notices, event]));
   },
 };
-
-// ---------------------------------------------------------------------- shapes
-
-function new_task(task_id) {
-  return {
-    task_id,
-    agent_name: null,
-    user_id: null,
-    status: "pending",
-    progress: null, // 0 … 1, null: never told
-    step: null,
-    priority: null,
-    attempt: 0,
-    max_attempts: null,
-    attempts: [], // {attempt, mode, status, served_by, limit, started_at, ended_at, error}
-    next: null, // {at, attempt, strategy, delay} while waiting for a try
-    fallback: false, // the running attempt is the fallback's
-    text: [], // [{attempt, fallback, text}]: one continuing text; a seam between each two
-    text_dropped: 0, // characters missing at its beginning
-    steps: [], // {name, attempt, data}, in the order they were done
-    preserved: null, // {steps, text, text_length, lost, whole, expires_at}
-    error: null, // the newest
-    recovered: null,
-    cleanup: null,
-    dead_letter: null,
-    reassigned: null,
-    retry_of: null,
-    degraded: false,
-    served_by: null,
-    result: undefined,
-    reason: null,
-    duration: null,
-    submitted_at: null,
-    finished_at: null,
-  };
-}
-
-function failure_of(event) {
-  return {
-    error_id: event.error_id ?? null,
-    type: event.error_type,
-    code: event.error_code,
-    user_message: event.user_message,
-    suggested_action: event.suggested_action,
-    retry_possible: event.retry_possible ?? false,
-    will_retry: event.will_retry ?? false,
-    estimate: event.estimated_recovery_time ?? null,
-  };
-}
-
-/**
- * From the event, or from the preview that a snapshot gives of it: names of steps without their
- * data, and the end of the text. What is missing there, `task.partial` has (`whole: false`).
- */
-function preserved_of(given) {
-  const names = Array.isArray(given.steps) ? given.steps : null;
-  const text = given.preserved_text ?? given.text_preview ?? "";
-  return {
-    steps: names ? Object.fromEntries(names.map((name) => [name, undefined])) : (given.preserved_data ?? {}),
-    text,
-    text_length: given.text_length ?? text.length,
-    lost: given.lost_data ?? [],
-    whole: names === null && !given.truncated,
-    expires_at: given.expires_at ?? null,
-  };
-}
-
-function length_of(text) {
-  return text.reduce((sum, part) => sum + part.text.length, 0);
-}
-
-function appended(task, run, piece) {
-  const text = [...task.text];
-  const last = text.at(-1);
-  if (last && last.attempt === run.attempt && last.fallback === run.fallback) {
-    text[text.length - 1] = { ...last, text: last.text + piece };
-  } else {
-    text.push({ ...run, text: piece });
-  }
-  let excess = length_of(text) - LIMITS.text;
-  let text_dropped = task.text_dropped;
-  while (excess > 0) {
-    const cut = Math.min(excess, text[0].text.length);
-    if (cut === text[0].text.length) text.shift();
-    else text[0] = { ...text[0], text: text[0].text.slice(cut) };
-    excess -= cut;
-    text_dropped += cut;
-  }
-  return { text, text_dropped };
-}
-
-function absent(epoch_changed) {
-  return epoch_changed ? { status: "lost", next: null } : { status: "unknown", next: null };
-}
-
-/** A task as the gateway describes it (snapshot, task.get, task.list). */
-function put_record(draft, record) {
-  const known = draft.state.tasks.get(record.task_id) ?? new_task(record.task_id);
-  const preserved = record.preserved ? preserved_of(record.preserved) : known.preserved;
-  // Pieces may have passed unseen: then the preview is shown, and says that its beginning is missing.
-  const text_dropped = preserved ? preserved.text_length - preserved.text.length : 0;
-  const unseen = preserved !== null && preserved.text_length !== length_of(known.text) + known.text_dropped;
-  const run = { attempt: record.attempt ?? 0, fallback: false };
-  const attempts = (record.attempts ?? []).map((one) => ({
-    attempt: one.attempt,
-    mode: one.mode ?? "primary",
-    status: one.error ? "failed" : one.ended_at ? "succeeded" : "running",
-    served_by: one.served_by ?? null,
-    limit: null,
-    started_at: one.started_at ?? null,
-    ended_at: one.ended_at ?? null,
-    error: one.error ? failure_of(one.error) : null,
-  }));
-  const next_at = record.next_attempt_at ?? null;
-  draft.put("tasks", record.task_id, {
-    ...known,
-    agent_name: record.agent_name ?? known.agent_name,
-    user_id: record.user_id ?? known.user_id,
-    status: record.status,
-    priority: record.priority ?? known.priority,
-    attempt: record.attempt ?? known.attempt,
-    max_attempts: record.max_attempts ?? known.max_attempts,
-    progress: record.progress ?? known.progress,
-    step: record.step ?? known.step,
-    attempts: attempts.length > 0 ? draft.bounded("attempts", attempts) : known.attempts,
-    next: record.status === "waiting" ? { at: next_at, attempt: null, strategy: null, delay: null } : null,
-    preserved,
-    ...(unseen ? appended({ text: [], text_dropped }, run, preserved.text) : {}),
-    error: record.error ? failure_of(record.error) : (attempts.findLast((one) => one.error)?.error ?? known.error),
-    degraded: record.degraded ?? known.degraded,
-    served_by: record.served_by ?? known.served_by,
-    retry_of: record.retry_of ?? known.retry_of,
-    result: record.result ?? known.result,
-    reason: record.reason ?? known.reason,
-    submitted_at: record.created_at ?? known.submitted_at,
-    finished_at: record.finished_at ?? known.finished_at,
-  });
-}
-
-/** A state in the making: each container and each task is copied at its first change. */
-class Draft {
-  #owned = new Set();
-
-  constructor(state) {
-    this.state = { ...state };
-  }
-
-  done() {
-    return this.state;
-  }
-
-  own(name, change) {
-    this.state[name] = change(this.state[name]);
-  }
-
-  #map(name) {
-    if (!this.#owned.has(name)) {
-      this.#owned.add(name);
-      this.state[name] = new Map(this.state[name]);
-    }
-    return this.state[name];
-  }
-
-  put(name, key, value) {
-    const map = this.#map(name);
-    if (!map.has(key) && map.size >= LIMITS[name]) {
-      map.delete(name === "tasks" ? oldest_task(map) : map.keys().next().value);
-      this.#count(name, 1);
-    }
-    map.set(key, value);
-  }
-
-  remove(name, key) {
-    if (this.state[name].has(key)) this.#map(name).delete(key);
-  }
-
-  /**
-   * Change the event's task, making it when it is new; returns it, or null when there is none
-   * to change. After its end only `resource_cleanup` may still add something.
-   */
-  task(event, change = {}) {
-    const { task_id } = event;
-    if (!task_id) return null;
-    const known = this.state.tasks.get(task_id);
-    if (known && ENDED.has(known.status) && event.type !== "resource_cleanup") return null;
-    const task = { ...(known ?? new_task(task_id)), ...change };
-    task.agent_name ??= event.agent_name ?? null;
-    task.user_id ??= event.user_id ?? null;
-    task.submitted_at ??= event.timestamp ?? null;
-    this.put("tasks", task_id, task);
-    return task;
-  }
-
-  bounded(name, list) {
-    const excess = list.length - LIMITS[name];
-    if (excess <= 0) return list;
-    this.#count(name, excess);
-    return list.slice(excess);
-  }
-
-  add_event(event) {
-    const events = this.#events();
-    events.push(event);
-    // A tenth more than the bound is let in before the list is cut, so that cutting stays rare.
-    if (events.length > LIMITS.events * 1.1) this.#trim_events();
-  }
-
-  add_history(event) {
-    const events = this.#events();
-    let at = events.length;
-    while (at > 0 && events[at - 1].epoch === event.epoch && events[at - 1].offset > event.offset) at -= 1;
-    const before = events[at - 1];
-    if (before && before.epoch === event.epoch && before.offset === event.offset) return;
-    if (at === 0 && events.length >= LIMITS.events) return;
-    events.splice(at, 0, event);
-    if (events.length > LIMITS.events * 1.1) this.#trim_events();
-  }
-
-  #events() {
-    if (!this.#owned.has("events")) {
-      this.#owned.add("events");
-      this.state.events = this.state.events.slice();
-    }
-    return this.state.events;
-  }
-
-  #trim_events() {
-    this.#count("events", this.state.events.length - LIMITS.events);
-    this.state.events = this.state.events.slice(-LIMITS.events);
-  }
-
-  #count(name, many) {
-    this.state.dropped = { ...this.state.dropped, [name]: (this.state.dropped[name] ?? 0) + many };
-  }
-}
-
-function oldest_task(tasks) {
-  for (const [task_id, task] of tasks) if (ENDED.has(task.status)) return task_id;
-  return tasks.keys().next().value;
-}

@@ -24,7 +24,8 @@ export function task_cards(page, actions) {
 
   function draw(state) {
     last = state;
-    const newest_first = [...state.tasks.values()].reverse();
+    // Not in the map's order: what a snapshot left out comes to it later.
+    const newest_first = [...state.tasks.values()].reverse().sort(by_submission);
     keyed(page.list, newest_first.slice(0, shown), (task) => task.task_id, () => card(actions));
     const hidden = newest_first.length - shown;
     show(more, hidden > 0);
@@ -33,6 +34,11 @@ export function task_cards(page, actions) {
     set_text(page.summary, summary(state));
   }
   return { draw };
+}
+
+function by_submission(one, other) {
+  const [a, b] = [one.submitted_at ?? "", other.submitted_at ?? ""];
+  return a < b ? 1 : a > b ? -1 : 0;
 }
 
 function summary(state) {
@@ -119,7 +125,7 @@ function card(actions) {
     set_text(chip_text, words);
 
     show(badge, task.degraded || (task.fallback && !ended));
-    set_text(badge, task.served_by && task.degraded ? `Stand-in answer by ${task.served_by}` : task.degraded ? "Stand-in answer" : "Stand-in at work");
+    set_text(badge, ended ? "Stand-in answer" : "Stand-in at work");
     const asked = actions.question_of(task);
     show(question, Boolean(asked));
     set_text(question, asked);
@@ -136,6 +142,7 @@ function card(actions) {
     const tells = task.attempts.length > 1 || (task.attempts.some((one) => one.error) && trouble.element.hidden);
     show(attempts, tells);
     if (tells) keyed(attempts, task.attempts, (one) => `${one.attempt} ${one.mode} ${one.started_at}`, attempt_line);
+    attempts.classList.toggle("newest-told", !trouble.element.hidden);
 
     const answer = answer_of(task);
     show(result, answer !== null);
@@ -184,7 +191,7 @@ function trouble_box() {
     const what = strategy === "exponential_backoff" || !strategy
       ? attempt ? `Attempt ${attempt}${task.max_attempts ? ` of ${task.max_attempts}` : ""}` : "The next try"
       : sentence(STRATEGY.get(strategy) ?? strategy).slice(0, -1);
-    countdown(when, at ?? null, (left_s) => (left_s > 0 ? `${what} starts in ${duration(left_s)}` : `${what} starts now`));
+    countdown(when, at ?? null, (left_s) => (left_s > 0 ? `${what} starts in ${duration(left_s)}` : `${what} starts as soon as it can`));
   }
   return { element, update };
 }
@@ -206,7 +213,8 @@ function attempt_line() {
     set_text(title, `${one.mode === "fallback" ? `Stand-in${one.served_by ? ` (${one.served_by})` : ""}` : `Attempt ${one.attempt}`} ${words}`);
     const took_s = one.started_at && one.ended_at ? (Date.parse(one.ended_at) - Date.parse(one.started_at)) / 1000 : null;
     set_text(took, took_s === null ? "" : `after ${duration(took_s)}`);
-    set_text(why, one.error?.user_message ?? "");
+    // What went wrong, without the promise that followed it, which time has overtaken.
+    set_text(why, one.error?.user_message?.match(/^.*?[.!?](?=\s|$)/s)?.[0] ?? one.error?.user_message ?? "");
   }
   return { element, update };
 }
@@ -323,7 +331,8 @@ function answer_of(task) {
 function meta_of(task) {
   const parts = [short_id(task.task_id)];
   if (task.submitted_at) parts.push(clock(task.submitted_at));
-  if (task.duration !== null) parts.push(`took ${duration(task.duration)}`);
+  if (task.duration !== null) parts.push(task.duration < 0.1 ? "took under 0.1 s" : `took ${duration(task.duration)}`);
+  if (task.degraded && task.served_by) parts.push(`by ${task.served_by}`);
   if (task.status === "succeeded" && task.attempts.length > 1) parts.push(`${task.attempts.length} attempts`);
   else if (task.attempt > 1 && task.max_attempts && !ENDED.has(task.status)) parts.push(`attempt ${Math.min(task.attempt, task.max_attempts)} of ${task.max_attempts}`);
   if (task.cleanup) parts.push(task.cleanup.status === "success" ? "cleaned up" : `clean-up ${task.cleanup.status}`);

@@ -49,11 +49,11 @@ export function action_words({ suggested_action, will_retry, estimate, error_id 
   const soon = estimate > 0 ? ` in about ${duration(estimate)}` : "";
   switch (suggested_action) {
     case "wait":
-      return will_retry ? "Nothing to do" : `Please wait, then try again${soon}`;
+      return will_retry ? "Nothing for you to do" : `Please wait, then try again${soon}`;
     case "retry":
-      return will_retry ? "Nothing to do" : "You can try again now";
+      return will_retry ? "Nothing for you to do" : "You can try again now";
     case "retry_later":
-      return will_retry ? "Nothing to do" : `Try again later${soon && `,${soon}`}`;
+      return will_retry ? "Nothing for you to do" : `Try again later${soon && `,${soon}`}`;
     case "shorten_input":
       return "Shorten your text, then ask again";
     case "sign_in_again":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
@@ -28,6 +28,7 @@ ARGUMENTS = (
 ROOT = Path(__file__).parent.parent.parent
 SHOWN_WITHIN_MS = 20_000
 READY_WITHIN_S = 20.0
+SECRET = "for tests alone, and long enough to be taken"
 
 expect.set_options(timeout=SHOWN_WITHIN_MS)
 
@@ -58,14 +59,15 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 class Process:
     """
-    One ``gateway serve`` with the agents of ``page_agents``.
+    One ``gateway serve`` with the agents of ``page_agents``; ``environment`` is added to ours.
 
     Attributes:
         port: Where it listens; the same again after ``restart``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self.port = 0
+        self._environment = os.environ | environment
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -79,7 +81,11 @@ class Process:
             "tests.frontend.page_agents:gateway",
             "--port",
             str(self.port),
+            # Long enough for a person, and a browser's polling, to see that a task waits.
+            "--retry-base",
+            "4",
             cwd=ROOT,
+            env=self._environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
         )
@@ -119,6 +125,17 @@ class Process:
 @pytest_asyncio.fixture(loop_scope="module")
 async def gateway() -> AsyncIterator[Process]:
     process = Process()
+    await process.start()
+    try:
+        yield process
+    finally:
+        await process.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def locked() -> AsyncIterator[Process]:
+    """A gateway that asks for tokens."""
+    process = Process(GATEWAY_TOKEN_SECRET=SECRET)
     await process.start()
     try:
         yield process

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jwt
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.frontend.conftest import Cable, Process
+from tests.frontend.conftest import SECRET, Cable, Process
 from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
@@ -228,6 +229,27 @@ async def test_another_user_sees_nothing_and_an_operator_everything(
     await page.get_by_role("button", name="Switch").click()
     await expect(page.locator(".role")).to_have_text("operator")
     await expect(page.locator("article.task")).to_have_count(1)
+
+
+async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Process) -> None:
+    """And takes a good one after a bad one. It never stands in an address."""
+    addresses: list[str] = []
+    page.on("websocket", lambda socket: addresses.append(socket.url))
+    await page.goto(locked.url)
+    token = page.get_by_label("Token", exact=True)
+    await expect(token).to_be_focused()
+    await token.fill("not.a.token")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#sign-in")).to_contain_text("not accepted")
+    claims = {"sub": "ada", "exp": 4_000_000_000, "scope": "events:read tasks:write"}
+    await token.fill(jwt.encode(claims, SECRET, algorithm="HS256"))
+    await page.keyboard.press("Enter")
+    await live(page)
+    await expect(page.locator("#sign-in")).to_be_hidden()
+    await expect(page.locator(".role")).to_have_text("ada")
+    await ask(page, "writer", "with a token")
+    await expect(card(page, "with a token")).to_have_attribute("data-status", "succeeded")
+    assert set(addresses) == {f"{locked.url.replace('http', 'ws')}/ws"}
 
 
 # --- the look of it ------------------------------------------------------------------------------

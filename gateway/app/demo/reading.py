@@ -28,7 +28,7 @@ _EMPTY = frozenset(
     their them then there these they this those three time to too two under until up us very was way
     we well went were what when where which while who whole why will with without would you your
     text story summarise summarize summary keyword keywords key word words question answer happened
-    """.split()
+    """.split()  # noqa: SIM905 - a paragraph of words is read better than a column of them
 )
 
 
@@ -65,8 +65,11 @@ def passages(question: str, text: str, count: int) -> list[str]:
 
 
 def answer(question: str, text: str) -> str:
-    """Answer with the sentences that come closest."""
-    return " ".join(passages(question, text, 4))
+    """Answer with the two sentences that come closest, each with the one that follows it."""
+    everything = sentences(text)
+    close = [everything.index(sentence) for sentence in passages(question, text, 2)]
+    places = {place + next for place in close for next in (0, 1)}
+    return " ".join(everything[place] for place in sorted(places) if place < len(everything))
 
 
 def quote(question: str, text: str) -> str:
@@ -75,16 +78,15 @@ def quote(question: str, text: str) -> str:
 
 
 def summary(text: str) -> str:
-    """Give the sentences with the most of what the text keeps coming back to."""
+    """Give the first sentence, and those with most of what the text keeps coming back to."""
     everything = sentences(text)
     counts = collections.Counter(stems(text))
     scores = []
-    for place, sentence in enumerate(everything):
+    for sentence in everything:
         found = set(stems(sentence))
         # The square root lets a long sentence be worth more, but not as much more as it is long.
-        weight = sum(counts[stem] - 1 for stem in found) / math.sqrt(len(found) or 1)
-        scores.append(weight * (1.5 if place == 0 else 1.0))
-    return " ".join(_best(everything, scores, 4))
+        scores.append(sum(counts[stem] - 1 for stem in found) / math.sqrt(len(found) or 1))
+    return " ".join(everything[:1] + _best(everything[1:], scores[1:], 2))
 
 
 def keywords(text: str, count: int = 8) -> list[str]:

@@ -1,0 +1,192 @@
+"""
+The agents of the demonstration: ordinary code with the openai SDK, and the gateway around it.
+
+Three ways to fail: ``reader`` goes on where its last attempt was cut off, ``summarizer`` has a
+stand-in that needs no model, and ``keywords``, a plain function in a thread, has nothing. The
+last two share a breaker, so that when it opens the one is answered by its stand-in and the
+other is refused.
+
+The SDK's own retries are off: nobody would see them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from openai import AsyncOpenAI, OpenAI
+from openai.types.chat import ChatCompletionMessageParam
+
+from gateway import Gateway, Task
+from gateway.app.demo import reading
+from gateway.app.demo.library import find
+from gateway.app.demo.model import TEXT_MARK
+from gateway.errors import InvalidResponse
+
+__all__ = ["PROMPTS", "SCHEDULES", "Prompt", "declare"]
+
+READING_MODEL, GENERAL_MODEL = "reading", "general"
+
+# What becomes of the calls of each model. A reader's task makes four: its quotation is refused
+# once, its answer is cut off once. The general model is away for three calls, which opens its
+# breaker; then it is there for the three that test it, and a few more.
+SCHEDULES = {
+    READING_MODEL: ("429", "fine", "drop", "fine"),
+    GENERAL_MODEL: ("500", "500", "500", "fine", "fine", "fine", "fine", "fine"),
+}
+
+# One attempt's limit in seconds; an answer takes about five.
+ATTEMPT_S = 10.0
+# A thread cannot be stopped, so this one gives up by itself before its attempt does.
+CALL_S = 8.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prompt:
+    """
+    An agent, and something to ask it.
+
+    Attributes:
+        name: The agent.
+        title: What it is asked, in two or three words.
+        prompt: What it is asked.
+        description: What will be seen, by schedule.
+    """
+
+    name: str
+    title: str
+    prompt: str
+    description: str
+
+
+PROMPTS = (
+    Prompt(
+        "reader",
+        "Ask the reader",
+        "Why did the cable of 1858 fail, and what became of the lost cable of 1865?",
+        "Is told to wait, is cut off in mid-sentence, and goes on from what was saved.",
+    ),
+    Prompt(
+        "summarizer",
+        "Summarise",
+        "Summarise the lights of Eddystone.",
+        "Shares the general model; while that is down, a stand-in without a model answers.",
+    ),
+    Prompt(
+        "keywords",
+        "Find keywords",
+        "Which words matter in the text on circuit breakers?",
+        "Shares the general model, and has no stand-in: while that is down, it is refused.",
+    ),
+)
+
+
+def declare(gateway: Gateway, *, model: AsyncOpenAI, plain_model: OpenAI) -> None:
+    """
+    Declare the agents.
+
+    Args:
+        gateway: Where.
+        model: The client of those that are coroutines.
+        plain_model: The client of the one that is a plain function.
+    """
+
+    async def tell(
+        task: Task, model_name: str, conversation: list[ChatCompletionMessageParam]
+    ) -> str:
+        """Stream an answer to the user, after what an earlier attempt has streamed already."""
+        text = task.preserved.text
+        if text:
+            conversation = [*conversation, {"role": "assistant", "content": text}]
+        stream = await model.chat.completions.create(
+            model=model_name, messages=conversation, stream=True
+        )
+        async for chunk in stream:
+            word = chunk.choices[0].delta.content or ""
+            task.append(word)
+            text += word
+        return text
+
+    @gateway.agent(
+        "reader",
+        timeout=ATTEMPT_S,
+        max_attempts=3,
+        upstream="model",
+        features=["answers from the library"],
+    )
+    async def reader(task: Task, question: str) -> str:
+        """Answer a question about one of the texts, with a quotation."""
+        task.plan("find", "quote", "answer")
+        text = find(question)
+        found = task.preserved.steps.get("find")
+        if found is None:
+            task.progress(0.1, "Looking for the place")
+            found = reading.passages(question, text.body, 3)
+            task.preserve("find", found)
+        quotation = task.preserved.steps.get("quote")
+        if quotation is None:
+            task.progress(0.2, "Choosing a quotation")
+            completion = await model.chat.completions.create(
+                model=READING_MODEL,
+                messages=_conversation("Quote one sentence.", question, " ".join(found)),
+            )
+            quotation = completion.choices[0].message.content
+            task.preserve("quote", quotation)
+        task.progress(0.4, "Answering")
+        answer = await tell(
+            task, READING_MODEL, _conversation("Answer the question.", question, text.body)
+        )
+        return f"{answer}\n\n“{quotation}” ({text.title})"
+
+    def first_sentences(task: Task, question: str) -> str:
+        """Stand in for the summarizer, without any model."""
+        return reading.first_sentences(find(question).body)
+
+    @gateway.agent(
+        "summarizer",
+        timeout=ATTEMPT_S,
+        max_attempts=1,  # a simple answer now is better than a good one later
+        fallback=first_sentences,
+        upstream="model",
+        breaker="model",
+        features=["summaries"],
+    )
+    async def summarizer(task: Task, question: str) -> str:
+        """Summarise one of the texts."""
+        return await tell(
+            task,
+            GENERAL_MODEL,
+            _conversation("Summarise the text.", question, find(question).body),
+        )
+
+    @gateway.agent(
+        "keywords",
+        timeout=ATTEMPT_S,
+        max_attempts=4,
+        upstream="model",
+        breaker="model",
+        features=["keywords"],
+    )
+    def keywords(task: Task, question: str) -> str:
+        """Name the words that matter in one of the texts."""
+        completion = plain_model.chat.completions.create(
+            model=GENERAL_MODEL,
+            messages=_conversation("Name the keywords, as JSON.", question, find(question).body),
+            timeout=CALL_S,
+        )
+        return ", ".join(_words(completion.choices[0].message.content or ""))
+
+
+def _conversation(asked: str, question: str, text: str) -> list[ChatCompletionMessageParam]:
+    return [
+        {"role": "system", "content": asked},
+        {"role": "user", "content": f"{question}{TEXT_MARK}{text}"},
+    ]
+
+
+def _words(answer: str) -> Sequence[str]:
+    try:
+        return [str(word) for word in json.loads(answer)["keywords"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidResponse("the model was asked for keywords as JSON") from error

@@ -1,0 +1,115 @@
+"""
+What the model upstream does to a call: by its schedules, or what a person has chosen.
+
+Each model has a schedule of its own, so that two agents that work at once do not take each
+other's faults. What a person chooses is for every call, and moves no schedule on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gateway.domain.errors import InvalidParams
+
+__all__ = ["BY_SCHEDULE", "FAULTS", "Fault", "Plan"]
+
+BY_SCHEDULE = "schedule"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fault:
+    """
+    One way to treat a call.
+
+    Attributes:
+        name: For programs.
+        title: For people, two or three words.
+        description: For people, a sentence.
+    """
+
+    name: str
+    title: str
+    description: str
+
+
+FAULTS = (
+    Fault("fine", "Works", "Every call is answered."),
+    Fault("429", "Too many requests", "Every call is refused with 429 and Retry-After: 2."),
+    Fault("500", "Down", "Every call is answered with 500; after three in a row a breaker opens."),
+    Fault("drop", "Cuts off", "Answers begin well, and then the connection breaks."),
+    Fault("stall", "Falls silent", "Answers begin well, and then nothing more comes."),
+    Fault("broken", "Talks nonsense", "Answers are cut in the middle of their JSON."),
+)
+
+
+class Plan:
+    """
+    Decides what becomes of each call.
+
+    Args:
+        schedules: Model → names of faults, one for each call, over and over.
+
+    Attributes:
+        calls: How many there were.
+        mode: ``schedule``, or the fault that a person has chosen.
+    """
+
+    def __init__(self, schedules: Mapping[str, Sequence[str]]) -> None:
+        names = {fault.name for fault in FAULTS}
+        assert all(schedule and set(schedule) <= names for schedule in schedules.values())
+        self._schedules = {model: tuple(schedule) for model, schedule in schedules.items()}
+        self._turns = dict.fromkeys(schedules, 0)
+        self._resting = False
+        self.calls = 0
+        self.mode = BY_SCHEDULE
+
+    def choose(self, mode: str) -> None:
+        """
+        Choose what becomes of every call from now on.
+
+        Raises:
+            InvalidParams: If there is no such mode.
+        """
+        modes = [BY_SCHEDULE, *(fault.name for fault in FAULTS)]
+        if mode not in modes:
+            raise InvalidParams(f"mode has to be one of {', '.join(modes)}", field="mode")
+        self.mode = mode
+
+    def rewind(self) -> None:
+        """Let every schedule begin anew."""
+        self._turns = dict.fromkeys(self._turns, 0)
+        self._resting = False
+
+    def rest(self) -> None:
+        """Let every call by schedule be fine until ``rewind``, so that breakers can close."""
+        self._resting = True
+
+    def next_fault(self, model: str) -> str:
+        """Say what becomes of a call that has just come; a model without a schedule is fine."""
+        self.calls += 1
+        if self.mode != BY_SCHEDULE:
+            return self.mode
+        schedule = self._schedules.get(model)
+        if schedule is None or self._resting:
+            return "fine"
+        turn = self._turns[model]
+        self._turns[model] = (turn + 1) % len(schedule)
+        return schedule[turn]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Show it to the page; ``next`` are the places in ``schedule`` whose turn it is."""
+        schedule: list[str] = []
+        turns: list[int] = []
+        for model, faults in self._schedules.items():
+            if not self._resting:
+                turns.append(len(schedule) + self._turns[model])
+            schedule += [f"{model}: {fault}" for fault in faults]
+        return {
+            "faults": [dataclasses.asdict(fault) for fault in FAULTS],
+            "schedule": schedule,
+            "next": turns,
+            "mode": self.mode,
+            "calls": self.calls,
+        }

@@ -1,0 +1,63 @@
+"""
+What the model says to a conversation.
+
+It is no language model. It does one of four things with the text it is given, by what the
+system message asks for, and says the same to the same question; so a retried call can be
+compared with the one that failed. A conversation that ends with the assistant's own words is
+continued after them, as providers do with a prefilled answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.app.demo import reading
+
+__all__ = ["TEXT_MARK", "reply", "words_of"]
+
+# In the user's message: the question stands before it, the text after it.
+TEXT_MARK = "\n\nText:\n\n"
+
+
+def reply(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Say what comes next in a conversation, given as in OpenAI's chat completions."""
+    asked = "".join(_content(m) for m in messages if m.get("role") == "user")
+    task = " ".join(_content(m) for m in messages if m.get("role") == "system").lower()
+    whole = _whole(task, asked)
+    last = messages[-1]
+    return _after(_content(last), whole) if last.get("role") == "assistant" else whole
+
+
+def words_of(text: str) -> list[str]:
+    """Cut a text into the pieces in which it is streamed: a word and the space after it."""
+    pieces = text.split(" ")
+    return [f"{piece} " for piece in pieces[:-1]] + [pieces[-1]] if text else []
+
+
+def _whole(task: str, asked: str) -> str:
+    question, _, text = asked.rpartition(TEXT_MARK)
+    if "keywords" in task:
+        return orjson.dumps({"keywords": reading.keywords(text)}).decode()
+    if "summar" in task:
+        return reading.summary(text)
+    if "quote" in task:
+        return reading.quote(question, text)
+    return reading.answer(question, text)
+
+
+def _after(begun: str, whole: str) -> str:
+    if whole.startswith(begun):
+        return whole[len(begun) :]
+    # Somebody else's beginning: what it has not said yet.
+    rest = [sentence for sentence in reading.sentences(whole) if sentence not in begun]
+    return " ".join(["", *rest]) if rest else ""
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", "") for part in content if isinstance(part, dict))

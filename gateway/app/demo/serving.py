@@ -1,0 +1,167 @@
+"""``gateway demo``: a gateway, agents, the upstream they call and a story, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.app.demo.agents import PROMPTS, SCHEDULES, declare
+from gateway.app.demo.faults import Plan
+from gateway.app.demo.story import Story
+from gateway.app.demo.upstream import Upstream
+from gateway.app.gateway import Gateway
+from gateway.app.serve import require_secret, serve
+from gateway.domain.errors import ConfigurationError, InvalidParams
+from gateway.domain.settings import Settings
+from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.transports.problem import problem_of
+from gateway.transports.server import bind
+
+__all__ = ["serve_demo"]
+
+DEFAULT_PORT = 8000
+BODY_BYTES_MAX = 4096
+
+# So that a person can follow: waits of seconds, not of milliseconds and not of minutes.
+SETTINGS = Settings(
+    breaker_threshold=3,
+    breaker_cooldown=8.0,
+    retry_base=1.5,
+    retry_max=6.0,
+    drain_grace=3.0,
+)
+
+
+async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> None:
+    """
+    Serve the demonstration until SIGTERM or SIGINT.
+
+    It is open to everybody who reaches it and looks at no setting of the environment.
+
+    Args:
+        host: A loopback address.
+        port: 0 takes a free one, and so does the default when it is taken.
+        say: Called with each line for the person who has started it; the first is
+            ``ready http://HOST:PORT``.
+
+    Raises:
+        ConfigurationError: If the address cannot be had, or others could reach it.
+    """
+    gateway = Gateway(SETTINGS)
+    try:
+        require_secret(gateway, host)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"the demo has no secret and serves this machine only, not {host}: use --host 127.0.0.1"
+        ) from error
+    chosen = _free_port(host, port)
+
+    def ready(url: str) -> None:
+        say(f"ready {url}")
+        if chosen != port:
+            say(f"Port {port} is taken by somebody else, so this one is.")
+        say("Open that address in a browser: the story begins when you look.")
+        say("Three agents work there with a model that really fails; choose how. Ctrl-C ends it.")
+
+    async with contextlib.AsyncExitStack() as stack:
+        plan = Plan(SCHEDULES)
+        upstream = Upstream(plan, gateway.engine.clock)
+        await stack.enter_async_context(upstream.running())
+        # A proxy that the environment names has no business between us and this machine.
+        client = await stack.enter_async_context(
+            AsyncOpenAI(
+                base_url=upstream.base_url,
+                api_key="none-needed",
+                max_retries=0,
+                http_client=DefaultAsyncHttpxClient(trust_env=False),
+            )
+        )
+        plain_client = stack.enter_context(
+            OpenAI(
+                base_url=upstream.base_url,
+                api_key="none-needed",
+                max_retries=0,
+                http_client=DefaultHttpxClient(trust_env=False),
+            )
+        )
+        declare(gateway, model=client, plain_model=plain_client)
+        app = gateway.make_app(extra_routes=_routes(plan))
+        hub = app.state.hub
+        breakers = gateway.engine.state.breakers
+        story = Story(
+            gateway,
+            plan,
+            watched=lambda: hub.connections > 0 and not hub.draining,
+            calm=lambda: all(breaker.state == "closed" for breaker in breakers.values()),
+        )
+        playing = asyncio.create_task(story.play(), name="story")
+        try:
+            await serve(gateway, host=host, port=chosen, app=app, ready=ready)
+        finally:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+
+
+def _free_port(host: str, port: int) -> int:
+    """Give ``port``, or 0 when it is the default and taken; who names another one means it."""
+    if port == DEFAULT_PORT:
+        try:
+            bind(host, port).close()
+        except ConfigurationError:
+            return 0
+    return port
+
+
+# --- for the page -----------------------------------------------------------------------------
+
+
+def _routes(plan: Plan) -> list[Route]:
+    async def show_upstream(request: Request) -> Response:
+        return _json(plan.as_dict())
+
+    async def set_upstream(request: Request) -> Response:
+        try:
+            plan.choose(await _mode_of(request))
+        except InvalidParams as error:
+            return problem_of(error)
+        return _json(plan.as_dict())
+
+    async def list_agents(request: Request) -> Response:
+        return _json({"items": [dataclasses.asdict(prompt) for prompt in PROMPTS]})
+
+    return [
+        Route("/demo/upstream", show_upstream, methods=["GET"]),
+        Route("/demo/upstream", set_upstream, methods=["PUT"]),
+        Route("/demo/agents", list_agents, methods=["GET"]),
+    ]
+
+
+async def _mode_of(request: Request) -> str:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise InvalidParams(f"the body is over {BODY_BYTES_MAX} bytes")
+    try:
+        given = parse_json(bytes(body))
+    except BadJson as error:
+        raise InvalidParams(f"the body is refused: {error}", code="parse_error") from None
+    if not isinstance(given, dict) or set(given) != {"mode"}:
+        raise InvalidParams('the body has to be {"mode": …} and nothing else', field="mode")
+    if not isinstance(given["mode"], str):
+        raise InvalidParams("mode has to be a text", field="mode")
+    return given["mode"]
+
+
+def _json(value: Any) -> Response:
+    headers = {"cache-control": "no-store"}
+    return Response(orjson.dumps(value), headers=headers, media_type="application/json")

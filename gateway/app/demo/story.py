@@ -1,0 +1,171 @@
+"""
+The story: what happens on the page by itself, while somebody looks at it.
+
+It asks the agents as any user would; what becomes of that is up to them and to the upstream.
+When a person has chosen what the upstream does, the same story takes another course.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from gateway import Gateway
+from gateway.app.demo.agents import PROMPTS
+from gateway.app.demo.faults import BY_SCHEDULE, Plan
+from gateway.app.gateway import Handle
+from gateway.domain.errors import ConfigurationError, Rejected, TaskFailed
+
+__all__ = ["USER", "Story"]
+
+logger = logging.getLogger(__name__)
+
+# Whose story it is; the page plays the same user unless told otherwise.
+USER = "demo"
+
+# Pauses, in seconds, so that a person can follow.
+LOOK_S = 0.25
+OPENING_S = 1.5
+BREATH_S = 1.0
+BETWEEN_ACTS_S = 2.0
+BETWEEN_ROUNDS_S = 15.0
+
+# A task of the story is not waited for longer than this, in seconds.
+PATIENCE_S = 60.0
+# How many times the story asks for something that is refused, before it goes on without.
+ASKS_MAX = 6
+# Probes that close a breaker (breaker_permits), the task that waited being the first.
+PROBES = 3
+
+_ASKED = {prompt.name: prompt.prompt for prompt in PROMPTS}
+
+
+class Story:
+    """
+    Plays for whoever looks.
+
+    Args:
+        gateway: Where the agents are.
+        plan: What the upstream does.
+        watched: Whether somebody looks now.
+        calm: Whether all breakers are closed.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        plan: Plan,
+        *,
+        watched: Callable[[], bool],
+        calm: Callable[[], bool],
+    ) -> None:
+        self._gateway = gateway
+        self._plan = plan
+        self._watched = watched
+        self._calm = calm
+        self._sleep = gateway.engine.clock.sleep
+        self._ask_again_s = 0.0
+
+    async def play(self) -> None:
+        """Play round after round while somebody looks, until the gateway ends, or cancelled."""
+        while True:
+            while not self._watched():
+                await self._sleep(LOOK_S)
+            try:
+                await self._round()
+            except ConfigurationError:
+                return  # The gateway has ended.
+            except Exception:
+                logger.exception("the story broke off; it begins anew")
+            left_s = BETWEEN_ROUNDS_S
+            while self._watched() and left_s > 0:
+                await self._sleep(LOOK_S)
+                left_s -= LOOK_S
+
+    async def _round(self) -> None:
+        """Play every act; one that has begun is played to its end, though the page be reloaded."""
+        if self._plan.mode == BY_SCHEDULE and not self._calm():
+            await self._recover()
+        self._plan.rewind()
+        acts: tuple[Callable[[], Awaitable[None]], ...] = (
+            self._cut_off,
+            self._outage,
+            self._all_is_well,
+        )
+        pause_s = OPENING_S
+        for act in acts:
+            await self._sleep(pause_s)
+            if not self._watched():
+                return
+            await act()
+            pause_s = BETWEEN_ACTS_S
+
+    async def _recover(self) -> None:
+        """
+        Close the breakers that somebody's choice has left open.
+
+        By schedule the reader fails twice in each task, so that its breaker would never close.
+        """
+        self._plan.rest()
+        for agent in ("reader", "keywords"):
+            for _ in range(PROBES):
+                if not self._calm():
+                    await self._end_of(await self._insist(agent))
+
+    # --- the acts ---------------------------------------------------------------------------
+
+    async def _cut_off(self) -> None:
+        """One task: told to wait, then cut off in mid-sentence, then finished from there."""
+        await self._end_of(await self._ask("reader"))
+
+    async def _outage(self) -> None:
+        """The general model goes away: a stand-in, a refusal, and tests until it is back."""
+        waiting = await self._ask("keywords")
+        await self._end_of(await self._ask("summarizer"))
+        await self._second_failure_of(waiting)
+        await self._sleep(BREATH_S)
+        await self._ask("keywords")
+        await self._sleep(BREATH_S)
+        await self._end_of(await self._ask("summarizer"))
+        await self._end_of(waiting)
+        for _ in range(PROBES - 1):
+            await self._sleep(BREATH_S)
+            await self._end_of(await self._insist("keywords"))
+
+    async def _all_is_well(self) -> None:
+        await self._end_of(await self._ask("summarizer"))
+
+    # --- how it asks ------------------------------------------------------------------------
+
+    async def _ask(self, agent: str) -> Handle | None:
+        """Ask an agent; None: it was refused."""
+        try:
+            return await self._gateway.submit(
+                agent, {"question": _ASKED[agent]}, user_id=USER, timeout=PATIENCE_S
+            )
+        except Rejected as refused:
+            self._ask_again_s = refused.retry_after or BREATH_S
+            return None
+
+    async def _insist(self, agent: str) -> Handle | None:
+        """Ask again when it is refused, not before it is worth it."""
+        for _ in range(ASKS_MAX):
+            if (handle := await self._ask(agent)) is not None:
+                return handle
+            await self._sleep(self._ask_again_s)
+        return None
+
+    async def _end_of(self, handle: Handle | None) -> None:
+        if handle is not None:
+            with contextlib.suppress(TaskFailed):
+                await handle.result()
+
+    async def _second_failure_of(self, handle: Handle | None) -> None:
+        """Wait until a task waits for its third attempt, or has ended."""
+        while handle is not None:
+            task = await handle.status()
+            failed = sum("error" in attempt for attempt in task["attempts"])
+            if task["status"] not in ("pending", "running", "waiting") or failed >= 2:
+                return
+            await self._sleep(LOOK_S)

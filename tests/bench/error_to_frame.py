@@ -1,0 +1,105 @@
+"""
+From an agent's ``raise`` to the frame in a browser, on loopback, at 100 errors a second.
+
+Measured between processes on the machine's monotonic clock. Beside it, in the same run and at
+the same rate, a bare ``websockets`` server that sends one frame to one client: what the machine
+itself needs at that moment. The ratio is what to compare.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import orjson
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+
+from tests.scenarios.harness import browser, gateway_process
+
+__all__ = ["run"]
+
+ERRORS_PER_S = 100
+SECONDS = 10
+
+
+async def run() -> None:
+    """Measure and print."""
+    bare = await _bare()
+    ours = await _ours()
+    print(f"error to browser frame, {ERRORS_PER_S} errors/s for {SECONDS} s, one browser")
+    print(f"{'':28}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+    for name, values in (("gateway, raise to frame", ours), ("bare websockets, one frame", bare)):
+        print(f"{name:28}" + "".join(f"{value:9.2f}" for value in _figures(values)))
+    print(f"{'ratio':28}{_figures(ours)[0] / _figures(bare)[0]:9.1f}")
+
+
+async def _ours() -> list[float]:
+    """Milliseconds from raise to frame."""
+    async with (
+        gateway_process(target="tests.bench.agents:gateway", workers=64) as gateway,
+        browser(gateway.url, "42") as page,
+    ):
+        await _paced(lambda: page.call("task.create", agent="failing"))
+        total = ERRORS_PER_S * SECONDS
+        await page.until(lambda _: len(page.all("agent_error")) >= total, within_s=60)
+        raised = {
+            event["task_id"]: int(event["preserved_text"])
+            for event in page.all("partial_result_preserved")
+        }
+        return [
+            page.at[event["offset"]] * 1e3 - raised[event["task_id"]] / 1e6
+            for event in page.all("agent_error")
+        ]
+
+
+async def _bare() -> list[float]:
+    """Milliseconds from send to receive."""
+    values: list[float] = []
+
+    async def echo(connection: ServerConnection) -> None:
+        async for _ in connection:
+            await connection.send(orjson.dumps({"t": time.monotonic_ns(), "pad": "x" * 900}))
+
+    async with serve(echo, "127.0.0.1", 0, compression=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}", compression=None) as client:
+
+            async def ask() -> None:
+                await client.send("now")
+                frame = orjson.loads(await client.recv())
+                values.append((time.monotonic_ns() - frame["t"]) / 1e6)
+
+            await _paced(ask, at_once=1)
+    return values
+
+
+async def _paced(work: Callable[[], Awaitable[object]], *, at_once: int = 1000) -> None:
+    """Do it 100 times a second, whatever each takes, ``at_once`` at the most."""
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    running: set[asyncio.Task[None]] = set()
+    room = asyncio.Semaphore(at_once)
+
+    async def one() -> None:
+        async with room:
+            await work()
+
+    for number in range(ERRORS_PER_S * SECONDS):
+        due = begun + number / ERRORS_PER_S
+        if (wait := due - loop.time()) > 0:
+            await asyncio.sleep(wait)  # noqa: TID251 - the pace is what is measured at
+        task = asyncio.create_task(one())
+        running.add(task)
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+
+
+def _figures(values: list[float]) -> tuple[float, float, float]:
+    ordered = sorted(values)
+    return (
+        ordered[len(ordered) // 2],
+        ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
+        ordered[-1],
+    )

@@ -1,0 +1,117 @@
+"""A gateway in a few lines, for what a real one does too rarely: each connection by its script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Page, Route, WebSocketRoute
+
+__all__ = ["ADDRESS", "Connection", "ScriptedGateway", "open_blank"]
+
+FRONTEND = Path(__file__).parent.parent.parent / "frontend_stub"
+ADDRESS = "http://page.test"
+WAIT_S = 20.0
+
+# Loads the client and writes down all that it tells, in the order in which it tells it.
+BEGIN = """
+async (options) => {
+  const { GatewayClient } = await import("/gateway-client.js");
+  globalThis.told = [];
+  globalThis.client = new GatewayClient("ws://page.test/ws", options);
+  for (const name of ["state", "snapshot", "event", "missed"])
+    client.on(name, (detail) => told.push([name, detail]));
+  client.start();
+}
+"""
+
+
+async def open_blank(page: Page) -> None:
+    """Open an empty page that may import the frontend's modules."""
+
+    async def serve(route: Route) -> None:
+        path = route.request.url.removeprefix(f"{ADDRESS}/")
+        if not path or not (FRONTEND / path).is_file():
+            await route.fulfill(content_type="text/html", body="<!doctype html>")
+        else:
+            await route.fulfill(path=FRONTEND / path)
+
+    await page.route(f"{ADDRESS}/**", serve)
+    await page.goto(f"{ADDRESS}/")
+
+
+class Connection:
+    """One connection of the client, seen from the gateway's end."""
+
+    def __init__(self, socket: WebSocketRoute) -> None:
+        self._socket = socket
+        self._frames: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        socket.on_message(lambda frame: self._frames.put_nowait(json.loads(frame)))
+
+    async def request(self, method: str) -> Mapping[str, Any]:
+        """Wait for the next request; pings in between are none."""
+        async with asyncio.timeout(WAIT_S):
+            while (frame := await self._frames.get())["method"] != method:
+                assert frame["method"] == "ping", frame
+        return frame
+
+    def answer(self, request: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        self._send({"jsonrpc": "2.0", "id": request["id"], "result": result})
+
+    def refuse(self, request: Mapping[str, Any], code: int, data: Mapping[str, Any]) -> None:
+        error = {"code": code, "message": "refused", "data": data}
+        self._send({"jsonrpc": "2.0", "id": request["id"], "error": error})
+
+    def notice(self, method: str, **params: Any) -> None:
+        self._send({"jsonrpc": "2.0", "method": method, "params": params})
+
+    def event(self, offset: int, *, epoch: str = "e1", type: str = "task_progress") -> None:
+        self._send({"type": type, "epoch": epoch, "offset": offset})
+
+    async def welcome(self, **subscribed: Any) -> Mapping[str, Any]:
+        """Take ``connect`` and ``subscribe``; returns the parameters of the latter."""
+        connect = await self.request("connect")
+        self.answer(connect, {"user_id": "demo", "scopes": [], "heartbeat_interval": 25})
+        subscribe = await self.request("subscribe")
+        result = {"epoch": "e1", "offset": 0, "recovered": True, "replayed": 0, **subscribed}
+        self.answer(subscribe, result)
+        params: Mapping[str, Any] = subscribe["params"]
+        return params
+
+    async def close(self, code: int) -> None:
+        await self._socket.close(code=code)
+
+    def _send(self, frame: Mapping[str, Any]) -> None:
+        self._socket.send(json.dumps(frame))
+
+
+class ScriptedGateway:
+    """Hands out the connections that a page makes, one after the other."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._connections: asyncio.Queue[Connection] = asyncio.Queue()
+
+    async def begin(self, **options: Any) -> None:
+        """Start the client in the page."""
+        await open_blank(self._page)
+        await self._page.route_web_socket(
+            "ws://page.test/ws", lambda socket: self._connections.put_nowait(Connection(socket))
+        )
+        await self._page.evaluate(BEGIN, {"backoff_base_ms": 20, **options})
+
+    async def connection(self) -> Connection:
+        async with asyncio.timeout(WAIT_S):
+            return await self._connections.get()
+
+    async def told(self, *names: str) -> list[Any]:
+        """Give what the client has told under these names so far."""
+        everything: list[tuple[str, Any]] = await self._page.evaluate("told")
+        return [detail for name, detail in everything if name in names]
+
+    async def until(self, condition: str) -> None:
+        """Wait until a JavaScript expression over ``told`` and ``client`` is true."""
+        await self._page.wait_for_function(condition, timeout=WAIT_S * 1000)
