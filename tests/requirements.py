@@ -56,6 +56,68 @@ class Requirement:
 COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
     "WS-W7": ("tests/test_tidy.py::test_a_skipped_test_fails_the_run",),
+    "WS-01": (
+        "tests/scenarios/test_errors.py::test_a_model_call_over_its_limit_reaches_its_owner_alone",
+    ),
+    "WS-02": (
+        "tests/scenarios/test_breakers.py::test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach_the_upstream",
+    ),
+    "WS-03": (
+        "tests/scenarios/test_recoveries.py::test_finished_steps_are_kept_told_before_the_error_and_not_done_again",
+    ),
+    "WS-05": (
+        "tests/scenarios/test_recoveries.py::test_each_retry_is_announced_and_comes_when_announced",
+    ),
+    "WS-07": (
+        "tests/scenarios/test_recoveries.py::test_a_connection_lost_at_sixty_percent_keeps_the_work_and_says_when_it_goes_on",
+    ),
+    "WS-08": ("tests/scenarios/test_errors.py::test_each_failure_says_what_it_is_and_what_to_do",),
+    "WS-09": (
+        "tests/scenarios/test_recoveries.py::test_after_a_transient_failure_there_is_one_recovery_and_then_normal_work",
+    ),
+    "WS-10": (
+        "tests/scenarios/test_breakers.py::test_an_open_breaker_rejects_says_when_and_does_not_call_the_agent",
+    ),
+    "WS-11": (
+        "tests/scenarios/test_breakers.py::test_half_open_lets_exactly_three_of_twenty_through",
+    ),
+    "WS-12": (
+        "tests/scenarios/test_errors.py::test_every_real_failure_complies_with_the_published_schema",
+    ),
+    "WS-13": (
+        "tests/scenarios/test_recoveries.py::test_an_agent_that_raises_is_replaced_by_its_fallback_and_the_user_is_told",
+    ),
+    "WS-14": (
+        "tests/scenarios/test_errors.py::test_refused_credentials_are_told_and_not_tried_again",
+    ),
+    "WS-16": (
+        "tests/scenarios/test_recoveries.py::test_every_error_is_followed_by_its_recovery_or_its_end",
+    ),
+    "WS-17": ("tests/scenarios/test_errors.py::test_two_users_never_see_each_other",),
+    "WS-18": (
+        "tests/scenarios/test_resuming.py::test_a_browser_cut_off_twenty_times_has_every_event_exactly_once",
+    ),
+    "WS-W1": (
+        "tests/scenarios/test_errors.py::test_a_model_call_over_its_limit_reaches_its_owner_alone",
+        "tests/scenarios/test_the_proofs.py::test_no_test_uses_a_mock",
+    ),
+    "WS-W2": ("tests/scenarios/test_errors.py::test_each_failure_says_what_it_is_and_what_to_do",),
+    "WS-W3": (
+        "tests/scenarios/test_recoveries.py::test_finished_steps_are_kept_told_before_the_error_and_not_done_again",
+    ),
+    "WS-W4": (
+        "tests/scenarios/test_breakers.py::test_a_client_cannot_simulate_failures_or_set_states",
+    ),
+    "WS-W6": (
+        "tests/scenarios/test_breakers.py::test_the_configured_threshold_is_the_one_that_acts",
+    ),
+    "WS-W8": (
+        "tests/scenarios/test_errors.py::test_each_failure_says_what_it_is_and_what_to_do",
+        "tests/scenarios/test_the_proofs.py::test_no_assertion_of_a_scenario_is_optional",
+    ),
+    "WS-W9": (
+        "tests/scenarios/test_errors.py::test_what_happens_while_nobody_listens_is_kept_and_delivered_later",
+    ),
 }
 
 # Row id → why it is not required after all.

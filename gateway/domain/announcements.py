@@ -72,6 +72,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
     ("resource_cleanup", "failed"): "Cleaning up did not work; we are looking after it.",
     ("resource_cleanup", ""): "We are cleaning up what was left over.",
     ("system_recovered", "task"): "It worked this time; your request is being answered.",
+    ("system_recovered", "task by fallback"): "A simpler stand-in has answered your request.",
     ("system_recovered", "breaker"): "This agent is well again and takes requests as usual.",
     ("system_recovered", "agent"): "The agent is back.",
     ("system_recovered", "domain"): "This part of the service works at full speed again.",
