@@ -81,11 +81,23 @@ def _worded(error: ValidationError) -> Iterator[Violation]:
             for field in needed:
                 if given in value and field not in value:
                     yield Violation(prefix + field, rule, f"is required together with {given}")
+    elif rule == "anyOf" and not all("required" in way for way in allowed):
+        forms = [_form(way) for way in allowed]
+        yield Violation(path, rule, f"must be {' or '.join(forms)}, is {_shown(value)}")
     elif rule == "anyOf":
         ways = [" and ".join(way["required"]) for way in allowed]
         yield Violation(prefix + allowed[0]["required"][0], rule, f"needs {' or '.join(ways)}")
     else:
         yield Violation(path, rule, f"{_allowed(rule, allowed)}, is {_shown(value)}")
+
+
+def _form(way: Any) -> str:
+    """One of several forms in a word: a constant, or an object with these fields, or a type."""
+    if "const" in way:
+        return json.dumps(way["const"])
+    if "required" in way:
+        return f"an object with {' and '.join(way['required'])}"
+    return str(way.get("type", "of another form"))
 
 
 def _name(step: object) -> str:

@@ -20,7 +20,7 @@ from gateway.domain.classification import classify
 from gateway.domain.errors import InvalidResponse
 from gateway.domain.failure import Failure
 from gateway.domain.messages import user_message
-from tests.upstream import DNS_URL, Upstream
+from tests.upstream import DNS_URL, Upstream, upstream_process
 
 # Short where it is what is tested; connecting takes as long as this machine is busy.
 TIMEOUT = httpx2.Timeout(0.6, connect=20.0, pool=20.0)
@@ -358,3 +358,11 @@ async def test_an_upstream_that_was_down_comes_back_on_its_port(upstream: Upstre
         await ask_httpx2(url, False)
     await upstream.start()
     assert await ask_httpx2(url, False) == "hello world"
+
+
+async def test_the_server_runs_as_a_process_of_its_own() -> None:
+    async with upstream_process() as url, httpx2.AsyncClient(base_url=url, verify=False) as client:
+        await client.post("/control", json={"faults": ["503"]})
+        assert (await client.post("/v1/chat/completions", json={})).status_code == 503
+        seen = (await client.get("/control")).json()
+    assert seen["times"][0] <= asyncio.get_running_loop().time()

@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
@@ -120,7 +121,7 @@ class Gateway:
                 name,
                 timeout_s=timeout,
                 max_attempts=max_attempts or default_attempts.max_attempts,
-                fallback=None if fallback is None else getattr(fallback, "__name__", "fallback"),
+                fallback=None if fallback is None else _name_of(fallback),
                 upstream=upstream,
                 breaker=breaker or "",
                 features=tuple(features),
@@ -162,7 +163,6 @@ class Gateway:
         """
         engine = self.engine
         self._require_running()
-        measured(input, field="input", bytes_max=INPUT_BYTES_MAX)
         params = {
             "agent": agent,
             "user_id": user_id,
@@ -172,8 +172,7 @@ class Gateway:
             "correlation_id": correlation_id,
             "idempotency_key": idempotency_key,
         }
-        given = {name: value for name, value in params.items() if value is not None}
-        engine.check_params("task.create", given)
+        self._check(input, params)
         task = await engine.orders.submit(
             Order(
                 agent_name=agent,
@@ -207,13 +206,16 @@ class Gateway:
         Args:
             agent: The agent that this is; it need not be declared.
             user_id: Whom it concerns.
+            input: As JSON; what it works on, for whoever looks at the task.
             timeout: Limit of the block, in seconds; None: the agent's.
 
         Raises:
             Rejected: If the agent's breaker is open, or the gateway is leaving.
+            InvalidParams, TooLarge: If what is given cannot be taken.
             TimeoutError: If the block ran into its limit.
         """
         self._require_running()
+        self._check(input, {"agent": agent, "user_id": user_id, "timeout": timeout})
         async with self.engine.attempt(
             agent, user_id=user_id, input=input, timeout_s=timeout
         ) as task:
@@ -287,9 +289,20 @@ class Gateway:
         finally:
             self._running = False
 
+    def _check(self, input: Any, params: Mapping[str, Any]) -> None:
+        measured(input, field="input", bytes_max=INPUT_BYTES_MAX)
+        given = {name: value for name, value in params.items() if value is not None}
+        self.engine.check_params("task.create", given)
+
     def _require_running(self) -> None:
         if not self._running:
             raise ConfigurationError(
                 "the gateway does not run: give your application lifespan=gateway.lifespan, "
                 "or use `async with gateway.lifespan():`"
             )
+
+
+def _name_of(fallback: Callable[..., Any]) -> str:
+    """A name for events, whatever the function is called: a lambda is called `<lambda>`."""
+    name = getattr(fallback, "__name__", "")
+    return re.sub(r"[^A-Za-z0-9._~@:-]", "", name)[:128] or "fallback"

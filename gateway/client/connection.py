@@ -23,7 +23,9 @@ from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from gateway.domain.errors import GatewayError, RequestError
+from gateway.client.calls import Calls
+from gateway.client.errors import CallFailed, Disconnected, Refused
+from gateway.domain.errors import GatewayError
 from gateway.domain.stream import Position
 from gateway.domain.timestamps import seconds_of
 from gateway.protocol.codes import CloseCode, comes_back
@@ -51,42 +53,10 @@ CLOSE_WAIT_S = 1.0
 
 # Full jitter: a wait is anything from 0 to the first of these seconds, doubled with each try up
 # to the second, so that those who were cut off together do not come back together.
-RECONNECT_BASE_S, RECONNECT_MAX_S = 0.5, 20.0
+RECONNECT_BASE_S, RECONNECT_MAX_S, DOUBLINGS_MAX = 0.5, 20.0, 6
+assert RECONNECT_BASE_S * 2**DOUBLINGS_MAX >= RECONNECT_MAX_S
 
 Token = str | Callable[[], str | Awaitable[str]] | None
-
-
-class Disconnected(GatewayError):
-    """The connection was lost before the answer came; whether it was done is not known."""
-
-
-class Refused(GatewayError):
-    """
-    The gateway does not want this client back.
-
-    Attributes:
-        code: The close code, or the HTTP status of a refused handshake.
-        reason: What it said.
-    """
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(f"refused with {code}: {reason or 'no reason given'}")
-        self.code = code
-        self.reason = reason
-
-
-class CallFailed(RequestError):
-    """A call was answered with an error; ``code``, ``field`` and ``retry_after`` say which."""
-
-    def __init__(self, error: Mapping[str, Any]) -> None:
-        data = error.get("data") or {}
-        super().__init__(
-            str(error.get("message", "")),
-            code=data.get("code"),
-            field=data.get("field"),
-            retry_after=data.get("retry_after"),
-        )
-        self.number = error.get("code")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -163,8 +133,7 @@ class Connection:
         self._on_notice = on_notice
         self._chance = chance
         self._websocket: ClientConnection | None = None
-        self._next_id = 0
-        self._calls: dict[int, _Call] = {}
+        self._calls = Calls()
         self._events: collections.deque[dict[str, Any]] = collections.deque()
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
@@ -227,7 +196,7 @@ class Connection:
         """
         async with asyncio.timeout(timeout):
             websocket = await self._wait_open()
-            return await self._ask(websocket, method, params or {})
+            return await self._calls.ask(websocket, method, params or {})
 
     async def drop(self) -> None:
         """Lose the connection without a word, as a network would; it comes back by itself."""
@@ -295,7 +264,9 @@ class Connection:
             self._back_at = None
             if wait_s > 0:
                 return wait_s
-        return self._chance() * min(RECONNECT_MAX_S, RECONNECT_BASE_S * 2.0**tries)
+        return self._chance() * min(
+            RECONNECT_MAX_S, RECONNECT_BASE_S * 2.0 ** min(tries, DOUBLINGS_MAX)
+        )
 
     def _server_time(self) -> float:
         return asyncio.get_running_loop().time() + self._server_ahead_s
@@ -340,11 +311,11 @@ class Connection:
         hello = {"token": token, "user_id": self._user_id, "client": self._client}
         try:
             async with asyncio.timeout(OPEN_WAIT_S):
-                await self._ask(
+                await self._calls.ask(
                     websocket,
                     "connect",
                     {name: value for name, value in hello.items() if value is not None},
-                    on_reply=self._has_connected,
+                    on_result=self._has_connected,
                 )
                 if self._topics:
                     await self._subscribe(websocket)
@@ -376,7 +347,7 @@ class Connection:
             params["since"] = "start"
         if self._types is not None:
             params["types"] = self._types
-        await self._ask(websocket, "subscribe", params, on_reply=self._has_subscribed)
+        await self._calls.ask(websocket, "subscribe", params, on_result=self._has_subscribed)
 
     def _has_subscribed(self, result: Mapping[str, Any]) -> None:
         position = Position(result["epoch"], result["offset"])
@@ -395,27 +366,6 @@ class Connection:
 
     # --- frames ---------------------------------------------------------------------------
 
-    async def _ask(
-        self,
-        websocket: ClientConnection,
-        method: str,
-        params: Mapping[str, Any],
-        *,
-        on_reply: Callable[[Mapping[str, Any]], None] | None = None,
-    ) -> Any:
-        self._next_id += 1
-        id = self._next_id
-        call = self._calls[id] = _Call(websocket, on_reply)
-        frame = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
-        try:
-            await websocket.send(orjson.dumps(frame), text=True)
-            return await call.answer
-        except ConnectionClosed as error:
-            raise Disconnected("the connection was lost before the answer") from error
-        finally:
-            del self._calls[id]
-            call.forget()
-
     async def _read(self, websocket: ClientConnection) -> None:
         try:
             while True:
@@ -427,10 +377,7 @@ class Connection:
         except ConnectionClosed:
             pass
         finally:
-            for call in self._calls.values():
-                if call.websocket is websocket and not call.answer.done():
-                    lost = Disconnected("the connection was lost before the answer")
-                    call.answer.set_exception(lost)
+            self._calls.lose(websocket)
 
     def _silence_s(self) -> float:
         heartbeat_s = self.hello["heartbeat_interval"] if self.hello else OPEN_WAIT_S
@@ -448,35 +395,9 @@ class Connection:
             if message["method"] == "drain":
                 self._back_at = seconds_of(message["params"]["reconnect_at"])
             self._tell(message["method"], message["params"])
-        elif (call := self._calls.get(message["id"])) is not None and not call.answer.done():
-            if "error" in message:
-                call.answer.set_exception(CallFailed(message["error"]))
-                return
-            # Here and not where it is awaited: the next frame may be an event that follows it.
-            if call.on_reply is not None:
-                call.on_reply(message["result"])
-            call.answer.set_result(message["result"])
+        else:
+            self._calls.take(message)
 
     def _tell(self, name: str, about: Any) -> None:
         if self._on_notice is not None:
             self._on_notice(name, about)
-
-
-class _Call:
-    """A request that waits for its answer."""
-
-    __slots__ = ("answer", "on_reply", "websocket")
-
-    def __init__(
-        self,
-        websocket: ClientConnection,
-        on_reply: Callable[[Mapping[str, Any]], None] | None,
-    ) -> None:
-        self.websocket = websocket
-        self.on_reply = on_reply
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    def forget(self) -> None:
-        """Nobody waits any more; an answer that came all the same counts as seen."""
-        if not self.answer.cancel() and not self.answer.cancelled():
-            self.answer.exception()

@@ -68,7 +68,7 @@ class Outcome:
 
 
 class Window:
-    """Counts of outcomes over the last 30 s, in buckets of one second."""
+    """Counts of outcomes over the last 29 to 30 s, in buckets of one second."""
 
     __slots__ = ("_buckets",)
 

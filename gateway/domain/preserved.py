@@ -3,8 +3,11 @@ What an attempt has finished so far: steps and streamed text, kept for the next 
 the people who wait.
 
 One task keeps at most ``bytes_max``. What no longer fits is not kept, and says so: text is cut
-at the bound (``truncated``), a step that does not fit is named in ``evicted``. What is already
-kept stays, since somebody may be looking at it.
+at the bound (``truncated``) and ends there, a step that does not fit is named in ``evicted``.
+What is already kept stays, since somebody may be looking at it.
+
+Sizes are those of the JSON that tells of it, escapes included: quotes and newlines take two
+bytes there, and an event has a bound.
 """
 
 from __future__ import annotations
@@ -15,7 +18,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Kept", "Preserved"]
+__all__ = ["EVICTED_MAX", "Kept", "Preserved"]
+
+# Names of steps that did not fit; ``truncated`` says that there was something, however many.
+EVICTED_MAX = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,10 +46,20 @@ class Preserved:
     The preserved part of one task.
 
     Args:
-        bytes_max: Bytes kept at the most, steps as JSON and text as UTF-8 together.
+        bytes_max: Bytes kept at the most, steps and text as JSON together.
     """
 
-    __slots__ = ("_chunks", "bytes_max", "evicted", "pieces", "size", "sizes", "steps", "truncated")
+    __slots__ = (
+        "_chunks",
+        "_text_ended",
+        "bytes_max",
+        "evicted",
+        "pieces",
+        "size",
+        "sizes",
+        "steps",
+        "truncated",
+    )
 
     def __init__(self, *, bytes_max: int) -> None:
         self.bytes_max = bytes_max
@@ -54,6 +70,7 @@ class Preserved:
         self.pieces = 0
         self.size = 0
         self._chunks: list[str] = []
+        self._text_ended = False
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.text or self.evicted)
@@ -71,25 +88,27 @@ class Preserved:
 
     def add_text(self, text: str) -> None:
         """Keep streamed text, as far as it fits."""
-        encoded = text.encode("utf-8", "surrogatepass")
+        if self._text_ended:
+            return
         room = self.bytes_max - self.size
-        if len(encoded) > room:
-            self.truncated = True
-            # Cut between characters: what does not decode at the end is half of one.
-            encoded = encoded[: max(room, 0)]
-            text = encoded.decode("utf-8", "ignore")
+        size = _text_size(text)
+        if size > room:
+            # It ends here: what came later would stand behind a hole that nobody sees.
+            self.truncated = self._text_ended = True
+            text = _cut(text, room)
+            size = _text_size(text)
         if text:
             self._chunks.append(text)
-            self.size += len(encoded)
+            self.size += size
 
     def add_step(self, name: str, data: Any) -> None:
         """Keep a finished step; the same name again replaces it."""
-        size = len(name.encode()) + len(json.dumps(data, ensure_ascii=False).encode())
+        # The name's quotes, a colon and a comma.
+        size = _text_size(name) + 4 + len(json.dumps(data, ensure_ascii=False).encode())
         room = self.bytes_max - self.size + self.sizes.get(name, 0)
         if size > room:
             self.truncated = True
-            if name not in self.evicted:
-                self.evicted.append(name)
+            self._miss(name)
             return
         self.size += size - self.sizes.get(name, 0)
         self.steps[name] = data
@@ -103,6 +122,7 @@ class Preserved:
         twin.steps, twin.sizes = dict(self.steps), dict(self.sizes)
         twin.evicted, twin.truncated = list(self.evicted), self.truncated
         twin.pieces, twin.size, twin._chunks = self.pieces, self.size, [self.text]
+        twin._text_ended = self._text_ended
         return twin
 
     def progress(self, reported: float | None, plan: tuple[str, ...]) -> float:
@@ -115,7 +135,9 @@ class Preserved:
         """Let everything go, for a bound over all tasks; returns the bytes freed."""
         freed, self.size = self.size, 0
         self.truncated = self.truncated or freed > 0
-        self.evicted.extend(name for name in self.steps if name not in self.evicted)
+        self._text_ended = self._text_ended or bool(self._chunks)
+        for name in self.steps:
+            self._miss(name)
         self.steps, self.sizes, self._chunks = {}, {}, []
         return freed
 
@@ -132,3 +154,24 @@ class Preserved:
             ensure_ascii=True,
         )
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def _miss(self, name: str) -> None:
+        if name not in self.evicted and len(self.evicted) < EVICTED_MAX:
+            self.evicted.append(name)
+
+
+def _text_size(text: str) -> int:
+    """Bytes of a text inside JSON, without its quotes."""
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2
+
+
+def _cut(text: str, room: int) -> str:
+    """The longest beginning that takes no more than ``room`` bytes."""
+    fits, over = 0, len(text) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if _text_size(text[:middle]) <= room:
+            fits = middle
+        else:
+            over = middle
+    return text[:fits]

@@ -53,7 +53,8 @@ class RetryBudget:
     How many retries one upstream bears: 10 % of its calls, at least 10, in 30 s.
 
     A retry storm on an upstream that is down keeps it down (Finagle's and the SRE book's retry
-    budgets). Counted in buckets of one second.
+    budgets). Counted in buckets of one second. A retry counts when it is decided, so that a
+    hundred calls that fail together do not each find the budget full.
     """
 
     __slots__ = ("_buckets",)
@@ -61,14 +62,13 @@ class RetryBudget:
     def __init__(self) -> None:
         self._buckets: deque[list[int]] = deque()  # [second, calls, retries]
 
-    def called(self, now: float, *, retry: bool) -> None:
-        """Count one call."""
-        second = math.floor(now)
-        if not self._buckets or self._buckets[-1][0] < second:
-            self._buckets.append([second, 0, 0])
-        self._buckets[-1][1] += 1
-        self._buckets[-1][2] += retry
-        self._forget(now)
+    def called(self, now: float) -> None:
+        """Count one call, whether it is a retry or not."""
+        self._bucket(now)[1] += 1
+
+    def retrying(self, now: float) -> None:
+        """Count one retry that will be made."""
+        self._bucket(now)[2] += 1
 
     def allows(self, now: float) -> bool:
         """Whether one more retry is within the budget."""
@@ -76,6 +76,13 @@ class RetryBudget:
         calls = sum(bucket[1] for bucket in self._buckets)
         retries = sum(bucket[2] for bucket in self._buckets)
         return retries < max(BUDGET_MIN, BUDGET_SHARE * calls)
+
+    def _bucket(self, now: float) -> list[int]:
+        self._forget(now)
+        second = math.floor(now)
+        if not self._buckets or self._buckets[-1][0] < second:
+            self._buckets.append([second, 0, 0])
+        return self._buckets[-1]
 
     def _forget(self, now: float) -> None:
         while self._buckets and self._buckets[0][0] <= now - BUDGET_WINDOW_S:

@@ -11,7 +11,10 @@ from typing import Any
 
 from gateway.domain.errors import ConfigurationError
 
-__all__ = ["SETTINGS", "Settings"]
+__all__ = ["PARTIAL_BYTES_TASK_MAX", "SETTINGS", "Settings"]
+
+# What an event may carry beside its envelope.
+PARTIAL_BYTES_TASK_MAX = 256 * 1024
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -78,6 +81,11 @@ class Settings:
         if self.breaker_rate > 1:
             raise ConfigurationError(f"breaker_rate has to be at most 1, it is {self.breaker_rate}")
         self._ordered("retry_base", "retry_max")
+        if self.partial_bytes_task > PARTIAL_BYTES_TASK_MAX:
+            raise ConfigurationError(
+                f"partial_bytes_task has to be at most {PARTIAL_BYTES_TASK_MAX}, since one event "
+                f"tells of it; it is {self.partial_bytes_task}"
+            )
         self._ordered("partial_bytes_task", "partial_bytes_user")
         self._ordered("partial_bytes_user", "partial_bytes_all")
         self._ordered("heartbeat_interval", "client_timeout")

@@ -144,7 +144,8 @@ class Breakers:
         circuit = self._circuit(breaker)
         with contextlib.suppress(pybreaker.CircuitBreakerError, _Reported):
             circuit.call(_fail if outcome.kind == "failure" else _succeed)
-        if breaker.state == "closed" and outcome.kind == "failure" and breaker.rate_tripped(at):
+        # A success may be the outcome that makes them enough to judge.
+        if breaker.state == "closed" and breaker.rate_tripped(at):
             circuit.open()
 
     def admit(

@@ -81,18 +81,33 @@ async def clean(
 
 
 async def _ran(hook: Callable[..., Any], task: Task, name: str, threads: Threads) -> bool:
+    running = asyncio.ensure_future(_called(hook, task, name, threads))
     try:
-        async with asyncio.timeout(HOOK_LIMIT_S):
-            if inspect.iscoroutinefunction(hook):
-                await hook(task)
-            else:
-                result = await threads.run(lambda: hook(task), name=f"cleanup {name}")
-                if inspect.isawaitable(result):
-                    await result
-    except Exception:
-        logger.exception("cleanup hook %s of task %s failed", name, task.task_id)
+        await asyncio.wait({running}, timeout=HOOK_LIMIT_S)
+    finally:
+        running.cancel()  # nothing happens to one that is done
+    if not running.done():
+        # It may swallow the cancellation; nobody waits to see.
+        logger.warning("cleanup hook %s of task %s does not end", name, task.task_id)
+        running.add_done_callback(lambda job: job.cancelled() or job.exception())
         return False
-    return True
+    error = asyncio.CancelledError() if running.cancelled() else running.exception()
+    if error is not None:
+        logger.error("cleanup hook %s of task %s failed", name, task.task_id, exc_info=error)
+    return error is None
+
+
+async def _called(hook: Callable[..., Any], task: Task, name: str, threads: Threads) -> None:
+    try:
+        if inspect.iscoroutinefunction(hook):
+            await hook(task)
+        else:
+            result = await threads.run(lambda: hook(task), name=f"cleanup {name}")
+            if inspect.isawaitable(result):
+                await result
+    except (SystemExit, KeyboardInterrupt) as error:
+        # A hook that exits has failed; it does not take the gateway with it.
+        raise RuntimeError(f"the hook raised {type(error).__name__}") from error
 
 
 def _resident_bytes() -> int:

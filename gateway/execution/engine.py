@@ -16,7 +16,7 @@ from typing import Any
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
 from gateway.domain.breaker import subject_of as breaker_subject
-from gateway.domain.errors import Conflict, Rejected, Unavailable
+from gateway.domain.errors import Conflict, Rejected, RequestError, Unavailable
 from gateway.domain.recovery import Backoff, Next
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 # Between two looks for what is too old to keep.
 FORGET_EVERY_S = 30.0
+# How long the attempts that were ended at the end have to clean up.
+CLEAN_LIMIT_S = 2.0
 # How long a reader waits for a position that this node has not reached yet.
 REACH_LIMIT_S = 1.0
 
@@ -156,7 +158,8 @@ class Engine:
                 agent_name=agent_name,
                 input=input,
                 user_id=user_id,
-                timeout_s=max(limit_s, self.settings.task_timeout),
+                # The block's own limit always comes first: a caller's deadline stops nobody's code.
+                timeout_s=limit_s + self.settings.task_timeout,
                 max_attempts=1,
                 reserved_for=self.runner.holder,
             )
@@ -221,7 +224,8 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run timers and the worker of this process."""
+        """Run timers and the worker of this process; once more, too, and on another loop."""
+        self.orders.draining = False
         self._monitor.at(self._clock.wall() + FORGET_EVERY_S, self._forget)
         jobs = [
             asyncio.create_task(self._monitor.run(), name="monitor"),
@@ -240,21 +244,34 @@ class Engine:
         """
         Come to an end: take nothing new, let what runs finish within its grace, end the rest.
 
-        The memory of this process is all that knows the tasks, so none is left open.
+        The memory of this process is all that knows the tasks, so none is left open. What their
+        attempts leave behind is cleaned up, within ``CLEAN_LIMIT_S``.
         """
         self.orders.draining = True
         self.runner.pause()
-        deadline = self._clock.monotonic() + self.settings.drain_grace
-        while self.runner.busy and self._clock.monotonic() < deadline:
-            await self._clock.sleep(0.02)
+        await self._idle(self.settings.drain_grace)
         for task in list(self.state.live.values()):
-            with contextlib.suppress(Conflict):
+            try:
                 await self.lifecycle.end(
                     task.task_id,
                     own_failures.shutdown(),
                     cause="exception",
                     after=Next("failed", reason="shutdown"),
                 )
+            except Conflict:
+                continue
+            except RequestError:
+                # One that cannot be told must not leave the others open.
+                logger.exception("task %s could not be ended", task.task_id)
+        await self._idle(CLEAN_LIMIT_S)
+
+    async def _idle(self, limit_s: float) -> None:
+        """Wait until nothing runs, in the runner or under ``attempt``."""
+        deadline = self._clock.monotonic() + limit_s
+        while self.runner.busy or self.state.running:
+            if self._clock.monotonic() >= deadline:
+                return
+            await self._clock.sleep(0.02)
 
     # --- following the log ------------------------------------------------------------------
 
@@ -277,16 +294,21 @@ class Engine:
             return
         match entry.type:
             case "task_submitted":
-                self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
+                # First, so that of two limits that are as long the better reason is told.
                 self._monitor.at(
                     entry.at + self.settings.queue_timeout, lambda: self._untaken(task_id)
                 )
+                self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
+                self.runner.wake()
+            case "agent_error":
+                # It may have given back a breaker's permit that others wait for.
                 self.runner.wake()
             case "recovery_attempt" | "task_progress":
                 if task.next_attempt_at is not None:
                     self._monitor.at(task.next_attempt_at, self._look)
             case "task_finished":
                 self.attempts.ended(task_id)
+                self.runner.wake()
                 for end in self._ends.pop(task_id, ()):
                     if not end.done():
                         end.set_result(task)

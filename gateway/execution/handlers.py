@@ -24,7 +24,7 @@ from gateway.domain.recovery import Next
 from gateway.domain.stream import Position, parse_position
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.lifecycle import Order, fingerprint_of
+from gateway.execution.lifecycle import Order
 from gateway.execution.params import check
 from gateway.execution.publishing import Publishing
 from gateway.execution.state import breaker_view
@@ -91,7 +91,6 @@ class Handlers:
             correlation_id=params.get("correlation_id"),
             causation_id=params.get("causation_id"),
             idempotency_key=params.get("idempotency_key"),
-            fingerprint=fingerprint_of(orjson.dumps(params, option=orjson.OPT_SORT_KEYS)),
         )
         return self._submitted(await engine.orders.submit(order))
 

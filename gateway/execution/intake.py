@@ -48,6 +48,7 @@ class Intake:
         self,
         type: str,
         subject: str,
+        /,  # a notification has a subject of its own
         *,
         message: str,
         severity: str = "info",

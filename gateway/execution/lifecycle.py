@@ -14,6 +14,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm, Unavailable
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import Backoff, Next
@@ -48,7 +50,6 @@ class Order:
         user_id: Whose task it is.
         timeout_s: The caller's own deadline, waiting included.
         reserved_for: agent_id that alone may take it; None: whoever is first.
-        fingerprint: Of what was asked, to tell an idempotency key used twice for different things.
     """
 
     agent_name: str | None
@@ -64,12 +65,25 @@ class Order:
     traceparent: str | None = None
     idempotency_key: str | None = None
     reserved_for: str | None = None
-    fingerprint: str = ""
 
+    @property
+    def fingerprint(self) -> str:
+        """
+        A digest of what is asked, to tell an idempotency key used twice for different things.
 
-def fingerprint_of(encoded: bytes) -> str:
-    """A short digest of what was asked."""
-    return hashlib.sha256(encoded).hexdigest()[:32]
+        The same through every door, whether a default was spelled out or not.
+        """
+        asked = (
+            self.agent_name,
+            self.capability,
+            self.input,
+            self.priority,
+            float(self.timeout_s),
+            self.max_attempts,
+            self.correlation_id,
+            self.causation_id,
+        )
+        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 class Lifecycle:
@@ -187,7 +201,7 @@ class Lifecycle:
             hidden |= _judged_by(admission)
             drafts += admission.drafts
             expected |= admission.expected
-            self._verdicts.called(self._agents.policy_for(task), retry=task.recoveries > 0)
+            self._verdicts.called(self._agents.policy_for(task))
         mode = "primary" if fallback is None else "fallback"
         drafts.append(
             self._telling.of_task(
@@ -317,6 +331,7 @@ class Lifecycle:
             ), {}
 
         await self._decide(task_id, decide)
+        self._verdicts.decided(self._task(task_id), after)
         await self._breakers.act()
         return after
 

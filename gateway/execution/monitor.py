@@ -48,6 +48,7 @@ class Monitor:
 
     async def run(self) -> None:
         """Wait and act, until cancelled."""
+        self._earlier = asyncio.Event()  # of the loop that we run on now
         while True:
             self._earlier.clear()
             while self._due and self._due[0][0] <= self._clock.wall():

@@ -112,6 +112,8 @@ class Orders:
     async def _refuse_if_full(self, order: Order) -> None:
         if self.draining:
             await self._reject(order, reason="draining", retry_after_s=self._settings.drain_grace)
+        if order.reserved_for is not None:
+            return  # it begins at once, in whoever it is reserved for
         limit = self._settings.queue_limit * (CRITICAL_FACTOR if order.priority == 0 else 1)
         if self._state.queue_depth >= limit:
             await self._reject(

@@ -22,7 +22,6 @@ from gateway.domain.errors import (
     NotPermitted,
     RequestError,
     StaleTerm,
-    TooLarge,
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.preserved import Preserved
@@ -48,14 +47,12 @@ OURS = (
     "timestamp",
     "severity",
     "detail",
+    "state",
 )
-ENVELOPE = ("causation_id", "correlation_id", "traceparent", "domain", "agent_id")
-FAILURE_FLAGS = (
-    "is_recoverable",
-    "suggested_action",
-    "retry_possible",
-    "estimated_recovery_time",
-)
+# Of a report, beside its event; more would not be read.
+REPORTED_BYTES_MAX = 16 * 1024
+# Longer delays are no times that can be written down.
+DELAY_MAX_S = 1e9
 
 
 class Publishing:
@@ -70,11 +67,13 @@ class Publishing:
 
         Raises:
             InvalidEvent: With field and rule.
+            InvalidParams: If it is no JSON.
             NotPermitted: If this caller may not say that.
             TooLarge: If it is over 256 KiB.
         """
         type = params["type"]
-        measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
+        if params.get("user_id") == "*":
+            raise NotPermitted('only the gateway itself tells everybody ("*")', field="user_id")
         if type in LIFECYCLE or type in BOOKKEEPING:
             raise NotPermitted(f"only the gateway itself says {type}", field="type")
         if type == "notification":
@@ -110,23 +109,32 @@ class Publishing:
     # --- reports ----------------------------------------------------------------------------
 
     async def _report(self, type: str, params: Report) -> tuple[Draft, str | None]:
-        fields = self._checked(params)
-        if fields.get("task_id") is not None:
+        if params.get("task_id") is not None:
             # Tasks are reported on under their lease; whoever holds none has no word.
             raise StaleTerm("only the holder of the task's lease reports on it", field="task_id")
-        error_id = fields.get("error_id") or self._engine.ids.uuid7()
         try:
+            fields = self._checked(params)
+            error_id = _text(fields, "error_id") or self._engine.ids.uuid7()
             for name in ("user_id", "agent_name"):
                 if not isinstance(fields.get(name), str):
                     raise InvalidEvent(
                         f"{type} needs {name}, as text: whom or what it is about", field=name
                     )
+            self._own_failure(error_id, fields["user_id"])
             draft = self._completed(type, fields, error_id)
-        except (InvalidEvent, TooLarge) as error:
+        except RequestError as error:
             if type == "agent_error":
-                await self._in_its_place(fields, error)
+                await self._in_its_place(params, error)
             raise
         return draft, error_id
+
+    def _own_failure(self, error_id: str, user_id: str) -> None:
+        """Refuse to speak of a failure that is a task's, a breaker's or another user's."""
+        opened = self._engine.state.failures.get(error_id)
+        if opened and (opened[0]["user_id"] != user_id or opened[0]["task_id"] is not None):
+            raise NotFound(
+                "no failure with this error_id was reported for this user", field="error_id"
+            )
 
     def _completed(self, type: str, fields: dict[str, Any], error_id: str) -> Draft:
         now = self._engine.clock.wall()
@@ -183,7 +191,7 @@ class Publishing:
                 message, said = sentence(type, cleanup_status=own["cleanup_status"])
             case "system_recovered":
                 severity = "info"
-                own = self._recovered(own, fields["user_id"], error_id, now)
+                own = self._recovered(own, error_id, now)
                 message, said = sentence(type, scope="agent")
         return self._engine.intake.draft(
             type,
@@ -217,15 +225,14 @@ class Publishing:
             "url": "/api/events?type=partial_result_preserved",
         } | own
 
-    def _recovered(
-        self, own: dict[str, Any], user_id: str, error_id: str, now: float
-    ) -> dict[str, Any]:
+    def _recovered(self, own: dict[str, Any], error_id: str, now: float) -> dict[str, Any]:
         opened = self._engine.state.failures.get(error_id)
-        if opened is None or opened[0]["user_id"] != user_id or opened[0]["task_id"] is not None:
-            raise NotFound(
-                "no failure with this error_id was reported for this user, or it has ended",
-                field="error_id",
-            )
+        if opened is None:
+            raise NotFound("no failure with this error_id is open", field="error_id")
+        for name, only in (("scope", "agent"), ("degradation_id", None)):
+            if own.get(name, only) != only:
+                # Breakers, modes and domains recover when the gateway says so.
+                raise InvalidEvent(f"{name} of a reported recovery is {only!r}", field=name)
         return {
             "scope": "agent",
             "recovery_successful": True,
@@ -254,7 +261,7 @@ class Publishing:
             user_id=_name(user_id) or "local",
             agent_name=policy.name,
             message=messages.developer_message(failure, agent_name=policy.name),
-            detail={"reported": redact(dict(fields)), "refused": error.message},
+            detail={"reported": _reported(fields), "refused": error.message},
             will_retry=False,
             max_attempts=1,
             cause="reported",
@@ -270,11 +277,10 @@ class Publishing:
         await self._engine.intake.append([draft])
 
     def _checked(self, params: Report) -> dict[str, Any]:
+        measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
         for name in OURS:
             if name in params:
                 raise InvalidEvent(f"{name} is filled in by the gateway, leave it out", field=name)
-        if params.get("user_id") == "*":
-            raise NotPermitted('only the gateway itself tells everybody ("*")', field="user_id")
         return dict(params)
 
 
@@ -294,7 +300,16 @@ def _name(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if isinstance(value, int | float) and 0 <= value <= DELAY_MAX_S else 0.0
+
+
+def _reported(fields: Report) -> Any:
+    """What was reported, for operators, when it is short enough and JSON at all."""
+    try:
+        measured(dict(fields), field="event", bytes_max=REPORTED_BYTES_MAX)
+    except RequestError:
+        return f"not readable; fields: {', '.join(sorted(map(ascii, fields)))}"[:1000]
+    return redact(dict(fields))
 
 
 def _said_by_reporter(fields: Mapping[str, Any]) -> dict[str, Any] | None:

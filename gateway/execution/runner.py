@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from gateway.domain.errors import Conflict, ExpectationFailed
+from gateway.domain import own_failures
+from gateway.domain.errors import Conflict, ExpectationFailed, Unavailable
+from gateway.domain.recovery import Next
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents, Declared
@@ -72,6 +74,9 @@ class Runner:
 
     async def run(self) -> None:
         """Take and run tasks, until cancelled; then the attempts are cancelled, too."""
+        self._wake = asyncio.Event()  # of the loop that we run on now
+        self._wake.set()
+        self._paused = False
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._wake.wait()
@@ -90,10 +95,25 @@ class Runner:
         self._wake.set()
 
     async def _make(self, record: Task, declared: Declared) -> None:
+        term = record.term
         try:
             await self._attempts.make(record, declared, fallback=record.mode == "fallback")
         except Exception:
             logger.exception("task %s: the attempt could not be told", record.task_id)
+            if record.status == "running" and record.term == term:
+                await self._give_up(record)
+
+    async def _give_up(self, task: Task) -> None:
+        """End a task that a mistake of our own has stopped: an end is what it always gets."""
+        try:
+            await self._lifecycle.end(
+                task.task_id,
+                own_failures.internal_error(),
+                cause="exception",
+                after=Next("failed", reason="internal_error"),
+            )
+        except Exception:
+            logger.exception("task %s could not be ended", task.task_id)
 
     async def _next(self) -> tuple[Task, Declared] | None:
         """Start the most urgent task that can be started now; None: there is none."""
@@ -107,6 +127,12 @@ class Runner:
             except (ExpectationFailed, Conflict):
                 # Somebody else took it, or the permit: look again.
                 self._wake.set()
+            except Unavailable as error:
+                logger.warning("task %s was not started: %s", task.task_id, error)
+            except Exception:
+                # One task that cannot be started must not stop all others.
+                logger.exception("task %s could not be started", task.task_id)
+                await self._give_up(task)
         return None
 
     async def _start(self, task: Task, declared: Declared) -> bool:

@@ -217,6 +217,11 @@ class State:
     # --- questions --------------------------------------------------------------------------
 
     @property
+    def running(self) -> int:
+        """Tasks that somebody works on now."""
+        return self._running
+
+    @property
     def queue_depth(self) -> int:
         """Tasks that wait: for somebody to take them, or between attempts."""
         return len(self.live) - self._running

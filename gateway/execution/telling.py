@@ -188,7 +188,8 @@ class Telling:
         """Tell that a task got well again."""
         assert task.error_id is not None
         assert task.failed_at is not None
-        message, said = sentence("system_recovered", scope="task")
+        scope = "task" if task.mode == "primary" else "task by fallback"
+        message, said = sentence("system_recovered", scope=scope)
         return self.of_task(
             "system_recovered",
             task,

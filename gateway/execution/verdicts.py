@@ -53,9 +53,14 @@ class Verdicts:
         self._ids = ids
         self._budgets: dict[str, RetryBudget] = {}
 
-    def called(self, policy: AgentPolicy, *, retry: bool) -> None:
+    def called(self, policy: AgentPolicy) -> None:
         """Count a call for the retry budget of its upstream."""
-        self._budget(policy).called(self._clock.wall(), retry=retry)
+        self._budget(policy).called(self._clock.wall())
+
+    def decided(self, task: Task, after: Next) -> None:
+        """Count what the log has accepted as coming next."""
+        if after.step == "retry":
+            self._budget(self._agents.policy_for(task)).retrying(self._clock.wall())
 
     def after(self, task: Task, failure: Failure) -> Next:
         """Decide what comes after a failed attempt of ``task``."""
@@ -74,7 +79,8 @@ class Verdicts:
         return next_step(
             failure,
             tries_left=task.tries_left,
-            fallback=policy.fallback is not None,
+            # Whoever runs a reserved task itself was told by the exception, and waits for nobody.
+            fallback=policy.fallback is not None and task.reserved_for is None,
             delay_s=delay_s,
             time_left_s=task.deadline_at - now,
             budget_left=self._budget(policy).allows(now),

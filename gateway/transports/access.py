@@ -138,7 +138,7 @@ def _is_time(value: object) -> bool:
 def _read_keys(path: Path) -> list[jwt.PyJWK]:
     try:
         keys = jwt.PyJWKSet.from_dict(json.loads(path.read_bytes())).keys
-    except (OSError, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, jwt.PyJWTError) as error:
         raise ConfigurationError(
             f"jwks: {path} is not a readable JSON Web Key Set ({type(error).__name__})"
         ) from error

@@ -76,7 +76,7 @@ class EventStreamDoor:
         service.check_params("subscribe", params)
         check_topics(service, caller, params["topics"])
         if not hub.running or hub.draining:
-            raise Unavailable("the gateway is about to end", retry_after=2.0)
+            raise Unavailable("the gateway does not run, or is about to end", retry_after=2.0)
         if hub.full:
             raise Unavailable("too many connections", code="too_many_connections", retry_after=5.0)
         audience = self._audiences[caller.operator]

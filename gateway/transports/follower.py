@@ -124,14 +124,12 @@ class Follower:
         "position",
         "sink",
         "topics",
-        "unsent",
         "writable",
         "written",
     )
 
     def __init__(self, sink: Sink, audience: Audience, *, now: float) -> None:
         self.sink = sink
-        self.unsent = sink.unsent
         self.audience = audience
         self.topics: dict[str, int] = {}
         self.heard: dict[str, int] = {}
@@ -199,7 +197,7 @@ class Follower:
 
     async def wait_room(self, unsent_max: int) -> None:
         """Wait until the sink holds at most ``unsent_max`` unsent bytes, or until gone."""
-        while self.unsent() > unsent_max and not self.gone:
+        while self.sink.unsent() > unsent_max and not self.gone:
             self.writable = self.writable or asyncio.Event()
             self.writable.clear()
             await self.writable.wait()

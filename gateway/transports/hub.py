@@ -22,7 +22,8 @@ from gateway.domain.settings import Settings
 from gateway.domain.timestamps import rfc3339
 from gateway.ports import Clock, Entry, EventLog, IdSource
 from gateway.protocol.codes import CloseCode
-from gateway.transports.follower import EVERYTHING, Audience, Follower
+from gateway.transports.follower import Audience, Follower
+from gateway.transports.news import news
 from gateway.transports.sink import Sink
 
 __all__ = ["Hub"]
@@ -238,54 +239,34 @@ class Hub:
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return
-        # Topic → places in `fresh`, and follower → its topics among those, in the same order
-        # for all, so that those with the same topics share the bytes.
-        places: dict[str, list[int]] = {}
-        for place, entry in enumerate(fresh):
-            for topic in entry.topics:
-                if topic in self._by_topic:
-                    places.setdefault(topic, []).append(place)
-        if EVERYTHING in self._by_topic:
-            places[EVERYTHING] = list(range(len(fresh)))
-        heard: dict[Follower, tuple[str, ...]] = {}
-        for topic in places:
-            alone = (topic,)
-            for follower in self._by_topic[topic]:
-                heard[follower] = heard[follower] + alone if follower in heard else alone
-        ready: dict[tuple[Audience, tuple[str, ...]], _Batch] = {}
-        framed: dict[tuple[bool, type, int], bytes] = {}
-        for follower, topics in heard.items():
-            key = (follower.audience, topics)
-            batch = ready.get(key)
-            if batch is None:
-                wanted = sorted({place for topic in topics for place in places[topic]})
-                batch = ready[key] = _Batch(fresh, wanted, follower.audience, framed)
-            if batch.count:
-                self._write_live(follower, batch)
+        send_bytes, room_bytes = self.settings.send_bytes, self._room_bytes
+        for follower, batch in news(fresh, self._by_topic):
+            # Written out, since this is done once for each socket and turn.
+            sink = follower.sink
+            unsent = sink.unsent()
+            if unsent + batch.size > send_bytes and (batch.count > 1 or unsent > room_bytes):
+                self._fall_behind(follower, batch.start - 1)
+                continue
+            follower.newest = batch.newest
+            follower.written += batch.size
+            self.deliveries += batch.count
+            try:
+                sink.write(batch.data)
+            except Exception:
+                logger.exception("a sink broke; its connection is ended")
+                sink.abort()
         if self.on_delivered is not None:
             now = self._clock.wall()
             for entry in fresh:
                 self.on_delivered(entry, now - entry.at)
 
-    def _write_live(self, follower: Follower, batch: _Batch) -> None:
-        unsent = follower.unsent()
-        if unsent + batch.size <= self.settings.send_bytes or (
-            batch.count == 1 and unsent <= self._room_bytes
-        ):
-            follower.newest = batch.newest
-            self.deliveries += batch.count
-            try:
-                follower.write(batch.data)
-            except Exception:
-                logger.exception("a sink broke; its connection is ended")
-                follower.sink.abort()
-            return
+    # --- behind ---------------------------------------------------------------------------
+
+    def _fall_behind(self, follower: Follower, position: int) -> None:
         self._unindex(follower)
         follower.live = False
-        follower.position = max(follower.position, batch.start - 1)
+        follower.position = max(follower.position, position)
         self._read_on(follower)
-
-    # --- behind ---------------------------------------------------------------------------
 
     def _read_on(self, follower: Follower) -> None:
         assert not follower.live
@@ -329,7 +310,7 @@ class Hub:
             follower.newest = wanted[-1].offset
             self.deliveries += len(wanted)
         follower.position = entries[-1].offset if entries else head
-        if follower.position < head:
+        if follower.position < head or head != self.log.head:
             return False
         self.flush()
         follower.live = True
@@ -358,7 +339,7 @@ class Hub:
             if stale:
                 follower.sink.close(CloseCode.epoch_changed, "the log's epoch changed")
                 continue
-            unsent = follower.unsent()
+            unsent = follower.sink.unsent()
             if unsent:
                 accepted = follower.written - unsent
                 if accepted > follower.accepted:
@@ -389,34 +370,3 @@ class Hub:
         follower.sink.close(CloseCode.too_slow, "too slow")
         follower.sink.abort()
         self.leave(follower)
-
-
-class _Batch:
-    """What is new for one audience on the same topics, in one piece."""
-
-    __slots__ = ("count", "data", "newest", "size", "start")
-
-    def __init__(
-        self,
-        fresh: Sequence[Entry],
-        places: Iterable[int],
-        audience: Audience,
-        framed: dict[tuple[bool, type, int], bytes],
-    ) -> None:
-        frames = []
-        self.start = fresh[0].offset
-        self.newest = 0
-        kind = type(audience.form)
-        for place in places:
-            entry = fresh[place]
-            if audience.sees(entry):
-                # Frames are shared by all audiences that differ in `types` only.
-                key = (audience.operator, kind, place)
-                frame = framed.get(key)
-                if frame is None:
-                    frame = framed[key] = audience.frame(entry)
-                frames.append(frame)
-                self.newest = entry.offset
-        self.data = b"".join(frames) if len(frames) != 1 else frames[0]
-        self.size = len(self.data)
-        self.count = len(frames)

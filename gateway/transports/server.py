@@ -23,6 +23,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings
+from gateway.protocol.codes import CloseCode
 from gateway.transports.hub import Hub
 from gateway.transports.sink import ABORT_EXTENSION, FRAMES_EXTENSION
 from gateway.transports.websocket import FRAME_BYTES_MAX
@@ -56,6 +57,19 @@ def _nothing() -> None:
     """Nobody has asked to be told."""
 
 
+def _no_bytes() -> int:
+    """There is no connection yet, or no more."""
+    return 0
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class FramesProtocol(WebSocketsSansIOProtocol):
     """
     uvicorn's WebSocket protocol as a ``Sink``, found at ``scope["extensions"]``.
@@ -68,6 +82,12 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.on_writable: Callable[[], None] = _nothing
         self.on_alive: Callable[[], None] = _nothing
+        self.unsent: Callable[[], int] = _no_bytes
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Asked once for each socket and turn, hence without a step of ours between.
+        self.unsent = self.transport.get_write_buffer_size
 
     def handle_connect(self, event: Any) -> None:
         super().handle_connect(event)
@@ -81,9 +101,6 @@ class FramesProtocol(WebSocketsSansIOProtocol):
     def write(self, data: bytes) -> None:
         if not self.close_sent and not self.transport.is_closing():
             self.transport.write(data)
-
-    def unsent(self) -> int:
-        return 0 if self.disconnected else self.transport.get_write_buffer_size()
 
     def set_room(self, unsent_max: int) -> None:
         self.transport.set_write_buffer_limits(high=unsent_max, low=unsent_max // 4)
@@ -106,12 +123,22 @@ class FramesProtocol(WebSocketsSansIOProtocol):
 
     # --- what uvicorn is told -------------------------------------------------------------
 
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
+            # As uvicorn does, which would also log the peer's mistake with a traceback of ours.
+            self.frames = []
+            self.conn.send_close(CloseCode.invalid_utf8)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
     def resume_writing(self) -> None:
         super().resume_writing()
         self.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.unsent = _no_bytes
         self.on_writable()
 
     def handle_ping(self) -> None:
@@ -146,7 +173,8 @@ def bind(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for each second write.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host}: {error.strerror}") from error
     try:

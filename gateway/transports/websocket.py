@@ -44,6 +44,7 @@ from gateway.protocol.session import (
 from gateway.transports.access import Access, TokenExpired
 from gateway.transports.follower import Audience, Follower, WebSocketForm
 from gateway.transports.hub import Hub
+from gateway.transports.in_flight import IN_FLIGHT_MAX, InFlight
 from gateway.transports.sink import FRAMES_EXTENSION, PumpedSink, Sink
 from gateway.transports.subscription import begin, check_topics
 
@@ -56,15 +57,8 @@ SCHEMA_VERSION = "1"
 FRAME_BYTES_MAX = 65_536
 EVENT_BYTES_MAX = 262_144
 
-# Requests of one connection that run at the same time; the next frame is not read meanwhile.
-IN_FLIGHT_MAX = 32
-
 # After goodbye the peer has this long to say so too; then its connection is dropped, in seconds.
 CLOSE_WAIT_S = 5.0
-
-# Requests that run when their client goes away have this long to finish, in seconds: whoever
-# reports a failure and dies is heard, and nobody holds what it claims for nobody.
-LEFT_WAIT_S = 1.0
 
 _METHODS = frozenset(OPERATIONS) | SESSION_PARAMS.keys()
 
@@ -137,8 +131,7 @@ class _Connection:
         self._session_id = door.service.ids.uuid7()
         self._caller: Caller | None = None
         self._subscribed = False
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._one_done = asyncio.Event()
+        self._in_flight = InFlight()
         # Bounds what is left of the connection once its end has been decided.
         self._rest = asyncio.timeout(None)
         extensions = websocket.scope.get("extensions") or {}
@@ -168,7 +161,7 @@ class _Connection:
             self._sink.abort()
         finally:
             self._hub.leave(self._follower)
-            await self._settle()
+            await self._in_flight.settle()
             if pump is not None:
                 pump.cancel()
                 await asyncio.gather(pump, return_exceptions=True)
@@ -186,25 +179,12 @@ class _Connection:
                     self._refuse(found)
                 else:
                     await self._take(found)
-                await self._wait_turn()
+                # One more request may run, and its reply has room.
+                await self._follower.wait_room(self._hub.settings.send_bytes)
+                await self._in_flight.wait_turn()
             finally:
                 self._busy = False
                 self._alive()
-
-    async def _settle(self) -> None:
-        """Let what runs finish in a short time, then end it."""
-        if self._in_flight:
-            await asyncio.wait(self._in_flight, timeout=LEFT_WAIT_S)
-            for task in self._in_flight:
-                task.cancel()
-            await asyncio.gather(*self._in_flight, return_exceptions=True)
-
-    async def _wait_turn(self) -> None:
-        """Wait until one more request may run and its reply has room."""
-        await self._follower.wait_room(self._hub.settings.send_bytes)
-        while len(self._in_flight) >= IN_FLIGHT_MAX:
-            self._one_done.clear()
-            await self._one_done.wait()
 
     def _make_pump(self) -> PumpedSink:
         async def send(frames: bytes) -> None:
@@ -270,16 +250,10 @@ class _Connection:
     async def _take(self, request: Request) -> None:
         own = _SESSION_METHODS.get(request.method)
         if own is None:
-            task = asyncio.create_task(self._call(request))
-            self._in_flight.add(task)
-            task.add_done_callback(self._done)
+            self._in_flight.start(self._call(request))
             return
         # In order, and before the next frame is looked at.
         await self._answer(request, own(self, request))
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._in_flight.discard(task)
-        self._one_done.set()
 
     async def _call(self, request: Request) -> None:
         async def work() -> None:

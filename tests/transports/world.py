@@ -223,12 +223,12 @@ class Wire:
 
 @contextlib.asynccontextmanager
 async def wire(
-    here: World, *, subprotocols: Iterable[str] = (), **options: Any
+    here: World, *, subprotocols: Iterable[str] = (), path: str = "/ws", **options: Any
 ) -> AsyncIterator[Wire]:
     """Open a WebSocket and say nothing."""
     names = [Subprotocol(name) for name in subprotocols] or None
     async with connect(
-        here.ws,
+        f"ws://127.0.0.1:{here.port}{path}",
         subprotocols=names,
         compression=None,
         ping_interval=None,

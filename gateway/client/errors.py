@@ -1,0 +1,43 @@
+"""What can go wrong between a client and its gateway, beside what the gateway refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.domain.errors import GatewayError, RequestError
+
+__all__ = ["CallFailed", "Disconnected", "Refused"]
+
+
+class Disconnected(GatewayError):
+    """The connection was lost before the answer came; whether it was done is not known."""
+
+
+class Refused(GatewayError):
+    """
+    The gateway does not want this client back.
+
+    Attributes:
+        code: The close code, or the HTTP status of a refused handshake.
+        reason: What it said.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"refused with {code}: {reason or 'no reason given'}")
+        self.code = code
+        self.reason = reason
+
+
+class CallFailed(RequestError):
+    """A call was answered with an error; ``code``, ``field`` and ``retry_after`` say which."""
+
+    def __init__(self, error: Mapping[str, Any]) -> None:
+        data = error.get("data") or {}
+        super().__init__(
+            str(error.get("message", "")),
+            code=data.get("code"),
+            field=data.get("field"),
+            retry_after=data.get("retry_after"),
+        )
+        self.number = error.get("code")

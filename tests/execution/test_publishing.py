@@ -1,0 +1,319 @@
+"""What others publish: completed from what is known, refused by field, and never silent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.access import LOCAL_OPERATOR, Caller
+from gateway.domain.errors import (
+    InvalidEvent,
+    InvalidParams,
+    NotFound,
+    NotPermitted,
+    RequestError,
+    StaleTerm,
+    TooLarge,
+)
+from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
+from tests.execution.world import VirtualLoop, World, world
+
+AGENT = Caller("backend", frozenset({"agent", "events:read"}))
+SENDER = Caller("ann", frozenset({"events:write", "events:read"}))
+READER = Caller("ann", frozenset({"events:read"}))
+
+ABOUT = {"user_id": "ann", "agent_name": "search"}
+
+
+async def publish(here: World, caller: Caller = AGENT, **event: Any) -> Any:
+    return await here.call("event.publish", caller, **event)
+
+
+# --- notifications ---------------------------------------------------------------------------
+
+
+async def test_a_notification_goes_out_to_whom_it_names(here: World) -> None:
+    answer = await publish(
+        here, SENDER, type="notification", subject="hello", payload={"a": 1}, recipient_id="bob"
+    )
+    (event,) = here.said("notification")
+    assert (event["event_id"], event["offset"]) == (
+        answer["event_id"],
+        answer["position"]["offset"],
+    )
+    assert (event["user_id"], event["recipient_id"], event["payload"]) == (None, "bob", {"a": 1})
+    assert here.entries[0].topics == ("recipient:bob",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "field"),
+    [
+        ({"user_id": "*"}, NotPermitted, "user_id"),
+        ({"user_id": "bob"}, NotPermitted, "user_id"),
+        ({"recipient_id": "*"}, InvalidEvent, "recipient_id"),
+        ({"recipient_id": None}, InvalidEvent, None),
+        ({"offset": 3}, InvalidEvent, "offset"),
+        ({"timestamp": "2026-11-22T05:04:54.123Z"}, InvalidEvent, "timestamp"),
+        ({"foreign": 1}, InvalidEvent, "foreign"),
+        ({"state": {"outcome": {}}}, InvalidEvent, "state"),
+        ({"payload": float("nan")}, InvalidParams, "event"),
+        ({"payload": "\ud800"}, InvalidParams, "event"),
+        ({"payload": "x" * 262_144}, TooLarge, "event"),
+        ({"message": ""}, InvalidEvent, "message"),
+    ],
+)
+async def test_a_notification_that_may_not_be_sent_is_refused_with_its_field(
+    here: World, changes: dict[str, Any], error: type[RequestError], field: str | None
+) -> None:
+    event = {"type": "notification", "subject": "s", "payload": 1, "recipient_id": "bob"}
+    with pytest.raises(error) as refused:
+        await publish(here, SENDER, **{**event, **changes})
+    if field is not None:
+        assert refused.value.field == field
+    assert here.events == []
+
+
+@pytest.mark.parametrize("type", sorted(LIFECYCLE | BOOKKEEPING))
+async def test_nobody_says_what_only_the_gateway_says(here: World, type: str) -> None:
+    with pytest.raises(NotPermitted):
+        await publish(here, type=type, **ABOUT)
+    assert here.events == []
+
+
+@pytest.mark.parametrize("type", sorted(PUBLISHABLE_BY_AGENTS | {"notification"}))
+async def test_nothing_is_said_without_the_right_to(here: World, type: str) -> None:
+    with pytest.raises(NotPermitted):
+        await publish(here, READER, type=type, **ABOUT)
+    with pytest.raises((NotPermitted, RequestError)):
+        await publish(here, AGENT if type == "notification" else SENDER, type=type, **ABOUT)
+    assert here.events == []
+
+
+async def test_a_type_that_is_not_known_is_refused(here: World) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        await publish(here, type="agent_eror", **ABOUT)
+    assert refused.value.field == "type"
+
+
+# --- reports ---------------------------------------------------------------------------------
+
+
+async def test_a_failure_is_reported_and_ends_with_the_recovery_that_is_reported(
+    here: World,
+) -> None:
+    answer = await publish(
+        here, type="agent_error", error_type="rate_limit", error_code="llm_rate_limit", **ABOUT
+    )
+    (error,) = here.said("agent_error")
+    assert error["error_id"] == answer["error_id"]
+    assert (error["user_id"], error["cause"], error["suggested_action"]) == (
+        "ann",
+        "reported",
+        "wait",
+    )
+    assert list(here.engine.state.failures) == [answer["error_id"]]
+    await here.passing(5)
+    await publish(here, type="system_recovered", error_id=answer["error_id"], **ABOUT)
+    (recovered,) = here.said("system_recovered")
+    assert (recovered["recovery_time"], recovered["error_type"]) == (5, "rate_limit")
+    assert here.engine.state.failures == {}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "partial_result", "text": "some"},
+        {"type": "partial_result", "step": "a", "data": 1},
+        {"type": "partial_result_preserved", "preserved_data": {"a": 1}, "preserved_text": "x"},
+        {"type": "recovery_attempt", "backoff_delay": 3},
+        {"type": "resource_cleanup", "resources_cleaned": ["temp_files"]},
+        {"type": "agent_error"},
+    ],
+)
+async def test_a_report_is_completed_from_what_is_known(
+    here: World, event: dict[str, Any]
+) -> None:
+    answer = await publish(here, **event, **ABOUT)
+    (told,) = here.events
+    if event["type"] == "partial_result_preserved":
+        await publish(here, type="agent_error", error_id=answer["error_id"], **ABOUT)
+    assert (told["user_id"], told["agent_name"]) == ("ann", "search")
+    assert {name: told[name] for name in event} == event
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"error_code": "Not A Code"},
+        {"error_type": "unheard_of"},
+        {"error_type": 3},
+        {"is_recoverable": "yes"},
+        {"agent_name": None},
+        {"agent_name": "two words"},
+        {"estimated_recovery_time": -1},
+        {"foreign": 1},
+        {"subject": "task/1"},
+        {"state": {"outcome": {"breaker": "a", "generation": 0, "probe": None, "kind": "failure"}}},
+        {"severity": "error"},
+        {"timestamp": "2026-11-22T05:04:54.123Z"},
+        {"error_id": "not-an-id"},
+        {"error_id": 3},
+        {"estimated_recovery_time": float("nan")},
+        {"correlation_id": "\ud800"},
+        {"message": "x" * 300_000},
+        {"max_attempts": 2**70},
+    ],
+)
+async def test_a_failure_report_that_does_not_comply_is_not_silent(
+    here: World, changes: dict[str, Any]
+) -> None:
+    """The publisher is told field and rule, and the user is told that something failed."""
+    with pytest.raises((InvalidEvent, InvalidParams, TooLarge)) as refused:
+        await publish(here, **{"type": "agent_error", **ABOUT, **changes})
+    assert refused.value.field
+    (error,) = here.said("agent_error")
+    assert (error["user_id"], error["error_type"], error["error_code"]) == (
+        "ann",
+        "validation_error",
+        "event_invalid",
+    )
+    assert len(here.entries[0].operator) < 64 * 1024
+
+
+async def test_a_failure_report_without_a_user_still_reaches_somebody(here: World) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        await publish(here, type="agent_error", agent_name="search")
+    assert refused.value.field == "user_id"
+    assert here.said("agent_error")[0]["agent_name"] == "search"
+
+
+async def test_other_reports_that_do_not_comply_are_refused_alone(here: World) -> None:
+    with pytest.raises(InvalidEvent):
+        await publish(here, type="partial_result", **ABOUT)
+    assert here.events == []
+
+
+@pytest.mark.parametrize("type", sorted(PUBLISHABLE_BY_AGENTS))
+async def test_no_report_speaks_to_everybody_or_of_somebodys_task(here: World, type: str) -> None:
+    with pytest.raises(NotPermitted):
+        await publish(here, type=type, user_id="*", agent_name="search")
+    task_id = await here.submit("nobody")
+    with pytest.raises(StaleTerm):
+        await publish(here, type=type, task_id=task_id, **ABOUT)
+    assert here.types() == ["task_submitted"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scope": "breaker"},
+        {"scope": "mode"},
+        {"scope": "task"},
+        {"degradation_id": "019abb2f-6c2a-7b10-8e55-0d9a7c4f1e02"},
+        {"recovery_successful": False},
+    ],
+)
+async def test_a_reported_recovery_is_of_what_was_reported(
+    here: World, changes: dict[str, Any]
+) -> None:
+    """Breakers, modes and degradations end when the gateway says so."""
+    answer = await publish(here, type="agent_error", **ABOUT)
+    with pytest.raises(InvalidEvent):
+        await publish(
+            here, type="system_recovered", error_id=answer["error_id"], **ABOUT, **changes
+        )
+    assert list(here.engine.state.failures) == [answer["error_id"]]
+
+
+async def test_a_failure_is_ended_only_for_whom_it_was_reported(here: World) -> None:
+    answer = await publish(here, type="agent_error", **ABOUT)
+    bob = {**ABOUT, "user_id": "bob"}
+    with pytest.raises(NotFound):
+        await publish(here, type="system_recovered", error_id=answer["error_id"], **bob)
+    with pytest.raises(NotFound):
+        await publish(here, type="system_recovered", **ABOUT)
+
+
+async def test_a_report_does_not_take_over_another_failure(here: World) -> None:
+    """Neither a task's own nor another user's: what is open would be shown as something else."""
+
+    @here.gateway.agent("limited")
+    async def limited(task: Any) -> None:
+        from gateway.errors import RateLimited
+
+        raise RateLimited(retry_after=50.0)
+
+    task_id = await here.submit("limited", user_id="ann")
+    await here.passing(1)
+    error_id = here.said("agent_error", task_id=task_id)[0]["error_id"]
+    with pytest.raises(NotFound):
+        await publish(here, type="agent_error", error_id=error_id, **ABOUT)
+    answer = await publish(here, type="agent_error", **ABOUT)
+    with pytest.raises(NotFound):
+        await publish(
+            here, type="agent_error", error_id=answer["error_id"], **{**ABOUT, "user_id": "bob"}
+        )
+    await publish(here, type="agent_error", error_id=answer["error_id"], **ABOUT)
+
+
+# --- anything --------------------------------------------------------------------------------
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["ann", "*", "agent", "breaker", "019abb2f-6c2a-7b10-8e55-0d9a7c4f1e02"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+FIELDS = (
+    "user_id agent_name task_id attempt message error_id causation_id correlation_id traceparent "
+    "domain agent_id recipient_id channel parent_event_id error_type error_code is_recoverable "
+    "user_message suggested_action retry_possible estimated_recovery_time will_retry max_attempts "
+    "cause preserved_data preserved_text lost_data progress confidence_reduced size sha256 "
+    "truncated expires_at url strategy attempt_number backoff_delay next_attempt_at scope "
+    "resources_cleaned memory_freed cleanup_status leftovers recovery_successful recovery_time "
+    "attempts_made degradation_id text step data piece subject payload evicted state detail"
+).split()
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    reports=st.lists(
+        st.tuples(
+            st.sampled_from(sorted(PUBLISHABLE_BY_AGENTS | {"notification"})),
+            st.dictionaries(st.sampled_from(FIELDS), values, max_size=6),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_whatever_is_published_complies_or_is_refused(
+    reports: list[tuple[str, dict[str, Any], bool]],
+) -> None:
+    """A stranger's report never meets an error of ours, and never reaches everybody."""
+
+    async def one() -> None:
+        async with world(complete=False) as here:
+            for type, fields, about in reports:
+                before = len(here.entries)
+                report = {**(ABOUT if about else {}), **fields}
+                try:
+                    await publish(here, LOCAL_OPERATOR, type=type, **report)
+                except RequestError:
+                    assert len(here.entries) - before in ((0, 1) if type == "agent_error" else (0,))
+                else:
+                    assert len(here.entries) - before == 1
+            assert all(event["user_id"] != "*" for event in here.events)
+            # Reports may come in any order, which only their senders can put right.
+            here.entries.clear()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(one())

@@ -1,0 +1,79 @@
+"""JSON without its loopholes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.protocol.strict_json import DEPTH_MAX, BadJson, parse_json
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_what_can_be_said_in_json_comes_through(value: Any) -> None:
+    text = json.dumps(value)
+    assert parse_json(text) == value
+    assert parse_json(text.encode()) == value
+    # And can be encoded again by whoever stores it.
+    orjson.dumps(parse_json(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "nul",
+        "NaN",
+        "-Infinity",
+        "1e999",
+        str(2**63),
+        str(-(2**63) - 1),
+        "1" * 5000,
+        '"\\ud800"',
+        '{"a":"\\udc00"}',
+        '{"a":1,"a":1}',
+        "\ufeff{}",
+        "{}{}",
+        "[1,]",
+        "'a'",
+        b"\xff",
+    ],
+)
+def test_what_could_not_be_kept_is_refused(text: Any) -> None:
+    with pytest.raises(BadJson) as bad:
+        parse_json(text)
+    assert len(str(bad.value)) < 100
+
+
+@pytest.mark.parametrize("ends", ["[]", ('{"a":', "}")], ids=["arrays", "objects"])
+def test_depth_has_a_limit(ends: Any) -> None:
+    opening, closing = ends
+    inner = "1" if opening != "[" else ""
+    exact = opening * DEPTH_MAX + inner + closing * DEPTH_MAX
+    parse_json(exact)
+    for more in (1, 100_000):
+        with pytest.raises(BadJson, match="deeper"):
+            parse_json(opening * (DEPTH_MAX + more) + inner + closing * (DEPTH_MAX + more))
+
+
+def test_many_brackets_side_by_side_are_not_deep() -> None:
+    assert len(parse_json("[" + "[]," * 1000 + "[]]")) == 1001
+
+
+def test_pairs_of_surrogates_are_characters() -> None:
+    assert parse_json('"\\ud83d\\ude00"') == "😀"

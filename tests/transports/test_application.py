@@ -1,0 +1,55 @@
+"""The app inside another one: somebody's Starlette with ours below a path."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from gateway.transports.application import running
+from tests.transports.http_client import ask, stream
+from tests.transports.world import offsets, wire, world
+
+
+def mounted(app: Starlette, *, alive: bool = True) -> Starlette:
+    @contextlib.asynccontextmanager
+    async def lifespan(outer: Any) -> AsyncIterator[None]:
+        if alive:
+            async with running(app):
+                yield
+        else:
+            yield
+
+    return Starlette(routes=[Mount("/gate", app)], lifespan=lifespan)
+
+
+async def test_it_can_be_mounted_below_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(fast=False, wrap=mounted) as here:
+
+        async def create(*args: Any) -> dict[str, str]:
+            return {"task_id": "t1"}
+
+        async with wire(here, path="/gate/ws") as client:
+            await client.result("connect")
+            await client.result("subscribe", topics=["user:ann"])
+            await here.publish()
+            assert offsets(await client.events(1)) == [1]
+        async with stream(here, "/gate/api/events/stream?topic=user:ann&since=start") as reader:
+            assert offsets(await reader.events(1)) == [1]
+        monkeypatch.setattr(here.engine, "call", create)
+        answer = await ask(here, "POST", "/gate/api/tasks", body={"agent": "a"})
+        assert answer.headers["location"] == "/gate/api/tasks/t1"
+        (first, *_) = (await ask(here, "GET", "/gate/schemas")).json["items"]
+        assert (await ask(here, "GET", first["url"])).status == 200
+
+
+async def test_a_forgotten_lifespan_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with world(fast=False, wrap=lambda app: mounted(app, alive=False)) as here:
+        async with wire(here, path="/gate/ws") as client:
+            assert await client.closed() == (1013, "the gateway does not run")
+        assert (await ask(here, "GET", "/gate/api/events/stream")).status == 503
+    assert "gateway.lifespan" in caplog.text

@@ -1,0 +1,138 @@
+"""Server-sent events: the same as a WebSocket for whoever can only read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.transports.http_client import ask, stream
+from tests.transports.test_delivery import FAST
+from tests.transports.world import SECRET, offsets, token, until, world
+
+PATH = "/api/events/stream?topic=user:ann"
+
+
+@FAST
+async def test_events_come_live_with_position_and_type(fast: bool) -> None:
+    async with world(fast=fast) as here, stream(here, PATH) as reader:
+        assert reader.response.headers["content-type"].startswith("text/event-stream")
+        opening = await reader.next()
+        assert opening["event"] == "subscribed"
+        assert opening["id"] == f"{here.engine.log.epoch}:0"
+        assert opening["data"] == {
+            "epoch": here.engine.log.epoch,
+            "offset": 0,
+            "recovered": False,
+            "was_recovering": False,
+            "replayed": 0,
+        }
+        await here.publish(count=2)
+        await here.publish(user_id="bob")
+        await here.publish(user_id="*")
+        assert offsets(await reader.events(3)) == [1, 2, 4]
+
+
+async def test_a_reader_resumes_where_it_was() -> None:
+    async with world() as here:
+        await here.publish(count=5)
+        epoch = here.engine.log.epoch
+        async with stream(here, PATH, last=f"{epoch}:3") as reader:
+            assert (await reader.next())["data"]["recovered"] is True
+            assert offsets(await reader.events(2)) == [4, 5]
+        # A browser repeats its address, but Last-Event-ID knows better.
+        async with stream(here, PATH + "&since=start", last=f"{epoch}:4") as reader:
+            assert offsets(await reader.events(1)) == [5]
+        async with stream(here, PATH + "&since=2") as reader:
+            assert offsets(await reader.events(3)) == [3, 4, 5]
+        async with stream(here, PATH + "&since=start") as reader:
+            assert offsets(await reader.events(5)) == [1, 2, 3, 4, 5]
+
+
+async def test_what_cannot_be_resumed_gets_a_snapshot() -> None:
+    async with world() as here:
+        await here.publish(count=3)
+        async with stream(here, PATH, last="another:3") as reader:
+            opening = await reader.next()
+            assert opening["data"]["recovered"] is False
+            assert opening["id"] == f"{here.engine.log.epoch}:3"
+            snapshot = await reader.next()
+            assert snapshot["event"] == "snapshot"
+            assert "tasks" in snapshot["data"]
+            last = await here.publish()
+            assert offsets(await reader.events(1)) == [last]
+
+
+async def test_heartbeats_are_comments() -> None:
+    async with world(heartbeat_interval=0.1) as here, stream(here, PATH) as reader:
+        await reader.next()
+        assert (await reader.next())["comment"].startswith("heartbeat")
+        assert (await reader.next())["comment"].startswith("heartbeat")
+
+
+async def test_several_topics_and_a_snapshot_can_be_asked_for() -> None:
+    async with world() as here:
+        path = "/api/events/stream?topic=user:ann,user:bob&topic=system&snapshot=true"
+        async with stream(here, path) as reader:
+            await reader.next()
+            assert (await reader.next())["event"] == "snapshot"
+            for user in ("ann", "bob", "eve", "*"):
+                await here.publish(user_id=user)
+            assert offsets(await reader.events(3)) == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "field"),
+    [
+        ("topic=planet:mars", 400, "topics"),
+        ("topic=user:ann&color=red", 400, "color"),
+        ("topic=user:ann&since=x", 400, "since"),
+        ("topic=user:ann&since=1&since=2", 400, "since"),
+        ("topic=user:ann&snapshot=maybe", 400, "snapshot"),
+        ("topic=user:bob", 403, "topics"),
+        ("topic=*", 403, "topics"),
+        ("topic=user:ann&types=agent_error", 403, "types"),
+    ],
+)
+async def test_bad_requests_are_problems(query: str, status: int, field: str) -> None:
+    async with world(secret=SECRET) as here:
+        answer = await ask(here, "GET", f"/api/events/stream?{query}", token=token("ann"))
+        assert answer.status == status
+        assert answer.json["field"].startswith(field)
+
+
+async def test_a_caller_is_needed_and_counted() -> None:
+    async with world(secret=SECRET, max_connections=1) as here:
+        assert (await ask(here, "GET", PATH)).status == 401
+        async with stream(here, "/api/events/stream", token=token("ann")) as reader:
+            # Without topics one follows oneself.
+            await reader.next()
+            await here.publish()
+            assert len(await reader.events(1)) == 1
+            answer = await ask(here, "GET", PATH, token=token("ann"))
+            assert (answer.status, answer.json["code"]) == (503, "too_many_connections")
+        await until(lambda: here.hub.connections == 0)
+
+
+async def test_it_ends_with_its_token_and_with_the_gateway() -> None:
+    async with world(secret=SECRET, heartbeat_interval=0.2) as here:
+        soon = here.engine.clock.wall() + 0.3
+        async with stream(here, PATH, token=token("ann", exp=soon)) as reader:
+            assert (await reader.rest())[-1]["comment"].startswith("heartbeat")
+        async with stream(here, PATH, token=token("ann")) as reader:
+            await reader.next()
+            here.server.should_exit = True
+            (drain,) = [block for block in await reader.rest() if block.get("event") == "drain"]
+            assert drain["data"]["reason"] == "shutdown"
+
+
+@FAST
+async def test_a_reader_that_stops_is_freed(fast: bool) -> None:
+    limits: dict[str, Any] = {"send_bytes": 32_768, "stall_timeout": 0.5}
+    async with world(fast=fast, **limits) as here, stream(here, PATH) as reader:
+        await reader.next()
+        for _ in range(200):
+            await here.publish(count=10, size=4000)
+            await here.engine.clock.sleep(0)
+        await until(lambda: here.hub.slow_freed == 1)
+        await until(lambda: here.hub.connections == 0)

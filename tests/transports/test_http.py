@@ -1,0 +1,222 @@
+"""The operations over HTTP: where parameters come from, what is refused and how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import (
+    Conflict,
+    InvalidParams,
+    RateLimitedRequest,
+    Rejected,
+    StoreUnavailable,
+)
+from gateway.protocol.operations import OPERATIONS
+from tests.transports.http_client import Answer, ask
+from tests.transports.world import SECRET, World, token, world
+
+
+def check_problem(answer: Answer, status: int, code: str, field: str | None = None) -> None:
+    """RFC 9457, with our code and field."""
+    assert answer.status == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json
+    assert problem["status"] == status
+    assert problem["code"] == code
+    assert problem.get("field") == field
+    assert {"type", "title", "detail"} <= problem.keys()
+
+
+class Calls(list[tuple[str, Any]]):
+    """Stands in for the inside: notes what was asked for, answers what it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, here: World) -> None:
+        super().__init__()
+        self.answer: Any = {}
+
+        async def call(name: str, params: Any, caller: Any) -> Any:
+            self.append((name, dict(params)))
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+        monkeypatch.setattr(here.engine, "call", call)
+
+
+async def test_parameters_come_from_path_query_body_and_headers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as here:
+        calls = Calls(monkeypatch, here)
+        await ask(here, "GET", "/api/tasks/t%3A1?min_position=7")
+        await ask(here, "GET", "/api/tasks?limit=20&agent=a&status=failed")
+        body = {"agent": "a", "input": {"deep": [1, None, True]}, "priority": 3}
+        await ask(here, "POST", "/api/tasks", body=body, headers={"Idempotency-Key": "k1"})
+        await ask(here, "POST", "/api/tasks/t1/cancel")
+        await ask(here, "POST", "/api/tasks/t1/retry", body={})
+    assert calls == [
+        ("task.get", {"task_id": "t:1", "min_position": "7"}),
+        ("task.list", {"limit": 20, "agent": "a", "status": "failed"}),
+        ("task.create", body | {"idempotency_key": "k1"}),
+        ("task.cancel", {"task_id": "t1"}),
+        ("task.retry", {"task_id": "t1"}),
+    ]
+
+
+async def test_every_operation_has_its_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as here:
+        calls = Calls(monkeypatch, here)
+        for operation in OPERATIONS.values():
+            path = operation.path.replace("{", "").replace("}", "")
+            answer = await ask(here, operation.method, path)
+            assert answer.status == operation.status
+        assert [name for name, _ in calls] == list(OPERATIONS)
+
+
+async def test_what_was_created_has_a_location(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as here:
+        Calls(monkeypatch, here).answer = {"task_id": "a b/c"}
+        answer = await ask(here, "POST", "/api/tasks", body={"agent": "a"})
+        assert answer.status == 201
+        assert answer.headers["location"] == "/api/tasks/a%20b%2Fc"
+
+
+async def test_nothing_to_give_is_204(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world() as here:
+        Calls(monkeypatch, here).answer = None
+        answer = await ask(here, "GET", "/api/tasks")
+        assert (answer.status, answer.text) == (204, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry_after"),
+    [
+        (Conflict("it ended"), 409, None),
+        (InvalidParams("wrong", field="x"), 400, None),
+        (Rejected("shed", code="priority_load_shedding", retry_after=0.2), 503, "1"),
+        (Rejected("open", code="circuit_breaker_open", retry_after=29.3), 503, "30"),
+        (RateLimitedRequest("slowly", retry_after=2.0), 429, "2"),
+        (StoreUnavailable("away"), 503, "1"),
+    ],
+)
+async def test_refusals_are_problems(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, retry_after: str | None
+) -> None:
+    """Retry-After is in whole seconds, rounded up: earlier would be refused again."""
+    async with world() as here:
+        Calls(monkeypatch, here).answer = error
+        answer = await ask(here, "GET", "/api/tasks")
+        code = getattr(error, "code", "unavailable")
+        check_problem(answer, status, code, getattr(error, "field", None))
+        assert answer.headers.get("retry-after") == retry_after
+
+
+async def test_an_unexpected_error_is_logged_and_not_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world() as here:
+        Calls(monkeypatch, here).answer = ZeroDivisionError("the secret is 42")
+        answer = await ask(here, "GET", "/api/tasks")
+        check_problem(answer, 500, "internal_error")
+        assert "42" not in answer.text
+    assert "the secret is 42" in caplog.text
+
+
+DEEP = b'{"agent":"a","input":' + b"[" * 99 + b"]" * 99 + b"}"
+
+BAD: list[tuple[str, str, Any, int, str, str | None]] = [
+    ("POST", "/api/tasks", b"{", 400, "parse_error", None),
+    ("POST", "/api/tasks", b"\xff", 400, "parse_error", None),
+    ("POST", "/api/tasks", b"[]", 400, "invalid_params", None),
+    ("POST", "/api/tasks", b'{"agent":"a","input":NaN}', 400, "parse_error", None),
+    ("POST", "/api/tasks", b'{"agent":"a","agent":"b"}', 400, "parse_error", None),
+    ("POST", "/api/tasks", DEEP, 400, "parse_error", None),
+    ("POST", "/api/tasks", b'{"agent":"a","color":1}', 400, "invalid_params", "color"),
+    ("POST", "/api/tasks", b'{"agent":"*"}', 400, "invalid_params", "agent"),
+    ("POST", "/api/tasks", b'{"agent":"a","priority":11}', 400, "invalid_params", "priority"),
+    ("POST", "/api/tasks", b'{"agent":"a","priority":"5"}', 400, "invalid_params", "priority"),
+    ("POST", "/api/tasks?agent=a", b"{}", 400, "invalid_params", "agent"),
+    ("POST", "/api/tasks/t1/cancel", b'{"task_id":"t1"}', 400, "invalid_params", "task_id"),
+    ("POST", "/api/tasks", b" " * (1024 * 1024 + 1), 413, "too_large", None),
+    ("GET", "/api/tasks?limit=0", None, 400, "invalid_params", "limit"),
+    ("GET", "/api/tasks?limit=x", None, 400, "invalid_params", "limit"),
+    ("GET", "/api/tasks?limit=1e2", None, 400, "invalid_params", "limit"),
+    ("GET", "/api/tasks?limit=1&limit=2", None, 400, "invalid_params", "limit"),
+    ("GET", "/api/tasks?color=red", None, 400, "invalid_params", "color"),
+    ("GET", "/api/tasks/t1?task_id=t2", None, 400, "invalid_params", "task_id"),
+    ("GET", "/api/tasks/none", None, 404, "not_found", "task_id"),
+    ("GET", "/api/nothing", None, 404, "not_found", None),
+    ("GET", "/schemas/nothing.json", None, 404, "not_found", None),
+    ("PUT", "/api/tasks", b"{}", 405, "method_not_allowed", None),
+    ("POST", "/health", b"{}", 405, "method_not_allowed", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "content", "status", "code", "field"), BAD)
+async def test_bad_requests_are_told_with_the_field(
+    method: str, path: str, content: Any, status: int, code: str, field: str | None
+) -> None:
+    async with world() as here:
+        check_problem(await ask(here, method, path, content=content), status, code, field)
+
+
+async def test_a_key_in_two_places_or_twice_is_refused() -> None:
+    async with world() as here:
+        body = {"agent": "a", "idempotency_key": "k"}
+        answer = await ask(here, "POST", "/api/tasks", body=body, headers={"idempotency-key": "k"})
+        check_problem(answer, 400, "invalid_params", "idempotency_key")
+        twice = [("idempotency-key", "a"), ("idempotency-key", "b")]
+        answer = await ask(here, "POST", "/api/tasks", body={"agent": "a"}, headers=twice)
+        check_problem(answer, 400, "invalid_params", "idempotency_key")
+
+
+async def test_allowed_methods_of_a_path_are_told_together() -> None:
+    async with world() as here:
+        answer = await ask(here, "DELETE", "/api/tasks")
+        assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
+
+
+# --- who asks -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, "x", token("ann", exp=1), token("ann", exp=None), token("ann", sub=None)],
+    ids=["nothing", "garbage", "expired", "no exp", "no sub"],
+)
+async def test_without_a_good_token_there_is_401(bad: str | None) -> None:
+    async with world(secret=SECRET) as here:
+        answer = await ask(here, "GET", "/api/tasks", token=bad)
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        # What needs no caller stays open.
+        for path in ("/health", "/schemas", "/openapi.json", "/asyncapi.json"):
+            assert (await ask(here, "GET", path)).status == 200
+
+
+async def test_without_the_scope_there_is_403() -> None:
+    async with world(secret=SECRET) as here:
+        answer = await ask(here, "GET", "/api/breakers", token=token("ann"))
+        check_problem(answer, 403, "not_permitted")
+        answer = await ask(here, "GET", "/api/breakers", token=token("ops", "admin"))
+        assert answer.status == 200
+
+
+async def test_another_kind_of_authorization_is_refused() -> None:
+    async with world(secret=SECRET) as here:
+        for value in ("Basic YTpi", "Bearer", "x.y.z"):
+            answer = await ask(here, "GET", "/api/tasks", headers={"authorization": value})
+            assert answer.status == 400
+
+
+# --- beside the operations ------------------------------------------------------------------
+
+
+async def test_health_says_that_it_is_alive() -> None:
+    async with world() as here:
+        answer = await ask(here, "GET", "/health")
+        assert answer.json["status"] == "ok"
+        assert answer.json["timestamp"].endswith("Z")
+        assert (await ask(here, "HEAD", "/health")).status == 200

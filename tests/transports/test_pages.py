@@ -1,0 +1,77 @@
+"""The page, its files, and the documents that describe the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import event_schemas
+from gateway.protocol.operations import OPERATIONS
+from tests.transports.http_client import ask
+from tests.transports.world import world
+
+
+@pytest.fixture
+def frontend(tmp_path: Path) -> Path:
+    folder = tmp_path / "front"
+    folder.mkdir()
+    (folder / "index.html").write_text("<title>page</title>")
+    (folder / "client.js").write_text("export {}")
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "link").symlink_to(tmp_path / "secret.txt")
+    return folder
+
+
+async def test_the_page_and_its_files_come_with_their_headers(frontend: Path) -> None:
+    async with world(frontend=frontend) as here:
+        for path, kind in (("/", "text/html"), ("/static/client.js", "text/javascript")):
+            answer = await ask(here, "GET", path)
+            assert answer.status == 200
+            assert answer.headers["content-type"].startswith(kind)
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("default-src 'self'; connect-src 'self' ws: wss:")
+            assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/none.js", "/static/link", "/static/%2e%2e/secret.txt", "/static/..%2fsecret.txt"],
+)
+async def test_nothing_else_is_served(frontend: Path, path: str) -> None:
+    async with world(frontend=frontend) as here:
+        answer = await ask(here, "GET", path)
+        assert answer.status == 404
+        assert answer.json["code"] == "not_found"
+
+
+async def test_a_gateway_without_its_page_still_works(tmp_path: Path) -> None:
+    for folder in (None, tmp_path / "none"):
+        async with world(frontend=folder) as here:
+            assert (await ask(here, "GET", "/")).status == 404
+            assert (await ask(here, "GET", "/health")).status == 200
+
+
+async def test_every_type_has_its_schema() -> None:
+    async with world() as here:
+        listed = (await ask(here, "GET", "/schemas")).json
+        assert listed["next"] is None
+        assert {item["type"] for item in listed["items"]} == set(event_schemas.TYPES)
+        for item in listed["items"]:
+            answer = await ask(here, "GET", item["url"])
+            assert answer.json == event_schemas.bundle(item["type"])
+
+
+async def test_the_descriptions_cover_every_operation_and_event() -> None:
+    async with world() as here:
+        openapi = (await ask(here, "GET", "/openapi.json")).json
+        asyncapi = (await ask(here, "GET", "/asyncapi.json")).json
+    assert openapi["openapi"].startswith("3.1")
+    for operation in OPERATIONS.values():
+        described = openapi["paths"][operation.path][operation.method.lower()]
+        assert described["operationId"] == operation.name
+        assert operation.name in asyncapi["components"]["messages"]
+    assert asyncapi["asyncapi"].startswith("3.")
+    assert set(event_schemas.TYPES) <= asyncapi["components"]["messages"].keys()
+    created = openapi["paths"]["/api/tasks"]["post"]
+    assert "idempotency-key" in [parameter["name"] for parameter in created["parameters"]]
