@@ -38,6 +38,7 @@ __all__ = ["Gateway", "Handle"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOCAL_USER = "local"
+NAME = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
 
 
 class Handle:
@@ -116,11 +117,17 @@ class Gateway:
         """
 
         def declare(function: F) -> F:
-            default_attempts = self._settings or Settings()
+            for field, value in (("name", name), ("breaker", breaker)):
+                if value is not None and not NAME.fullmatch(value):
+                    raise ConfigurationError(
+                        f"agent {name!r}: {field} has to be 1 to 128 of A-Z a-z 0-9 . _ ~ @ : -"
+                    )
+            if max_attempts is not None and max_attempts < 1:
+                raise ConfigurationError(f"agent {name}: max_attempts has to be at least 1")
             policy = AgentPolicy(
                 name,
                 timeout_s=timeout,
-                max_attempts=max_attempts or default_attempts.max_attempts,
+                max_attempts=max_attempts or 0,
                 fallback=None if fallback is None else _name_of(fallback),
                 upstream=upstream,
                 breaker=breaker or "",

@@ -34,9 +34,16 @@ class Declared:
 
 
 class Agents:
-    """Declared agents by name, in the order of their declaration."""
+    """
+    Declared agents by name, in the order of their declaration.
+
+    Attributes:
+        max_attempts: Of whoever is declared without; set when the settings are known, which
+            is after the agents' module was imported.
+    """
 
     def __init__(self) -> None:
+        self.max_attempts = 3
         self._declared: dict[str, Declared] = {}
 
     def __iter__(self) -> Iterator[Declared]:
@@ -61,7 +68,10 @@ class Agents:
     def policy(self, name: str) -> AgentPolicy:
         """How tasks of that name are treated; by the defaults when nobody has declared it."""
         declared = self._declared.get(name)
-        return AgentPolicy(name) if declared is None else declared.policy
+        policy = AgentPolicy(name) if declared is None else declared.policy
+        if policy.max_attempts:
+            return policy
+        return dataclasses.replace(policy, max_attempts=self.max_attempts)
 
     def policy_for(self, task: Task) -> AgentPolicy:
         """How ``task`` is treated; a task that no agent has taken yet goes by its capability."""

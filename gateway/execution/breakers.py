@@ -28,6 +28,10 @@ from gateway.ports import Draft
 
 __all__ = ["Admission", "Breakers", "Refusal"]
 
+# Each turn that is lost means that somebody else wrote about the breaker; what is still due
+# after so many waits for the next outcome.
+TURNS_MAX = 64
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Admission:
@@ -102,8 +106,8 @@ def _succeed() -> None:
 class _Decisions(pybreaker.CircuitBreakerListener):
     """Notes which breakers are to open or close."""
 
-    def __init__(self, storage: _Folded, wanted: dict[str, str]) -> None:
-        self._storage = storage
+    def __init__(self, breaker: Breaker, wanted: dict[str, tuple[str, int]]) -> None:
+        self._breaker = breaker
         self._wanted = wanted
 
     def state_change(
@@ -113,8 +117,8 @@ class _Decisions(pybreaker.CircuitBreakerListener):
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
         # It is also told of changes that the log has brought; what differs from the log is news.
-        if new_state.name != self._storage.state:
-            self._wanted[self._storage.name] = new_state.name
+        if new_state.name != self._breaker.state.replace("_", "-"):
+            self._wanted[self._breaker.name] = new_state.name, self._breaker.version
 
 
 class Breakers:
@@ -130,7 +134,8 @@ class Breakers:
         self._intake = intake
         self._news = news
         self._circuits: dict[str, pybreaker.CircuitBreaker] = {}
-        self._wanted: dict[str, str] = {}
+        # By name: the state that is due, and the version of the breaker that it is due for.
+        self._wanted: dict[str, tuple[str, int]] = {}
 
     def report(self, outcome: Outcome, *, at: float) -> None:
         """
@@ -185,17 +190,22 @@ class Breakers:
 
     async def act(self) -> None:
         """Append the openings and closings that are due; somebody else may have been first."""
-        while self._wanted:
-            name, wanted = self._wanted.popitem()
+        for _ in range(TURNS_MAX):
+            if not self._wanted:
+                return
+            name, (wanted, version) = self._wanted.popitem()
             breaker = self._state.breakers[name]
+            if breaker.version != version or breaker.state == wanted:
+                continue  # somebody else has done it
             opening = wanted == pybreaker.STATE_OPEN
             draft = self._news.triggered(breaker) if opening else self._news.closed(breaker)
             try:
                 await self._intake.append([draft], expected={subject_of(name): breaker.last_offset})
             except ExpectationFailed:
-                continue
+                # A probe has begun meanwhile; what is due is due all the same.
+                self._wanted.setdefault(name, (wanted, version))
             except Unavailable:
-                self._wanted.setdefault(name, wanted)
+                self._wanted.setdefault(name, (wanted, version))
                 raise
 
     def _circuit(self, breaker: Breaker) -> pybreaker.CircuitBreaker:
@@ -207,7 +217,7 @@ class Breakers:
                 reset_timeout=breaker.rules.cooldown_s,
                 success_threshold=breaker.rules.permits,
                 state_storage=storage,
-                listeners=[_Decisions(storage, self._wanted)],
+                listeners=[_Decisions(breaker, self._wanted)],
                 name=breaker.name,
             )
         return known

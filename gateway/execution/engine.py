@@ -16,7 +16,7 @@ from typing import Any
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
 from gateway.domain.breaker import subject_of as breaker_subject
-from gateway.domain.errors import Conflict, Rejected, RequestError, Unavailable
+from gateway.domain.errors import Conflict, Rejected, RequestError
 from gateway.domain.recovery import Backoff, Next
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -24,6 +24,7 @@ from gateway.execution.agents import Agents
 from gateway.execution.attempt import Attempts
 from gateway.execution.breaker_news import BreakerNews
 from gateway.execution.breakers import Breakers, Refusal
+from gateway.execution.core import Core, Reach
 from gateway.execution.handlers import Handlers
 from gateway.execution.intake import Intake
 from gateway.execution.lifecycle import Lifecycle, Order
@@ -44,8 +45,6 @@ logger = logging.getLogger(__name__)
 FORGET_EVERY_S = 30.0
 # How long the attempts that were ended at the end have to clean up.
 CLEAN_LIMIT_S = 2.0
-# How long a reader waits for a position that this node has not reached yet.
-REACH_LIMIT_S = 1.0
 
 
 class Engine:
@@ -68,6 +67,7 @@ class Engine:
         self._ids = ids
         self.settings = settings
         self.agents = agents
+        agents.max_attempts = settings.max_attempts
         self.state = State(settings)
         self.intake = Intake(log, clock, ids)
         self.telling = Telling(self.intake, self.state)
@@ -102,9 +102,23 @@ class Engine:
             settings=settings,
         )
         self._monitor = Monitor(clock)
-        self._handlers = Handlers(self)
+        self._reach = Reach(log)
+        self._handlers = Handlers(
+            Core(
+                log=log,
+                clock=clock,
+                ids=ids,
+                settings=settings,
+                agents=agents,
+                state=self.state,
+                intake=self.intake,
+                telling=self.telling,
+                lifecycle=self.lifecycle,
+                orders=self.orders,
+                reach=self._reach,
+            )
+        )
         self._ends: dict[str, list[asyncio.Future[Task]]] = {}
-        self._reaching: list[tuple[int, asyncio.Future[None]]] = []
         log.follow(self._apply)
 
     # --- the Service ------------------------------------------------------------------------
@@ -197,29 +211,6 @@ class Engine:
         self._ends.setdefault(task_id, []).append(end)
         return await end
 
-    async def reached(self, offset: int) -> None:
-        """
-        Wait until this node has seen ``offset``, at most 1 s.
-
-        Raises:
-            Unavailable: If it has not by then.
-        """
-        if self._log.head >= offset:
-            return
-        there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reaching.append((offset, there))
-        try:
-            async with asyncio.timeout(REACH_LIMIT_S):
-                await there
-        except TimeoutError:
-            raise Unavailable(
-                f"this node is at offset {self._log.head}, {offset} was asked for; ask again",
-                field="min_position",
-                retry_after=REACH_LIMIT_S,
-            ) from None
-        finally:
-            self._reaching.remove((offset, there))
-
     # --- life -------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
@@ -284,9 +275,7 @@ class Engine:
             self._task_moved(name, entry)
         elif kind == "breaker":
             self._breaker_moved(name, entry)
-        for offset, there in self._reaching:
-            if offset <= entry.offset and not there.done():
-                there.set_result(None)
+        self._reach.saw(entry.offset)
 
     def _task_moved(self, task_id: str, entry: Entry) -> None:
         task = self.state.tasks.get(task_id)

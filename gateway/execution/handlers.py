@@ -7,7 +7,7 @@ Rights come first, then the world; whatever is refused leaves everything as it w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -24,15 +24,13 @@ from gateway.domain.recovery import Next
 from gateway.domain.stream import Position, parse_position
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
+from gateway.execution.core import Core
 from gateway.execution.lifecycle import Order
 from gateway.execution.params import check
 from gateway.execution.publishing import Publishing
 from gateway.execution.state import breaker_view
 from gateway.execution.values import INPUT_BYTES_MAX, measured
 from gateway.protocol.operations import OPERATIONS
-
-if TYPE_CHECKING:
-    from gateway.execution.engine import Engine
 
 __all__ = ["Handlers"]
 
@@ -46,9 +44,9 @@ SCAN_MAX = 10_000
 class Handlers:
     """What each operation does."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._publishing = Publishing(engine)
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._publishing = Publishing(core)
         self.by_name: dict[str, Handler] = {
             "task.create": self._task_create,
             "task.list": self._task_list,
@@ -70,29 +68,29 @@ class Handlers:
     # --- tasks ------------------------------------------------------------------------------
 
     async def _task_create(self, params: Mapping[str, Any], caller: Caller) -> Any:
-        engine = self._engine
+        core = self._core
         user_id = params.get("user_id", caller.user_id)
         if user_id != caller.user_id and not caller.operator:
             raise NotPermitted("only an operator makes tasks for others", field="user_id")
         if ("agent" in params) == ("capability" in params):
             raise InvalidParams("task.create needs agent or capability, one of them", field="agent")
         capability = params.get("capability")
-        name = params.get("agent") or engine.agents.capable_of(capability or "")
+        name = params.get("agent") or core.agents.capable_of(capability or "")
         measured(params.get("input"), field="input", bytes_max=INPUT_BYTES_MAX)
-        policy = engine.agents.policy(name or capability or "")
+        policy = core.agents.policy(name or capability or "")
         order = Order(
             agent_name=name,
             capability=capability,
             input=params.get("input"),
             user_id=user_id,
             priority=params.get("priority", 5),
-            timeout_s=params.get("timeout", engine.settings.task_timeout),
+            timeout_s=params.get("timeout", core.settings.task_timeout),
             max_attempts=params.get("max_attempts", policy.max_attempts),
             correlation_id=params.get("correlation_id"),
             causation_id=params.get("causation_id"),
             idempotency_key=params.get("idempotency_key"),
         )
-        return self._submitted(await engine.orders.submit(order))
+        return self._submitted(await core.orders.submit(order))
 
     def _submitted(self, task: Task) -> dict[str, Any]:
         answer = {
@@ -102,7 +100,7 @@ class Handlers:
         }
         if task.retry_of is not None:
             answer["retry_of"] = task.retry_of
-        if self._engine.agents.get(task.agent_name) is None:
+        if self._core.agents.get(task.agent_name) is None:
             answer["warning"] = "no_worker"
         return answer
 
@@ -116,7 +114,7 @@ class Handlers:
         before = _offset_of(params.get("cursor"), "cursor")
         limit = params.get("limit", LIST_LIMIT)
         found: list[Task] = []
-        for task in reversed(self._engine.state.tasks.values()):
+        for task in reversed(self._core.state.tasks.values()):
             if before is not None and task.sequence >= before:
                 continue
             if user_id is not None and task.user_id != user_id:
@@ -141,7 +139,7 @@ class Handlers:
         await self._reach(params)
         task = self._seen(params, caller)
         kept = task.preserved
-        now = self._engine.clock.wall()
+        now = self._core.clock.wall()
         return {
             "task_id": task.task_id,
             "preserved_data": kept.steps,
@@ -152,13 +150,13 @@ class Handlers:
             "sha256": kept.sha256(),
             "truncated": kept.truncated,
             "evicted": kept.evicted,
-            "expires_at": rfc3339(self._engine.state.expires_at(task, now)),
+            "expires_at": rfc3339(self._core.state.expires_at(task, now)),
         }
 
     async def _task_cancel(self, params: Mapping[str, Any], caller: Caller) -> Any:
         task = self._seen(params, caller)
         by = "user" if caller.user_id == task.user_id else "operator"
-        await self._engine.lifecycle.end(
+        await self._core.lifecycle.end(
             task.task_id,
             cancelled(by),
             cause="cancelled",
@@ -169,11 +167,11 @@ class Handlers:
     async def _task_retry(self, params: Mapping[str, Any], caller: Caller) -> Any:
         task = self._seen(params, caller)
         if task.live:
-            await self._engine.lifecycle.hurry(task.task_id)
+            await self._core.lifecycle.hurry(task.task_id)
             return self._submitted(task)
         if task.status == "succeeded":
             raise Conflict(f"task {task.task_id} has succeeded, there is nothing to retry")
-        again = await self._engine.orders.submit(
+        again = await self._core.orders.submit(
             Order(
                 agent_name=task.agent_name,
                 capability=task.capability,
@@ -191,7 +189,7 @@ class Handlers:
 
     def _seen(self, params: Mapping[str, Any], caller: Caller) -> Task:
         """The task, if this caller may know that there is one."""
-        task = self._engine.state.tasks.get(params["task_id"])
+        task = self._core.state.tasks.get(params["task_id"])
         if task is None or not caller.may_see_user(task.user_id):
             raise NotFound(f"there is no task {params['task_id']}", field="task_id")
         return task
@@ -199,9 +197,9 @@ class Handlers:
     # --- breakers ---------------------------------------------------------------------------
 
     async def _breaker_list(self, params: Mapping[str, Any], caller: Caller) -> Any:
-        now = self._engine.clock.wall()
+        now = self._core.clock.wall()
         items = []
-        for breaker in self._engine.state.breakers.values():
+        for breaker in self._core.state.breakers.values():
             outcomes, failures = breaker.window.counts(now)
             items.append(
                 breaker_view(breaker)
@@ -223,7 +221,7 @@ class Handlers:
     # --- events -----------------------------------------------------------------------------
 
     async def _event_list(self, params: Mapping[str, Any], caller: Caller) -> Any:
-        log = self._engine.log
+        log = self._core.log
         topics = [params["topic"]] if "topic" in params else []
         for kind in ("recipient", "channel"):
             name = params.get("recipient_id" if kind == "recipient" else kind)
@@ -232,7 +230,7 @@ class Handlers:
         if not topics:
             topics = ["*"] if caller.operator else [f"user:{caller.user_id}"]
         for topic in topics:
-            owner = self._engine.task_owner(topic[5:]) if topic.startswith("task:") else None
+            owner = self._owner(topic[5:]) if topic.startswith("task:") else None
             if not caller.may_follow(topic, task_owner=owner):
                 raise NotPermitted(f"you may not read {topic}", field="topic")
         after = self._after(params)
@@ -262,8 +260,12 @@ class Handlers:
                 return {"items": items, "next": None}
         return {"items": items, "next": str(Position(log.epoch, after))}
 
+    def _owner(self, task_id: str) -> str | None:
+        task = self._core.state.tasks.get(task_id)
+        return None if task is None else task.user_id
+
     def _after(self, params: Mapping[str, Any]) -> int:
-        log = self._engine.log
+        log = self._core.log
         for field in ("cursor", "since"):
             if field in params:
                 position = parse_position(params[field], epoch=log.epoch, field=field)
@@ -278,17 +280,17 @@ class Handlers:
     # --- positions --------------------------------------------------------------------------
 
     def _position(self) -> dict[str, object]:
-        return Position(self._engine.log.epoch, self._engine.log.head).as_dict()
+        return Position(self._core.log.epoch, self._core.log.head).as_dict()
 
     async def _reach(self, params: Mapping[str, Any]) -> None:
         if "min_position" in params:
-            log = self._engine.log
+            log = self._core.log
             wanted = parse_position(params["min_position"], epoch=log.epoch, field="min_position")
             if wanted.epoch != log.epoch:
                 raise InvalidParams(
                     "min_position is of another log; ask without it", field="min_position"
                 )
-            await self._engine.reached(wanted.offset)
+            await self._core.reach.reached(wanted.offset)
 
 
 def _readable(topic: str) -> list[str] | None:

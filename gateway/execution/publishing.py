@@ -9,7 +9,7 @@ comply still tells the user that something failed: silence is the one thing not 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -28,11 +28,9 @@ from gateway.domain.preserved import Preserved
 from gateway.domain.redaction import redact
 from gateway.domain.stream import Position
 from gateway.domain.timestamps import rfc3339, seconds_of
+from gateway.execution.core import Core
 from gateway.execution.values import EVENT_BYTES_MAX, measured
 from gateway.ports import Draft
-
-if TYPE_CHECKING:
-    from gateway.execution.engine import Engine
 
 __all__ = ["Publishing"]
 
@@ -58,8 +56,8 @@ DELAY_MAX_S = 1e9
 class Publishing:
     """The operation ``event.publish``."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     async def publish(self, params: Report, caller: Caller) -> Any:
         """
@@ -84,10 +82,10 @@ class Publishing:
             draft, error_id = await self._report(type, params)
         else:
             raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
-        offset = await self._engine.intake.append([draft])
+        offset = await self._core.intake.append([draft])
         return {
             "event_id": orjson.loads(draft.body)["event_id"],
-            "position": Position(self._engine.log.epoch, offset).as_dict(),
+            "position": Position(self._core.log.epoch, offset).as_dict(),
             "error_id": error_id,
         }
 
@@ -98,7 +96,7 @@ class Publishing:
         user_id = fields.pop("user_id", None)
         if user_id not in (None, caller.user_id) and not caller.operator:
             raise NotPermitted("user_id may be your own, or absent", field="user_id")
-        return self._engine.intake.draft(
+        return self._core.intake.draft(
             fields.pop("type"),
             "notifications",
             user_id=user_id,
@@ -114,7 +112,7 @@ class Publishing:
             raise StaleTerm("only the holder of the task's lease reports on it", field="task_id")
         try:
             fields = self._checked(params)
-            error_id = _text(fields, "error_id") or self._engine.ids.uuid7()
+            error_id = _text(fields, "error_id") or self._core.ids.uuid7()
             for name in ("user_id", "agent_name"):
                 if not isinstance(fields.get(name), str):
                     raise InvalidEvent(
@@ -130,14 +128,14 @@ class Publishing:
 
     def _own_failure(self, error_id: str, user_id: str) -> None:
         """Refuse to speak of a failure that is a task's, a breaker's or another user's."""
-        opened = self._engine.state.failures.get(error_id)
+        opened = self._core.state.failures.get(error_id)
         if opened and (opened[0]["user_id"] != user_id or opened[0]["task_id"] is not None):
             raise NotFound(
                 "no failure with this error_id was reported for this user", field="error_id"
             )
 
     def _completed(self, type: str, fields: dict[str, Any], error_id: str) -> Draft:
-        now = self._engine.clock.wall()
+        now = self._core.clock.wall()
         failure = own_failures.reported(
             error_type=_text(fields, "error_type"),
             error_code=_text(fields, "error_code"),
@@ -149,7 +147,7 @@ class Publishing:
             if name not in ("type", "user_id", "agent_name", "message", "user_message", "error_id")
         }
         severity, message = "warning", type.replace("_", " ")
-        policy = self._engine.agents.policy(fields["agent_name"])
+        policy = self._core.agents.policy(fields["agent_name"])
         said = messages.user_message(
             failure.error_code, failure.error_type, will_retry=False, delay_s=None
         )
@@ -165,7 +163,7 @@ class Publishing:
                     delay_s=None,
                 )
             case "partial_result":
-                return self._engine.intake.draft(
+                return self._core.intake.draft(
                     type,
                     "reports",
                     user_id=fields["user_id"],
@@ -193,7 +191,7 @@ class Publishing:
                 severity = "info"
                 own = self._recovered(own, error_id, now)
                 message, said = sentence(type, scope="agent")
-        return self._engine.intake.draft(
+        return self._core.intake.draft(
             type,
             "reports",
             severity=severity,
@@ -201,11 +199,11 @@ class Publishing:
             agent_name=policy.name,
             message=message,
             detail=_said_by_reporter(fields),
-            **(self._engine.telling.about(failure, error_id, policy, said) | own),
+            **(self._core.telling.about(failure, error_id, policy, said) | own),
         )
 
     def _preserved(self, own: dict[str, Any], now: float) -> dict[str, Any]:
-        kept = Preserved(bytes_max=self._engine.settings.partial_bytes_task)
+        kept = Preserved(bytes_max=self._core.settings.partial_bytes_task)
         data, text = own.get("preserved_data", {}), own.get("preserved_text", "")
         if isinstance(data, dict):
             for name, value in data.items():
@@ -221,12 +219,12 @@ class Publishing:
             "size": kept.size,
             "sha256": kept.sha256(),
             "truncated": False,
-            "expires_at": rfc3339(now + self._engine.settings.partial_ttl),
+            "expires_at": rfc3339(now + self._core.settings.partial_ttl),
             "url": "/api/events?type=partial_result_preserved",
         } | own
 
     def _recovered(self, own: dict[str, Any], error_id: str, now: float) -> dict[str, Any]:
-        opened = self._engine.state.failures.get(error_id)
+        opened = self._core.state.failures.get(error_id)
         if opened is None:
             raise NotFound("no failure with this error_id is open", field="error_id")
         for name, only in (("scope", "agent"), ("degradation_id", None)):
@@ -252,9 +250,9 @@ class Publishing:
         """Tell the user that an agent failed, though its report could not be understood."""
         user_id = fields.get("user_id")
         agent_name = fields.get("agent_name")
-        policy = self._engine.agents.policy(_name(agent_name) or "unknown")
+        policy = self._core.agents.policy(_name(agent_name) or "unknown")
         failure = own_failures.noncompliant_event(error.field or "event", "schema")
-        draft = self._engine.intake.draft(
+        draft = self._core.intake.draft(
             "agent_error",
             "reports",
             severity="error",
@@ -265,16 +263,16 @@ class Publishing:
             will_retry=False,
             max_attempts=1,
             cause="reported",
-            **self._engine.telling.about(
+            **self._core.telling.about(
                 failure,
-                self._engine.ids.uuid7(),
+                self._core.ids.uuid7(),
                 policy,
                 messages.user_message(
                     failure.error_code, failure.error_type, will_retry=False, delay_s=None
                 ),
             ),
         )
-        await self._engine.intake.append([draft])
+        await self._core.intake.append([draft])
 
     def _checked(self, params: Report) -> dict[str, Any]:
         measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)

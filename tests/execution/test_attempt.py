@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import AttemptOver
+from gateway.domain.errors import AttemptOver, RequestError
 from gateway.errors import RateLimited
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World
@@ -311,6 +311,11 @@ async def test_neither_the_text_nor_the_type_of_an_exception_reaches_users(here:
     assert here.said("agent_error")[0]["detail"]["exception"] == "builtins.ValueError"
 
 
+def nested(depth: int) -> Any:
+    """A list in a list in a list."""
+    return [nested(depth - 1)] if depth else 0
+
+
 # --- results ---------------------------------------------------------------------------------
 
 
@@ -325,7 +330,7 @@ async def test_neither_the_text_nor_the_type_of_an_exception_reaches_users(here:
         2**64,
         "\ud800",
         {1: 2},
-        functools.reduce(lambda inner, _: [inner], range(200), 0),
+        nested(200),
         object(),
     ],
     ids=["large", "set", "nan", "inf", "bytes", "int", "surrogate", "keys", "deep", "object"],
@@ -396,7 +401,7 @@ async def test_what_cannot_be_told_is_refused_where_it_is_said(
     async def odd(task: Task) -> str:
         try:
             say(task)
-        except Exception as error:
+        except RequestError as error:
             refused.append(error)
         return "done"
 
@@ -474,5 +479,3 @@ async def test_after_its_end_an_attempt_is_told_so(here: World) -> None:
     ):
         with pytest.raises(AttemptOver):
             say()
-
-

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from typing import Any
 
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import Rejected
+from gateway.domain.errors import Rejected, Unavailable
 from gateway.errors import ContentRefused, NotRetryable, RateLimited, ServiceUnavailable
 from tests.execution.conftest import OpenWorld
-from tests.execution.world import World
+from tests.execution.world import SlowLog, World
 
 
 class Upstream:
@@ -49,6 +50,7 @@ async def opened(here: World, upstream: Upstream, name: str = "asker") -> None:
     upstream.up = False
     for _ in range(5):
         await here.engine.ended(await here.submit(name))
+    await here.until(lambda: here.engine.state.breakers[name].state == "open", within=1)
     upstream.up = True
     assert here.engine.state.breakers[name].state == "open"
 
@@ -379,6 +381,34 @@ async def test_a_task_that_waits_longer_than_its_caller_ends_with_circuit_open(
     assert here.said("agent_error", task_id=first)[-1]["error_type"] == "circuit_open"
 
 
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_probe_that_fails_while_the_next_one_begins_still_opens_it(
+    open_world: OpenWorld, seed: int
+) -> None:
+    """On a store further away another permit is taken between the failure and the opening."""
+    chance = random.Random(seed)
+    here = await open_world(wrap=lambda log: SlowLog(log, chance), breaker_permits=10)
+    upstream = declare(here)
+    await opened(here, upstream)
+    await here.until(lambda: here.engine.state.breakers["asker"].state == "open")
+    await here.passing(30)
+    upstream.up = False
+
+    async def ask() -> None:
+        await here.passing(chance.random() / 10)
+        with contextlib.suppress(Rejected, Unavailable):
+            await here.submit("asker")
+
+    await asyncio.gather(*(ask() for _ in range(12)))
+    await here.until(lambda: len(opened_events(here)) == 2, within=5)
+    upstream.up = True
+    for _ in range(10):
+        await here.passing(31)
+        with contextlib.suppress(Rejected):
+            await here.run("asker")
+    assert here.engine.state.breakers["asker"].state == "closed"
+
+
 async def test_agents_that_share_a_breaker_rest_together(here: World) -> None:
     one = declare(here, "one", breaker="model")
     declare(here, "two", breaker="model")
@@ -404,7 +434,7 @@ async def test_a_breaker_still_opens_when_the_log_has_forgotten_its_last_entry(
     await here.passing(30)
     for _ in range(150):
         await here.run("asker")
-    assert here.engine.state.breakers["asker"].state == "closed"
+    assert len(here.said("system_recovered", scope="breaker")) == 1
     upstream.up = False
     upstream.raises = RateLimited
     for _ in range(6):

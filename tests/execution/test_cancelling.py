@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -80,10 +81,8 @@ async def test_the_agents_own_cancellation_ends_the_task_as_cancelled(here: Worl
 async def test_a_result_that_comes_with_the_cancellation_is_too_late(here: World) -> None:
     @here.gateway.agent("worker", timeout=100.0)
     async def worker(task: Task) -> str:
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await here.passing(90)
-        except asyncio.CancelledError:
-            pass
         return "late"
 
     task_id = await here.submit("worker")

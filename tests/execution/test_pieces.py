@@ -186,9 +186,7 @@ async def test_over_a_users_bound_the_longest_finished_goes_first(open_world: Op
 async def test_over_everybodys_bound_the_longest_finished_goes_first(
     open_world: OpenWorld,
 ) -> None:
-    here = await open_world(
-        partial_bytes_task=150, partial_bytes_user=150, partial_bytes_all=300
-    )
+    here = await open_world(partial_bytes_task=150, partial_bytes_user=150, partial_bytes_all=300)
 
     @here.gateway.agent("keeper", max_attempts=1)
     async def keeper(task: Task) -> None:

@@ -26,10 +26,10 @@ AGENT = Caller("backend", frozenset({"agent", "events:read"}))
 SENDER = Caller("ann", frozenset({"events:write", "events:read"}))
 READER = Caller("ann", frozenset({"events:read"}))
 
-ABOUT = {"user_id": "ann", "agent_name": "search"}
+ABOUT: dict[str, Any] = {"user_id": "ann", "agent_name": "search"}
 
 
-async def publish(here: World, caller: Caller = AGENT, **event: Any) -> Any:
+async def publish(here: World, caller: Caller = AGENT, /, **event: Any) -> Any:
     return await here.call("event.publish", caller, **event)
 
 
@@ -134,9 +134,7 @@ async def test_a_failure_is_reported_and_ends_with_the_recovery_that_is_reported
         {"type": "agent_error"},
     ],
 )
-async def test_a_report_is_completed_from_what_is_known(
-    here: World, event: dict[str, Any]
-) -> None:
+async def test_a_report_is_completed_from_what_is_known(here: World, event: dict[str, Any]) -> None:
     answer = await publish(here, **event, **ABOUT)
     (told,) = here.events
     if event["type"] == "partial_result_preserved":
@@ -231,7 +229,7 @@ async def test_a_reported_recovery_is_of_what_was_reported(
 
 async def test_a_failure_is_ended_only_for_whom_it_was_reported(here: World) -> None:
     answer = await publish(here, type="agent_error", **ABOUT)
-    bob = {**ABOUT, "user_id": "bob"}
+    bob: dict[str, Any] = {**ABOUT, "user_id": "bob"}
     with pytest.raises(NotFound):
         await publish(here, type="system_recovered", error_id=answer["error_id"], **bob)
     with pytest.raises(NotFound):
@@ -272,7 +270,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-FIELDS = (
+FIELDS = (  # noqa: SIM905 - words are read as a list
     "user_id agent_name task_id attempt message error_id causation_id correlation_id traceparent "
     "domain agent_id recipient_id channel parent_event_id error_type error_code is_recoverable "
     "user_message suggested_action retry_possible estimated_recovery_time will_retry max_attempts "

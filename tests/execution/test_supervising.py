@@ -31,7 +31,7 @@ async def test_a_block_that_ends_well_is_a_task_that_succeeded(here: World) -> N
 
 async def test_what_the_block_raises_is_told_and_raised_on(here: World) -> None:
     error = ServiceUnavailable("secret")
-    with pytest.raises(ServiceUnavailable) as raised:
+    with pytest.raises(ServiceUnavailable) as raised:  # noqa: PT012 - the block is the point
         async with here.gateway.attempt("search", user_id="ann") as task:
             task.preserve("step", 1)
             raise error
@@ -67,9 +67,8 @@ async def test_a_long_limit_is_the_attempts_own(here: World, limit: float) -> No
 
 async def test_a_timeout_of_the_blocks_own_is_not_its_limit(here: World) -> None:
     with pytest.raises(TimeoutError):
-        async with here.gateway.attempt("search", timeout=50.0):
-            async with asyncio.timeout(5):
-                await here.passing(100)
+        async with here.gateway.attempt("search", timeout=50.0), asyncio.timeout(5):
+            await here.passing(100)
     assert here.said("agent_error")[0]["cause"] == "exception"
 
 
@@ -170,7 +169,7 @@ async def test_a_block_cleans_up(here: World) -> None:
     async def search(task: Task) -> None:
         pass
 
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError):  # noqa: PT012 - the block is the point
         async with here.gateway.attempt("search") as task:
             folders.append(task.temp_dir())
             raise KeyError("x")
@@ -186,7 +185,7 @@ async def test_a_result_that_cannot_be_kept_fails_the_task(here: World) -> None:
 
 async def test_a_block_whose_task_was_cancelled_is_told_when_it_speaks(here: World) -> None:
     """What is said after the end reaches nobody, and the speaker learns of it."""
-    with pytest.raises(AttemptOver):
+    with pytest.raises(AttemptOver):  # noqa: PT012 - the block is the point
         async with here.gateway.attempt("search") as task:
             await here.call("task.cancel", task_id=task.task_id)
             task.append("more")

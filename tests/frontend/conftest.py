@@ -67,7 +67,7 @@ class Process:
 
     def __init__(self, **environment: str) -> None:
         self.port = 0
-        self._environment = os.environ | environment
+        self._environment = os.environ | {"GATEWAY_DRAIN_GRACE": "0.5"} | environment
         self._process: asyncio.subprocess.Process | None = None
 
     @property

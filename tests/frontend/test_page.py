@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-CUTS = 5
+CUTS = 5 if os.environ.get("GATEWAY_SOAK") == "1" else 2
 
 
 async def open_page(page: Page, url: str) -> None:

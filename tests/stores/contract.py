@@ -149,7 +149,11 @@ class EventLogContract:
         await log.append([draft("a/1")])
         with pytest.raises(ExpectationFailed) as refused:
             await log.append([draft("a/1")], expected={"a/1": 7})
-        assert (refused.value.subject, refused.value.expected, refused.value.actual) == ("a/1", 7, 1)
+        assert (refused.value.subject, refused.value.expected, refused.value.actual) == (
+            "a/1",
+            7,
+            1,
+        )
 
     async def test_of_many_who_decide_at_once_exactly_one_wins(self, log: EventLog) -> None:
         """And nothing of the losers' is in the log."""

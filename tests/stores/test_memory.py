@@ -29,7 +29,7 @@ class TestMemoryLog(EventLogContract):
     """Everything that the port promises."""
 
     @contextlib.asynccontextmanager
-    async def open_log(  # type: ignore[override]
+    async def open_log(
         self,
         clock: Clock,
         *,
@@ -157,8 +157,7 @@ class MemoryAgainstAList(RuleBasedStateMachine):
             assert self.log.last_offset(subject) == last
 
 
-class TestMemoryAgainstAList(MemoryAgainstAList.TestCase):  # type: ignore[misc]
-    """Found and run by pytest."""
+TestMemoryAgainstAList = MemoryAgainstAList.TestCase
 
 
 def test_an_index_forgets_what_was_dropped() -> None:

@@ -1,0 +1,85 @@
+"""Who may do and see what."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.domain.access import LOCAL_OPERATOR, OPEN_USER_SCOPES, SCOPES, Caller
+from gateway.domain.errors import NotPermitted
+
+TOPICS = (
+    "*",
+    "system",
+    "user:ann",
+    "user:bob",
+    "task:anns",
+    "task:bobs",
+    "task:gone",
+    "recipient:ann",
+    "recipient:bob",
+    "agent:search",
+    "channel:news",
+)
+OWNERS = {"task:anns": "ann", "task:bobs": "bob"}
+OWN = {"system", "user:ann", "task:anns", "recipient:ann", "channel:news"}
+
+
+def ann(*scopes: str) -> Caller:
+    return Caller("ann", frozenset(scopes))
+
+
+@pytest.mark.parametrize(
+    ("caller", "topics"),
+    [
+        (ann(), set()),
+        (ann("tasks:write"), set()),
+        (ann("agent"), set()),
+        (ann("events:read"), OWN),
+        (ann("events:read:all"), set(TOPICS) - {"*"}),
+        (ann("admin"), set(TOPICS)),
+        (LOCAL_OPERATOR, set(TOPICS)),
+        (Caller("ann", OPEN_USER_SCOPES), OWN),
+    ],
+)
+def test_each_scope_opens_its_topics(caller: Caller, topics: set[str]) -> None:
+    seen = {t for t in TOPICS if caller.may_follow(t, task_owner=OWNERS.get(t))}
+    assert seen == topics
+
+
+def test_everything_is_for_operators_only() -> None:
+    assert not ann("events:read:all").may_follow("*")
+    assert ann("admin").may_follow("*")
+
+
+@pytest.mark.parametrize("scope", sorted(SCOPES))
+def test_an_operator_has_every_scope_and_others_have_theirs(scope: str) -> None:
+    ann("admin").require(scope)
+    ann(scope).require(scope)
+    with pytest.raises(NotPermitted):
+        ann().require(scope)
+
+
+def test_whoever_reads_all_reads() -> None:
+    caller = ann("events:read:all")
+    caller.require("events:read")
+    assert not caller.operator
+    assert not caller.has("tasks:write")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "own", "others", "nobodys"),
+    [
+        ((), False, False, False),
+        (("agent",), False, False, False),
+        (("events:read",), True, False, False),
+        (("events:read:all",), True, True, True),
+        (("admin",), True, True, True),
+    ],
+)
+def test_what_concerns_a_user_is_shown_to_that_user(
+    scopes: tuple[str, ...], own: bool, others: bool, nobodys: bool
+) -> None:
+    caller = ann(*scopes)
+    assert caller.may_see_user("ann") is own
+    assert caller.may_see_user("bob") is others
+    assert caller.may_see_user(None) is nobodys

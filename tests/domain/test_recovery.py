@@ -1,0 +1,160 @@
+"""After a failure: how long to wait, whether the upstream bears it, and what comes next."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.error_codes import CODES, failure_with
+from gateway.domain.recovery import (
+    BUDGET_MIN,
+    BUDGET_WINDOW_S,
+    Backoff,
+    Next,
+    RetryBudget,
+    next_step,
+)
+
+NOW = 1_800_000_000.0
+BACKOFF = Backoff(base_s=1.0, max_s=30.0)
+chances = st.floats(0, 1, exclude_max=True)
+
+# --- backoff ---------------------------------------------------------------------------------
+
+
+@given(number=st.integers(1, 4), chance=chances, later=chances)
+def test_the_wait_grows_although_half_of_it_is_random(
+    number: int, chance: float, later: float
+) -> None:
+    first = BACKOFF.delay_s(number, chance=chance)
+    assert first <= BACKOFF.delay_s(number + 1, chance=later)
+    whole = 2.0 ** (number - 1)
+    assert whole / 2 <= first <= whole
+
+
+@given(number=st.integers(1, 10_000), chance=chances)
+def test_the_wait_is_bounded_and_never_nothing(number: int, chance: float) -> None:
+    assert 0.5 <= BACKOFF.delay_s(number, chance=chance) <= 30
+
+
+@given(number=st.integers(1, 100), chance=chances, asked=st.floats(0, 86_400))
+def test_nobody_is_asked_again_before_the_upstream_said(
+    number: int, chance: float, asked: float
+) -> None:
+    delay = BACKOFF.delay_s(number, chance=chance, retry_after_s=asked)
+    assert delay >= asked
+    assert delay >= BACKOFF.delay_s(number, chance=chance)
+    assert delay in (asked, BACKOFF.delay_s(number, chance=chance))
+
+
+# --- the budget ------------------------------------------------------------------------------
+
+
+def spend(budget: RetryBudget, *, at: float = NOW) -> int:
+    """Retry until the budget is empty."""
+    spent = 0
+    while budget.allows(at):
+        budget.retrying(at)
+        spent += 1
+    return spent
+
+
+@pytest.mark.parametrize(
+    ("calls", "retries"), [(0, 10), (1, 10), (100, 10), (101, 11), (110, 11), (1000, 100)]
+)
+def test_a_tenth_of_the_calls_may_be_retries_and_ten_always(calls: int, retries: int) -> None:
+    budget = RetryBudget()
+    for _ in range(calls):
+        budget.called(NOW)
+    assert spend(budget) == retries
+
+
+def test_the_budget_fills_again_after_half_a_minute() -> None:
+    budget = RetryBudget()
+    assert spend(budget) == BUDGET_MIN
+    assert spend(budget, at=NOW + BUDGET_WINDOW_S - 1) == 0
+    assert spend(budget, at=NOW + BUDGET_WINDOW_S) == BUDGET_MIN
+
+
+# --- what comes next -------------------------------------------------------------------------
+
+FACTS = list(itertools.product((0, 1), (False, True), (1.0, 100.0), (False, True)))
+
+
+def expected(  # The table, in the words of the contract.
+    kind: str, tries: int, fallback: bool, delay: float, budget: bool
+) -> Next:
+    stand_in = Next("fallback")
+    match kind:
+        case "cancelled":
+            return Next("cancelled", reason="cancelled")
+        case "deadline":
+            return Next("failed", reason="caller_deadline")
+        case "mistake":
+            return stand_in if fallback else Next("failed", reason="agent_exception")
+        case "refused":
+            return Next("failed", reason="llm_content_filtered")
+    if tries and delay < 50 and budget:
+        return Next("retry", delay_s=delay)
+    if fallback:
+        return stand_in
+    if not tries:
+        return Next("dead_lettered", reason="attempts_exhausted")
+    if delay >= 50:
+        return Next("failed", reason="retry_after_deadline")
+    return Next("dead_lettered", reason="retry_budget")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("cancelled", "cancelled"),
+        ("deadline", "caller_deadline"),
+        ("mistake", "agent_exception"),
+        ("refused", "llm_content_filtered"),
+        ("retried", "llm_rate_limit"),
+        ("retried", "heartbeat_lost"),
+    ],
+)
+@pytest.mark.parametrize(("tries", "fallback", "delay", "budget"), FACTS)
+def test_every_road_leads_where_the_table_says(
+    kind: str, code: str, tries: int, fallback: bool, delay: float, budget: bool
+) -> None:
+    after = next_step(
+        failure_with(code),
+        tries_left=tries,
+        fallback=fallback,
+        delay_s=delay,
+        time_left_s=50.0,
+        budget_left=budget,
+    )
+    assert after == expected(kind, tries, fallback, delay, budget)
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+@pytest.mark.parametrize(("tries", "fallback", "delay", "budget"), FACTS)
+def test_an_end_has_a_reason_and_what_goes_on_has_none(
+    code: str, tries: int, fallback: bool, delay: float, budget: bool
+) -> None:
+    after = next_step(
+        failure_with(code),
+        tries_left=tries,
+        fallback=fallback,
+        delay_s=delay,
+        time_left_s=50.0,
+        budget_left=budget,
+    )
+    assert after.ends == (after.reason is not None)
+    assert after.ends == (after.step not in ("retry", "fallback"))
+    if not failure_with(code).retryable:
+        assert after.step != "retry"
+
+
+def test_a_wait_of_just_the_time_that_is_left_is_too_long() -> None:
+    given = {"tries_left": 1, "fallback": False, "time_left_s": 5.0, "budget_left": True}
+    failure = failure_with("llm_rate_limit")
+    assert next_step(failure, delay_s=4.999, **given).step == "retry"  # type: ignore[arg-type]
+    assert next_step(failure, delay_s=5.0, **given).step == "failed"  # type: ignore[arg-type]

@@ -1,0 +1,92 @@
+"""Settings are right or refused, one by one and in relation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import ConfigurationError
+from gateway.domain.settings import PARTIAL_BYTES_TASK_MAX, SETTINGS, Settings
+
+NUMBERS = [name for name, field in SETTINGS.items() if isinstance(field.default, int | float)]
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    it = Settings()
+    assert (it.max_attempts, it.retry_base, it.retry_max) == (3, 1, 30)
+    assert (it.breaker_threshold, it.breaker_rate) == (5, 0.5)
+    assert (it.breaker_cooldown, it.breaker_permits) == (30, 3)
+    assert (it.lease_ttl, it.queue_limit, it.queue_timeout, it.task_timeout) == (60, 1000, 300, 300)
+    assert it.partial_ttl == 3600
+    assert (it.partial_bytes_task, it.partial_bytes_user, it.partial_bytes_all) == (
+        262_144,
+        4 * 1024**2,
+        64 * 1024**2,
+    )
+    assert (it.log_events, it.log_bytes, it.log_age) == (100_000, 256 * 1024**2, 86_400)
+    assert (it.drain_grace, it.send_bytes, it.stall_timeout) == (10, 262_144, 5)
+    assert (it.max_connections, it.store) == (20_000, "memory")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, -math.inf, 2**60])
+def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"token_secret": "x" * 31},
+        {"token_secret": "é" * 15},
+        {"store": "nats://localhost"},
+        {"store": ""},
+        {"breaker_rate": 1.01},
+        {"retry_base": 31.0},
+        {"partial_bytes_user": 262_143},
+        {"partial_bytes_all": 4 * 1024**2 - 1},
+        {"partial_bytes_task": PARTIAL_BYTES_TASK_MAX + 1},
+        {"heartbeat_interval": 61.0},
+    ],
+)
+def test_what_does_not_go_together_is_refused_by_name(changes: dict[str, Any]) -> None:
+    (name,) = changes
+    with pytest.raises(ConfigurationError, match=name):
+        Settings(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"token_secret": "x" * 32},
+        {"token_secret": "é" * 16},
+        {"breaker_rate": 1.0},
+        {"retry_base": 30.0},
+        {"partial_bytes_user": 262_144},
+        {"heartbeat_interval": 60.0},
+    ],
+)
+def test_what_just_goes_together_is_taken(changes: dict[str, Any]) -> None:
+    Settings(**changes)
+
+
+def test_a_secret_is_not_quoted_when_it_is_too_short() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings(token_secret="hunter2")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_gateway_without_a_secret_is_open() -> None:
+    assert Settings().open
+    assert not Settings(token_secret="x" * 32).open
+    assert not Settings(jwks="keys.json").open
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_every_setting_says_what_it_is(name: str) -> None:
+    assert len(SETTINGS[name].metadata["help"]) > 10
+    assert dataclasses.is_dataclass(Settings)

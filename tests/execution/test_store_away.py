@@ -1,0 +1,82 @@
+"""The store does not answer for a while: who asks is told, and the rest is made up for."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway import Task
+from gateway.domain.errors import Unavailable
+from tests.execution.conftest import OpenWorld
+from tests.execution.world import AwayLog, World
+
+
+async def away_world(open_world: OpenWorld) -> tuple[World, AwayLog]:
+    logs: list[AwayLog] = []
+
+    def wrap(log: object) -> AwayLog:
+        logs.append(AwayLog(log))  # type: ignore[arg-type]
+        return logs[0]
+
+    return await open_world(wrap=wrap), logs[0]
+
+
+async def test_who_asks_while_it_is_away_is_told_to_come_back(open_world: OpenWorld) -> None:
+    here, log = await away_world(open_world)
+    log.away = True
+    with pytest.raises(Unavailable) as refused:
+        await here.submit("nobody")
+    assert refused.value.retry_after
+    log.away = False
+    assert len(here.said("task_submitted")) == 0
+    await here.submit("nobody")
+
+
+async def test_a_task_that_could_not_be_started_is_started_later(open_world: OpenWorld) -> None:
+    """And the worker of this process goes on."""
+    here, log = await away_world(open_world)
+
+    @here.gateway.agent("echo")
+    async def echo(task: Task) -> str:
+        return "done"
+
+    first = await here.submit("echo")
+    log.away = True
+    await here.passing(10)
+    log.away = False
+    second = await here.submit("echo")
+    assert (await here.done(first)).result == "done"
+    assert (await here.done(second)).result == "done"
+
+
+@pytest.mark.xfail(
+    reason="what the store did not take of an attempt's end is not told again", strict=True
+)
+async def test_a_result_that_the_store_did_not_take_is_told_when_it_is_back(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+
+    @here.gateway.agent("slow")
+    async def slow(task: Task) -> str:
+        await here.passing(5)
+        return "done"
+
+    task_id = await here.submit("slow")
+    await here.passing(1)
+    log.away = True
+    await here.passing(9)
+    log.away = False
+    assert (await here.done(task_id)).result == "done"
+
+
+@pytest.mark.xfail(reason="a timer's action that the store did not take is lost", strict=True)
+async def test_a_deadline_that_passed_meanwhile_ends_the_task_when_it_is_back(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+    task_id = await here.submit("nobody", timeout=10.0)
+    log.away = True
+    await here.passing(20)
+    log.away = False
+    await here.passing(20)
+    assert here.engine.state.tasks[task_id].status == "failed"
