@@ -117,6 +117,10 @@ _SECRET_NAMES = frozenset(
 _SECRET_ENDS = ("password", "secret", "token", "apikey", "secretkey", "accesskey", "credentials")
 
 
+# A name's end is what tells; secrets have no longer names.
+_NAME_CHARS = 128
+
+
 def redact(value: Any) -> Any:
     """
     Copy a JSON-like value without its secrets.
@@ -173,12 +177,12 @@ class _Redactor:
             if self.nodes >= NODES_MAX:
                 copy[CLIPPED] = CLIPPED
                 break
-            name = key if isinstance(key, str) else str(key)
+            name = redact_text(key if isinstance(key, str) else str(key))
             if _is_secret_name(name) and item is not None and not isinstance(item, bool):
                 self.nodes += 1
-                copy[redact_text(name)] = "[redacted:secret]"
+                copy[name] = "[redacted:secret]"
             else:
-                copy[redact_text(name)] = self.visit(item, depth=depth + 1)
+                copy[name] = self.visit(item, depth=depth + 1)
         return copy
 
     def _items(self, value: Any, *, depth: int) -> list[Any]:
@@ -192,5 +196,5 @@ class _Redactor:
 
 
 def _is_secret_name(name: str) -> bool:
-    plain = re.sub(r"[-_. ]", "", name[:128]).lower()
+    plain = re.sub(r"[-_. ]", "", name[-_NAME_CHARS:]).lower()
     return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDS)

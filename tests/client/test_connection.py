@@ -93,9 +93,7 @@ async def test_what_is_no_longer_kept_is_told() -> None:
             assert client.position == Position(here.engine.log.epoch, 10)
 
 
-async def test_a_call_in_flight_fails_when_the_connection_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_call_in_flight_fails_when_the_connection_does() -> None:
     """It is not sent again: only the caller knows whether that would be harmless."""
     async with world() as here, Connection(here.ws, chance=at_once) as client:
         asked = asyncio.Event()
@@ -104,13 +102,13 @@ async def test_a_call_in_flight_fails_when_the_connection_does(
             asked.set()
             await asyncio.Event().wait()
 
-        with monkeypatch.context() as patch:
-            patch.setattr(here.engine, "call", hang)
-            call = asyncio.create_task(client.call("task.list"))
-            await asked.wait()
-            await client.drop()
-            with pytest.raises(Disconnected):
-                await call
+        here.engine.script = hang
+        call = asyncio.create_task(client.call("task.list"))
+        await asked.wait()
+        await client.drop()
+        with pytest.raises(Disconnected):
+            await call
+        here.engine.script = None
         # The next one waits for the connection that comes.
         assert (await client.call("task.list"))["items"] == []
 
@@ -169,22 +167,23 @@ async def test_it_waits_for_a_gateway_that_restarts_as_long_as_it_was_told() -> 
             await client.call("ping")
 
 
-async def test_waits_grow_and_are_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waits_grow_and_are_spread() -> None:
     """Nobody listens; each wait is a part of twice the one before, up to a bound."""
     waits: list[float] = []
+    chances = [0.01]
 
     def note(name: str, about: Any) -> None:
         waits.append(about["retry_in"])
-        monkeypatch.setattr(client, "_chance", at_once)
+        chances[0] = at_once()
 
-    client = Connection("ws://127.0.0.1:9/ws", on_notice=note, chance=lambda: 0.01)
+    client = Connection("ws://127.0.0.1:9/ws", on_notice=note, chance=lambda: chances[0])
     opening = asyncio.create_task(client.__aenter__())
     await until(lambda: len(waits) > 5)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     assert 0 < waits[0] <= 0.01
     wait_s: Callable[[int], float] = client._wait_s
-    monkeypatch.setattr(client, "_chance", lambda: 1.0)
+    chances[0] = 1.0
     assert [wait_s(tries) for tries in (0, 1, 2, 10, 2000)] == [0.5, 1.0, 2.0, 20.0, 20.0]
 
 

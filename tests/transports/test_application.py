@@ -27,7 +27,7 @@ def mounted(app: Starlette, *, alive: bool = True) -> Starlette:
     return Starlette(routes=[Mount("/gate", app)], lifespan=lifespan)
 
 
-async def test_it_can_be_mounted_below_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_can_be_mounted_below_a_path() -> None:
     async with world(fast=False, wrap=mounted) as here:
 
         async def create(*args: Any) -> dict[str, str]:
@@ -40,7 +40,7 @@ async def test_it_can_be_mounted_below_a_path(monkeypatch: pytest.MonkeyPatch) -
             assert offsets(await client.events(1)) == [1]
         async with stream(here, "/gate/api/events/stream?topic=user:ann&since=start") as reader:
             assert offsets(await reader.events(1)) == [1]
-        monkeypatch.setattr(here.engine, "call", create)
+        here.engine.script = create
         answer = await ask(here, "POST", "/gate/api/tasks", body={"agent": "a"})
         assert answer.headers["location"] == "/gate/api/tasks/t1"
         (first, *_) = (await ask(here, "GET", "/gate/schemas")).json["items"]

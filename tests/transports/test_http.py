@@ -32,7 +32,7 @@ def check_problem(answer: Answer, status: int, code: str, field: str | None = No
 class Calls(list[tuple[str, Any]]):
     """Stands in for the inside: notes what was asked for, answers what it is told to."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, here: World) -> None:
+    def __init__(self, here: World) -> None:
         super().__init__()
         self.answer: Any = {}
 
@@ -42,14 +42,12 @@ class Calls(list[tuple[str, Any]]):
                 raise self.answer
             return self.answer
 
-        monkeypatch.setattr(here.engine, "call", call)
+        here.engine.script = call
 
 
-async def test_parameters_come_from_path_query_body_and_headers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_parameters_come_from_path_query_body_and_headers() -> None:
     async with world() as here:
-        calls = Calls(monkeypatch, here)
+        calls = Calls(here)
         await ask(here, "GET", "/api/tasks/t%3A1?min_position=7")
         await ask(here, "GET", "/api/tasks?limit=20&agent=a&status=failed")
         body = {"agent": "a", "input": {"deep": [1, None, True]}, "priority": 3}
@@ -65,9 +63,9 @@ async def test_parameters_come_from_path_query_body_and_headers(
     ]
 
 
-async def test_every_operation_has_its_route(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_operation_has_its_route() -> None:
     async with world() as here:
-        calls = Calls(monkeypatch, here)
+        calls = Calls(here)
         for operation in OPERATIONS.values():
             path = operation.path.replace("{", "").replace("}", "")
             answer = await ask(here, operation.method, path)
@@ -75,17 +73,17 @@ async def test_every_operation_has_its_route(monkeypatch: pytest.MonkeyPatch) ->
         assert [name for name, _ in calls] == list(OPERATIONS)
 
 
-async def test_what_was_created_has_a_location(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_was_created_has_a_location() -> None:
     async with world() as here:
-        Calls(monkeypatch, here).answer = {"task_id": "a b/c"}
+        Calls(here).answer = {"task_id": "a b/c"}
         answer = await ask(here, "POST", "/api/tasks", body={"agent": "a"})
         assert answer.status == 201
         assert answer.headers["location"] == "/api/tasks/a%20b%2Fc"
 
 
-async def test_nothing_to_give_is_204(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nothing_to_give_is_204() -> None:
     async with world() as here:
-        Calls(monkeypatch, here).answer = None
+        Calls(here).answer = None
         answer = await ask(here, "GET", "/api/tasks")
         assert (answer.status, answer.text) == (204, "")
 
@@ -102,22 +100,20 @@ async def test_nothing_to_give_is_204(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_refusals_are_problems(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, retry_after: str | None
+    error: Exception, status: int, retry_after: str | None
 ) -> None:
     """Retry-After is in whole seconds, rounded up: earlier would be refused again."""
     async with world() as here:
-        Calls(monkeypatch, here).answer = error
+        Calls(here).answer = error
         answer = await ask(here, "GET", "/api/tasks")
         code = getattr(error, "code", "unavailable")
         check_problem(answer, status, code, getattr(error, "field", None))
         assert answer.headers.get("retry-after") == retry_after
 
 
-async def test_an_unexpected_error_is_logged_and_not_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unexpected_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
     async with world() as here:
-        Calls(monkeypatch, here).answer = ZeroDivisionError("the secret is 42")
+        Calls(here).answer = ZeroDivisionError("the secret is 42")
         answer = await ask(here, "GET", "/api/tasks")
         check_problem(answer, 500, "internal_error")
         assert "42" not in answer.text

@@ -275,15 +275,13 @@ async def test_text_that_is_not_utf_8_ends_the_connection(
     assert not caplog.records
 
 
-async def test_an_unexpected_error_is_logged_and_not_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_unexpected_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
     async with world() as here, connected(here) as client:
 
         async def explode(*args: Any) -> None:
             raise ZeroDivisionError("the secret is 42")
 
-        monkeypatch.setattr(here.engine, "call", explode)
+        here.engine.script = explode
         reply = await client.ask("task.list")
         assert reply["error"] == {
             "code": -32603,
@@ -293,7 +291,7 @@ async def test_an_unexpected_error_is_logged_and_not_told(
     assert "the secret is 42" in caplog.text
 
 
-async def test_requests_run_side_by_side_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_run_side_by_side_up_to_a_bound() -> None:
     """Beyond it the next frame waits in the client's socket: backpressure, not memory."""
     async with world() as here, connected(here) as client:
         running, gate = [], asyncio.Event()
@@ -303,7 +301,7 @@ async def test_requests_run_side_by_side_up_to_a_bound(monkeypatch: pytest.Monke
             await gate.wait()
             return "done"
 
-        monkeypatch.setattr(here.engine, "call", slow)
+        here.engine.script = slow
         for id in range(100):
             await client.send({"jsonrpc": "2.0", "id": id, "method": "task.list", "params": {}})
         await until(lambda: len(running) >= 32)
@@ -470,9 +468,7 @@ async def test_operators_may_narrow_by_type() -> None:
             assert reply["error"]["data"] == {"code": "not_permitted", "field": "types"}
 
 
-async def test_a_request_is_done_although_its_client_is_gone_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_request_is_done_although_its_client_is_gone_at_once() -> None:
     """Whoever reports a failure and dies is heard."""
     async with world() as here:
         done: list[str] = []
@@ -481,7 +477,7 @@ async def test_a_request_is_done_although_its_client_is_gone_at_once(
             await here.engine.clock.sleep(0.05)
             done.append(name)
 
-        monkeypatch.setattr(here.engine, "call", report)
+        here.engine.script = report
         async with connected(here) as client:
             await client.send({"jsonrpc": "2.0", "id": 1, "method": "event.publish"})
             client.socket.transport.close()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from gateway.app.clock import RandomIds, SystemClock
+from gateway.domain.access import Caller
 from gateway.domain.events import topics_of
 from gateway.domain.settings import Settings
 from gateway.execution.agents import Agents
@@ -36,6 +37,21 @@ WAIT_S = 10.0
 _numbers = itertools.count(1)
 
 
+class ScriptedEngine(Engine):
+    """
+    A real inside, whose operations a test may write itself: a `Service` of its own.
+
+    For what a door does with an answer that the real one gives only when something is broken.
+    """
+
+    script: Callable[[str, Any, Any], Awaitable[Any]] | None = None
+
+    async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
+        if self.script is not None:
+            return await self.script(name, params, caller)
+        return await super().call(name, params, caller)
+
+
 @dataclasses.dataclass
 class World:
     """
@@ -45,7 +61,7 @@ class World:
         fast: Whether the server lets frames through ready made; else plain ASGI.
     """
 
-    engine: Engine
+    engine: ScriptedEngine
     hub: Hub
     port: int
     fast: bool
@@ -114,7 +130,7 @@ async def world(
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
     )
-    engine = Engine(log=log, clock=CLOCK, ids=ids, settings=settings, agents=Agents())
+    engine = ScriptedEngine(log=log, clock=CLOCK, ids=ids, settings=settings, agents=Agents())
     app = create_app(
         engine,
         settings,
