@@ -235,22 +235,28 @@ async def test_what_is_new_in_one_turn_is_one_write_for_each_socket() -> None:
         assert it.hub.deliveries == 5
 
 
-async def test_a_frame_is_made_once_for_each_audience(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    original = WebSocketForm.event
+class CountedForm(WebSocketForm):
+    """Frames, and notes of what."""
 
-    def counted(self: WebSocketForm, entry: Entry, payload: bytes) -> bytes:
-        made.append(entry.offset)
-        return original(self, entry, payload)
+    def __init__(self) -> None:
+        self.made: list[int] = []
 
-    monkeypatch.setattr(WebSocketForm, "event", counted)
+    def event(self, entry: Entry, payload: bytes) -> bytes:
+        self.made.append(entry.offset)
+        return super().event(entry, payload)
+
+
+async def test_a_frame_is_made_once_for_each_audience() -> None:
+    form = CountedForm()
+    users = Audience(form, operator=False, types=None)
+    operators = Audience(form, operator=True, types=None)
     async with bench() as it:
         for _ in range(3):
-            it.follow("user:ann")
-            it.follow("user:ann", "system", audience=OPERATORS)
+            it.follow("user:ann", audience=users)
+            it.follow("user:ann", "system", audience=operators)
         await it.append()
         await settle()
-    assert made == [1, 1]
+    assert form.made == [1, 1]
 
 
 async def test_a_broken_sink_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
