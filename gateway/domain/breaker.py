@@ -195,6 +195,23 @@ class Breaker:
         # Half-open with every permit out: probes take about as long as a call does.
         return min(1.0, self.rules.cooldown_s)
 
+    def holds_back_s(self, now: float, *, failing: bool, probe: str | None) -> float:
+        """
+        Tell how long it will hold back the next attempt of a task whose attempt ends now.
+
+        Args:
+            failing: Whether that attempt counts as a failure, which may be the one that opens it.
+            probe: The test request that the attempt was; None: an ordinary one.
+        """
+        if self.state == "open":
+            return self.retry_after_s(now)
+        opens = (
+            self.consecutive + 1 >= self.rules.threshold
+            if self.state == "closed"
+            else probe in self.probes
+        )
+        return self.rules.cooldown_s if failing and opens else 0.0
+
     def failure_rate(self, now: float) -> float:
         """Failures as a share of outcomes in the window; 0 when there are none."""
         outcomes, failures = self.window.counts(now)

@@ -113,7 +113,7 @@ class Lifecycle:
         self._telling = telling
         self._breakers = breakers
         self._agents = agents
-        self._verdicts = Verdicts(telling, agents, backoff, intake.clock, intake.ids)
+        self._verdicts = Verdicts(state, telling, agents, backoff, intake.clock, intake.ids)
         self.stale_terms = 0
 
     # --- the beginning ----------------------------------------------------------------------

@@ -17,6 +17,7 @@ from gateway.domain.recovery import Backoff, Next, RetryBudget, next_step
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
 from gateway.execution.pieces import Rest
+from gateway.execution.state import State
 from gateway.execution.telling import Telling
 from gateway.ports import Clock, Draft, IdSource
 
@@ -40,12 +41,14 @@ class Verdicts:
 
     def __init__(
         self,
+        state: State,
         telling: Telling,
         agents: Agents,
         backoff: Backoff,
         clock: Clock,
         ids: IdSource,
     ) -> None:
+        self._state = state
         self._telling = telling
         self._agents = agents
         self._backoff = backoff
@@ -76,15 +79,26 @@ class Verdicts:
             first = task.last_error or {}
             retryable = first.get("error_type", failure.error_type) in RETRIED_TYPES
             return Next("dead_lettered" if retryable else "failed", reason="fallback_failed")
-        return next_step(
+        # Whoever runs a reserved task itself was told by the exception, and waits for nobody.
+        fallback = policy.fallback is not None and task.reserved_for is None
+        after = next_step(
             failure,
             tries_left=task.tries_left,
-            # Whoever runs a reserved task itself was told by the exception, and waits for nobody.
-            fallback=policy.fallback is not None and task.reserved_for is None,
+            fallback=fallback,
             delay_s=delay_s,
             time_left_s=task.deadline_at - now,
             budget_left=self._budget(policy).allows(now),
         )
+        breaker = self._state.breakers.get(policy.breaker)
+        if after.step != "retry" or breaker is None:
+            return after
+        # An attempt is announced for when it can be made: not while the breaker holds it back.
+        held_s = breaker.holds_back_s(
+            now, failing=failure.counts and task.breaker is not None, probe=task.probe
+        )
+        if held_s <= after.delay_s:
+            return after
+        return Next("fallback") if fallback else Next("retry", delay_s=held_s)
 
     def drafts(
         self,
