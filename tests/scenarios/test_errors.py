@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import jsonschema
 import pytest
+import pytest_asyncio
 
-from tests.scenarios.harness import browser, gateway_process
+from tests.scenarios.harness import GatewayProcess, browser, gateway_process
 from tests.upstream import Upstream
+
+# The tests share a gateway and an upstream; each has users and tasks of its own.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+LIMIT_S = 1.0
 
 FAULTS = {
     # fault of the upstream: type, code, words for people, advice, may try again
@@ -18,11 +25,30 @@ FAULTS = {
 }
 
 
-@pytest.mark.requirement("WS-01", "WS-W1")
-async def test_a_model_call_over_its_limit_reaches_its_owner_alone() -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def parts() -> AsyncIterator[tuple[Upstream, GatewayProcess]]:
+    """An upstream, and a gateway whose breakers do not open: that is another file's subject."""
     async with (
         Upstream() as upstream,
-        gateway_process(upstream=upstream.url, env={"AGENT_LIMIT_S": "0.3"}) as gateway,
+        gateway_process(
+            upstream=upstream.url,
+            env={"AGENT_LIMIT_S": str(LIMIT_S)},
+            retry_base=0.05,
+            breaker_threshold=1000,
+            breaker_rate=1,
+        ) as gateway,
+    ):
+        yield upstream, gateway
+
+
+Parts = tuple[Upstream, GatewayProcess]
+
+
+@pytest.mark.requirement("WS-01", "WS-W1")
+async def test_a_model_call_over_its_limit_reaches_its_owner_alone(parts: Parts) -> None:
+    upstream, gateway = parts
+    upstream.reset()
+    async with (
         browser(gateway.url, "owner") as owner,
         browser(gateway.url, "stranger") as stranger,
     ):
@@ -30,7 +56,7 @@ async def test_a_model_call_over_its_limit_reaches_its_owner_alone() -> None:
         task = await gateway.task("once", user_id="owner")
         started = await owner.event("task_started", task_id=task["task_id"])
         error = await owner.event("agent_error")
-        assert owner.at[error["offset"]] - owner.at[started["offset"]] < 0.3 + 1.0
+        assert owner.at[error["offset"]] - owner.at[started["offset"]] < LIMIT_S + 1.0
         await owner.finished(task["task_id"])
         assert len(owner.all("agent_error")) == 1
         assert error["error_type"] == "timeout"
@@ -48,11 +74,11 @@ async def test_a_model_call_over_its_limit_reaches_its_owner_alone() -> None:
 
 
 @pytest.mark.requirement("WS-08", "WS-W2", "WS-W8")
-async def test_each_failure_says_what_it_is_and_what_to_do() -> None:
+async def test_each_failure_says_what_it_is_and_what_to_do(parts: Parts) -> None:
     """Class and exact kind are two fields; nothing internal is in the words for people."""
+    upstream, gateway = parts
+    upstream.reset()
     async with (
-        Upstream() as upstream,
-        gateway_process(upstream=upstream.url, env={"AGENT_LIMIT_S": "1"}) as gateway,
         browser(gateway.url, "42") as page,
     ):
         for fault, (type, code, words, action, may_retry) in FAULTS.items():
@@ -76,13 +102,13 @@ async def test_each_failure_says_what_it_is_and_what_to_do() -> None:
 
 
 @pytest.mark.requirement("WS-12")
-async def test_every_real_failure_complies_with_the_published_schema() -> None:
+async def test_every_real_failure_complies_with_the_published_schema(parts: Parts) -> None:
     """Validated as a stranger would: with a plain validator, and the schema as it is served."""
     faults = ("timeout", "429_none", "429_quota", "reset_before", "200_garbage")
+    upstream, gateway = parts
+    upstream.reset()
     async with (
-        Upstream() as upstream,
-        gateway_process(upstream=upstream.url, env={"AGENT_LIMIT_S": "1"}) as gateway,
-        browser(gateway.url, "42") as page,
+        browser(gateway.url, "schema") as page,
     ):
         listed = await gateway.get("/schemas")
         assert "agent_error" in {item["type"] for item in listed["items"]}
@@ -91,7 +117,7 @@ async def test_every_real_failure_complies_with_the_published_schema() -> None:
         for number, fault in enumerate(faults):
             upstream.schedule(fault)
             agent = "once" if number % 2 else "other"
-            task = await gateway.task(agent, user_id="42")
+            task = await gateway.task(agent, user_id="schema")
             await page.finished(task["task_id"])
         errors = page.all("agent_error")
         assert [error["error_type"] for error in errors] == [
@@ -111,14 +137,14 @@ async def test_every_real_failure_complies_with_the_published_schema() -> None:
 
 
 @pytest.mark.requirement("WS-14")
-async def test_refused_credentials_are_told_and_not_tried_again() -> None:
+async def test_refused_credentials_are_told_and_not_tried_again(parts: Parts) -> None:
+    upstream, gateway = parts
+    upstream.reset()
     async with (
-        Upstream() as upstream,
-        gateway_process(upstream=upstream.url) as gateway,
-        browser(gateway.url, "42") as page,
+        browser(gateway.url, "refused") as page,
     ):
         upstream.schedule("401")
-        task = await gateway.task("asker", user_id="42")
+        task = await gateway.task("asker", user_id="refused")
         finished = await page.finished(task["task_id"])
         assert finished["outcome"] == "failed"
         assert upstream.count == 1
@@ -130,11 +156,11 @@ async def test_refused_credentials_are_told_and_not_tried_again() -> None:
 
 
 @pytest.mark.requirement("WS-17")
-async def test_two_users_never_see_each_other() -> None:
+async def test_two_users_never_see_each_other(parts: Parts) -> None:
     """In both directions, with failures, partial results and replays; a sentinel ends each."""
+    upstream, gateway = parts
+    upstream.reset()
     async with (
-        Upstream() as upstream,
-        gateway_process(upstream=upstream.url, retry_base=0.05) as gateway,
         browser(gateway.url, "anna") as anna,
         browser(gateway.url, "ben") as ben,
     ):
@@ -162,10 +188,10 @@ async def test_two_users_never_see_each_other() -> None:
 
 
 @pytest.mark.requirement("WS-W9")
-async def test_what_happens_while_nobody_listens_is_kept_and_delivered_later() -> None:
+async def test_what_happens_while_nobody_listens_is_kept_and_delivered_later(parts: Parts) -> None:
+    upstream, gateway = parts
+    upstream.reset()
     async with (
-        Upstream() as upstream,
-        gateway_process(upstream=upstream.url) as gateway,
         browser(gateway.url) as operator,
     ):
         upstream.schedule("500")
@@ -179,11 +205,11 @@ async def test_what_happens_while_nobody_listens_is_kept_and_delivered_later() -
             assert len(page.all("agent_error")) == 1
 
 
-async def test_operators_see_why_and_secrets_stay_out() -> None:
+async def test_operators_see_why_and_secrets_stay_out(parts: Parts) -> None:
     """The same event in two encodings: detail for operators, none of it for users."""
+    upstream, gateway = parts
+    upstream.reset()
     async with (
-        Upstream() as upstream,
-        gateway_process(upstream=upstream.url) as gateway,
         browser(gateway.url) as operator,
         browser(gateway.url, "42") as page,
     ):
