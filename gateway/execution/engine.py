@@ -16,7 +16,7 @@ from typing import Any
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
 from gateway.domain.breaker import subject_of as breaker_subject
-from gateway.domain.errors import Conflict, Rejected, RequestError
+from gateway.domain.errors import Conflict, Rejected, RequestError, Unavailable
 from gateway.domain.recovery import Backoff, Next
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -102,6 +102,7 @@ class Engine:
             settings=settings,
         )
         self._monitor = Monitor(clock)
+        self._alive = False
         self._reach = Reach(log)
         self._handlers = Handlers(
             Core(
@@ -137,6 +138,12 @@ class Engine:
 
     async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
         """Carry out one operation; see ``Service.call``."""
+        if not self._alive:
+            # A task that was taken now would never be done, and nobody would be told.
+            raise Unavailable(
+                "the gateway does not run: give the application that it is mounted in "
+                "lifespan=gateway.lifespan"
+            )
         return await self._handlers.call(name, params, caller)
 
     def check_params(self, name: str, params: Any) -> None:
@@ -217,6 +224,7 @@ class Engine:
     async def running(self) -> AsyncIterator[None]:
         """Run timers and the worker of this process; once more, too, and on another loop."""
         self.orders.draining = False
+        self._alive = True
         self._monitor.at(self._clock.wall() + FORGET_EVERY_S, self._forget)
         jobs = [
             asyncio.create_task(self._monitor.run(), name="monitor"),
@@ -227,6 +235,7 @@ class Engine:
         try:
             yield
         finally:
+            self._alive = False
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)

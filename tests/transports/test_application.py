@@ -52,4 +52,7 @@ async def test_a_forgotten_lifespan_is_told(caplog: pytest.LogCaptureFixture) ->
         async with wire(here, path="/gate/ws") as client:
             assert await client.closed() == (1013, "the gateway does not run")
         assert (await ask(here, "GET", "/gate/api/events/stream")).status == 503
+        refused = await ask(here, "POST", "/gate/api/tasks", body={"agent": "a"})
+        assert refused.status == 503
+        assert "gateway.lifespan" in refused.json["detail"]
     assert "gateway.lifespan" in caplog.text
