@@ -1,7 +1,8 @@
-"""The command line: ``gateway serve | demo | tail | check | token``."""
+"""The command line: ``gateway serve | work | demo | tail | check | token``."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable
@@ -14,9 +15,12 @@ import jwt
 from gateway.app.check import check_lines
 from gateway.app.clock import SystemClock
 from gateway.app.gateway import Gateway
+from gateway.app.keeper import Keeper
+from gateway.app.kept import EXIT_MEMORY, Line
 from gateway.app.serve import load, log_to_stderr, run, serve
 from gateway.app.settings import PREFIX, read_settings
 from gateway.app.tail import tail
+from gateway.app.work import work
 from gateway.domain.access import SCOPES
 from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.settings import SETTINGS
@@ -85,6 +89,7 @@ def main() -> None:
     \b
     gateway demo                       a gateway, agents that really fail, a page to watch
     gateway serve agents:gateway       serve your agents
+    gateway work agents:gateway        run them in a process of their own
     gateway tail                       follow what happens
     """
 
@@ -131,6 +136,83 @@ def serve_command(
 def _say_ready(url: str) -> None:
     click.echo(f"ready {url}")
     sys.stdout.flush()
+
+
+@main.command("work")
+@click.argument("target", metavar="MODULE:GATEWAY")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1024),
+    help="Tasks worked on at once.  [GATEWAY_WORKERS; default: 16]",
+)
+@click.option("--domain", help="Failure domain: a zone, a provider.")
+@click.option("--handle", help="What workers of this kind are called.  [default: MODULE]")
+@click.option(
+    "--grace",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, 86400),
+    help="Seconds that running tasks get when it is told to stop.",
+)
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="What is logged to stderr.",
+)
+@click.option("--kept", type=int, hidden=True, help="Socket to the process that started this one.")
+@_connection_flags
+def work_command(
+    target: str,
+    concurrency: int | None,
+    domain: str | None,
+    handle: str | None,
+    grace: float,
+    log_level: str,
+    kept: int | None,
+    url: str,
+    token: str | None,
+) -> None:
+    """Do tasks for a gateway elsewhere, with the agents of MODULE:GATEWAY, until SIGTERM or Ctrl-C.
+
+    Prints one line, `ready AGENT_ID`, once the gateway has accepted it, and keeps trying while
+    there is none. The agents run in a process of their own: when it dies, what it held is
+    reported at once and another process takes its place.
+    """
+    log_to_stderr(log_level)
+    if kept is None:
+        arguments = ["work", target, "--url", url, "--grace", str(grace), "--log-level", log_level]
+        for name, value in (("concurrency", concurrency), ("domain", domain), ("handle", handle)):
+            arguments += [] if value is None else [f"--{name}", str(value)]
+        keeper = Keeper(
+            arguments, url=url, token=token, grace_s=grace, ready=lambda id: _say_ready(id)
+        )
+        sys.exit(asyncio.run(keeper.run()))
+    line = Line(kept)
+    try:
+        gateway = load(target)
+        gateway.configure(read_settings(os.environ))
+        run(
+            work(
+                gateway,
+                line,
+                url=url,
+                handle=handle or target.partition(":")[0],
+                domain=domain,
+                concurrency=concurrency,
+                grace_s=grace,
+            )
+        )
+    except MemoryError:
+        os._exit(EXIT_MEMORY)
+    except GatewayError as error:
+        line.say("leaving", code=2 if isinstance(error, ConfigurationError) else 1)
+        raise
+    line.say("leaving", code=0)
+    sys.stdout.flush()
+    # Threads of agents that run on do not hold this process.
+    os._exit(0)
 
 
 @main.command("demo")

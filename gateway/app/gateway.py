@@ -28,7 +28,7 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import view
 from gateway.execution.agents import Agents, Declared
 from gateway.execution.engine import Engine
-from gateway.execution.lifecycle import Order
+from gateway.execution.order import Order
 from gateway.execution.values import INPUT_BYTES_MAX, measured
 from gateway.execution.work import Task
 from gateway.transports.application import create_app, running

@@ -36,11 +36,13 @@ class Caller:
         user_id: The user that this caller is, and whom what it does concerns.
         scopes: What it may do; see ``SCOPES``.
         expires_at: When its token ends, in seconds since the Unix epoch; None: never.
+        session_id: The connection that it asks over; None: a single request.
     """
 
     user_id: str
     scopes: frozenset[str]
     expires_at: float | None = None
+    session_id: str | None = None
 
     @property
     def operator(self) -> bool:

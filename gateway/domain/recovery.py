@@ -14,7 +14,7 @@ from typing import Literal
 
 from gateway.domain.failure import Failure
 
-__all__ = ["Backoff", "Next", "RetryBudget", "next_step"]
+__all__ = ["STRATEGIES", "Backoff", "Next", "RetryBudget", "next_step"]
 
 BUDGET_WINDOW_S = 30
 BUDGET_SHARE = 0.1
@@ -89,24 +89,37 @@ class RetryBudget:
             self._buckets.popleft()
 
 
+# How what goes on is called in ``recovery_attempt``.
+STRATEGIES = {
+    "retry": "exponential_backoff",
+    "reassign": "reassignment",
+    "fallback": "fallback",
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Next:
     """
     What is done after a failed attempt.
 
     Attributes:
-        step: ``retry`` and ``fallback`` go on; the others are the task's outcome.
+        step: ``retry``, ``reassign`` and ``fallback`` go on; the others are the task's outcome.
         delay_s: Seconds before it goes on.
         reason: Why it ended; None while it goes on.
     """
 
-    step: Literal["retry", "fallback", "failed", "dead_lettered", "cancelled"]
+    step: Literal["retry", "reassign", "fallback", "failed", "dead_lettered", "cancelled"]
     delay_s: float = 0.0
     reason: str | None = None
 
     @property
     def ends(self) -> bool:
-        return self.step not in ("retry", "fallback")
+        return self.step not in STRATEGIES
+
+    @property
+    def will_retry(self) -> bool:
+        """Whether the agent itself makes another attempt."""
+        return self.step in ("retry", "reassign")
 
 
 def next_step(
@@ -139,6 +152,9 @@ def next_step(
         return Next("failed", reason=failure.error_code)
     if tries_left <= 0:
         return Next("fallback") if fallback else Next("dead_lettered", reason="attempts_exhausted")
+    if failure.error_type == "agent_lost":
+        # The upstream has done nothing wrong: another worker goes on at once, off its budget.
+        return Next("reassign")
     if delay_s >= time_left_s:
         # The upstream wants more time than the caller has: waiting would only hide the end.
         return Next("fallback") if fallback else Next("failed", reason="retry_after_deadline")

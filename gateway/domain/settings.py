@@ -44,6 +44,8 @@ class Settings:
     breaker_rate: float = _setting(0.5, "failure rate that opens a breaker (20 outcomes, 30 s)")
     breaker_cooldown: float = _setting(30.0, "time an open breaker waits before it probes")
     breaker_permits: int = _setting(3, "probes let through half-open; all must succeed")
+    heartbeat_timeout: float = _setting(5.0, "silence after which a worker is unhealthy")
+    offline_after: float = _setting(15.0, "silence after which a worker is offline")
     lease_ttl: float = _setting(60.0, "how long a worker may act for a task unrenewed")
     workers: int = _setting(16, "tasks worked on at once in this process")
     threads: int = _setting(16, "plain functions run at once, each in a thread")
@@ -81,6 +83,7 @@ class Settings:
         if self.breaker_rate > 1:
             raise ConfigurationError(f"breaker_rate has to be at most 1, it is {self.breaker_rate}")
         self._ordered("retry_base", "retry_max")
+        self._ordered("heartbeat_timeout", "offline_after")
         if self.partial_bytes_task > PARTIAL_BYTES_TASK_MAX:
             raise ConfigurationError(
                 f"partial_bytes_task has to be at most {PARTIAL_BYTES_TASK_MAX}, since one event "

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain.preserved import Preserved
-from gateway.domain.timestamps import rfc3339
+from gateway.domain.timestamps import rfc3339, seconds_of
 
 __all__ = ["ENDED", "LIVE", "Attempt", "Task", "apply", "subject_of", "submitted", "view"]
 
@@ -36,8 +36,10 @@ class Attempt:
     agent_id: str
     mode: str
     started_at: float
+    term: int = 0
     ended_at: float | None = None
     error: dict[str, Any] | None = None
+    released: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands on the wire."""
@@ -62,6 +64,9 @@ class Task:
         sequence: Offset of its submission: older tasks have smaller ones.
         term: Of the newest lease; grows with each attempt.
         holder: agent_id that holds the lease now; None: nobody does.
+        lease_ttl_s: Length of the lease; None: this process's own, which needs no renewal.
+        lease_expires_at: When it ends unless it is renewed; None: it does not.
+        lost_holder: agent_id of the worker that was lost with it, until another takes it.
         deadline_at: When the caller's own limit runs out.
         breaker: Name of the breaker that judged the running attempt; None: none does.
         generation: The breaker's version when the attempt was admitted.
@@ -94,6 +99,9 @@ class Task:
     attempt: int = 0
     term: int = 0
     holder: str | None = None
+    lease_ttl_s: float | None = None
+    lease_expires_at: float | None = None
+    lost_holder: str | None = None
     mode: str = "primary"
     breaker: str | None = None
     generation: int = 0
@@ -127,7 +135,7 @@ class Task:
     @property
     def tries_left(self) -> int:
         """Attempts by the agent itself that it may still make."""
-        made = sum(1 for attempt in self.attempts if attempt.mode == "primary")
+        made = sum(1 for a in self.attempts if a.mode == "primary" and not a.released)
         return max(0, self.max_attempts - made)
 
 
@@ -183,7 +191,10 @@ def _started(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at:
     task.generation = state.get("generation", 0)
     task.probe = state.get("probe")
     task.next_attempt_at = None
-    task.attempts.append(Attempt(task.attempt, task.holder or "", task.mode, at))
+    task.lost_holder = None
+    task.lease_ttl_s = state.get("lease_ttl")
+    task.lease_expires_at = None if task.lease_ttl_s is None else at + task.lease_ttl_s
+    task.attempts.append(Attempt(task.attempt, state["holder"], task.mode, at, task.term))
 
 
 def _progressed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
@@ -236,7 +247,9 @@ def _failed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: 
             "message",
         )
     }
-    task.holder = None
+    if event["cause"] == "agent_lost":
+        task.lost_holder = task.holder
+    task.holder = task.lease_expires_at = None
     task.status = "waiting"
     task.breaker = task.probe = None
     if task.attempts and task.attempts[-1].ended_at is None:
@@ -264,7 +277,8 @@ def _finished(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at
     task.served_by = event["served_by"]
     task.finished_at = at
     task.finished_event_id = event["event_id"]
-    task.holder = task.next_attempt_at = task.breaker = task.probe = None
+    task.holder = task.lease_expires_at = None
+    task.next_attempt_at = task.breaker = task.probe = None
     task.error_id = None
     if task.status == "succeeded":
         task.progress = 1.0
@@ -272,7 +286,22 @@ def _finished(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at
         task.attempts[-1].ended_at = at
 
 
+def _leased(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+    if task.status != "running":
+        return
+    if event["action"] == "renewed":
+        task.lease_expires_at = seconds_of(event["expires_at"])
+        return
+    # Given back: as before it was taken, but for the number of the attempt.
+    task.status = "pending"
+    task.holder = task.lease_expires_at = task.breaker = task.probe = None
+    if task.attempts:
+        task.attempts[-1].ended_at = at
+        task.attempts[-1].released = True
+
+
 _FOLDS = {
+    "lease_changed": _leased,
     "task_started": _started,
     "task_progress": _progressed,
     "partial_result": _produced,
@@ -284,14 +313,15 @@ _FOLDS = {
 }
 
 
-def view(task: Task, *, lease_expires_at: float | None = None) -> dict[str, Any]:
+def view(task: Task) -> dict[str, Any]:
     """The task as it stands on the wire."""
     lease = None
     if task.holder is not None:
+        expires_at = task.lease_expires_at
         lease = {
             "agent_id": task.holder,
             "term": task.term,
-            "expires_at": None if lease_expires_at is None else rfc3339(lease_expires_at),
+            "expires_at": None if expires_at is None else rfc3339(expires_at),
         }
     shown: dict[str, Any] = {
         "task_id": task.task_id,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gateway.domain.agent import AgentPolicy
@@ -45,6 +45,7 @@ class Agents:
     def __init__(self) -> None:
         self.max_attempts = 3
         self._declared: dict[str, Declared] = {}
+        self._elsewhere: dict[str, AgentPolicy] = {}
 
     def __iter__(self) -> Iterator[Declared]:
         return iter(self._declared.values())
@@ -68,10 +69,18 @@ class Agents:
     def policy(self, name: str) -> AgentPolicy:
         """How tasks of that name are treated; by the defaults when nobody has declared it."""
         declared = self._declared.get(name)
-        policy = AgentPolicy(name) if declared is None else declared.policy
+        if declared is not None:
+            policy = declared.policy
+        else:
+            policy = self._elsewhere.get(name) or AgentPolicy(name)
         if policy.max_attempts:
             return policy
         return dataclasses.replace(policy, max_attempts=self.max_attempts)
+
+    def learn(self, policies: Iterable[AgentPolicy]) -> None:
+        """Take note of agents that workers do; what is declared here goes before."""
+        for policy in policies:
+            self._elsewhere[policy.name] = policy
 
     def policy_for(self, task: Task) -> AgentPolicy:
         """How ``task`` is treated; a task that no agent has taken yet goes by its capability."""
@@ -84,6 +93,8 @@ class Agents:
                 return declared.policy.name
         return None
 
-    def behind(self, breaker: str) -> list[Declared]:
-        """The agents that share a breaker."""
-        return [d for d in self._declared.values() if d.policy.breaker == breaker]
+    def behind(self, breaker: str) -> list[AgentPolicy]:
+        """The agents that share a breaker, here and elsewhere."""
+        here = [declared.policy for declared in self._declared.values()]
+        elsewhere = [p for name, p in self._elsewhere.items() if name not in self._declared]
+        return [policy for policy in (*here, *elsewhere) if policy.breaker == breaker]

@@ -13,7 +13,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
@@ -25,13 +25,12 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import Task as Record
 from gateway.execution.agents import Declared, Function
 from gateway.execution.cleanup import clean
-from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
 from gateway.execution.threads import Threads
 from gateway.execution.work import Task
 from gateway.ports import Clock
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "Listener"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +38,45 @@ logger = logging.getLogger(__name__)
 TELL_EVERY_S = 0.12
 # How long code has to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
+
+
+class Listener(Protocol):
+    """
+    Whom attempts tell what becomes of them: the lifecycle, or a gateway elsewhere.
+
+    Each of the first three raises ``StaleTerm`` if the attempt has lost its task.
+    """
+
+    async def tell(self, task_id: str, term: int, piece: Piece) -> None:
+        """Take what the attempt has produced, or how far it is."""
+
+    async def succeed(
+        self, task_id: str, term: int, result: Any, *, steps: Mapping[str, Any] | None = None
+    ) -> None:
+        """End the task with its result; ``steps`` are finished ones that were not told yet."""
+
+    async def fail(
+        self,
+        task_id: str,
+        term: int,
+        failure: Failure,
+        *,
+        cause: str,
+        detail: Mapping[str, Any] | None = None,
+        rest: Rest | None = None,
+    ) -> object:
+        """Take why the attempt failed, and decide what comes next."""
+
+    async def cleaned(
+        self,
+        task_id: str,
+        *,
+        resources: list[str],
+        memory_freed: int,
+        leftovers: list[str],
+        error: Mapping[str, Any] | None,
+    ) -> None:
+        """Take what was cleaned up after the attempt; the task may have ended."""
 
 
 class Attempts:
@@ -54,7 +92,7 @@ class Attempts:
 
     def __init__(
         self,
-        lifecycle: Lifecycle,
+        lifecycle: Listener,
         clock: Clock,
         settings: Settings,
         freed: Callable[[], None] = lambda: None,
@@ -183,12 +221,14 @@ class Attempts:
             timeout=limit_s,
             step_bytes_max=self._settings.partial_bytes_task,
         )
-        self._over[record.task_id] = over, pieces
+        known = self._over[record.task_id] = over, pieces
         teller = asyncio.ensure_future(self._tell(task, record.term, pieces, news))
         try:
             yield task, pieces, over
         finally:
-            self._over.pop(record.task_id, None)
+            # The next attempt may have begun while this one was being stopped.
+            if self._over.get(record.task_id) is known:
+                del self._over[record.task_id]
             pieces.close()
             teller.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -29,12 +29,12 @@ class BreakerNews:
         self._agents = agents
 
     def _fallback_active(self, breaker: str) -> bool:
-        return any(declared.fallback is not None for declared in self._agents.behind(breaker))
+        return any(policy.fallback is not None for policy in self._agents.behind(breaker))
 
     def _spokesman(self, breaker: Breaker) -> AgentPolicy:
         """The agent that a breaker's events name: its own, or the first that shares it."""
         behind = self._agents.behind(breaker.name)
-        return behind[0].policy if behind else AgentPolicy(breaker.name)
+        return behind[0] if behind else AgentPolicy(breaker.name)
 
     def triggered(self, breaker: Breaker) -> Draft:
         """Tell that a breaker opens; the fold then counts the failure as open until it closes."""

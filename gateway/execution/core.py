@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import InvalidParams, Unavailable
 from gateway.domain.settings import Settings
+from gateway.domain.stream import parse_position
 from gateway.execution.agents import Agents
 from gateway.execution.intake import Intake
 from gateway.execution.lifecycle import Lifecycle
@@ -50,6 +53,24 @@ class Reach:
             ) from None
         finally:
             self._waiting.remove((offset, there))
+
+    async def wait_for(self, params: Mapping[str, Any]) -> None:
+        """
+        Wait for the ``min_position`` that a reader names, if it names one.
+
+        Raises:
+            InvalidParams: If it is of another log.
+            Unavailable: If this node has not reached it in time.
+        """
+        if "min_position" not in params:
+            return
+        epoch = self._log.epoch
+        wanted = parse_position(params["min_position"], epoch=epoch, field="min_position")
+        if wanted.epoch != epoch:
+            raise InvalidParams(
+                "min_position is of another log; ask without it", field="min_position"
+            )
+        await self.reached(wanted.offset)
 
     def saw(self, offset: int) -> None:
         """The log has come as far as ``offset``."""

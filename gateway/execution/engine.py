@@ -16,7 +16,7 @@ from typing import Any
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
 from gateway.domain.breaker import subject_of as breaker_subject
-from gateway.domain.errors import Conflict, Rejected, RequestError, Unavailable
+from gateway.domain.errors import Conflict, Rejected, RequestError, StaleTerm, Unavailable
 from gateway.domain.recovery import Backoff, Next
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -24,17 +24,24 @@ from gateway.execution.agents import Agents
 from gateway.execution.attempt import Attempts
 from gateway.execution.breaker_news import BreakerNews
 from gateway.execution.breakers import Breakers, Refusal
+from gateway.execution.claims import Claims
 from gateway.execution.core import Core, Reach
 from gateway.execution.handlers import Handlers
 from gateway.execution.intake import Intake
-from gateway.execution.lifecycle import Lifecycle, Order
+from gateway.execution.leases import Leases
+from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.monitor import Monitor
+from gateway.execution.order import Order
 from gateway.execution.orders import Orders
 from gateway.execution.params import check
+from gateway.execution.publishing import Publishing
 from gateway.execution.runner import Runner
 from gateway.execution.state import State
+from gateway.execution.task_reports import TaskReports
 from gateway.execution.telling import Telling
 from gateway.execution.work import Task as Work
+from gateway.execution.worker_handlers import WorkerHandlers
+from gateway.execution.workers import Workers
 from gateway.ports import Clock, Entry, EventLog, IdSource
 
 __all__ = ["Engine"]
@@ -43,6 +50,8 @@ logger = logging.getLogger(__name__)
 
 # Between two looks for what is too old to keep.
 FORGET_EVERY_S = 30.0
+# How long after an attempt's limit its worker may still tell that it was over.
+LIMIT_MARGIN_S = 0.5
 # How long the attempts that were ended at the end have to clean up.
 CLEAN_LIMIT_S = 2.0
 
@@ -81,7 +90,7 @@ class Engine:
             agents,
             Backoff(settings.retry_base, settings.retry_max),
         )
-        self.attempts = Attempts(self.lifecycle, clock, settings, freed=lambda: self.runner.wake())
+        self.attempts = Attempts(self.lifecycle, clock, settings, freed=lambda: self._look_again())
         self.runner = Runner(
             holder=ids.uuid7(),
             state=self.state,
@@ -102,22 +111,44 @@ class Engine:
             settings=settings,
         )
         self._monitor = Monitor(clock)
+        self._leases = Leases(self.state, self.lifecycle, self.telling, clock)
+        self.workers = Workers(
+            state=self.state,
+            intake=self.intake,
+            agents=agents,
+            leases=self._leases,
+            monitor=self._monitor,
+            settings=settings,
+        )
+        self.claims = Claims(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self._leases,
+            breakers=self.breakers,
+            agents=agents,
+            clock=clock,
+            settings=settings,
+            present=self.workers.present,
+        )
         self._alive = False
         self._reach = Reach(log)
+        core = Core(
+            log=log,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            agents=agents,
+            state=self.state,
+            intake=self.intake,
+            telling=self.telling,
+            lifecycle=self.lifecycle,
+            orders=self.orders,
+            reach=self._reach,
+        )
         self._handlers = Handlers(
-            Core(
-                log=log,
-                clock=clock,
-                ids=ids,
-                settings=settings,
-                agents=agents,
-                state=self.state,
-                intake=self.intake,
-                telling=self.telling,
-                lifecycle=self.lifecycle,
-                orders=self.orders,
-                reach=self._reach,
-            )
+            core,
+            Publishing(core, TaskReports(core, self.workers, self.claims)),
+            WorkerHandlers(self.state, self.workers, self.claims, self._reach).by_name,
         )
         self._ends: dict[str, list[asyncio.Future[Task]]] = {}
         log.follow(self._apply)
@@ -158,6 +189,10 @@ class Engine:
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
         """Tell the state of ``topics`` as of ``log.head``; see ``Service.snapshot``."""
         return self.state.snapshot(topics, now=self._clock.wall())
+
+    async def session_closed(self, session_id: str) -> None:
+        """A connection is gone; see ``Service.session_closed``."""
+        await self.workers.session_closed(session_id)
 
     # --- supervising code that runs elsewhere -------------------------------------------------
 
@@ -284,6 +319,9 @@ class Engine:
             self._task_moved(name, entry)
         elif kind == "breaker":
             self._breaker_moved(name, entry)
+        elif kind == "agent" and entry.type == "agent_registered":
+            self.agents.learn(self.state.workers[name].agents.values())
+            self._look_again()
         self._reach.saw(entry.offset)
 
     def _task_moved(self, task_id: str, entry: Entry) -> None:
@@ -297,16 +335,18 @@ class Engine:
                     entry.at + self.settings.queue_timeout, lambda: self._untaken(task_id)
                 )
                 self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
-                self.runner.wake()
-            case "agent_error":
+                self._look_again()
+            case "task_started":
+                self._watch_attempt(task)
+            case "agent_error" | "lease_changed":
                 # It may have given back a breaker's permit that others wait for.
-                self.runner.wake()
+                self._look_again()
             case "recovery_attempt" | "task_progress":
                 if task.next_attempt_at is not None:
                     self._monitor.at(task.next_attempt_at, self._look)
             case "task_finished":
                 self.attempts.ended(task_id)
-                self.runner.wake()
+                self._look_again()
                 for end in self._ends.pop(task_id, ()):
                     if not end.done():
                         end.set_result(task)
@@ -316,16 +356,32 @@ class Engine:
         assert entry.subject == breaker_subject(name)
         if breaker.state == "open" and breaker.probe_at is not None:
             self._monitor.at(breaker.probe_at, self._look)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Something may be there to do, for the worker of this process or for others."""
         self.runner.wake()
+        self.claims.wake()
+
+    def _watch_attempt(self, task: Task) -> None:
+        """Look at a worker's attempt when its lease ends, and when its limit is over."""
+        if task.lease_expires_at is None:
+            return
+        task_id, term = task.task_id, task.term
+        self._monitor.at(task.lease_expires_at, lambda: self._lease_over(task_id, term))
+        limit_s = self.agents.policy_for(task).timeout_s
+        over_at = task.attempts[-1].started_at + limit_s + LIMIT_MARGIN_S
+        self._monitor.at(over_at, lambda: self._limit_over(task_id, term, limit_s))
 
     # --- timers -----------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        self.runner.wake()
+        self._look_again()
 
     async def _forget(self) -> None:
         now = self._clock.wall()
         self.state.forget(now)
+        self.workers.forget(now)
         self._monitor.at(now + FORGET_EVERY_S, self._forget)
 
     async def _deadline(self, task_id: str) -> None:
@@ -357,6 +413,30 @@ class Engine:
                 cause="timeout",
                 after=Next("dead_lettered", reason="no_worker"),
             )
+
+    async def _lease_over(self, task_id: str, term: int) -> None:
+        task = self.state.live.get(task_id)
+        if task is None or task.term != term or task.lease_expires_at is None:
+            return
+        if self._clock.wall() < task.lease_expires_at:
+            # It was renewed meanwhile.
+            self._monitor.at(task.lease_expires_at, lambda: self._lease_over(task_id, term))
+            return
+        with contextlib.suppress(StaleTerm):
+            await self._leases.lose(task_id, term, own_failures.agent_lost("lease_expired"))
+
+    async def _limit_over(self, task_id: str, term: int, limit_s: float) -> None:
+        task = self.state.live.get(task_id)
+        if task is None or task.term != term or task.holder is None:
+            return
+        # A worker that lives would have told that its attempt ran into its limit.
+        if self.workers.beats(task.holder):
+            failure = own_failures.agent_lost("stalled")
+        else:
+            upstream = self.agents.policy_for(task).upstream
+            failure = own_failures.timed_out(limit_s, llm_upstream=upstream is not None)
+        with contextlib.suppress(StaleTerm):
+            await self._leases.lose(task_id, term, failure)
 
 
 def _complain(job: asyncio.Task[None]) -> None:

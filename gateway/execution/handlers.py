@@ -25,11 +25,11 @@ from gateway.domain.stream import Position, parse_position
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.core import Core
-from gateway.execution.lifecycle import Order
+from gateway.execution.order import Order
 from gateway.execution.params import check
 from gateway.execution.publishing import Publishing
 from gateway.execution.state import breaker_view
-from gateway.execution.values import INPUT_BYTES_MAX, measured
+from gateway.execution.values import INPUT_BYTES_MAX, measured, offset_of
 from gateway.protocol.operations import OPERATIONS
 
 __all__ = ["Handlers"]
@@ -44,9 +44,8 @@ SCAN_MAX = 10_000
 class Handlers:
     """What each operation does."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, publishing: Publishing, more: Mapping[str, Handler]) -> None:
         self._core = core
-        self._publishing = Publishing(core)
         self.by_name: dict[str, Handler] = {
             "task.create": self._task_create,
             "task.list": self._task_list,
@@ -55,8 +54,9 @@ class Handlers:
             "task.cancel": self._task_cancel,
             "task.retry": self._task_retry,
             "breaker.list": self._breaker_list,
-            "event.publish": self._publishing.publish,
+            "event.publish": publishing.publish,
             "event.list": self._event_list,
+            **more,
         }
 
     async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
@@ -100,18 +100,27 @@ class Handlers:
         }
         if task.retry_of is not None:
             answer["retry_of"] = task.retry_of
-        if self._core.agents.get(task.agent_name) is None:
+        if not self._served(task):
             answer["warning"] = "no_worker"
         return answer
 
+    def _served(self, task: Task) -> bool:
+        """Whether somebody is there who could do it."""
+        if self._core.agents.get(task.agent_name) is not None:
+            return True
+        return any(
+            worker.takes_work and worker.can_do(task.agent_name, task.capability)
+            for worker in self._core.state.workers.values()
+        )
+
     async def _task_list(self, params: Mapping[str, Any], caller: Caller) -> Any:
-        await self._reach(params)
+        await self._core.reach.wait_for(params)
         user_id = params.get("user_id")
         if not caller.reads_all:
             if user_id not in (None, caller.user_id):
                 raise NotPermitted("these are not your tasks", field="user_id")
             user_id = caller.user_id
-        before = _offset_of(params.get("cursor"), "cursor")
+        before = offset_of(params.get("cursor"), field="cursor")
         limit = params.get("limit", LIST_LIMIT)
         found: list[Task] = []
         for task in reversed(self._core.state.tasks.values()):
@@ -132,11 +141,11 @@ class Handlers:
         return {"items": [tasks.view(task) for task in found], "next": None}
 
     async def _task_get(self, params: Mapping[str, Any], caller: Caller) -> Any:
-        await self._reach(params)
+        await self._core.reach.wait_for(params)
         return tasks.view(self._seen(params, caller))
 
     async def _task_partial(self, params: Mapping[str, Any], caller: Caller) -> Any:
-        await self._reach(params)
+        await self._core.reach.wait_for(params)
         task = self._seen(params, caller)
         kept = task.preserved
         now = self._core.clock.wall()
@@ -211,7 +220,7 @@ class Handlers:
                     "permits_in_use": len(breaker.probes),
                 }
             )
-        start = _offset_of(params.get("cursor"), "cursor") or 0
+        start = offset_of(params.get("cursor"), field="cursor") or 0
         end = start + params.get("limit", LIST_LIMIT)
         return {
             "items": items[start:end],
@@ -282,27 +291,9 @@ class Handlers:
     def _position(self) -> dict[str, object]:
         return Position(self._core.log.epoch, self._core.log.head).as_dict()
 
-    async def _reach(self, params: Mapping[str, Any]) -> None:
-        if "min_position" in params:
-            log = self._core.log
-            wanted = parse_position(params["min_position"], epoch=log.epoch, field="min_position")
-            if wanted.epoch != log.epoch:
-                raise InvalidParams(
-                    "min_position is of another log; ask without it", field="min_position"
-                )
-            await self._core.reach.reached(wanted.offset)
-
 
 def _readable(topic: str) -> list[str] | None:
     """The log's topics behind one that is asked for; None: all."""
     if topic == "*":
         return None
     return [topic, "system"] if topic.startswith("user:") else [topic]
-
-
-def _offset_of(cursor: str | None, field: str) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 19):
-        raise InvalidParams(f"{field} has to be one that a list gave as next", field=field)
-    return int(cursor)

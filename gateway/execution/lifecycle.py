@@ -9,12 +9,8 @@ refused by its term.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import orjson
 
 from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm, Unavailable
 from gateway.domain.failure import Failure
@@ -23,67 +19,21 @@ from gateway.domain.task import Task, subject_of
 from gateway.execution.agents import Agents
 from gateway.execution.breakers import Admission, Breakers
 from gateway.execution.intake import Intake
+from gateway.execution.order import Order
 from gateway.execution.pieces import Piece, Rest
 from gateway.execution.state import State
-from gateway.execution.telling import Telling
+from gateway.execution.telling import Telling, outcome_of
 from gateway.execution.values import RESULT_BYTES_MAX, measured
-from gateway.execution.verdicts import Verdicts, outcome_of
+from gateway.execution.verdicts import Verdicts
 from gateway.ports import Draft
 
-__all__ = ["Lifecycle", "Order"]
+__all__ = ["RACES_MAX", "Decision", "Lifecycle"]
 
 # Each loss of a race means that somebody else moved the task on; this many in a row means
 # that something is wrong.
 RACES_MAX = 16
 
 Decision = tuple[Sequence[Draft], Mapping[str, int]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """
-    What somebody asks for: a task before it exists.
-
-    Attributes:
-        agent_name: Who is to do it.
-        input: As JSON, measured already.
-        user_id: Whose task it is.
-        timeout_s: The caller's own deadline, waiting included.
-        reserved_for: agent_id that alone may take it; None: whoever is first.
-    """
-
-    agent_name: str | None
-    input: Any
-    user_id: str
-    priority: int = 5
-    timeout_s: float
-    max_attempts: int
-    capability: str | None = None
-    correlation_id: str | None = None
-    causation_id: str | None = None
-    retry_of: str | None = None
-    traceparent: str | None = None
-    idempotency_key: str | None = None
-    reserved_for: str | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """
-        A digest of what is asked, to tell an idempotency key used twice for different things.
-
-        The same through every door, whether a default was spelled out or not.
-        """
-        asked = (
-            self.agent_name,
-            self.capability,
-            self.input,
-            self.priority,
-            float(self.timeout_s),
-            self.max_attempts,
-            self.correlation_id,
-            self.causation_id,
-        )
-        return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 class Lifecycle:
@@ -177,12 +127,16 @@ class Lifecycle:
         limit_s: float,
         admission: Admission | None,
         fallback: str | None = None,
+        agent_name: str | None = None,
+        lease_ttl_s: float | None = None,
     ) -> Task:
         """
         Begin the next attempt under a new term.
 
         Args:
             holder: agent_id of whoever makes it.
+            agent_name: Who does it, when the task was for whoever can; None: as it says.
+            lease_ttl_s: Length of the lease; None: the holder is this process.
             limit_s: The attempt's limit in seconds.
             admission: From the breaker; None for a fallback, which none judges.
             fallback: Its name when the fallback makes the attempt.
@@ -202,14 +156,20 @@ class Lifecycle:
             drafts += admission.drafts
             expected |= admission.expected
             self._verdicts.called(self._agents.policy_for(task))
+        if lease_ttl_s is not None:
+            hidden["lease_ttl"] = lease_ttl_s
+        if task.lost_holder is not None:
+            drafts.append(self._telling.reassigned(task, holder))
         mode = "primary" if fallback is None else "fallback"
+        name = agent_name or task.agent_name
         drafts.append(
             self._telling.of_task(
                 "task_started",
                 task,
                 agent_id=holder,
+                agent_name=name,
                 attempt=task.attempt + 1,
-                message=f"attempt {task.attempt + 1} of {task.agent_name} started",
+                message=f"attempt {task.attempt + 1} of {name} started",
                 state=hidden,
                 max_attempts=task.max_attempts,
                 mode=mode,
@@ -231,7 +191,7 @@ class Lifecycle:
         """
 
         def decide(task: Task) -> Decision:
-            self._held(task, term)
+            self.held(task, term)
             if not piece.produced:
                 hidden = {} if piece.plan is None else {"plan": piece.plan}
                 draft = self._telling.of_task(
@@ -257,7 +217,7 @@ class Lifecycle:
                 )
             return [draft], {}
 
-        await self._decide(task_id, decide)
+        await self.decide(task_id, decide)
 
     # --- the end of an attempt --------------------------------------------------------------
 
@@ -278,7 +238,7 @@ class Lifecycle:
         measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
 
         def decide(task: Task) -> Decision:
-            self._held(task, term)
+            self.held(task, term)
             drafts = []
             error_id = task.error_id
             if error_id is not None:
@@ -295,7 +255,7 @@ class Lifecycle:
             )
             return drafts, {}
 
-        await self._decide(task_id, decide)
+        await self.decide(task_id, decide)
         await self._breakers.act()
 
     async def fail(
@@ -324,13 +284,13 @@ class Lifecycle:
 
         def decide(task: Task) -> Decision:
             nonlocal after
-            self._held(task, term)
+            self.held(task, term)
             after = self._verdicts.after(task, failure)
             return self._verdicts.drafts(
                 task, failure, after, cause=cause, detail=detail, rest=rest or Rest()
             ), {}
 
-        await self._decide(task_id, decide)
+        await self.decide(task_id, decide)
         self._verdicts.decided(self._task(task_id), after)
         await self._breakers.act()
         return after
@@ -362,7 +322,7 @@ class Lifecycle:
                 task, failure, after, cause=cause, detail=None, rest=Rest()
             ), {}
 
-        await self._decide(task_id, decide)
+        await self.decide(task_id, decide)
         await self._breakers.act()
 
     async def hurry(self, task_id: str) -> None:
@@ -386,7 +346,7 @@ class Lifecycle:
             )
             return [draft], {}
 
-        await self._decide(task_id, decide)
+        await self.decide(task_id, decide)
 
     async def cleaned(
         self,
@@ -416,7 +376,13 @@ class Lifecycle:
             raise NotFound(f"there is no task {task_id}", field="task_id")
         return task
 
-    def _held(self, task: Task, term: int) -> None:
+    def held(self, task: Task, term: int) -> None:
+        """
+        Go on only under the term that is in force.
+
+        Raises:
+            StaleTerm: If it is another one, or none.
+        """
         if task.status != "running" or task.term != term:
             self.stale_terms += 1
             raise StaleTerm(
@@ -424,7 +390,14 @@ class Lifecycle:
                 + (f"term {task.term} is in force" if task.live else f"the task {task.status}")
             )
 
-    async def _decide(self, task_id: str, decide: Callable[[Task], Decision]) -> None:
+    async def decide(self, task_id: str, decide: Callable[[Task], Decision]) -> None:
+        """
+        Decide about a task: read, make what follows, append; again if somebody was first.
+
+        Raises:
+            NotFound: If there is no such task.
+            Unavailable: If it changes faster than it can be decided, or the store is away.
+        """
         for _ in range(RACES_MAX):
             task = self._task(task_id)
             drafts, expected = decide(task)

@@ -15,7 +15,8 @@ from gateway.execution.agents import Agents
 from gateway.execution.breaker_news import BreakerNews
 from gateway.execution.breakers import Breakers, Refusal
 from gateway.execution.intake import Intake
-from gateway.execution.lifecycle import RACES_MAX, Lifecycle, Order
+from gateway.execution.lifecycle import RACES_MAX, Lifecycle
+from gateway.execution.order import Order
 from gateway.execution.state import State
 
 __all__ = ["Orders"]

@@ -21,7 +21,6 @@ from gateway.domain.errors import (
     NotFound,
     NotPermitted,
     RequestError,
-    StaleTerm,
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.preserved import Preserved
@@ -29,6 +28,7 @@ from gateway.domain.redaction import redact
 from gateway.domain.stream import Position
 from gateway.domain.timestamps import rfc3339, seconds_of
 from gateway.execution.core import Core
+from gateway.execution.task_reports import TaskReports
 from gateway.execution.values import EVENT_BYTES_MAX, measured
 from gateway.ports import Draft
 
@@ -56,8 +56,9 @@ DELAY_MAX_S = 1e9
 class Publishing:
     """The operation ``event.publish``."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, tasks: TaskReports) -> None:
         self._core = core
+        self._tasks = tasks
 
     async def publish(self, params: Report, caller: Caller) -> Any:
         """
@@ -79,6 +80,9 @@ class Publishing:
             draft, error_id = self._notification(params, caller), None
         elif type in PUBLISHABLE_BY_AGENTS:
             caller.require("agent")
+            if params.get("task_id") is not None:
+                measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
+                return await self._tasks.take(params, caller)
             draft, error_id = await self._report(type, params)
         else:
             raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
@@ -107,9 +111,6 @@ class Publishing:
     # --- reports ----------------------------------------------------------------------------
 
     async def _report(self, type: str, params: Report) -> tuple[Draft, str | None]:
-        if params.get("task_id") is not None:
-            # Tasks are reported on under their lease; whoever holds none has no word.
-            raise StaleTerm("only the holder of the task's lease reports on it", field="task_id")
         try:
             fields = self._checked(params)
             error_id = _text(fields, "error_id") or self._core.ids.uuid7()

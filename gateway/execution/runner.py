@@ -118,7 +118,7 @@ class Runner:
     async def _next(self) -> tuple[Task, Declared] | None:
         """Start the most urgent task that can be started now; None: there is none."""
         names = [declared.policy.name for declared in self._agents]
-        for task in self._state.waiting(names, self._clock.wall()):
+        for task in self._state.ready(lambda task: task.agent_name in names, self._clock.wall()):
             declared = self._agents.get(task.agent_name)
             assert declared is not None
             try:

@@ -50,6 +50,10 @@ class Service(Protocol):
         """
         ...
 
+    async def session_closed(self, session_id: str) -> None:
+        """A connection is gone; whoever worked over it is suspect."""
+        ...
+
     def task_owner(self, task_id: str) -> str | None:
         """Tell whose task it is; None: no such task is known."""
         ...

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Any
 
 import orjson
 
 from gateway.domain import task as tasks
+from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome
 from gateway.domain.events import listening
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
+from gateway.domain.worker import Worker
 from gateway.ports import Entry
 
 __all__ = ["State"]
@@ -59,6 +61,7 @@ class State:
         self.tasks: dict[str, Task] = {}
         self.live: dict[str, Task] = {}
         self.breakers: dict[str, Breaker] = {}
+        self.workers: dict[str, Worker] = {}
         self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
         self.degradations: dict[str, dict[str, Any]] = {}
         self._finished: deque[Task] = deque()
@@ -80,6 +83,8 @@ class State:
             self._task(name, event, hidden, entry)
         elif kind == "breaker":
             self._breaker(name, event, entry)
+        elif kind == "agent":
+            self._worker(name, event, hidden, entry)
         self._open_ends(event, entry)
         if "outcome" not in hidden:
             return None
@@ -121,6 +126,23 @@ class State:
             del self.live[task_id]
             self._finished.append(known)
             self._forget_finished(entry.at)
+
+    def _worker(
+        self, agent_id: str, event: dict[str, Any], hidden: dict[str, Any], entry: Entry
+    ) -> None:
+        if entry.type == "agent_registered":
+            worker = workers.registered(event, hidden, at=entry.at, offset=entry.offset)
+            if (before := self.workers.get(agent_id)) is not None:
+                # The same worker again: how it is changes by its own event.
+                worker.status, worker.error_id = before.status, before.error_id
+                worker.worse_since = before.worse_since
+            self.workers[agent_id] = worker
+            return
+        known = self.workers.get(agent_id)
+        if known is not None:
+            known.last_offset = entry.offset
+            if entry.type == "agent_status_changed":
+                workers.changed(known, event, hidden, at=entry.at)
 
     def _breaker(self, name: str, event: dict[str, Any], entry: Entry) -> None:
         known = self.breakers.get(name)
@@ -247,20 +269,23 @@ class State:
         """Tell until when what a task preserves is kept at least."""
         return (task.finished_at or now) + self._settings.partial_ttl
 
-    def waiting(self, agents: Iterable[str], now: float) -> Iterator[Task]:
-        """Give the tasks that one of ``agents`` could take now, most urgent first."""
-        names = frozenset(agents)
-        ready = [
+    def ready(self, fits: Callable[[Task], bool], now: float) -> list[Task]:
+        """Give the tasks that could be taken now and that ``fits``, most urgent first."""
+        found = [
             task
             for task in self.live.values()
-            if task.agent_name in names
-            and task.reserved_for is None
+            if task.reserved_for is None
             and (
                 task.status == "pending"
                 or (task.status == "waiting" and (task.next_attempt_at or 0.0) <= now)
             )
+            and fits(task)
         ]
-        return iter(sorted(ready, key=lambda task: (task.priority, task.sequence)))
+        return sorted(found, key=lambda task: (task.priority, task.sequence))
+
+    def held_by(self, agent_id: str) -> list[Task]:
+        """Give the tasks that a worker holds."""
+        return [task for task in self.live.values() if task.holder == agent_id]
 
     # --- the snapshot -----------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ from typing import Any
 from gateway.domain import messages
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
-from gateway.domain.breaker import Outcome
+from gateway.domain.breaker import Kind, Outcome
 from gateway.domain.failure import Failure
-from gateway.domain.recovery import Next
+from gateway.domain.recovery import STRATEGIES, Next
 from gateway.domain.task import Task, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.failure_fields import Fields, about, over
@@ -25,7 +25,7 @@ from gateway.execution.pieces import Rest
 from gateway.execution.state import State
 from gateway.ports import Draft
 
-__all__ = ["Telling"]
+__all__ = ["Telling", "outcome_of"]
 
 
 class Telling:
@@ -133,7 +133,7 @@ class Telling:
         outcome: Outcome | None,
     ) -> Draft:
         """Tell that an attempt failed, and what comes next."""
-        will_retry = after.step == "retry"
+        will_retry = after.will_retry
         return self.of_task(
             "agent_error",
             task,
@@ -165,7 +165,7 @@ class Telling:
         self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, after: Next
     ) -> Draft:
         """Tell that another attempt will be made, and when."""
-        strategy = "fallback" if after.step == "fallback" else "exponential_backoff"
+        strategy = STRATEGIES[after.step]
         message, said = sentence(
             "recovery_attempt", strategy=strategy, backoff_delay=round(after.delay_s, 3)
         )
@@ -182,6 +182,47 @@ class Telling:
             next_attempt_at=rfc3339(self._intake.clock.wall() + after.delay_s),
             served_by=policy.fallback if after.step == "fallback" else None,
             **self.about(failure, error_id, policy, said),
+        )
+
+    def reassigned(self, task: Task, holder: str) -> Draft:
+        """Tell that another worker goes on where one was lost."""
+        message, said = sentence("task_reassigned")
+        last = task.last_error or {}
+        return self.of_task(
+            "task_reassigned",
+            task,
+            severity="warning",
+            message=message,
+            attempt=task.attempt + 1,
+            agent_id=holder,
+            previous_agent_id=task.lost_holder,
+            new_agent_id=holder,
+            attempts=task.attempt,
+            errors=_errors_of(task),
+            reason=last.get("error_code", "agent_lost"),
+            **{
+                **over(task.last_error, task.error_id, said),
+                "estimated_recovery_time": 0.0,
+                "recovery_estimate_source": "default",
+            },
+        )
+
+    def lease_changed(self, task: Task, action: str, ttl_s: float | None) -> Draft:
+        """Note for operators that a lease was renewed or given back."""
+        judged = outcome_of(task, "neutral") if ttl_s is None else None
+        now = self._intake.clock.wall()
+        return self._intake.draft(
+            "lease_changed",
+            subject_of(task.task_id),
+            message=f"lease {action}",
+            agent_name=task.agent_name,
+            task_id=task.task_id,
+            attempt=task.attempt,
+            state=None if judged is None else {"outcome": judged.as_dict()},
+            agent_id=task.holder,
+            term=task.term,
+            action=action,
+            expires_at=None if ttl_s is None else rfc3339(now + ttl_s),
         )
 
     def recovered(self, task: Task) -> Draft:
@@ -207,12 +248,7 @@ class Telling:
     ) -> Draft:
         """Tell that a task is given up and kept for operators."""
         message, said = sentence("task_dead_lettered", reason=reason)
-        errors = [
-            {"attempt": attempt.number}
-            | {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
-            for attempt in task.attempts
-            if attempt.error is not None
-        ]
+        errors = _errors_of(task)
         if task.status == "running":
             errors.append(
                 {
@@ -300,3 +336,19 @@ class Telling:
                 "is_recoverable": bool(error is None or error["is_recoverable"]),
             },
         )
+
+
+def outcome_of(task: Task, kind: Kind) -> Outcome | None:
+    """How the breaker that admitted the task's attempt judges it; None: none did."""
+    if task.breaker is None:
+        return None
+    return Outcome(task.breaker, task.generation, task.probe, kind)
+
+
+def _errors_of(task: Task) -> list[Fields]:
+    return [
+        {"attempt": attempt.number}
+        | {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
+        for attempt in task.attempts
+        if attempt.error is not None
+    ]

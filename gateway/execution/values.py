@@ -14,7 +14,7 @@ import orjson
 
 from gateway.domain.errors import InvalidParams, TooLarge
 
-__all__ = ["EVENT_BYTES_MAX", "INPUT_BYTES_MAX", "RESULT_BYTES_MAX", "measured"]
+__all__ = ["EVENT_BYTES_MAX", "INPUT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of"]
 
 INPUT_BYTES_MAX = 64 * 1024
 RESULT_BYTES_MAX = 256 * 1024
@@ -54,6 +54,20 @@ def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
             f"{field} has {len(encoded)} bytes, it may have {bytes_max}; shorten it", field=field
         )
     return encoded
+
+
+def offset_of(cursor: str | None, *, field: str) -> int | None:
+    """
+    Read a cursor that is a number; None: none was given.
+
+    Raises:
+        InvalidParams: If no list gave it.
+    """
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 19):
+        raise InvalidParams(f"{field} has to be one that a list gave as next", field=field)
+    return int(cursor)
 
 
 def _depth(value: Any) -> int:

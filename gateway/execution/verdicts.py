@@ -11,24 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain.agent import AgentPolicy
-from gateway.domain.breaker import Kind, Outcome
 from gateway.domain.failure import RETRIED_TYPES, Failure
 from gateway.domain.recovery import Backoff, Next, RetryBudget, next_step
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
 from gateway.execution.pieces import Rest
 from gateway.execution.state import State
-from gateway.execution.telling import Telling
+from gateway.execution.telling import Telling, outcome_of
 from gateway.ports import Clock, Draft, IdSource
 
-__all__ = ["Verdicts", "outcome_of"]
-
-
-def outcome_of(task: Task, kind: Kind) -> Outcome | None:
-    """How the breaker that admitted the task's attempt judges it; None: none did."""
-    if task.breaker is None:
-        return None
-    return Outcome(task.breaker, task.generation, task.probe, kind)
+__all__ = ["Verdicts"]
 
 
 class Verdicts:

@@ -41,7 +41,8 @@ def operation_routes(service: Service, access: Access) -> list[BaseRoute]:
     """Make the routes of all operations; paths without parameters come first."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS.values():
-        by_path.setdefault(operation.path, {})[operation.method] = operation
+        for path in filter(None, (operation.path, operation.also_at)):
+            by_path.setdefault(path, {})[operation.method] = operation
     return [
         Route(path, _endpoint(by_path[path], service, access), methods=list(by_path[path]))
         for path in sorted(by_path, key=lambda path: (path.count("{"), path))

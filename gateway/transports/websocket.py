@@ -9,6 +9,7 @@ to a bound; beyond it the client's next frame waits in its socket.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping
@@ -161,6 +162,8 @@ class _Connection:
             self._sink.abort()
         finally:
             self._hub.leave(self._follower)
+            # Before what still runs: nobody is to be given work over a connection that is gone.
+            await self._service.session_closed(self._session_id)
             await self._in_flight.settle()
             if pump is not None:
                 pump.cancel()
@@ -299,7 +302,7 @@ class _Connection:
     def _admit(self, caller: Caller) -> None:
         if not caller.scopes:
             raise _Final(NotPermitted("this token gives no right at all"), CloseCode.not_permitted)
-        self._caller = caller
+        self._caller = dataclasses.replace(caller, session_id=self._session_id)
         self._session.phase = Phase.READY
         self._hub.readdress(
             self._follower, self._door.audience(caller, self._follower.audience.types)

@@ -97,6 +97,8 @@ def expected(  # The table, in the words of the contract.
             return stand_in if fallback else Next("failed", reason="agent_exception")
         case "refused":
             return Next("failed", reason="llm_content_filtered")
+        case "lost" if tries:
+            return Next("reassign")
     if tries and delay < 50 and budget:
         return Next("retry", delay_s=delay)
     if fallback:
@@ -116,7 +118,7 @@ def expected(  # The table, in the words of the contract.
         ("mistake", "agent_exception"),
         ("refused", "llm_content_filtered"),
         ("retried", "llm_rate_limit"),
-        ("retried", "heartbeat_lost"),
+        ("lost", "heartbeat_lost"),
     ],
 )
 @pytest.mark.parametrize(("tries", "fallback", "delay", "budget"), FACTS)
@@ -148,7 +150,7 @@ def test_an_end_has_a_reason_and_what_goes_on_has_none(
         budget_left=budget,
     )
     assert after.ends == (after.reason is not None)
-    assert after.ends == (after.step not in ("retry", "fallback"))
+    assert after.ends == (after.step not in ("retry", "reassign", "fallback"))
     if not failure_with(code).retryable:
         assert after.step != "retry"
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import (
+    Conflict,
     InvalidEvent,
     InvalidParams,
     NotFound,
@@ -200,9 +201,14 @@ async def test_no_report_speaks_to_everybody_or_of_somebodys_task(here: World, t
     with pytest.raises(NotPermitted):
         await publish(here, type=type, user_id="*", agent_name="search")
     task_id = await here.submit("nobody")
-    with pytest.raises(StaleTerm):
+    with pytest.raises(InvalidParams) as refused:
         await publish(here, type=type, task_id=task_id, **ABOUT)
-    assert here.types() == ["task_submitted"]
+    assert refused.value.field == "agent_id"
+    worker = await here.call("agent.register", handle="nobody")
+    proof = {"agent_id": worker["agent_id"], "agent_secret": worker["agent_secret"], "term": 1}
+    with pytest.raises((StaleTerm, Conflict)):
+        await publish(here, type=type, task_id=task_id, **proof, **ABOUT)
+    assert here.types() == ["task_submitted", "agent_registered"]
 
 
 @pytest.mark.parametrize(

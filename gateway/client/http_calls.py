@@ -1,0 +1,95 @@
+"""
+Calls over HTTP: for what does not fit in a frame, and for whoever has little to say.
+
+Each call is a request of its own on a connection of its own, made in a thread; nothing is kept
+between two. What is answered or refused is what the same call over a WebSocket would get.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from gateway.client.errors import CallFailed, Disconnected
+from gateway.protocol.operations import OPERATIONS
+
+__all__ = ["HttpCalls"]
+
+ANSWER_BYTES_MAX = 4 * 1024 * 1024
+
+
+class HttpCalls:
+    """
+    Calls to one gateway.
+
+    Args:
+        url: The gateway's WebSocket, ``ws://127.0.0.1:8000/ws``; its HTTP is beside it.
+        token: None: an open gateway.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None) -> None:
+        parts = urlsplit(url)
+        self._secure = parts.scheme in ("wss", "https")
+        self._host = parts.netloc.rpartition("@")[2]
+        self._root = parts.path.rpartition("/")[0]
+        self._token = token
+
+    async def call(self, method: str, params: Mapping[str, Any], *, timeout: float = 10.0) -> Any:
+        """
+        Ask for something and wait for the answer. Cancelling forgets the answer.
+
+        Args:
+            method: The name of an operation that is no GET.
+            params: Its parameters.
+            timeout: Seconds for connecting, and for each wait on the socket.
+
+        Raises:
+            CallFailed: If it is refused.
+            Disconnected: If there was no answer; whether it was done is not known.
+        """
+        return await asyncio.to_thread(self._call, method, params, timeout)
+
+    def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
+        operation = OPERATIONS[method]
+        in_path = {name: quote(str(value), safe="") for name, value in params.items()}
+        names = [name for name in params if f"{{{name}}}" in operation.path]
+        body = {name: value for name, value in params.items() if name not in names}
+        headers = {"Content-Type": "application/json"}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, timeout=timeout_s)
+        try:
+            connection.request(
+                operation.method,
+                self._root + operation.path.format(**in_path),
+                orjson.dumps(body),
+                headers,
+            )
+            response = connection.getresponse()
+            answer = response.read(ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            raise Disconnected(f"no answer over HTTP: {error or type(error).__name__}") from error
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise CallFailed(_refusal(response.status, answer))
+        return orjson.loads(answer) if answer else None
+
+
+def _refusal(status: int, body: bytes) -> dict[str, Any]:
+    """A problem (RFC 9457) as the error that JSON-RPC would have told."""
+    try:
+        problem = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        problem = None
+    if not isinstance(problem, dict):
+        # Not the gateway's own words: a proxy on the way, which may do better later.
+        problem = {"code": "unavailable", "retry_after": 1.0} if status >= 500 else {}
+    data = {name: problem[name] for name in ("code", "field", "retry_after") if name in problem}
+    return {"message": problem.get("detail") or f"HTTP {status}", "data": data}

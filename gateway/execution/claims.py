@@ -1,0 +1,294 @@
+"""
+Claims: how workers take tasks, report on them, and are refused when they are too late.
+
+A claim that finds nothing waits, in the order in which claims came, until there is something
+or its time is over. Nothing is taken on behalf of a worker that is not there to get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.domain import own_failures
+from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm
+from gateway.domain.redaction import redact
+from gateway.domain.settings import Settings
+from gateway.domain.task import Task
+from gateway.domain.timestamps import rfc3339
+from gateway.domain.worker import Worker
+from gateway.execution.agents import Agents
+from gateway.execution.breakers import Admission, Breakers
+from gateway.execution.leases import Leases
+from gateway.execution.lifecycle import Lifecycle
+from gateway.execution.pieces import Piece, Rest
+from gateway.execution.state import State
+from gateway.execution.values import RESULT_BYTES_MAX, measured
+from gateway.ports import Clock
+
+__all__ = ["Claims"]
+
+Params = Mapping[str, Any]
+
+
+class Claims:
+    """
+    Gives tasks to workers.
+
+    Args:
+        lifecycle: Decides about the tasks.
+        leases: Renews and takes back.
+        breakers: Who is let through.
+        present: Whether a worker can be told what it is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        lifecycle: Lifecycle,
+        leases: Leases,
+        breakers: Breakers,
+        agents: Agents,
+        clock: Clock,
+        settings: Settings,
+        present: Callable[[str], bool],
+    ) -> None:
+        self._state = state
+        self._lifecycle = lifecycle
+        self._leases = leases
+        self._breakers = breakers
+        self._agents = agents
+        self._clock = clock
+        self._settings = settings
+        self._present = present
+        self._news: set[asyncio.Event] = set()
+        self._turn = asyncio.Lock()
+
+    def wake(self) -> None:
+        """Something has changed: let those who wait look again."""
+        for news in self._news:
+            news.set()
+
+    # --- taking -----------------------------------------------------------------------------
+
+    async def claim(self, worker: Worker, params: Params) -> dict[str, Any] | None:
+        """
+        Take the most urgent task that the worker can do, or a certain one.
+
+        Returns:
+            The claim; None: there was none within ``wait``.
+
+        Raises:
+            NotFound: If there is no such task.
+            Conflict: If it cannot be taken: held by another, ended, waiting, not its work.
+        """
+        ttl_s = float(params.get("lease_ttl", self._settings.lease_ttl))
+        if "task_id" in params:
+            return await self._take_one(worker, params["task_id"], ttl_s)
+        news = asyncio.Event()
+        self._news.add(news)
+        try:
+            async with asyncio.timeout(params.get("wait", 0) or None) as limit:
+                while True:
+                    news.clear()
+                    async with self._turn:
+                        if (claim := await self._take_next(worker, ttl_s)) is not None:
+                            return claim
+                    if not params.get("wait"):
+                        return None
+                    await news.wait()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            return None
+        finally:
+            self._news.discard(news)
+
+    async def _take_next(self, worker: Worker, ttl_s: float) -> dict[str, Any] | None:
+        if not worker.takes_work or not self._present(worker.agent_id):
+            return None
+        ready = self._state.ready(
+            lambda task: worker.can_do(task.agent_name, task.capability), self._clock.wall()
+        )
+        for task in ready:
+            try:
+                if await self._start(worker, task, ttl_s):
+                    return self._claim_of(task)
+            except (ExpectationFailed, Conflict):
+                continue
+        return None
+
+    async def _take_one(self, worker: Worker, task_id: str, ttl_s: float) -> dict[str, Any]:
+        task = self._state.tasks.get(task_id)
+        if task is None:
+            raise NotFound(f"there is no task {task_id}", field="task_id")
+        if task.holder == worker.agent_id:
+            # Asked twice: the same claim, with a fresh lease.
+            return self._claim_of(await self._leases.renew(task_id, task.term, ttl_s=ttl_s))
+        if not worker.can_do(task.agent_name, task.capability):
+            raise Conflict(f"task {task_id} is not for this worker's agents", field="task_id")
+        if task.status == "running":
+            raise Conflict(f"task {task_id} is held by another worker", code="task_claimed")
+        if not task.live:
+            raise Conflict(f"task {task_id} has ended: {task.status}")
+        wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()
+        if wait_s > 0:
+            raise Conflict(f"task {task_id} waits for its next attempt", retry_after=wait_s)
+        try:
+            if not await self._start(worker, task, ttl_s):
+                raise Conflict(f"task {task_id} is held back by its breaker", retry_after=1.0)
+        except ExpectationFailed as error:
+            raise Conflict(
+                f"task {task_id} was taken by another worker", code="task_claimed"
+            ) from error
+        return self._claim_of(task)
+
+    async def _start(self, worker: Worker, task: Task, ttl_s: float) -> bool:
+        """Begin an attempt for ``worker``; False: its breaker lets nobody through."""
+        name = task.agent_name or next(iter(worker.agents))
+        policy = self._agents.policy(name)
+        stand_in = worker.agents[name].fallback if name in worker.agents else None
+        fallback = stand_in if task.next_mode == "fallback" else None
+        admission: Admission | None = None
+        if task.next_mode == "fallback":
+            if fallback is None:
+                return False
+        else:
+            admitted = self._breakers.admission_of(task, policy)
+            if isinstance(admitted, Admission):
+                admission = admitted
+            elif stand_in is None:
+                return False
+            else:
+                fallback = stand_in
+        await self._lifecycle.start(
+            task.task_id,
+            holder=worker.agent_id,
+            limit_s=policy.timeout_s,
+            admission=admission,
+            fallback=fallback,
+            agent_name=name,
+            lease_ttl_s=ttl_s,
+        )
+        return True
+
+    def _claim_of(self, task: Task) -> dict[str, Any]:
+        kept = task.preserved.kept()
+        assert task.lease_expires_at is not None
+        return {
+            "task_id": task.task_id,
+            "agent_id": task.holder,
+            "agent_name": task.agent_name,
+            "user_id": task.user_id,
+            "term": task.term,
+            "attempt": task.attempt,
+            "max_attempts": task.max_attempts,
+            "mode": task.mode,
+            "state": "active",
+            "limit": self._agents.policy_for(task).timeout_s,
+            "lease_expires_at": rfc3339(task.lease_expires_at),
+            "input": task.input,
+            "preserved": {"steps": dict(kept.steps), "text": kept.text},
+        }
+
+    # --- reporting --------------------------------------------------------------------------
+
+    async def heartbeat(self, worker: Worker, params: Params) -> dict[str, Any]:
+        """Renew a lease."""
+        task = self._held(worker, params)
+        return _renewed(
+            await self._leases.renew(task.task_id, task.term, ttl_s=params.get("lease_ttl"))
+        )
+
+    async def update(self, worker: Worker, params: Params) -> dict[str, Any]:
+        """Take what an attempt has produced, and how far it is."""
+        task = self._held(worker, params)
+        for piece in _pieces_of(params, bytes_max=self._settings.partial_bytes_task):
+            await self._lifecycle.tell(task.task_id, task.term, piece)
+        return _renewed(await self._leases.renew(task.task_id, task.term))
+
+    async def complete(self, worker: Worker, params: Params) -> Task:
+        """End a task with its result."""
+        task = self._held(worker, params)
+        result = params.get("result")
+        measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
+        await self._lifecycle.succeed(
+            task.task_id, task.term, result, steps=params.get("steps", {})
+        )
+        return task
+
+    async def fail(self, worker: Worker, params: Params) -> Task:
+        """Take a worker's own account of why its attempt failed."""
+        task = self._held(worker, params)
+        failure = own_failures.reported(
+            error_type=params.get("error_type"),
+            error_code=params.get("error_code"),
+            retry_after_s=params.get("retry_after"),
+        )
+        plan = params.get("plan")
+        rest = Rest(
+            steps=params.get("steps", {}),
+            text=params.get("text", ""),
+            progress=params.get("progress"),
+            plan=None if plan is None else tuple(plan),
+        )
+        lost = failure.error_type in ("agent_lost", "cancelled")
+        detail = {"reported_message": params["message"], **params.get("detail", {})}
+        await self._lifecycle.fail(
+            task.task_id,
+            task.term,
+            failure,
+            cause=failure.error_type if lost else "reported",
+            detail=redact(detail),
+            rest=rest,
+        )
+        return task
+
+    async def release(self, worker: Worker, params: Params) -> Task:
+        """Take a task back that its worker gives back."""
+        task = self._held(worker, params)
+        return await self._leases.release(task.task_id, task.term)
+
+    def _held(self, worker: Worker, params: Params) -> Task:
+        task = self._state.tasks.get(params["task_id"])
+        if task is None:
+            raise NotFound(f"there is no task {params['task_id']}", field="task_id")
+        if task.holder != worker.agent_id:
+            self._lifecycle.stale_terms += 1
+            raise StaleTerm(f"task {task.task_id} is not held by this worker", field="agent_id")
+        self._lifecycle.held(task, params["term"])
+        return task
+
+
+def _renewed(task: Task) -> dict[str, Any]:
+    expires_at = task.lease_expires_at
+    return {
+        "task_id": task.task_id,
+        "term": task.term,
+        "lease_expires_at": None if expires_at is None else rfc3339(expires_at),
+    }
+
+
+def _pieces_of(params: Params, *, bytes_max: int) -> list[Piece]:
+    """What one update tells: a plan or progress, a finished step, text."""
+    pieces = []
+    step = params.get("step")
+    plan = params.get("plan")
+    progress = params.get("progress")
+    if plan is not None or progress is not None or (step is not None and "data" not in params):
+        pieces.append(
+            Piece(
+                progress=progress,
+                at_step=step,
+                plan=None if plan is None else tuple(plan),
+            )
+        )
+    if "data" in params and step is not None:
+        measured(params["data"], field="data", bytes_max=bytes_max)
+        pieces.append(Piece(step=step, data=params["data"]))
+    if params.get("text"):
+        measured(params["text"], field="text", bytes_max=bytes_max)
+        pieces.append(Piece(text=params["text"]))
+    return pieces

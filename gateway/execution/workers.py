@@ -1,0 +1,378 @@
+"""
+Workers: who is there, and what follows when one is silent.
+
+Beats are heard here and are not in the log; what they mean is, as a change of status. Every
+timer looks at the folds when it is due, so that a beat that came meanwhile undoes it. A worker
+on a socket that turns unhealthy loses its tasks at once; one that calls over HTTP loses each
+when its lease ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.domain import worker as workers
+from gateway.domain.access import Caller
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.announcements import sentence
+from gateway.domain.errors import (
+    ConfigurationError,
+    ExpectationFailed,
+    InvalidParams,
+    NotFound,
+    NotPermitted,
+    RequestError,
+    StaleTerm,
+)
+from gateway.domain.own_failures import agent_lost
+from gateway.domain.settings import Settings
+from gateway.domain.worker import ORDER, Liveness, Status, Worker, digest_of, subject_of
+from gateway.execution.agents import Agents
+from gateway.execution.failure_fields import about, over
+from gateway.execution.intake import Intake
+from gateway.execution.leases import Leases
+from gateway.execution.monitor import Monitor
+from gateway.execution.state import State
+
+__all__ = ["Workers"]
+
+logger = logging.getLogger(__name__)
+
+# A beat is due this often within the timeout, so that one may be lost.
+BEATS_PER_TIMEOUT = 3
+# Workers that are gone are listed this long, in seconds.
+GONE_KEPT_S = 86_400.0
+
+
+class Workers:
+    """
+    Registers workers, hears their beats, and tells when one is worse or better.
+
+    Args:
+        monitor: Timers.
+        leases: Takes tasks from whoever is lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        intake: Intake,
+        agents: Agents,
+        leases: Leases,
+        monitor: Monitor,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._intake = intake
+        self._agents = agents
+        self._leases = leases
+        self._monitor = monitor
+        self._settings = settings
+        self._live: dict[str, Liveness] = {}
+
+    @property
+    def heartbeat_interval_s(self) -> float:
+        """Seconds between beats that a worker is asked for."""
+        return self._settings.heartbeat_timeout / BEATS_PER_TIMEOUT
+
+    # --- coming and going -------------------------------------------------------------------
+
+    async def register(self, params: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+        """
+        Register a worker, or let one come back that proves itself.
+
+        Raises:
+            NotPermitted: If the id is known and the secret is not its own.
+            InvalidParams: If what it says about its agents cannot be.
+        """
+        agent_id = params.get("agent_id") or self._intake.ids.uuid7()
+        secret = params.get("agent_secret") or self._new_secret()
+        known = self._state.workers.get(agent_id)
+        if known is not None and not (known.proves(secret) or caller.operator):
+            raise NotPermitted("this agent_id is another worker's", field="agent_secret")
+        agents = [_policy_of(item) for item in params.get("agents") or [{"name": params["handle"]}]]
+        by_socket = caller.session_id is not None
+        draft = self._intake.draft(
+            "agent_registered",
+            subject_of(agent_id),
+            message=f"worker {params['handle']} registered",
+            agent_name=agents[0].name,
+            state={
+                "agents": [dataclasses.asdict(policy) for policy in agents],
+                "secret_digest": digest_of(secret),
+                "owner": caller.user_id,
+                "by_socket": by_socket,
+                "type": params.get("type"),
+            },
+            agent_id=agent_id,
+            handle=params["handle"],
+            agents=[policy.name for policy in agents],
+            capabilities=list(params.get("capabilities", ())),
+            domain=params.get("domain"),
+        )
+        self._live[agent_id] = Liveness(self._now(), caller.session_id)
+        await self._intake.append([draft])
+        worker = self._state.workers[agent_id]
+        if worker.status != "healthy":
+            await self._change(worker, "healthy", "registered")
+        self._watch(agent_id)
+        return {
+            "agent_id": agent_id,
+            "agent_secret": secret,
+            "handle": worker.handle,
+            "heartbeat_interval": self.heartbeat_interval_s,
+            "lease_ttl": self._settings.lease_ttl,
+        }
+
+    async def heartbeat(self, params: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
+        """Hear a beat; the answer may ask the worker to leave."""
+        worker = await self.proved(params, caller)
+        live = self._live[worker.agent_id]
+        live.loop_lag_s = params.get("loop_lag", 0.0)
+        return {
+            "agent_id": worker.agent_id,
+            "status": worker.status,
+            "shutdown": None if live.leaving is None else {"grace": live.leaving},
+        }
+
+    async def remove(self, agent_id: str) -> Worker:
+        """Let a worker say goodbye; what it holds is given back."""
+        worker = self.known(agent_id)
+        for task in self._state.held_by(agent_id):
+            with contextlib.suppress(StaleTerm):
+                await self._leases.release(task.task_id, task.term)
+        if not worker.removed:
+            await self._change(worker, "offline", "goodbye", removed=True)
+        self._live.pop(agent_id, None)
+        return worker
+
+    def ask_to_leave(self, agent_id: str, grace_s: float) -> Worker:
+        """Ask a worker to finish and leave; it hears it with its next beat."""
+        worker = self.known(agent_id)
+        if (live := self._live.get(agent_id)) is not None:
+            live.leaving = grace_s
+        return worker
+
+    # --- questions --------------------------------------------------------------------------
+
+    def known(self, agent_id: str) -> Worker:
+        """
+        Give a worker.
+
+        Raises:
+            NotFound: If there is none of that id.
+        """
+        worker = self._state.workers.get(agent_id)
+        if worker is None:
+            raise NotFound(f"there is no worker {agent_id}; register it", field="agent_id")
+        return worker
+
+    async def proved(self, params: Mapping[str, Any], caller: Caller) -> Worker:
+        """
+        Give the worker that a call is from; the call counts as a sign of life.
+
+        Raises:
+            NotFound: If it is not registered, or has said goodbye.
+            NotPermitted: If it does not prove who it is.
+        """
+        worker = self.known(params["agent_id"])
+        if not caller.operator or "agent_secret" in params:
+            secret = params.get("agent_secret")
+            if secret is None or not worker.proves(secret):
+                raise NotPermitted(
+                    "agent_secret has to be the one that agent.register gave for this agent_id",
+                    field="agent_secret",
+                )
+        if worker.removed:
+            raise NotFound(
+                f"worker {worker.agent_id} has said goodbye; register it again", field="agent_id"
+            )
+        await self._heard(worker, caller.session_id)
+        return worker
+
+    def view(self, worker: Worker, caller: Caller) -> dict[str, Any]:
+        """A worker as it stands on the wire; of its tasks those that the caller may see."""
+        live = self._live.get(worker.agent_id)
+        beat_at = None
+        if live is not None:
+            beat_at = self._intake.clock.wall() - (self._now() - live.beat_at)
+        held = [
+            task.task_id
+            for task in self._state.held_by(worker.agent_id)
+            if caller.may_see_user(task.user_id)
+        ]
+        return workers.view(worker, beat_at=beat_at, tasks=held)
+
+    def present(self, agent_id: str) -> bool:
+        """Whether a worker can be told what it is given: its connection, if any, is there."""
+        live = self._live.get(agent_id)
+        return live is not None and live.connected
+
+    def beats(self, agent_id: str) -> bool:
+        """Whether a worker was heard of lately."""
+        live = self._live.get(agent_id)
+        return live is not None and self._status(live)[0] == "healthy"
+
+    def forget(self, now: float) -> None:
+        """Let go of workers that have been gone for long; ``now`` since the Unix epoch."""
+        for agent_id, worker in list(self._state.workers.items()):
+            gone = worker.removed or worker.status == "offline"
+            if gone and (worker.worse_since or now) < now - GONE_KEPT_S:
+                del self._state.workers[agent_id]
+                self._live.pop(agent_id, None)
+
+    # --- liveness ---------------------------------------------------------------------------
+
+    async def session_closed(self, session_id: str) -> None:
+        """A connection is gone: its workers are suspect at once."""
+        for agent_id, live in list(self._live.items()):
+            if live.session_id == session_id:
+                live.connected = False
+                await self._look(agent_id)
+
+    async def _heard(self, worker: Worker, session_id: str | None) -> None:
+        live = self._live.get(worker.agent_id)
+        if live is None:
+            live = self._live[worker.agent_id] = Liveness(self._now())
+            self._watch(worker.agent_id)
+        live.beat_at = self._now()
+        if session_id is not None:
+            live.session_id, live.connected = session_id, True
+        if worker.status != "healthy" and self._status(live)[0] == "healthy":
+            await self._change(worker, "healthy", "heartbeat")
+
+    def _watch(self, agent_id: str) -> None:
+        live = self._live[agent_id]
+        _, again_at = self._status(live)
+        if again_at is not None:
+            wait_s = max(0.0, again_at - self._now())
+            self._monitor.at(
+                self._intake.clock.wall() + wait_s, lambda: self._watched(agent_id, live)
+            )
+
+    async def _watched(self, agent_id: str, live: Liveness) -> None:
+        # A worker that registered again is watched by a timer of its own.
+        if self._live.get(agent_id) is live:
+            try:
+                await self._look(agent_id)
+            finally:
+                self._watch(agent_id)
+
+    async def _look(self, agent_id: str) -> None:
+        worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)
+        if worker is None or live is None or worker.removed:
+            return
+        status, _ = self._status(live)
+        if ORDER.index(status) > ORDER.index(worker.status):
+            await self._change(worker, status, workers.reason_of(status, connected=live.connected))
+        if status in ("unhealthy", "offline") and worker.by_socket:
+            await self._take_all(worker)
+
+    async def _take_all(self, worker: Worker) -> None:
+        for task in self._state.held_by(worker.agent_id):
+            try:
+                await self._leases.lose(task.task_id, task.term, agent_lost("heartbeat_lost"))
+            except StaleTerm:
+                continue
+            except RequestError:
+                logger.exception("task %s could not be taken back", task.task_id)
+
+    def _status(self, live: Liveness) -> tuple[Status, float | None]:
+        return workers.status_by_beat(
+            live,
+            now=self._now(),
+            timeout_s=self._settings.heartbeat_timeout,
+            offline_after_s=self._settings.offline_after,
+        )
+
+    async def _change(
+        self, worker: Worker, status: Status, reason: str, *, removed: bool = False
+    ) -> None:
+        """Tell that a worker is worse or better; somebody else may have told it first."""
+        previous = worker.status
+        worse = ORDER.index(status) > ORDER.index(previous) and not removed
+        error_id = worker.error_id
+        fields: dict[str, Any] = {}
+        if worse:
+            error_id = error_id or self._intake.ids.uuid7()
+            lost = agent_lost("connection_lost" if status == "suspect" else "heartbeat_lost")
+            _, said = sentence("agent_status_changed", status=status)
+            fields = about(
+                lost,
+                error_id=error_id,
+                said=said,
+                estimate={
+                    "estimated_recovery_time": self._settings.heartbeat_timeout,
+                    "recovery_estimate_source": "default",
+                },
+            )
+        subject = subject_of(worker.agent_id)
+        name = next(iter(worker.agents), worker.handle)
+        drafts = [
+            self._intake.draft(
+                "agent_status_changed",
+                subject,
+                severity="info" if not worse else "warning" if status == "suspect" else "error",
+                message=f"worker {worker.handle}: {previous} to {status}, {reason}",
+                agent_name=name,
+                state={"removed": removed},
+                agent_id=worker.agent_id,
+                domain=worker.domain,
+                status=status,
+                previous_status=previous,
+                reason=reason,
+                health_score=worker.health_score,
+                **fields,
+            )
+        ]
+        if status == "healthy" and error_id is not None:
+            now = self._intake.clock.wall()
+            message, said = sentence("system_recovered", scope="agent")
+            drafts.append(
+                self._intake.draft(
+                    "system_recovered",
+                    subject,
+                    message=message,
+                    agent_name=name,
+                    agent_id=worker.agent_id,
+                    scope="agent",
+                    recovery_successful=True,
+                    recovery_time=round(max(0.0, now - (worker.worse_since or now)), 3),
+                    attempts_made=1,
+                    degradation_id=None,
+                    **over(
+                        {"error_type": "agent_lost", "error_code": "heartbeat_lost"},
+                        error_id,
+                        said,
+                    ),
+                )
+            )
+        with contextlib.suppress(ExpectationFailed):
+            await self._intake.append(drafts, expected={subject: worker.last_offset})
+
+    def _now(self) -> float:
+        return self._intake.clock.monotonic()
+
+    def _new_secret(self) -> str:
+        # Two of them have 148 bits of chance.
+        return "".join(self._intake.ids.uuid7() for _ in range(2)).replace("-", "")
+
+
+def _policy_of(item: Mapping[str, Any]) -> AgentPolicy:
+    try:
+        return AgentPolicy(
+            item["name"],
+            timeout_s=item.get("timeout", 30.0),
+            max_attempts=item.get("max_attempts", 0),
+            fallback=f"{item['name'][:119]}-fallback" if item.get("fallback") else None,
+            upstream=item.get("upstream"),
+            breaker=item.get("breaker") or "",
+            features=tuple(item.get("features", ())),
+        )
+    except ConfigurationError as error:
+        raise InvalidParams(str(error), field="agents") from error

@@ -1,0 +1,226 @@
+"""
+The parts that operations are described with: schemas of parameters, and shapes of results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Schema = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operation:
+    """
+    One operation.
+
+    Attributes:
+        name: As in JSON-RPC, ``task.create``.
+        method: The HTTP method.
+        path: The HTTP path, with ``{parameters}``.
+        scope: What the caller needs; see ``domain.access.SCOPES``.
+        summary: One sentence for the reference.
+        params: JSON Schema of the parameters, an object.
+        result: JSON Schema of the result.
+        status: The HTTP status of success.
+        also_at: A second path to the same; None: there is none.
+        errors: The text codes it may answer with, beyond invalid_params and not_permitted.
+    """
+
+    name: str
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    path: str
+    scope: str
+    summary: str
+    params: Schema
+    result: Schema
+    status: int = 200
+    also_at: str | None = None
+    errors: tuple[str, ...] = ()
+
+
+# Patterns end with a look-ahead, since `$` would let a newline pass.
+NAME = {"type": "string", "pattern": r"^[A-Za-z0-9._~@:-]{1,128}(?![\s\S])"}
+COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 86400 * 7}
+NULLABLE_TEXT = {"type": ["string", "null"]}
+POSITION = {"type": "string", "pattern": r"^([^\s:]{1,64}:)?[0-9]{1,19}(?![\s\S])"}
+CURSOR = {"type": "string", "maxLength": 256}
+LIMIT = {"type": "integer", "minimum": 1, "maximum": 500}
+TOPIC = {
+    "type": "string",
+    "pattern": (
+        r"^(\*|system|(user|task|agent|channel|recipient):[A-Za-z0-9._~@:-]{1,128})(?![\s\S])"
+    ),
+}
+
+TASK_STATUSES = (
+    "pending",
+    "running",
+    "waiting",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "dead_lettered",
+)
+
+
+def params(required: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def list_of(item: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": {"items": {"type": "array", "items": item}, "next": NULLABLE_TEXT},
+        "required": ["items", "next"],
+    }
+
+
+TASK: Schema = {
+    "title": "task",
+    "type": "object",
+    "properties": {
+        "task_id": NAME,
+        "status": {"enum": list(TASK_STATUSES)},
+        "agent_name": NULLABLE_TEXT,
+        "capability": NULLABLE_TEXT,
+        "user_id": {"type": "string"},
+        "priority": {"type": "integer", "minimum": 0, "maximum": 10},
+        "attempt": COUNT,
+        "max_attempts": COUNT,
+        "progress": {"type": ["number", "null"]},
+        "step": NULLABLE_TEXT,
+        "lease": {"type": ["object", "null"]},
+        "attempts": {"type": "array", "items": {"type": "object"}},
+        "result": {},
+        "error": {"type": ["object", "null"]},
+        "degraded": {"type": "boolean"},
+        "served_by": NULLABLE_TEXT,
+        "correlation_id": NULLABLE_TEXT,
+        "causation_id": NULLABLE_TEXT,
+        "retry_of": NULLABLE_TEXT,
+        "next_attempt_at": NULLABLE_TEXT,
+        "created_at": {"type": "string"},
+        "finished_at": NULLABLE_TEXT,
+    },
+    "required": ["task_id", "status", "user_id", "priority", "attempt", "max_attempts"],
+}
+SUBMITTED: Schema = {
+    "type": "object",
+    "properties": {
+        "task_id": NAME,
+        "status": {"enum": list(TASK_STATUSES)},
+        "position": {"type": "object"},
+        "retry_of": NULLABLE_TEXT,
+        "warning": {"enum": ["no_worker"]},
+    },
+    "required": ["task_id", "status", "position"],
+}
+PARTIAL: Schema = {
+    "type": "object",
+    "properties": {
+        "task_id": NAME,
+        "preserved_data": {"type": "object"},
+        "preserved_text": {"type": "string"},
+        "lost_data": {"type": "array", "items": {"type": "string"}},
+        "progress": {"type": ["number", "null"]},
+        "size": COUNT,
+        "sha256": {"type": "string"},
+        "truncated": {"type": "boolean"},
+        "evicted": {"type": "array", "items": {"type": "string"}},
+        "expires_at": NULLABLE_TEXT,
+    },
+    "required": ["task_id", "preserved_data", "preserved_text", "lost_data", "truncated"],
+}
+BREAKER: Schema = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "scope": {"type": "string"},
+        "state": {"enum": ["closed", "open", "half_open"]},
+        "opened_at": NULLABLE_TEXT,
+        "probe_at": NULLABLE_TEXT,
+        "version": COUNT,
+        "failure_rate": {"type": "number"},
+        "consecutive_failures": COUNT,
+        "outcomes": COUNT,
+        "failures": COUNT,
+        "permits_in_use": COUNT,
+    },
+    "required": ["name", "scope", "state", "version"],
+}
+EVENT: Schema = {"type": "object", "properties": {"type": {"type": "string"}}}
+
+TASK_ID = params(("task_id",), task_id=NAME)
+
+# Whoever works on tasks says who it is, and proves it.
+PROOF: Schema = {"agent_id": NAME, "agent_secret": {"type": "string", "maxLength": 256}}
+LEASE: Schema = {"task_id": NAME, **PROOF, "term": {"type": "integer", "minimum": 1}}
+LEASE_NEEDS = ("task_id", "agent_id", "term")
+LEASE_TTL = {"type": "number", "minimum": 0.1, "maximum": 3600}
+STEP = {"type": "string", "minLength": 1, "maxLength": 128}
+STEPS = {"type": "object", "maxProperties": 256}
+RENEWED: Schema = {
+    "type": "object",
+    "properties": {"task_id": NAME, "term": COUNT, "lease_expires_at": NULLABLE_TEXT},
+    "required": ["task_id", "term", "lease_expires_at"],
+}
+AGENT_ITEM: Schema = {
+    "type": "object",
+    "properties": {
+        "name": NAME,
+        "timeout": SECONDS,
+        "max_attempts": {"type": "integer", "minimum": 1, "maximum": 100},
+        "fallback": {"type": "boolean"},
+        "features": {"type": "array", "items": {"type": "string", "maxLength": 128}},
+        "upstream": {"type": ["string", "null"], "maxLength": 128},
+        "breaker": {"type": ["string", "null"], "maxLength": 128},
+    },
+    "required": ["name"],
+    "additionalProperties": False,
+}
+WORKER: Schema = {
+    "title": "worker",
+    "type": "object",
+    "properties": {
+        "agent_id": NAME,
+        "handle": NAME,
+        "type": NULLABLE_TEXT,
+        "agents": {"type": "array", "items": NAME},
+        "capabilities": {"type": "array", "items": NAME},
+        "domain": NULLABLE_TEXT,
+        "status": {"enum": ["healthy", "suspect", "unhealthy", "quarantined", "offline"]},
+        "health_score": {"type": "number"},
+        "tasks": {"type": "array", "items": NAME},
+        "registered_at": {"type": "string"},
+        "last_heartbeat": NULLABLE_TEXT,
+    },
+    "required": ["agent_id", "handle", "status"],
+}
+CLAIM: Schema = {
+    "title": "claim",
+    "type": ["object", "null"],
+    "properties": {
+        "task_id": NAME,
+        "agent_id": NAME,
+        "agent_name": NAME,
+        "user_id": {"type": "string"},
+        "term": COUNT,
+        "attempt": COUNT,
+        "max_attempts": COUNT,
+        "mode": {"enum": ["primary", "fallback"]},
+        "state": {"enum": ["active"]},
+        "limit": {"type": "number", "description": "seconds that the attempt has"},
+        "lease_expires_at": {"type": "string"},
+        "input": {},
+        "preserved": {"type": "object", "description": "steps by name, and text"},
+    },
+}
