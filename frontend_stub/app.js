@@ -12,10 +12,12 @@ import { count_by } from "./countdown.js";
 import { demo_panel } from "./demo-panel.js";
 import { event_list } from "./event-list.js";
 import { CallError, GatewayClient, NoAnswer, topics_of } from "./gateway-client.js";
-import { agents, banners, breakers, notices } from "./panels.js";
-import { addHistory, emptyState, fromSnapshot, reduceAll, withTasks, withoutTask } from "./reducer.js";
+import { banners, breakers, notices } from "./panels.js";
+import { LIMITS, addHistory, emptyState, fromSnapshot, reduceAll, withAgents, withTasks, withoutTask } from "./reducer.js";
 import { task_cards } from "./task-cards.js";
 import { sentence } from "./words.js";
+import { worker_watch } from "./worker-watch.js";
+import { workers } from "./workers.js";
 
 const at = (id) => document.getElementById(id);
 
@@ -35,7 +37,6 @@ let state = emptyState();
 let queue = [];
 let frame = null;
 const questions = new Map(); // task_id → what was asked here; the gateway does not tell it again
-let known_agents = [];
 
 // ---------------------------------------------------------------------- views
 
@@ -50,6 +51,7 @@ const sign_in = sign_in_form(at("sign-in"), {
 });
 const form = ask_form(at("ask"), { ask });
 const demo = demo_panel(at("demo"), at("story"), { fetch: fetch_with_token, ask });
+const watch = worker_watch({ look: look_at_workers, any: () => state.agents.size > 0 });
 const views = [
   banners(at("banners")),
   notices(at("notices"), at("tasks")),
@@ -58,7 +60,7 @@ const views = [
     { retry, cancel, partial: ({ task_id }) => client.call("task.partial", { task_id }), question_of },
   ),
   breakers(at("breaker-list")),
-  agents(at("agents"), at("agent-list")),
+  workers(at("workers"), at("worker-list"), at("workers-summary")),
   event_list(at("event-view"), at("events-summary")),
 ];
 
@@ -100,7 +102,10 @@ function digest() {
   const events = queue;
   queue = [];
   state = reduceAll(state, events);
-  if (client.state.name !== "replaying") announce_newest(events);
+  if (client.state.name !== "replaying") {
+    announce_newest(events);
+    watch.heard(events);
+  }
   if (events.some(({ type }) => type === "task_started" || type === "agent_error" || type === "task_finished")) demo.stir();
 }
 
@@ -114,28 +119,13 @@ function take_snapshot({ snapshot, epoch, offset }) {
 /** What a snapshot leaves out: tasks that have ended, the events before it, names of agents. */
 async function fill_in(mine, { epoch, offset }) {
   if (!(await live_again()) || mine !== client) return;
-  const asked = async (method, params, use) => {
-    try {
-      const result = await mine.call(method, params);
-      if (mine !== client) return;
-      digest();
-      state = use(result);
-      schedule();
-    } catch (error) {
-      if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
-      // Not permitted, or cut: the page is poorer by it, not wrong.
-    }
-  };
+  const asked = (...call) => take_answer(mine, ...call);
   const [topic] = topics_of(mine.session);
   const since = `${epoch}:${Math.max(0, offset - HISTORY_OFFSETS)}`;
   const unknown = [...state.tasks.values()].filter(({ status }) => status === "unknown");
   await Promise.all([
     asked("task.list", { limit: HISTORY_TASKS }, ({ items }) => withTasks(state, [...items].sort(by_creation))),
     asked("event.list", { topic, since, limit: 500 }, ({ items }) => addHistory(state, items)),
-    asked("agent.list", {}, ({ items }) => {
-      known_agents = items.flatMap((agent) => [...(agent.agents ?? []).map(({ name }) => name), agent.handle]).filter(Boolean);
-      return state;
-    }),
   ]);
   for (const { task_id } of unknown.slice(-LOOK_UP_AT_ONCE)) {
     await asked("task.get", { task_id }, (record) => withTasks(state, [record]));
@@ -144,6 +134,26 @@ async function fill_in(mine, { epoch, offset }) {
       schedule();
     }
   }
+}
+
+/** Ask the gateway, and let `use` make the next state of what it answers. */
+async function take_answer(mine, method, params, use) {
+  try {
+    const result = await mine.call(method, params);
+    if (mine !== client) return;
+    digest();
+    state = use(result);
+    schedule();
+  } catch (error) {
+    if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+    // Not permitted, or cut: the page is poorer by it, not wrong.
+  }
+}
+
+async function look_at_workers() {
+  if (client.state.name !== "live") return;
+  const mine = client;
+  await take_answer(mine, "agent.list", { limit: LIMITS.agents }, ({ items }) => withAgents(state, items, mine.server_now()));
 }
 
 function by_creation(one, other) {
@@ -161,8 +171,9 @@ function draw() {
   frame = null;
   digest();
   for (const view of views) view.draw(state);
-  const seen = [...state.tasks.values()].map((task) => task.agent_name).filter(Boolean);
-  form.set_agents([...demo.agent_names(), ...known_agents, ...seen]);
+  const served = [...state.agents.values()].flatMap((worker) => worker.agents);
+  const seen = [...state.tasks.values()].map((task) => task.agent_name);
+  form.set_agents([...demo.agent_names(), ...served, ...seen].filter(Boolean));
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -177,6 +188,7 @@ function connection_changed(next) {
   digest();
   bar.draw(next);
   form.set_live(next.name === "live");
+  if (next.name === "live") watch.look();
   document.documentElement.dataset.connection = next.name;
   const refused = next.name === "closed" && (next.code >= 4500 || next.error !== null);
   const reason = token ? "The token was not accepted. It may have expired." : "";

@@ -1,12 +1,12 @@
 /**
- * Countdowns: texts that change with the time alone. One timer for all of them, and none while
- * there is nothing to count.
+ * Countdowns, and ages: texts that change with the time alone. One timer for all of them, and
+ * none while there is nothing to count.
  */
 
 import { set_text } from "./dom.js";
 
 const TICK_MS = 100;
-const counting = new Map(); // element → {until_ms, words, clock_ms}
+const counting = new Map(); // element → {until_ms, words, clock_ms, up}
 let timer = null;
 let gateway_clock = () => Date.now();
 
@@ -30,9 +30,22 @@ export function countdown(element, until, words, clock_ms = gateway_clock) {
   timer ??= setInterval(tick, TICK_MS);
 }
 
+/** Keep `element` saying `words(seconds since)`; null stops. */
+export function count_up(element, since, words) {
+  const since_ms = since === null ? Number.NaN : Date.parse(since);
+  if (Number.isNaN(since_ms)) {
+    counting.delete(element);
+    return;
+  }
+  const age = (left_s) => words(-left_s);
+  counting.set(element, { until_ms: since_ms, words: age, clock_ms: gateway_clock, up: true });
+  write(element, since_ms, age, gateway_clock, true);
+  timer ??= setInterval(tick, TICK_MS);
+}
+
 function tick() {
-  for (const [element, { until_ms, words, clock_ms }] of counting) {
-    if (!element.isConnected || write(element, until_ms, words, clock_ms) === 0) counting.delete(element);
+  for (const [element, { until_ms, words, clock_ms, up }] of counting) {
+    if (!element.isConnected || (write(element, until_ms, words, clock_ms, up) === 0 && !up)) counting.delete(element);
   }
   if (counting.size === 0) {
     clearInterval(timer);
@@ -40,8 +53,9 @@ function tick() {
   }
 }
 
-function write(element, until_ms, words, clock_ms) {
-  const left_s = Math.max(0, (until_ms - clock_ms()) / 1000);
+function write(element, until_ms, words, clock_ms, up = false) {
+  const away_s = (until_ms - clock_ms()) / 1000;
+  const left_s = up ? Math.min(0, away_s) : Math.max(0, away_s);
   set_text(element, words(left_s));
   return left_s;
 }

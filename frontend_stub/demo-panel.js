@@ -1,9 +1,9 @@
 /**
- * The demonstration: what the model upstream does, and agents to set off. Shown only where the
- * gateway is run as a demonstration, that is, where GET demo/upstream answers.
+ * The demonstration: what the model upstream does, agents to set off, and workers to kill. Shown
+ * only where the gateway is run as a demonstration, that is, where GET demo/upstream answers.
  */
 
-import { h, keyed, set_text, show } from "./dom.js";
+import { h, icon, keyed, set_text, show } from "./dom.js";
 import { count, refusal_words } from "./words.js";
 
 const BY_SCHEDULE = "schedule";
@@ -19,10 +19,13 @@ export function demo_panel(section, story, page) {
   const described = h("p.choice-more", { "aria-live": "polite" });
   const schedule = h("ol.schedule", { "aria-label": "The schedule" });
   const said = h("p.note", { role: "status", hidden: true });
+  const kill = h("button.danger", { type: "button", onclick: kill_a_worker }, icon("stop"), "Kill a worker");
   const buttons = h("div.story-buttons");
   section.append(
     h("div.section-head", {}, h("h2", { id: "demo-title" }, "What the model upstream does"), calls),
-    choices, described, schedule, said,
+    choices, described, schedule,
+    h("div.kill", {}, kill, h("p.quiet", {}, "Ends the process that writes an article. What it has written is kept.")),
+    said,
   );
   story.append(h("p.story-title", { id: "story-title" }, "Run the story"), buttons);
   let asked_again = null;
@@ -71,19 +74,37 @@ export function demo_panel(section, story, page) {
   }
 
   async function set(mode) {
+    await tell("demo/upstream", {
+      method: "PUT",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ mode }),
+    });
+    await look();
+  }
+
+  async function kill_a_worker() {
+    if (kill.ariaDisabled === "true") return;
+    kill.ariaDisabled = "true";
+    const done = await tell("demo/workers/kill", { method: "POST" });
+    kill.ariaDisabled = null;
+    if (!done) return;
+    set_text(said, `Process ${done.killed} was killed.`);
+    show(said, true);
+  }
+
+  /** Returns the answer, or null when it did not work, which is said. */
+  async function tell(path, options) {
     show(said, false);
     try {
-      const answer = await page.fetch("demo/upstream", {
-        method: "PUT",
-        headers: { "content-type": "application/json" },
-        body: JSON.stringify({ mode }),
-      });
-      if (!answer.ok) throw new Error(`the demonstration answered ${answer.status}`);
+      const answer = await page.fetch(path, options);
+      const told = await answer.json();
+      if (!answer.ok) throw new Error(told.detail ?? `the demonstration answered ${answer.status}`);
+      return told;
     } catch (error) {
       set_text(said, `That did not work: ${error.message}.`);
       show(said, true);
+      return null;
     }
-    await look();
   }
 
   async function list_agents() {

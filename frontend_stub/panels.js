@@ -1,8 +1,8 @@
-/** The panels beside the tasks: banners, notices, breakers and agents. */
+/** What stands beside the tasks: banners, notices and breakers. */
 
 import { countdown } from "./countdown.js";
 import { h, icon, keyed, set_icon, set_text, show } from "./dom.js";
-import { AGENT_STATUS, BREAKER_STATE, MODE, clock, duration, lookup } from "./words.js";
+import { BREAKER_STATE, MODE, clock, duration, lookup } from "./words.js";
 
 /** Degradations and the mode: what everyone should know before asking anything. */
 export function banners(place) {
@@ -115,32 +115,6 @@ function breaker_row() {
     const probe_at = breaker.state === "open" ? breaker.probe_at : null;
     show(extra, Boolean(probe_at));
     countdown(extra, probe_at ?? null, (left_s) => (left_s > 0 ? `Next test in ${duration(left_s)}` : "The next call tests it"));
-  }
-  return { element, update };
-}
-
-export function agents(section, place) {
-  const list = h("ul.rows");
-  place.append(list);
-  function draw(state) {
-    show(section, state.agents.size > 0);
-    keyed(list, [...state.agents.values()], (agent) => agent.key, agent_row);
-  }
-  return { draw };
-}
-
-function agent_row() {
-  const mark = h("span.slot");
-  const name = h("span.row-name");
-  const what = h("span.row-what");
-  const element = h("li", {}, mark, h("div", {}, name, what));
-  function update(agent) {
-    const [words, shape, tone] = lookup(AGENT_STATUS, agent.status);
-    element.className = tone;
-    set_icon(mark, shape);
-    set_text(name, agent.name);
-    const health = typeof agent.health_score === "number" ? ` · health ${agent.health_score.toFixed(2)}` : "";
-    set_text(what, words + health);
   }
   return { element, update };
 }

@@ -25,7 +25,7 @@ export function emptyState() {
     failures: new Map(), // error_id → the newest event about it; open ones only
     breakers: new Map(), // name → {name, scope, state, opened_at, probe_at, error_id, …}
     degradations: new Map(), // degradation_id → its event; those in force only
-    agents: new Map(), // agent_id or agent_name → {name, status, reason, health_score, …}
+    agents: new Map(), // agent_id → worker, as agent.list describes it and events have changed it
     events: [], // oldest first, of this epoch after those of earlier ones
     notices: [], // newest last
     dropped: {}, // name in LIMITS → how many
@@ -95,6 +95,22 @@ export function withTasks(state, records) {
   return draft.done();
 }
 
+/**
+ * Take over the workers as `agent.list` describes them, in place of what was known of them.
+ * Who is not an operator hears of them in no other way. `seen_at` (ms, the gateway's clock): when.
+ */
+export function withAgents(state, records, seen_at = null) {
+  const agents = new Map();
+  for (const record of records.slice(-LIMITS.agents)) {
+    agents.set(record.agent_id, { ...worker_of(record.agent_id), ...state.agents.get(record.agent_id), ...record, seen_at });
+  }
+  return { ...state, agents };
+}
+
+function worker_of(agent_id) {
+  return { agent_id, handle: null, agents: [], status: "healthy", since: null, health_score: null, tasks: [], last_heartbeat: null, seen_at: null };
+}
+
 /** The gateway has no record of this task any more. */
 export function withoutTask(state, task_id) {
   const draft = new Draft(state);
@@ -150,6 +166,7 @@ const CHANGES = {
     draft.task(event, {
       status: "running",
       attempt,
+      agent_id: event.agent_id ?? null,
       max_attempts: event.max_attempts ?? task.max_attempts,
       next: null,
       fallback: mode === "fallback",
@@ -229,7 +246,10 @@ const CHANGES = {
   },
 
   task_reassigned(draft, event) {
-    draft.task(event, { status: "waiting", reassigned: event.reason ?? true });
+    draft.task(event, {
+      status: "waiting",
+      reassigned: { from: event.previous_agent_id ?? null, to: event.new_agent_id ?? null, reason: event.reason ?? null },
+    });
   },
 
   task_dead_lettered(draft, event) {
@@ -330,19 +350,30 @@ const CHANGES = {
     draft.state.mode = event.mode;
   },
 
+  agent_registered(draft, event) {
+    const { agent_id } = event;
+    if (!agent_id) return;
+    const known = draft.state.agents.get(agent_id) ?? worker_of(agent_id);
+    draft.put("agents", agent_id, {
+      ...known,
+      handle: event.handle ?? known.handle,
+      agents: event.agents ?? known.agents,
+      domain: event.domain ?? null,
+      last_heartbeat: event.timestamp ?? known.last_heartbeat,
+    });
+  },
+
   agent_status_changed(draft, event) {
-    const key = event.agent_id ?? event.agent_name;
-    if (!key) return;
-    if (event.status === "offline" && event.reason === "removed") draft.remove("agents", key);
-    else
-      draft.put("agents", key, {
-        key,
-        name: event.agent_name ?? key,
-        status: event.status,
-        reason: event.reason ?? null,
-        health_score: event.health_score ?? null,
-        since: event.timestamp,
-      });
+    const { agent_id } = event;
+    if (!agent_id) return;
+    const known = draft.state.agents.get(agent_id) ?? { ...worker_of(agent_id), agents: [event.agent_name].filter(Boolean) };
+    draft.put("agents", agent_id, {
+      ...known,
+      status: event.status,
+      reason: event.reason ?? null,
+      health_score: event.health_score ?? known.health_score,
+      since: event.timestamp,
+    });
   },
 
   request_rejected(draft, event) {

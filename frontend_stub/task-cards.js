@@ -26,7 +26,8 @@ export function task_cards(page, actions) {
     last = state;
     // Not in the map's order: what a snapshot left out comes to it later.
     const newest_first = [...state.tasks.values()].reverse().sort(by_submission);
-    keyed(page.list, newest_first.slice(0, shown), (task) => task.task_id, () => card(actions));
+    const items = newest_first.slice(0, shown).map((task) => with_worker(task, state.agents));
+    keyed(page.list, items, ({ task }) => task.task_id, () => card(actions));
     const hidden = newest_first.length - shown;
     show(more, hidden > 0);
     set_text(more, `Show older tasks (${hidden})`);
@@ -34,6 +35,19 @@ export function task_cards(page, actions) {
     set_text(page.summary, summary(state));
   }
   return { draw };
+}
+
+const paired = new WeakMap(); // task → {task, worker}, the same object while both are the same
+
+/** `worker`: what the worker is called that has the task, "" when no worker that we know of has. */
+function with_worker(task, agents) {
+  const known = agents.get(task.agent_id);
+  const worker = known ? `${known.handle ?? "worker"} ${short_id(known.agent_id)}` : "";
+  const pair = paired.get(task);
+  if (pair?.worker === worker) return pair;
+  const next = { task, worker };
+  paired.set(task, next);
+  return next;
 }
 
 function by_submission(one, other) {
@@ -73,6 +87,8 @@ function card(actions) {
   const progress = h("div.progress", { hidden: true }, h("div.progress-line", {}, step, percent), bar);
 
   const trouble = trouble_box();
+  const passed_words = h("span");
+  const passed_on = h("p.passed-on", { hidden: true }, icon("retry"), passed_words);
   const attempts = h("ol.attempts", { hidden: true, "aria-label": "Attempts" });
   const text = streamed_text();
   const result = h("div.result", { hidden: true });
@@ -86,7 +102,7 @@ function card(actions) {
     "article.card.task",
     { tabindex: "-1" },
     h("header.task-head", {}, h("div.task-title", {}, name, badge), chip),
-    question, progress, trouble.element, attempts, result, text.element, kept.element,
+    question, progress, trouble.element, passed_on, attempts, result, text.element, kept.element,
     h("footer.task-foot", {}, meta, h("div.actions", {}, cancel, retry)),
     note,
   );
@@ -112,7 +128,7 @@ function card(actions) {
     show(button, visible);
   }
 
-  function update(next) {
+  function update({ task: next, worker }) {
     task = next;
     const [words, shape, tone] = lookup(TASK_STATUS, task.status);
     const ended = ENDED.has(task.status);
@@ -138,6 +154,8 @@ function card(actions) {
     set_text(step, task.step ?? "");
 
     trouble.update(task);
+    show(passed_on, task.reassigned !== null && task.status === "running");
+    set_text(passed_words, passed_on_words(task));
     // A single failed attempt is told by the box above; the list begins with the second.
     const tells = task.attempts.length > 1 || (task.attempts.some((one) => one.error) && trouble.element.hidden);
     show(attempts, tells);
@@ -150,7 +168,7 @@ function card(actions) {
     text.update(task, answer);
     kept.update(task);
 
-    set_text(meta, meta_of(task));
+    set_text(meta, meta_of(task, worker));
     offer(cancel, !ended && task.status !== "unknown");
     const again = ["failed", "dead_lettered", "cancelled", "lost"].includes(task.status);
     const may = task.error?.retry_possible !== false || task.status === "cancelled";
@@ -328,8 +346,16 @@ function answer_of(task) {
   return shown(result);
 }
 
-function meta_of(task) {
+function passed_on_words({ preserved }) {
+  const kept = preserved !== null && (preserved.text !== "" || Object.keys(preserved.steps).length > 0);
+  return kept
+    ? "The worker was lost. Another one continues from what was saved."
+    : "The worker was lost. Another one does it from the beginning.";
+}
+
+function meta_of(task, worker) {
   const parts = [short_id(task.task_id)];
+  if (worker) parts.push(`${task.status === "running" ? "on worker" : "worker"} ${worker}`);
   if (task.submitted_at) parts.push(clock(task.submitted_at));
   if (task.duration !== null) parts.push(task.duration < 0.1 ? "took under 0.1 s" : `took ${duration(task.duration)}`);
   if (task.degraded && task.served_by) parts.push(`by ${task.served_by}`);

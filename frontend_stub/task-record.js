@@ -24,7 +24,8 @@ export function new_task(task_id) {
     recovered: null,
     cleanup: null,
     dead_letter: null,
-    reassigned: null,
+    agent_id: null, // the worker that has it, or had it last
+    reassigned: null, // {from, to, reason} when a worker was lost with it
     retry_of: null,
     degraded: false,
     served_by: null,
@@ -129,6 +130,7 @@ export function task_from(record, known = new_task(record.task_id)) {
     max_attempts: record.max_attempts ?? known.max_attempts,
     progress: record.progress ?? known.progress,
     step: record.step ?? known.step,
+    agent_id: record.lease?.agent_id ?? record.attempts?.at(-1)?.agent_id ?? known.agent_id,
     attempts: attempts.length > 0 ? attempts.slice(-LIMITS.attempts) : known.attempts,
     next: record.status === "waiting" ? { at: next_at, attempt: null, strategy: null, delay: null } : null,
     preserved,

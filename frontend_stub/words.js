@@ -19,6 +19,7 @@ export const BREAKER_STATE = {
   half_open: ["Trying a few calls", "retry", "warn"],
 };
 
+/** Of a worker. */
 export const AGENT_STATUS = {
   healthy: ["Healthy", "check", "good"],
   suspect: ["Silent for a moment", "question", "warn"],

@@ -118,6 +118,78 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WS-W9": (
         "tests/scenarios/test_errors.py::test_what_happens_while_nobody_listens_is_kept_and_delivered_later",
     ),
+    "FLUX-01": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
+    ),
+    "FLUX-02": (
+        "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
+    ),
+    "FLUX-16": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
+    ),
+    "MESH-09": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+        "tests/scenarios/test_leases.py::test_a_claim_over_http_of_a_worker_that_was_killed_runs_out",
+    ),
+    "MESH-10": (
+        "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_though_nobody_asks",
+    ),
+    "MESH-11": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+    ),
+    "MESH-17": ("tests/scenarios/test_leases.py::test_an_identity_belongs_to_whoever_proves_it",),
+    "MESH-18": (
+        "tests/scenarios/test_leases.py::test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing",
+    ),
+    "MESH-W2": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
+    "MESH-W5": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
+    "MESH-W6": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+    ),
+    "MESH-W8": (
+        "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_though_nobody_asks",
+    ),
+    "WEFT-05": (
+        "tests/scenarios/test_leases.py::test_workers_that_start_together_are_all_listed_and_a_goodbye_is_offline",
+    ),
+    "WEFT-08": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
+    "WEFT-09": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+    ),
+    "WEFT-13": (
+        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
+    ),
+    "WEFT-14": (
+        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
+    ),
+    "WEFT-20": (
+        "tests/scenarios/test_leases.py::test_five_workers_share_the_load_and_each_task_is_done_once",
+    ),
+    "WEFT-W14": (
+        "tests/scenarios/test_leases.py::test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing",
+    ),
+    "WEFT-W16": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+    ),
+    "WEFT-W7": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
+    "WEFT-W9": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
+    "WS-15": (
+        "tests/scenarios/test_leases.py::test_three_workers_killed_together_are_three_failures_and_each_ends",
+    ),
+    "WS-19": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
 }
 
 # Row id → why it is not required after all.

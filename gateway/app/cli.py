@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from gateway.app.clock import SystemClock
 from gateway.app.gateway import Gateway
 from gateway.app.keeper import Keeper
 from gateway.app.kept import EXIT_MEMORY, Line
-from gateway.app.serve import load, log_to_stderr, run, serve
+from gateway.app.serve import load, log_to_stderr, require_secret, run, serve, until_signal
 from gateway.app.settings import PREFIX, read_settings
 from gateway.app.tail import tail
 from gateway.app.work import work
@@ -125,6 +126,7 @@ def serve_command(
     log_to_stderr(log_level)
     gateway = load(target) if target is not None else Gateway()
     gateway.configure(read_settings(os.environ, flags))
+    require_secret(gateway, host)
     if gateway.settings.open:
         click.echo(
             "no secret is set: everyone on this machine may do everything (GATEWAY_TOKEN_SECRET)",
@@ -263,9 +265,11 @@ def tail_command(
 
     \b
     TOPIC is user:ID, task:ID, agent:NAME, channel:NAME, recipient:ID, system,
-    or * for everything (operators only), which is the default.
+    or * for everything (operators only). The default is everything for operators,
+    and for others what is their own.
     """
-    run(tail(topics, since=since, as_json=as_json, url=url, token=token, user_id=user_id))
+    work = tail(topics, since=since, as_json=as_json, url=url, token=token, user_id=user_id)
+    run(until_signal(work))
 
 
 @main.command("check")
@@ -324,6 +328,8 @@ def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
     agent            register workers, claim tasks, report
     admin            everything
     """
+    if not re.fullmatch(r"[A-Za-z0-9._~@:-]{1,128}", user):
+        raise ConfigurationError("--user has to match [A-Za-z0-9._~@:-]{1,128}")
     settings = read_settings(os.environ)
     if not settings.token_secret:
         raise ConfigurationError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -117,6 +118,9 @@ class Gateway:
         """
 
         def declare(function: F) -> F:
+            _require_task_first(name, function)
+            if fallback is not None:
+                _require_task_first(name, fallback)
             for field, value in (("name", name), ("breaker", breaker)):
                 if value is not None and not NAME.fullmatch(value):
                     raise ConfigurationError(
@@ -313,3 +317,17 @@ def _name_of(fallback: Callable[..., Any]) -> str:
     """A name for events, whatever the function is called: a lambda is called `<lambda>`."""
     name = getattr(fallback, "__name__", "")
     return re.sub(r"[^A-Za-z0-9._~@:-]", "", name)[:128] or "fallback"
+
+
+def _require_task_first(agent: str, function: Callable[..., Any]) -> None:
+    """Refuse what could never be called: the task is the first argument, the input follows."""
+    try:
+        inspect.signature(function).bind_partial(object())
+    except TypeError as error:
+        called = getattr(function, "__name__", "the function")
+        raise ConfigurationError(
+            f"agent {agent}: {called} has to take the task as its first argument, "
+            f"such as `def {called}(task, question)`"
+        ) from error
+    except ValueError:
+        return  # a builtin that does not say what it takes

@@ -127,10 +127,10 @@ class Keeper:
         self._stopping.set()
         if (kept := self._process) is None:
             return
-        kept.process.send_signal(signal.SIGTERM)
-        kept.process.send_signal(signal.SIGCONT)
+        _send(kept.process, signal.SIGTERM)
+        _send(kept.process, signal.SIGCONT)
         asyncio.get_running_loop().call_later(
-            self._grace_s + KILL_AFTER_S, lambda: _kill(kept.process)
+            self._grace_s + KILL_AFTER_S, lambda: _send(kept.process, signal.SIGKILL)
         )
 
     async def _keep(self, base: pathlib.Path, reports: asyncio.TaskGroup) -> int:
@@ -205,7 +205,7 @@ class Keeper:
             while line := await reader.readline():
                 said = orjson.loads(line)
                 await self._heard(kept, said.pop("say"), said)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError) as error:
             logger.warning("the worker's process does not speak as it should: %s", error)
         finally:
             writer.close()
@@ -235,7 +235,7 @@ class Keeper:
                     if state_of(kept.process.pid) == "T":
                         break
                     await _pause(0.01)
-                kept.process.send_signal(signal.SIGCONT)
+                _send(kept.process, signal.SIGCONT)
 
     # --- after its death --------------------------------------------------------------------
 
@@ -318,10 +318,11 @@ def _ending(code: int) -> str:
         return f"signal {-code}"
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _send(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
+    # Not by the process itself, which would look whether it has ended, and take its end from us.
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(process.pid, sign)
 
 
 def _resident_bytes(pid: int) -> int | None:

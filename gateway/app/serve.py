@@ -8,8 +8,9 @@ import importlib
 import ipaddress
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,7 +20,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.redaction import redact
 from gateway.transports.server import Server
 
-__all__ = ["load", "log_to_stderr", "run", "serve"]
+__all__ = ["load", "log_to_stderr", "run", "serve", "until_signal"]
 
 
 def load(target: str) -> Gateway:
@@ -86,7 +87,8 @@ async def serve(
         ready: Called with the address once it serves.
 
     Raises:
-        ConfigurationError: If the address cannot be had, or would be open to others.
+        AddressUnavailable: If the address cannot be had.
+        ConfigurationError: If it would be open to others.
     """
     require_secret(gateway, host)
     server = Server(
@@ -116,6 +118,17 @@ def run(work: Any) -> None:
         asyncio.run(work)
     else:
         uvloop.run(work)
+
+
+async def until_signal(work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` until it ends, or until SIGTERM or SIGINT ends it: both are a good end."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 class _Redacted(logging.Formatter):

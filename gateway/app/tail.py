@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import jwt
 import orjson
 from rich.console import Console
 from rich.text import Text
 
 from gateway.client.connection import Connection, Refused, Subscribed
-from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.errors import ConfigurationError, GatewayError, InvalidParams
 from gateway.domain.stream import Position, parse_position
 
 __all__ = ["line_of", "tail"]
@@ -40,6 +41,8 @@ async def tail(
     Raises:
         GatewayError: If the gateway does not want us.
     """
+    if not url.startswith(("ws://", "wss://")):
+        raise ConfigurationError(f"--url has to begin with ws:// or wss://, it is {url!r}")
     console = Console(highlight=False, soft_wrap=True)
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -51,7 +54,7 @@ async def tail(
         url,
         token=token,
         user_id=user_id,
-        topics=topics or ([f"user:{user_id}"] if user_id else ["*"]),
+        topics=topics or [_own_topic(token, user_id)],
         since=_since(since),
         client="gateway tail",
         on_notice=note,
@@ -68,14 +71,31 @@ async def tail(
         raise GatewayError(f"{url}: {error}; give a token with --token or GATEWAY_TOKEN") from error
 
 
+def _own_topic(token: str | None, user_id: str | None) -> str:
+    """Everything for an operator, else what is the user's own; the gateway checks the token."""
+    if token is not None:
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+        except jwt.PyJWTError as error:
+            raise ConfigurationError("--token is no token; `gateway token` makes one") from error
+        if "admin" in str(claims.get("scope", "")).split():
+            return "*"
+        user_id = claims.get("sub")
+    return f"user:{user_id}" if user_id else "*"
+
+
 def _since(text: str | None) -> Position | Literal["start"] | None:
     if text is None:
         return None
     if text == "start":
         return "start"
-    if ":" not in text:
+    try:
+        position = parse_position(text, epoch="", field="--since")
+    except InvalidParams:
+        position = Position("", 0)
+    if not position.epoch:
         raise ConfigurationError(f"--since has to be start or EPOCH:OFFSET, it is {text!r}")
-    return parse_position(text, epoch="", field="since")
+    return position
 
 
 def line_of(event: Mapping[str, Any]) -> Text:
@@ -117,9 +137,9 @@ def _note(kind: str, told: Any) -> str | None:
                 return f"caught up with {told.replayed} events at {told.position}"
             return f"following from {told.position}"
         case "disconnected":
-            wait = told.get("retry_in")
+            wait, reason = told.get("retry_in"), told.get("reason") or told.get("code")
             again = "" if wait is None else f", trying again in {wait:.1f} s"
-            return f"disconnected ({told.get('code')}){again}"
+            return f"not connected: {reason}{again}"
         case "gap":
             return f"gap: offsets {told.get('from')} to {told.get('to')} are no longer kept"
         case "drain":

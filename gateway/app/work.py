@@ -154,6 +154,11 @@ class _Desk:
                 claim, now=self._clock.wall(), bytes_max=self._settings.partial_bytes_task
             )
             await self.attempts.make(record, declared, fallback=claim["mode"] == "fallback")
+        except Exception:
+            if not held.out_of_memory:
+                raise
+            # Its keeper cleans up, who has memory for it.
+            logger.info("task %s was not cleaned up after here", task_id, exc_info=True)
         finally:
             if self._claims.get(task_id) is held:
                 del self._claims[task_id]

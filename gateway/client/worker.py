@@ -35,6 +35,7 @@ CLAIM_WAIT_S = 20.0
 ANSWER_WAIT_S = 10.0
 # Between two tries of what was refused without a time.
 PAUSE_S = 0.5
+LOST_PAUSE_S = 0.05
 # What there is to tell of a task waits this long for a gateway that is away: as long as a task
 # has, unless its caller says otherwise. Later nobody waits for it.
 TELL_WITHIN_S = 300.0
@@ -198,6 +199,7 @@ class Worker:
                     except (Disconnected, TimeoutError):
                         if was_done is not None and await was_done():
                             return None
+                        await _pause(LOST_PAUSE_S)
                     except CallFailed as error:
                         if error.code in _LOST:
                             self._lost(task_id)
@@ -222,7 +224,13 @@ class Worker:
         whole = {**params, **self.identity.as_dict()}
         if len(orjson.dumps(whole)) > self._frame_bytes - FRAME_ROOM_BYTES:
             return await self._http.call(method, whole, timeout=timeout)
-        return await self._connection.call(method, whole, timeout=timeout)
+        try:
+            return await self._connection.call(method, whole, timeout=timeout)
+        except Disconnected:
+            # Whoever tries again waits until this worker is registered again, which begins
+            # when the connection has noticed, too.
+            self._registered.clear()
+            raise
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
         """Call an operation that is anybody's; see ``Connection.call``."""
@@ -247,6 +255,8 @@ class Worker:
             try:
                 await self._register()
             except (Disconnected, TimeoutError):
+                # The connection may not have noticed yet that it is lost.
+                await _pause(LOST_PAUSE_S)
                 continue
             if not self._cut.is_set():
                 self._registered.set()
@@ -269,7 +279,9 @@ class Worker:
             break
         self.identity = Identity(answer["agent_id"], answer["agent_secret"])
         self._beat_every_s = float(answer["heartbeat_interval"])
-        self._renew_every_s = float(answer.get("lease_ttl", 60.0)) / 3
+        # At a third of its length at the latest. With each beat, so that one who has lost its
+        # task, by a cancellation perhaps, does not work on for long.
+        self._renew_every_s = min(self._beat_every_s, float(answer.get("lease_ttl", 60.0)) / 3)
         self._on_registered(self.identity)
 
     async def _beat(self) -> None:

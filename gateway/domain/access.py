@@ -60,8 +60,13 @@ class Caller:
         return self.reads_all or "events:read" in self.scopes
 
     def has(self, scope: str) -> bool:
-        """Whether it has ``scope``; an operator has every scope."""
-        return self.operator or scope in self.scopes or (scope == "events:read" and self.reads)
+        """Whether it has ``scope``; an operator has every scope, who reports may also notify."""
+        return (
+            self.operator
+            or scope in self.scopes
+            or (scope == "events:read" and self.reads)
+            or (scope == "events:write" and "agent" in self.scopes)
+        )
 
     def require(self, scope: str) -> None:
         """

@@ -116,8 +116,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
         "No agent was free to take this on. Your request is kept, and we are looking after it."
     ),
     ("task_dead_lettered", ""): (
-        "We could not finish this after several tries."
-        " Your request is kept, and we are looking after it."
+        "We could not finish this. Your request is kept, and we are looking after it."
     ),
     ("agent_status_changed", "healthy"): "The agent is working well.",
     ("agent_status_changed", "suspect"): "We are checking whether the agent is still there.",

@@ -15,6 +15,7 @@ Everything that can go wrong, in one tree, split by what the reader can do about
     │   ├── ExpectationFailed, StoreUnavailable
     ├── TaskFailed          a task that one waited for did not succeed
     ├── AttemptOver         an agent's code speaks for an attempt that has ended
+    ├── AddressUnavailable  the program cannot listen where it should
     └── ConfigurationError  the program cannot start as it is configured
 
 Facts are attributes, messages are made from them.
@@ -25,6 +26,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AddressUnavailable",
     "AgentFailure",
     "AttemptOver",
     "AuthFailed",
@@ -353,3 +355,7 @@ class StoreUnavailable(LogError):
 
 class ConfigurationError(GatewayError):
     """The program cannot start as it is configured; the message names the setting and a remedy."""
+
+
+class AddressUnavailable(GatewayError):
+    """The program cannot listen where it should; the message says why, and what else to try."""

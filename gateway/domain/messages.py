@@ -167,6 +167,7 @@ def user_message(
     will_retry: bool,
     delay_s: float | None,
     fallback: bool = False,
+    action: str | None = None,
 ) -> str:
     """
     Say to a person what went wrong and what happens next.
@@ -178,6 +179,7 @@ def user_message(
         delay_s: Seconds until we do, or until it makes sense that the user does; None:
             not known.
         fallback: Something simpler answers instead.
+        action: What the reader can do, where it is not what the code stands for; None: it is.
     """
     known = CODES.get(error_code)
     if known is not None and known.error_type == error_type:
@@ -189,7 +191,7 @@ def user_message(
     elif will_retry:
         following = f"We are trying again {moment_words(delay_s)}."
     else:
-        action = action_of(error_code, error_type)
+        action = action or action_of(error_code, error_type)
         if action == "wait" and (delay_s or 0.0) > RETRY_LATER_FROM_S:
             action = "retry_later"
         following = ADVICE[action].format(wait=wait_words(delay_s))

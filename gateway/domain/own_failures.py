@@ -65,9 +65,11 @@ def invalid_input(field: str, rule: str) -> Failure:
     return failure_with("invalid_input", facts={"field": field, "rule": rule})
 
 
-def unencodable_result() -> Failure:
-    """The agent returned something that is not JSON."""
-    return failure_with("unencodable_result")
+def unencodable_result(*, rule: str, bytes_max: int) -> Failure:
+    """The agent returned something that is no JSON, or more than ``bytes_max``."""
+    return failure_with(
+        "unencodable_result", facts={"field": "result", "rule": rule, "bytes_max": bytes_max}
+    )
 
 
 def shutdown() -> Failure:

@@ -27,6 +27,7 @@ from gateway.execution.agents import Declared, Function
 from gateway.execution.cleanup import clean
 from gateway.execution.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
 from gateway.execution.threads import Threads
+from gateway.execution.values import RESULT_BYTES_MAX
 from gateway.execution.work import Task
 from gateway.ports import Clock
 
@@ -258,7 +259,7 @@ class Attempts:
         except StaleTerm:
             raise
         except RequestError as error:
-            failure = own_failures.unencodable_result()
+            failure = own_failures.unencodable_result(rule=error.code, bytes_max=RESULT_BYTES_MAX)
             await self._lifecycle.fail(
                 task.task_id,
                 term,

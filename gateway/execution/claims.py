@@ -8,11 +8,12 @@ or its time is over. Nothing is taken on behalf of a worker that is not there to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.domain import own_failures
-from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm
+from gateway.domain.errors import Conflict, ExpectationFailed, InvalidParams, NotFound, StaleTerm
 from gateway.domain.redaction import redact
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -63,7 +64,8 @@ class Claims:
         self._clock = clock
         self._settings = settings
         self._present = present
-        self._news: set[asyncio.Event] = set()
+        # In the order in which the claims came; the values mean nothing.
+        self._news: dict[asyncio.Event, None] = {}
         self._turn = asyncio.Lock()
 
     def wake(self) -> None:
@@ -88,23 +90,23 @@ class Claims:
         if "task_id" in params:
             return await self._take_one(worker, params["task_id"], ttl_s)
         news = asyncio.Event()
-        self._news.add(news)
+        self._news[news] = None
+        until = self._clock.monotonic() + params.get("wait", 0)
         try:
-            async with asyncio.timeout(params.get("wait", 0) or None) as limit:
-                while True:
-                    news.clear()
-                    async with self._turn:
-                        if (claim := await self._take_next(worker, ttl_s)) is not None:
-                            return claim
-                    if not params.get("wait"):
-                        return None
-                    await news.wait()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return None
+            while True:
+                news.clear()
+                async with self._turn:
+                    if (claim := await self._take_next(worker, ttl_s)) is not None:
+                        return claim
+                left_s = until - self._clock.monotonic()
+                if left_s <= 0:
+                    return None
+                # Only the waiting has a limit: an attempt that begins is always told.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left_s):
+                        await news.wait()
         finally:
-            self._news.discard(news)
+            del self._news[news]
 
     async def _take_next(self, worker: Worker, ttl_s: float) -> dict[str, Any] | None:
         if not worker.takes_work or not self._present(worker.agent_id):
@@ -129,7 +131,7 @@ class Claims:
             return self._claim_of(await self._leases.renew(task_id, task.term, ttl_s=ttl_s))
         if not worker.can_do(task.agent_name, task.capability):
             raise Conflict(f"task {task_id} is not for this worker's agents", field="task_id")
-        if task.status == "running":
+        if task.status == "running" or (task.live and task.reserved_for is not None):
             raise Conflict(f"task {task_id} is held by another worker", code="task_claimed")
         if not task.live:
             raise Conflict(f"task {task_id} has ended: {task.status}")
@@ -277,6 +279,8 @@ def _pieces_of(params: Params, *, bytes_max: int) -> list[Piece]:
     step = params.get("step")
     plan = params.get("plan")
     progress = params.get("progress")
+    if "data" in params and step is None:
+        raise InvalidParams("data needs the step that it is the result of", field="step")
     if plan is not None or progress is not None or (step is not None and "data" not in params):
         pieces.append(
             Piece(
@@ -285,7 +289,7 @@ def _pieces_of(params: Params, *, bytes_max: int) -> list[Piece]:
                 plan=None if plan is None else tuple(plan),
             )
         )
-    if "data" in params and step is not None:
+    if "data" in params:
         measured(params["data"], field="data", bytes_max=bytes_max)
         pieces.append(Piece(step=step, data=params["data"]))
     if params.get("text"):

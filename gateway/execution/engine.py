@@ -16,7 +16,7 @@ from typing import Any
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
 from gateway.domain.breaker import subject_of as breaker_subject
-from gateway.domain.errors import Conflict, Rejected, RequestError, StaleTerm, Unavailable
+from gateway.domain.errors import Conflict, Rejected, RequestError, Unavailable
 from gateway.domain.recovery import Backoff, Next
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -30,6 +30,7 @@ from gateway.execution.handlers import Handlers
 from gateway.execution.intake import Intake
 from gateway.execution.leases import Leases
 from gateway.execution.lifecycle import Lifecycle
+from gateway.execution.limits import Limits
 from gateway.execution.monitor import Monitor
 from gateway.execution.order import Order
 from gateway.execution.orders import Orders
@@ -50,8 +51,6 @@ logger = logging.getLogger(__name__)
 
 # Between two looks for what is too old to keep.
 FORGET_EVERY_S = 30.0
-# How long after an attempt's limit its worker may still tell that it was over.
-LIMIT_MARGIN_S = 0.5
 # How long the attempts that were ended at the end have to clean up.
 CLEAN_LIMIT_S = 2.0
 
@@ -131,6 +130,16 @@ class Engine:
             present=self.workers.present,
         )
         self._alive = False
+        self._limits = Limits(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self._leases,
+            workers=self.workers,
+            agents=agents,
+            monitor=self._monitor,
+            clock=clock,
+            queue_timeout_s=settings.queue_timeout,
+        )
         self._reach = Reach(log)
         core = Core(
             log=log,
@@ -151,6 +160,7 @@ class Engine:
             WorkerHandlers(self.state, self.workers, self.claims, self._reach).by_name,
         )
         self._ends: dict[str, list[asyncio.Future[Task]]] = {}
+        # When the timer of a task's lease is due, by task_id.
         log.follow(self._apply)
 
     # --- the Service ------------------------------------------------------------------------
@@ -322,6 +332,9 @@ class Engine:
         elif kind == "agent" and entry.type == "agent_registered":
             self.agents.learn(self.state.workers[name].agents.values())
             self._look_again()
+        elif kind == "agent":
+            # A worker that is back may have a claim that waits.
+            self.claims.wake()
         self._reach.saw(entry.offset)
 
     def _task_moved(self, task_id: str, entry: Entry) -> None:
@@ -330,15 +343,12 @@ class Engine:
             return
         match entry.type:
             case "task_submitted":
-                # First, so that of two limits that are as long the better reason is told.
-                self._monitor.at(
-                    entry.at + self.settings.queue_timeout, lambda: self._untaken(task_id)
-                )
-                self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
+                self._limits.submitted(task)
                 self._look_again()
             case "task_started":
-                self._watch_attempt(task)
+                self._limits.attempt(task)
             case "agent_error" | "lease_changed":
+                self._limits.lease(task)
                 # It may have given back a breaker's permit that others wait for.
                 self._look_again()
             case "recovery_attempt" | "task_progress":
@@ -363,16 +373,6 @@ class Engine:
         self.runner.wake()
         self.claims.wake()
 
-    def _watch_attempt(self, task: Task) -> None:
-        """Look at a worker's attempt when its lease ends, and when its limit is over."""
-        if task.lease_expires_at is None:
-            return
-        task_id, term = task.task_id, task.term
-        self._monitor.at(task.lease_expires_at, lambda: self._lease_over(task_id, term))
-        limit_s = self.agents.policy_for(task).timeout_s
-        over_at = task.attempts[-1].started_at + limit_s + LIMIT_MARGIN_S
-        self._monitor.at(over_at, lambda: self._limit_over(task_id, term, limit_s))
-
     # --- timers -----------------------------------------------------------------------------
 
     async def _look(self) -> None:
@@ -383,60 +383,6 @@ class Engine:
         self.state.forget(now)
         self.workers.forget(now)
         self._monitor.at(now + FORGET_EVERY_S, self._forget)
-
-    async def _deadline(self, task_id: str) -> None:
-        task = self.state.live.get(task_id)
-        if task is None:
-            return
-        policy = self.agents.policy_for(task)
-        breaker = self.state.breakers.get(policy.breaker)
-        if task.status != "running" and breaker is not None and breaker.state != "closed":
-            failure = own_failures.circuit_open(breaker.retry_after_s(self._clock.wall()))
-            after = Next("failed", reason="circuit_open")
-        else:
-            failure = own_failures.caller_deadline(task.timeout_s)
-            after = Next("failed", reason="caller_deadline")
-        with contextlib.suppress(Conflict):
-            await self.lifecycle.end(task_id, failure, cause="timeout", after=after)
-
-    async def _untaken(self, task_id: str) -> None:
-        task = self.state.live.get(task_id)
-        if task is None or task.status != "pending":
-            return
-        breaker = self.state.breakers.get(self.agents.policy_for(task).breaker)
-        if breaker is not None and breaker.state != "closed":
-            return  # It waits for a probe, as long as its own limit allows.
-        with contextlib.suppress(Conflict):
-            await self.lifecycle.end(
-                task_id,
-                own_failures.no_worker(),
-                cause="timeout",
-                after=Next("dead_lettered", reason="no_worker"),
-            )
-
-    async def _lease_over(self, task_id: str, term: int) -> None:
-        task = self.state.live.get(task_id)
-        if task is None or task.term != term or task.lease_expires_at is None:
-            return
-        if self._clock.wall() < task.lease_expires_at:
-            # It was renewed meanwhile.
-            self._monitor.at(task.lease_expires_at, lambda: self._lease_over(task_id, term))
-            return
-        with contextlib.suppress(StaleTerm):
-            await self._leases.lose(task_id, term, own_failures.agent_lost("lease_expired"))
-
-    async def _limit_over(self, task_id: str, term: int, limit_s: float) -> None:
-        task = self.state.live.get(task_id)
-        if task is None or task.term != term or task.holder is None:
-            return
-        # A worker that lives would have told that its attempt ran into its limit.
-        if self.workers.beats(task.holder):
-            failure = own_failures.agent_lost("stalled")
-        else:
-            upstream = self.agents.policy_for(task).upstream
-            failure = own_failures.timed_out(limit_s, llm_upstream=upstream is not None)
-        with contextlib.suppress(StaleTerm):
-            await self._leases.lose(task_id, term, failure)
 
 
 def _complain(job: asyncio.Task[None]) -> None:

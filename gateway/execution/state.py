@@ -38,6 +38,8 @@ FAILURES_MAX = 10_000
 RECOVERIES_KEPT = 31
 RECOVERIES_MIN = 3
 SNAPSHOT_BYTES_MAX = 256 * 1024
+# Of it, for the names of its parts.
+SNAPSHOT_FRAME_BYTES = 128
 PREVIEW_CHARS = 2_000
 
 
@@ -110,6 +112,8 @@ class State:
             if task.idempotency_key is not None:
                 key = (task.user_id, task.idempotency_key)
                 self._keys[key] = (task_id, hidden.get("fingerprint", ""), entry.at)
+                if len(self._keys) > FINISHED_MAX:
+                    self._keys.popitem(last=False)
             return
         known = self.tasks.get(task_id)
         if known is None:
@@ -293,7 +297,7 @@ class State:
         """
         Tell what is so now, of ``topics``.
 
-        Bounded at 256 KiB: tasks are left out first, the newest stay; ``truncated`` says so.
+        Bounded at 256 KiB: the oldest are left out, failures before tasks; ``truncated`` says so.
         """
         wanted = listening(topics)
         everything = "*" in wanted
@@ -301,25 +305,29 @@ class State:
         def of(candidates: Iterable[str]) -> bool:
             return everything or not wanted.isdisjoint(candidates)
 
-        shown: dict[str, Any] = {
-            "mode": self.mode,
-            "failures": [event for event, its in self.failures.values() if of(its)],
-            "degradations": list(self.degradations.values()),
-            "breakers": [breaker_view(b) for b in self.breakers.values() if b.version],
-            "tasks": [],
+        live = [
+            task
+            for task in self.live.values()
+            if of((f"user:{task.user_id}", f"task:{task.task_id}", f"agent:{task.agent_name}"))
+        ]
+        sections: dict[str, Iterable[dict[str, Any]]] = {
+            # What concerns most comes first; of each the newest stay.
+            "degradations": reversed(self.degradations.values()),
+            "breakers": (breaker_view(b) for b in reversed(self.breakers.values()) if b.version),
+            "tasks": ({**tasks.view(task), "preserved": preview(task)} for task in reversed(live)),
+            "failures": (event for event, its in reversed(self.failures.values()) if of(its)),
         }
-        room = SNAPSHOT_BYTES_MAX - len(orjson.dumps(shown))
-        for task in sorted(self.live.values(), key=lambda task: -task.sequence):
-            its = (f"user:{task.user_id}", f"task:{task.task_id}", f"agent:{task.agent_name}")
-            if not of(its):
-                continue
-            item = {**tasks.view(task), "preserved": preview(task)}
-            room -= len(orjson.dumps(item)) + 1
-            if room < 0:
-                shown["truncated"] = True
-                break
-            shown["tasks"].append(item)
-        shown["tasks"].reverse()
+        shown: dict[str, Any] = {"mode": self.mode}
+        room = SNAPSHOT_BYTES_MAX - SNAPSHOT_FRAME_BYTES
+        for name, items in sections.items():
+            fitting: list[dict[str, Any]] = []
+            for item in items:
+                room -= len(orjson.dumps(item)) + 1
+                if room < 0:
+                    shown["truncated"] = True
+                    break
+                fitting.append(item)
+            shown[name] = fitting[::-1]
         return shown
 
 

@@ -50,7 +50,9 @@ class Telling:
         if not failure.is_recoverable:
             seconds, source = 0.0, "default"
         elif failure.retry_after_s is not None:
-            seconds, source = failure.retry_after_s, "upstream_retry_after"
+            seconds = failure.retry_after_s
+            own = failure.error_type == "circuit_open"
+            source = "breaker_cooldown" if own else "upstream_retry_after"
         elif breaker is not None and breaker.state == "open":
             seconds, source = breaker.retry_after_s(now), "breaker_cooldown"
         else:
@@ -155,8 +157,9 @@ class Telling:
                     failure.error_code,
                     failure.error_type,
                     will_retry=will_retry,
-                    delay_s=after.delay_s if will_retry else None,
+                    delay_s=after.delay_s if will_retry else failure.retry_after_s,
                     fallback=after.step == "fallback",
+                    action=failure.suggested_action,
                 ),
             ),
         )
@@ -255,7 +258,9 @@ class Telling:
                     "attempt": task.attempt,
                     "error_type": failure.error_type,
                     "error_code": failure.error_code,
-                    "message": messages.developer_message(failure, agent_name=policy.name),
+                    "message": messages.developer_message(
+                        failure, agent_name=policy.name, attempt=task.attempt
+                    ),
                 }
             )
         return self.of_task(

@@ -90,7 +90,11 @@ class Verdicts:
         )
         if held_s <= after.delay_s:
             return after
-        return Next("fallback") if fallback else Next("retry", delay_s=held_s)
+        if fallback:
+            return Next("fallback")
+        if held_s >= task.deadline_at - now:
+            return Next("failed", reason="circuit_open")
+        return Next("retry", delay_s=held_s)
 
     def drafts(
         self,

@@ -27,6 +27,7 @@ from gateway.domain.errors import (
     NotPermitted,
     RequestError,
     StaleTerm,
+    Unavailable,
 )
 from gateway.domain.own_failures import agent_lost
 from gateway.domain.settings import Settings
@@ -35,6 +36,7 @@ from gateway.execution.agents import Agents
 from gateway.execution.failure_fields import about, over
 from gateway.execution.intake import Intake
 from gateway.execution.leases import Leases
+from gateway.execution.lifecycle import RACES_MAX
 from gateway.execution.monitor import Monitor
 from gateway.execution.state import State
 
@@ -44,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 # A beat is due this often within the timeout, so that one may be lost.
 BEATS_PER_TIMEOUT = 3
+# A look that comes a rounding of two clocks too early would be for nothing, and come again at
+# once, and again; so each comes this much after its time.
+LOOK_LATE_S = 0.001
 # Workers that are gone are listed this long, in seconds.
 GONE_KEPT_S = 86_400.0
 
@@ -92,9 +97,6 @@ class Workers:
         """
         agent_id = params.get("agent_id") or self._intake.ids.uuid7()
         secret = params.get("agent_secret") or self._new_secret()
-        known = self._state.workers.get(agent_id)
-        if known is not None and not (known.proves(secret) or caller.operator):
-            raise NotPermitted("this agent_id is another worker's", field="agent_secret")
         agents = [_policy_of(item) for item in params.get("agents") or [{"name": params["handle"]}]]
         by_socket = caller.session_id is not None
         draft = self._intake.draft(
@@ -115,8 +117,24 @@ class Workers:
             capabilities=list(params.get("capabilities", ())),
             domain=params.get("domain"),
         )
+        known_at = 0
+        for _ in range(RACES_MAX):
+            known = self._state.workers.get(agent_id)
+            if known is not None:
+                # An operator may do without the secret, and not with another one.
+                may = caller.operator and "agent_secret" not in params
+                if not (may or known.proves(secret)):
+                    raise NotPermitted("this agent_id is another worker's", field="agent_secret")
+                known_at = known.last_offset
+            try:
+                await self._intake.append([draft], expected={draft.subject: known_at})
+                break
+            except ExpectationFailed as race:
+                # Another process was first, or the log knows of one that we have let go of.
+                known_at = race.actual
+        else:
+            raise Unavailable(f"worker {agent_id} changes too fast; ask again", retry_after=1.0)
         self._live[agent_id] = Liveness(self._now(), caller.session_id)
-        await self._intake.append([draft])
         worker = self._state.workers[agent_id]
         if worker.status != "healthy":
             await self._change(worker, "healthy", "registered")
@@ -132,12 +150,14 @@ class Workers:
     async def heartbeat(self, params: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         """Hear a beat; the answer may ask the worker to leave."""
         worker = await self.proved(params, caller)
-        live = self._live[worker.agent_id]
-        live.loop_lag_s = params.get("loop_lag", 0.0)
+        live = self._live.get(worker.agent_id)
+        if live is not None:  # it may have said goodbye meanwhile
+            live.loop_lag_s = params.get("loop_lag", 0.0)
+        grace_s = None if live is None else live.leaving
         return {
             "agent_id": worker.agent_id,
             "status": worker.status,
-            "shutdown": None if live.leaving is None else {"grace": live.leaving},
+            "shutdown": None if grace_s is None else {"grace": grace_s},
         }
 
     async def remove(self, agent_id: str) -> Worker:
@@ -250,7 +270,7 @@ class Workers:
         live = self._live[agent_id]
         _, again_at = self._status(live)
         if again_at is not None:
-            wait_s = max(0.0, again_at - self._now())
+            wait_s = max(0.0, again_at - self._now()) + LOOK_LATE_S
             self._monitor.at(
                 self._intake.clock.wall() + wait_s, lambda: self._watched(agent_id, live)
             )

@@ -32,7 +32,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "event.publish",
         "POST",
         "/api/events",
-        "events:read",
+        "events:write",
         "Publish a notification, or report on an agent's own work.",
         {
             "type": "object",

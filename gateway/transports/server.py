@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from gateway.domain.errors import ConfigurationError
+from gateway.domain.errors import AddressUnavailable
 from gateway.domain.settings import Settings
 from gateway.protocol.codes import CloseCode
 from gateway.transports.hub import Hub
@@ -167,7 +167,7 @@ def bind(host: str, port: int) -> socket.socket:
         port: 0 takes a free one.
 
     Raises:
-        ConfigurationError: If the address cannot be had.
+        AddressUnavailable: If the address cannot be had.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -176,7 +176,7 @@ def bind(host: str, port: int) -> socket.socket:
         # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for each second write.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host}: {error.strerror}") from error
+        raise AddressUnavailable(f"cannot listen on {host}: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with contextlib.suppress(AttributeError, OSError):  # Linux only
@@ -184,7 +184,7 @@ def bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise ConfigurationError(
+        raise AddressUnavailable(
             f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
         ) from error
     listener.setblocking(False)
@@ -204,7 +204,7 @@ class Server(uvicorn.Server):
             the connections end; the application ends its work there.
 
     Raises:
-        ConfigurationError: If the address cannot be had.
+        AddressUnavailable: If the address cannot be had.
     """
 
     def __init__(

@@ -58,6 +58,9 @@ SCHEMA_VERSION = "1"
 FRAME_BYTES_MAX = 65_536
 EVENT_BYTES_MAX = 262_144
 
+# Topics that one connection follows; a page has a handful, an operator follows "*".
+TOPICS_MAX = 1_024
+
 # After goodbye the peer has this long to say so too; then its connection is dropped, in seconds.
 CLOSE_WAIT_S = 5.0
 
@@ -367,6 +370,11 @@ class _Connection:
             )
         topics = tuple(params["topics"])
         check_topics(self._service, caller, topics)
+        if len(self._follower.topics.keys() | set(topics)) > TOPICS_MAX:
+            raise InvalidParams(
+                f"a connection follows at most {TOPICS_MAX} topics; unsubscribe from some",
+                field="topics",
+            )
         audience = self._audience_for(caller, params)
         start = await begin(
             self._hub,

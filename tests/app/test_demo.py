@@ -176,7 +176,9 @@ async def test_a_person_says_what_the_upstream_does() -> None:
         assert [fault["name"] for fault in shown["faults"]] == [fault.name for fault in FAULTS]
         assert shown["schedule"]
         agents = (await http.get("/demo/agents")).json()["items"]
-        assert [agent["name"] for agent in agents] == ["reader", "summarizer", "keywords"]
+        assert [agent["name"] for agent in agents] == [
+            *("reader", "summarizer", "keywords", "writer")
+        ]
 
         chosen = await http.put("/demo/upstream", json={"mode": "broken"})
         assert (chosen.status_code, chosen.json()["mode"]) == (200, "broken")
@@ -216,6 +218,39 @@ async def test_the_demo_serves_this_machine_only() -> None:
     _, said = await process.communicate()
     assert process.returncode == 2
     assert "serves this machine only" in said.decode()
+
+
+# --- the workers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(90)
+async def test_when_a_worker_is_killed_another_goes_on_from_what_was_saved() -> None:
+    """Killed without a warning in the middle of a sentence; no process is left at the end."""
+    async with demo() as running, httpx2.AsyncClient(base_url=running.url) as http:
+        async with running.connection("ann") as ann:
+            question = "Is a weak line to be answered with more voltage?"  # The shortest article.
+            order = {"agent": "writer", "input": {"question": question}}
+            await ann.call("task.create", order)
+            begun = await record(ann, lambda seen: len(texts_of(seen)) == 3)
+            killed = (await http.post("/demo/workers/kill")).json()
+            assert set(killed) == {"killed"}
+            events = begun + await record(ann, lambda seen: seen[-1]["type"] == "task_finished")
+        assert check_stream(events) == []
+        (error,) = [event for event in events if is_like(event, type="agent_error")]
+        assert is_like(error, error_type="agent_lost", error_code="process_lost", attempt=1)
+        (moved,) = [event for event in events if is_like(event, type="task_reassigned")]
+        assert moved["previous_agent_id"] != moved["new_agent_id"]
+        assert is_like(events[-1], outcome="succeeded", attempt=2)
+        ((preserved, result),) = continued(events)
+        assert preserved.startswith("".join(texts_of(begun)))
+        assert "".join(texts_of(events)) == result
+        assert result.startswith(preserved)
+        assert preserved != result
+        assert await running.end() == (0, "")
+
+
+def texts_of(events: list[Event]) -> list[str]:
+    return [e["text"] for e in events if is_like(e, type="partial_result") and e.get("text")]
 
 
 # --- the upstream --------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_a_known_code_reported_under_another_type_follows_the_type() -> None:
         (own_failures.no_worker(), "service_unavailable", "no_worker", False, False),
         (own_failures.invalid_input("q", "type"), "invalid_input", "invalid_input", False, False),
         (
-            own_failures.unencodable_result(),
+            own_failures.unencodable_result(rule="too_large", bytes_max=1),
             "processing_error",
             "unencodable_result",
             False,

@@ -10,6 +10,7 @@ import jwt
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from gateway.client.connection import Connection
 from tests.frontend.conftest import SECRET, Cable, Process
 from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
 
@@ -145,6 +146,58 @@ async def test_what_a_user_wrote_is_text_and_never_markup(page: Page, gateway: P
     await expect(card(page, wicked).locator(".result")).to_have_text(f"About {wicked}.")
     await expect(page).to_have_title("Gateway")
     await expect(page.locator("article img")).to_have_count(0)
+
+
+# --- workers -------------------------------------------------------------------------------------
+
+
+async def test_a_worker_is_shown_with_its_task_and_its_loss_is_told(
+    page: Page, gateway: Process
+) -> None:
+    """To a user as well, who gets no event about workers; another one takes the task over."""
+    await open_page(page, gateway.url)
+    panel = page.locator("#workers")
+    await expect(panel).to_be_hidden()
+    await ask(page, "poet", "a sonnet")
+    url = f"{gateway.url.replace('http', 'ws')}/ws"
+    async with Connection(url) as first, Connection(url) as second:
+        lost = await register(first, "quill")
+        term = (await first.call("task.claim", lost | {"wait": 10}))["term"]
+        row = panel.locator(f'[data-worker="{lost["agent_id"]}"]')
+        await expect(row).to_have_attribute("data-status", "healthy")
+        await expect(row).to_contain_text("Works on poet")
+        task = card(page, "a sonnet")
+        await expect(task.locator(".meta")).to_contain_text("on worker quill")
+        task_id = await task.get_attribute("data-task")
+        told = lost | {"task_id": task_id, "term": term}
+        await first.call("task.update", told | {"text": "Shall I compare "})
+        gone = {"error_type": "agent_lost", "error_code": "process_lost", "message": "killed"}
+        await first.call("task.fail", told | gone)
+        await first.close()
+        await expect(row).to_have_attribute("data-status", "suspect")
+        await expect(row).to_contain_text("Silent for a moment")
+        taker = await register(second, "pencil")
+        claim = await second.call("task.claim", taker | {"wait": 10})
+        assert claim["preserved"]["text"] == "Shall I compare "
+        await expect(task.locator(".passed-on")).to_have_text(
+            "The worker was lost. Another one continues from what was saved."
+        )
+        await expect(task.locator(".meta")).to_contain_text("on worker pencil")
+        ended = taker | {
+            "task_id": task_id,
+            "term": claim["term"],
+            "result": "Shall I compare thee",
+        }
+        await second.call("task.complete", ended)
+        await expect(task).to_have_attribute("data-status", "succeeded")
+
+
+async def register(connection: Connection, handle: str) -> dict[str, str]:
+    """Register a worker for poems; returns its proof."""
+    known = await connection.call(
+        "agent.register", {"handle": handle, "agents": [{"name": "poet"}]}
+    )
+    return {name: known[name] for name in ("agent_id", "agent_secret")}
 
 
 # --- away and back -------------------------------------------------------------------------------

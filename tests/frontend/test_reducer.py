@@ -247,3 +247,29 @@ async def test_of_too_much_text_the_end_stays(page: Page) -> None:
     task = (await fold(page, ["reduceAll", text]))["tasks"]["t"]
     assert len(task["text"][0]["text"]) == 262_144
     assert task["text_dropped"] == 270_000 - 262_144
+
+
+async def test_workers_are_as_the_list_says_and_change_by_events(page: Page) -> None:
+    """A list replaces what was known: who is not in it any more is not there any more."""
+    listed = {"agent_id": "w1", "handle": "quill", "agents": ["poet"], "status": "healthy"}
+    events = stream(
+        ("agent_registered", {"agent_id": "w2", "handle": "pencil", "agents": ["poet"]}),
+        ("agent_status_changed", {"agent_id": "w1", "status": "suspect", "reason": "silent"}),
+    )
+    state = await fold(page, ["withAgents", [listed], 5], ["reduceAll", events])
+    workers = {key: (w["handle"], w["status"]) for key, w in state["agents"].items()}
+    assert workers == {"w1": ("quill", "suspect"), "w2": ("pencil", "healthy")}
+    state = await fold(page, ["reduceAll", events], ["withAgents", [listed], 5])
+    assert list(state["agents"]) == ["w1"]
+    assert state["agents"]["w1"]["seen_at"] == 5
+
+
+async def test_a_task_that_was_passed_on_knows_its_worker(page: Page) -> None:
+    moved = stream(
+        ("task_reassigned", of_task(2, previous_agent_id="w1", new_agent_id="w2", reason="lost")),
+        ("task_started", of_task(2, agent_id="w2")),
+        first=8,
+    )
+    task = (await fold(page, ["reduceAll", FAILED_ONCE + moved]))["tasks"]["t"]
+    assert (task["agent_id"], task["status"]) == ("w2", "running")
+    assert task["reassigned"] == {"from": "w1", "to": "w2", "reason": "lost"}

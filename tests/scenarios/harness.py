@@ -1,5 +1,6 @@
 """
-The scenarios' parts: a gateway in a process of its own, browsers that record every frame.
+The scenarios' parts: a gateway and workers in processes of their own, browsers that record
+every frame.
 
 A browser collects until something holds or a deadline passes, never until it is quiet. What it
 recorded is checked against schemas and the rules over time when it closes, in every test.
@@ -18,12 +19,21 @@ from typing import Any
 
 import httpx2
 import orjson
+import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from gateway.app.check import check_lines
 
-__all__ = ["Browser", "GatewayProcess", "browser", "gateway_process", "times"]
+__all__ = [
+    "Browser",
+    "GatewayProcess",
+    "WorkerProcess",
+    "browser",
+    "gateway_process",
+    "times",
+    "worker_process",
+]
 
 ROOT = Path(__file__).parents[2]
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
@@ -78,14 +88,16 @@ async def gateway_process(
     *,
     upstream: str | None = None,
     target: str | None = "tests.scenarios.agents:gateway",
+    port: int = 0,
     env: Mapping[str, str] | None = None,
     **settings: object,
 ) -> AsyncIterator[GatewayProcess]:
     """
-    Start a gateway on a free port.
+    Start a gateway.
 
     Args:
         upstream: Base URL of the agents' upstream, without ``/v1``.
+        port: Where it listens; 0: on a free one.
         settings: ``retry_base=0.1`` becomes ``GATEWAY_RETRY_BASE``.
     """
     environment = {
@@ -98,7 +110,7 @@ async def gateway_process(
     environment.pop("GATEWAY_URL", None)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "serve", *([target] if target else [])),
-        *("--port", "0", "--log-level", "warning"),
+        *("--port", str(port), "--log-level", "warning"),
         cwd=ROOT,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
@@ -113,6 +125,90 @@ async def gateway_process(
         async with running.http:
             yield running
         await running.stop()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+class WorkerProcess:
+    """A running ``gateway work``."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.agent_id = ""
+
+    @property
+    def child(self) -> psutil.Process:
+        """The process that runs the agents."""
+        (child,) = psutil.Process(self.process.pid).children()
+        return child
+
+    async def ready(self, *, within_s: float = 20.0) -> str:
+        """Wait until the gateway has accepted it; gives its agent_id."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(within_s):
+            line = (await self.process.stdout.readline()).decode().split()
+        assert line[:1] == ["ready"], f"the worker said {line}"
+        self.agent_id = line[1]
+        return self.agent_id
+
+    async def note(self, words: str) -> str:
+        """Wait until it says so on stderr; gives the line."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(WAIT_S * 2):
+            async for line in self.process.stderr:
+                if words in line.decode():
+                    return line.decode()
+        raise AssertionError(f"it never said {words!r}")
+
+    async def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """End the process; returns its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(sign)
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+@contextlib.asynccontextmanager
+async def worker_process(
+    url: str,
+    *flags: str,
+    upstream: str | None = None,
+    target: str = "tests.scenarios.agents:gateway",
+    env: Mapping[str, str] | None = None,
+    wait: bool = True,
+    notes: bool = False,
+) -> AsyncIterator[WorkerProcess]:
+    """
+    Start a worker.
+
+    Args:
+        url: The gateway's HTTP address.
+        flags: More of ``gateway work``.
+        upstream: Base URL of the agents' upstream, without ``/v1``.
+        wait: Whether to wait until the gateway has accepted it.
+        notes: Whether what it says on stderr is for ``note`` instead.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "work", target),
+        *("--url", url.replace("http", "ws", 1) + "/ws", "--log-level", "warning", *flags),
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONWARNINGS": "default",
+            "UPSTREAM_URL": f"{upstream or 'http://127.0.0.1:9'}/v1",
+            **(env or {}),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE if notes else None,
+    )
+    worker = WorkerProcess(process)
+    try:
+        if wait:
+            await worker.ready()
+        yield worker
+        await worker.stop()
     finally:
         if process.returncode is None:
             process.kill()

@@ -308,6 +308,8 @@ def _of_breaker(
 def test_the_folds_used_here_are_those_of_the_gateway() -> None:
     """A new type of event about tasks has to be thought of in the client's view, too."""
     assert set(tasks._FOLDS) == {
+        # About leases, for operators; a client of the task has nothing to fold of it.
+        "lease_changed",
         "task_started",
         "task_progress",
         "partial_result",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import ConfigurationError
+from gateway.domain.errors import AddressUnavailable
 from gateway.domain.timestamps import seconds_of
 from gateway.transports.server import FramesProtocol, bind
 from tests.transports.world import CLOCK, connected, wire, world
@@ -72,7 +72,7 @@ async def test_a_taken_port_is_told_with_a_remedy() -> None:
     listener = bind("127.0.0.1", 0)
     listener.listen()
     try:
-        with pytest.raises(ConfigurationError, match="--port"):
+        with pytest.raises(AddressUnavailable, match="--port"):
             bind("127.0.0.1", listener.getsockname()[1])
     finally:
         listener.close()
@@ -88,7 +88,7 @@ async def test_small_writes_go_out_at_once() -> None:
 
 
 async def test_a_name_that_is_none_is_told() -> None:
-    with pytest.raises(ConfigurationError, match="cannot listen"):
+    with pytest.raises(AddressUnavailable, match="cannot listen"):
         bind("no.such.name.invalid", 0)
 
 

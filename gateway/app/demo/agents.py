@@ -1,10 +1,10 @@
 """
 The agents of the demonstration: ordinary code with the openai SDK, and the gateway around it.
 
-Three ways to fail: ``reader`` goes on where its last attempt was cut off, ``summarizer`` has a
+Three ways to fail here: ``reader`` goes on where its last attempt was cut off, ``summarizer`` has a
 stand-in that needs no model, and ``keywords``, a plain function in a thread, has nothing. The
 last two share a breaker, so that when it opens the one is answered by its stand-in and the
-other is refused.
+other is refused. ``writer``, the fourth, works in processes of its own; see ``writer.py``.
 
 The SDK's own retries are off: nobody would see them.
 """
@@ -24,7 +24,7 @@ from gateway.app.demo.library import find
 from gateway.app.demo.model import TEXT_MARK
 from gateway.errors import InvalidResponse
 
-__all__ = ["PROMPTS", "SCHEDULES", "Prompt", "declare"]
+__all__ = ["PROMPTS", "SCHEDULES", "Prompt", "conversation", "declare", "tell"]
 
 READING_MODEL, GENERAL_MODEL = "reading", "general"
 
@@ -79,6 +79,12 @@ PROMPTS = (
         "Which words matter in the text on circuit breakers?",
         "Shares the general model, and has no stand-in: while that is down, it is refused.",
     ),
+    Prompt(
+        "writer",
+        "Write an article",
+        "Write about the Eddystone towers of Winstanley, Rudyerd and Smeaton.",
+        "Works in a process of its own; kill it, and another one goes on from what was saved.",
+    ),
 )
 
 
@@ -91,22 +97,6 @@ def declare(gateway: Gateway, *, model: AsyncOpenAI, plain_model: OpenAI) -> Non
         model: The client of those that are coroutines.
         plain_model: The client of the one that is a plain function.
     """
-
-    async def tell(
-        task: Task, model_name: str, conversation: list[ChatCompletionMessageParam]
-    ) -> str:
-        """Stream an answer to the user, after what an earlier attempt has streamed already."""
-        text = task.preserved.text
-        if text:
-            conversation = [*conversation, {"role": "assistant", "content": text}]
-        stream = await model.chat.completions.create(
-            model=model_name, messages=conversation, stream=True
-        )
-        async for chunk in stream:
-            word = chunk.choices[0].delta.content or ""
-            task.append(word)
-            text += word
-        return text
 
     @gateway.agent(
         "reader",
@@ -129,13 +119,13 @@ def declare(gateway: Gateway, *, model: AsyncOpenAI, plain_model: OpenAI) -> Non
             task.progress(0.2, "Choosing a quotation")
             completion = await model.chat.completions.create(
                 model=READING_MODEL,
-                messages=_conversation("Quote one sentence.", question, " ".join(found)),
+                messages=conversation("Quote one sentence.", question, " ".join(found)),
             )
             quotation = completion.choices[0].message.content
             task.preserve("quote", quotation)
         task.progress(0.4, "Answering")
         answer = await tell(
-            task, READING_MODEL, _conversation("Answer the question.", question, text.body)
+            model, task, READING_MODEL, conversation("Answer the question.", question, text.body)
         )
         return f"{answer}\n\n“{quotation}” ({text.title})"
 
@@ -155,9 +145,10 @@ def declare(gateway: Gateway, *, model: AsyncOpenAI, plain_model: OpenAI) -> Non
     async def summarizer(task: Task, question: str) -> str:
         """Summarise one of the texts."""
         return await tell(
+            model,
             task,
             GENERAL_MODEL,
-            _conversation("Summarise the text.", question, find(question).body),
+            conversation("Summarise the text.", question, find(question).body),
         )
 
     @gateway.agent(
@@ -172,13 +163,42 @@ def declare(gateway: Gateway, *, model: AsyncOpenAI, plain_model: OpenAI) -> Non
         """Name the words that matter in one of the texts."""
         completion = plain_model.chat.completions.create(
             model=GENERAL_MODEL,
-            messages=_conversation("Name the keywords, as JSON.", question, find(question).body),
+            messages=conversation("Name the keywords, as JSON.", question, find(question).body),
             timeout=CALL_S,
         )
         return ", ".join(_words(completion.choices[0].message.content or ""))
 
 
-def _conversation(asked: str, question: str, text: str) -> list[ChatCompletionMessageParam]:
+async def tell(
+    model: AsyncOpenAI,
+    task: Task,
+    model_name: str,
+    asked: list[ChatCompletionMessageParam],
+    *,
+    begun: str | None = None,
+) -> str:
+    """
+    Stream an answer to the user, after what an earlier attempt has streamed already.
+
+    Args:
+        begun: What there is of this answer; None: all the text that the task has preserved.
+
+    Returns:
+        The whole answer, its beginning included.
+    """
+    text = task.preserved.text if begun is None else begun
+    if text:
+        asked = [*asked, {"role": "assistant", "content": text}]
+    stream = await model.chat.completions.create(model=model_name, messages=asked, stream=True)
+    async for chunk in stream:
+        word = chunk.choices[0].delta.content or ""
+        task.append(word)
+        text += word
+    return text
+
+
+def conversation(asked: str, question: str, text: str) -> list[ChatCompletionMessageParam]:
+    """What the model is told: what to do, the question, and the text that it is about."""
     return [
         {"role": "system", "content": asked},
         {"role": "user", "content": f"{question}{TEXT_MARK}{text}"},

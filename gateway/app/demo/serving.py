@@ -1,4 +1,7 @@
-"""``gateway demo``: a gateway, agents, the upstream they call and a story, in one process."""
+"""
+``gateway demo``: a gateway, agents, the upstream they call and a story, in one process, and
+workers in processes of their own.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.app.demo.agents import PROMPTS, SCHEDULES, declare
+from gateway.app.demo.crew import Crew
 from gateway.app.demo.faults import Plan
 from gateway.app.demo.story import Story
 from gateway.app.demo.upstream import Upstream
 from gateway.app.gateway import Gateway
 from gateway.app.serve import require_secret, serve
-from gateway.domain.errors import ConfigurationError, InvalidParams
+from gateway.domain.errors import AddressUnavailable, ConfigurationError, Conflict, InvalidParams
 from gateway.domain.settings import Settings
 from gateway.protocol.strict_json import BadJson, parse_json
 from gateway.transports.problem import problem_of
@@ -37,6 +41,8 @@ SETTINGS = Settings(
     breaker_cooldown=8.0,
     retry_base=1.5,
     retry_max=6.0,
+    heartbeat_timeout=3.0,
+    offline_after=9.0,
     drain_grace=3.0,
 )
 
@@ -70,12 +76,15 @@ async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> N
         if chosen != port:
             say(f"Port {port} is taken by somebody else, so this one is.")
         say("Open that address in a browser: the story begins when you look.")
-        say("Three agents work there with a model that really fails; choose how. Ctrl-C ends it.")
+        say("Three agents work there with a model that really fails; choose how. A fourth has")
+        say("processes of its own; kill one while it works. Ctrl-C ends it all.")
+        crew.begin(url)
 
     async with contextlib.AsyncExitStack() as stack:
         plan = Plan(SCHEDULES)
         upstream = Upstream(plan, gateway.engine.clock)
         await stack.enter_async_context(upstream.running())
+        crew = Crew(upstream.base_url)
         # A proxy that the environment names has no business between us and this machine.
         client = await stack.enter_async_context(
             AsyncOpenAI(
@@ -94,7 +103,8 @@ async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> N
             )
         )
         declare(gateway, model=client, plain_model=plain_client)
-        app = gateway.make_app(extra_routes=_routes(plan))
+        app = gateway.make_app(extra_routes=_routes(plan, crew, gateway))
+        await stack.enter_async_context(crew.running())
         hub = app.state.hub
         breakers = gateway.engine.state.breakers
         story = Story(
@@ -116,7 +126,7 @@ def _free_port(host: str, port: int) -> int:
     if port == DEFAULT_PORT:
         try:
             bind(host, port).close()
-        except ConfigurationError:
+        except AddressUnavailable:
             return 0
     return port
 
@@ -124,7 +134,7 @@ def _free_port(host: str, port: int) -> int:
 # --- for the page -----------------------------------------------------------------------------
 
 
-def _routes(plan: Plan) -> list[Route]:
+def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
     async def show_upstream(request: Request) -> Response:
         return _json(plan.as_dict())
 
@@ -138,10 +148,18 @@ def _routes(plan: Plan) -> list[Route]:
     async def list_agents(request: Request) -> Response:
         return _json({"items": [dataclasses.asdict(prompt) for prompt in PROMPTS]})
 
+    async def kill_worker(request: Request) -> Response:
+        try:
+            pid = crew.kill(busy=lambda agent_id: bool(gateway.engine.state.held_by(agent_id)))
+        except Conflict as error:
+            return problem_of(error)
+        return _json({"killed": pid})
+
     return [
         Route("/demo/upstream", show_upstream, methods=["GET"]),
         Route("/demo/upstream", set_upstream, methods=["PUT"]),
         Route("/demo/agents", list_agents, methods=["GET"]),
+        Route("/demo/workers/kill", kill_worker, methods=["POST"]),
     ]
 
 

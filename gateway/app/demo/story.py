@@ -134,7 +134,10 @@ class Story:
             await self._end_of(await self._insist("keywords"))
 
     async def _all_is_well(self) -> None:
+        """What works as it should; the writer long enough for somebody to kill its process."""
+        writing = await self._ask("writer")
         await self._end_of(await self._ask("summarizer"))
+        await self._end_of(writing)
 
     # --- how it asks ------------------------------------------------------------------------
 

@@ -1,0 +1,255 @@
+"""A worker against a real gateway: what it takes, keeps, loses, and how it leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.client.errors import CallFailed
+from gateway.client.worker import Claim, Identity, Worker
+from gateway.domain.access import LOCAL_OPERATOR
+from gateway.domain.errors import StaleTerm
+from tests.scenarios.proxy import Proxy
+from tests.transports.world import SECRET, World, token, until, world
+
+
+class Desk:
+    """What a test's worker does with its claims: it holds each until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        self.lost: list[str] = []
+        self.running = self.most = 0
+        self.go = asyncio.Event()
+        self.registered: list[Identity] = []
+        self.worker: Worker
+
+    async def make(self, claim: Claim) -> None:
+        self.claims.append(claim)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.go.wait()
+            if claim["task_id"] not in self.lost:
+                with contextlib.suppress(StaleTerm):
+                    await self.worker.report("task.complete", claim, {"result": "done"})
+        finally:
+            self.running -= 1
+
+    def lose(self, task_id: str) -> None:
+        self.lost.append(task_id)
+        self.go.set()
+
+
+@contextlib.asynccontextmanager
+async def working(url: str, **options: Any) -> AsyncIterator[Desk]:
+    """Run a worker; it has to leave by itself, or it is cancelled at the end."""
+    desk = Desk()
+    desk.worker = Worker(
+        url,
+        handle="test",
+        agents=[{"name": "echo", "max_attempts": 1}],
+        make=desk.make,
+        lost=desk.lose,
+        on_registered=desk.registered.append,
+        **options,
+    )
+    running = asyncio.create_task(desk.worker.run())
+    try:
+        await until(lambda: desk.registered or running.done())
+        if running.done():
+            running.result()
+        yield desk
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def call(here: World, method: str, **params: Any) -> Any:
+    return await here.engine.call(method, params, LOCAL_OPERATOR)
+
+
+async def submit(here: World, **params: Any) -> str:
+    task = await call(here, "task.create", agent="echo", input={"word": "yes"}, **params)
+    return str(task["task_id"])
+
+
+async def status(here: World, task_id: str) -> str:
+    return str((await call(here, "task.get", task_id=task_id))["status"])
+
+
+async def test_it_works_on_so_many_at_once_and_no_more() -> None:
+    async with world() as here, working(here.ws, concurrency=2) as desk:
+        tasks = [await submit(here) for _ in range(5)]
+        await until(lambda: desk.running == 2)
+        assert [await status(here, task) for task in tasks].count("running") == 2
+        desk.go.set()
+        await until(lambda: all(here.engine.state.tasks[t].status == "succeeded" for t in tasks))
+        assert desk.most == 2
+        assert len({claim["task_id"] for claim in desk.claims}) == 5
+
+
+async def test_it_takes_nothing_while_there_is_no_room() -> None:
+    room: list[bool] = []
+    async with world() as here, working(here.ws, has_room=lambda: bool(room)) as desk:
+        task = await submit(here)
+        await call(here, "agent.get", agent_id=desk.registered[0].agent_id)
+        assert desk.claims == []
+        room.append(True)
+        desk.worker.look()
+        await until(lambda: desk.claims)
+        assert desk.claims[0]["task_id"] == task
+
+
+async def test_it_keeps_its_lease_for_as_long_as_it_works() -> None:
+    async with world(lease_ttl=0.3) as here, working(here.ws) as desk:
+        task_id = await submit(here)
+        await until(lambda: desk.claims)
+        task = here.engine.state.tasks[task_id]
+        granted = task.lease_expires_at
+        assert granted is not None
+        await until(lambda: here.engine.clock.wall() > granted + 0.3)
+        assert (task.status, task.attempt) == ("running", 1)
+        desk.go.set()
+        await until(lambda: task.status == "succeeded")
+
+
+async def test_who_has_lost_its_task_is_told_and_nobody_hears_it_again() -> None:
+    async with world(heartbeat_timeout=0.6) as here, working(here.ws) as desk:
+        task_id = await submit(here)
+        await until(lambda: desk.claims)
+        await call(here, "task.cancel", task_id=task_id)
+        await until(lambda: desk.lost)
+        assert desk.lost == [task_id]
+        with pytest.raises(StaleTerm):
+            await desk.worker.report("task.complete", desk.claims[0], {"result": "late"})
+        assert await status(here, task_id) == "cancelled"
+
+
+async def test_leaving_it_finishes_and_says_goodbye() -> None:
+    async with world() as here, working(here.ws) as desk:
+        task_id, waiting = await submit(here), await submit(here)
+        await until(lambda: desk.claims)
+        desk.worker.leave(10)
+        desk.go.set()
+        worker = here.engine.state.workers[desk.registered[0].agent_id]
+        await until(lambda: worker.removed)
+        assert await status(here, task_id) == "succeeded"
+        assert await status(here, waiting) == "pending"
+        assert desk.lost == []
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+async def test_leaving_it_gives_back_what_takes_too_long(goodbye: bool) -> None:
+    async with world() as here, working(here.ws) as desk:
+        task_id = await submit(here)
+        await until(lambda: desk.claims)
+        desk.worker.leave(60, goodbye=goodbye)
+        desk.worker.leave(0.05)  # the earlier end counts
+        worker = here.engine.state.workers[desk.registered[0].agent_id]
+        await until(lambda: here.engine.state.tasks[task_id].status == "pending")
+        assert desk.lost == [task_id]
+        await until(lambda: worker.removed is goodbye)
+
+
+async def test_it_leaves_when_the_gateway_asks_it_to() -> None:
+    async with world(heartbeat_timeout=0.6) as here, working(here.ws) as desk:
+        agent_id = desk.registered[0].agent_id
+        await call(here, "agent.shutdown", agent_id=agent_id, grace=5)
+        await until(lambda: here.engine.state.workers[agent_id].removed)
+
+
+async def test_one_that_was_forgotten_registers_again() -> None:
+    async with world(heartbeat_timeout=0.6) as here, working(here.ws) as desk:
+        agent_id = desk.registered[0].agent_id
+        await call(here, "agent.remove", agent_id=agent_id)
+        await until(lambda: len(desk.registered) > 1)
+        assert desk.registered[1] == desk.registered[0]
+        assert not here.engine.state.workers[agent_id].removed
+
+
+async def test_it_comes_back_as_itself_or_as_somebody_new() -> None:
+    async with world(secret=SECRET) as here:
+        agent = token("w", "agent")
+        mine = Identity("me", "my-own-secret")
+        async with working(here.ws, token=agent, identity=mine) as desk:
+            assert desk.registered == [mine]
+        stranger = Identity("me", "another-secret")
+        async with working(here.ws, token=agent, identity=stranger) as desk:
+            assert desk.registered[0].agent_id != "me"
+
+
+async def test_a_token_without_the_scope_is_the_end() -> None:
+    async with world(secret=SECRET) as here:
+        with pytest.raises(CallFailed) as failed:
+            async with working(here.ws, token=token("w", "events:read")):
+                pass
+        assert failed.value.code == "not_permitted"
+
+
+async def test_what_there_is_to_tell_waits_for_the_gateway() -> None:
+    """Cut off while it works: it comes back as the same worker, under the same term."""
+    async with (
+        world() as here,
+        Proxy(here.port) as proxy,
+        working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
+    ):
+        task_id = await submit(here)
+        await until(lambda: desk.claims)
+        proxy.cut()
+        desk.go.set()
+        task = here.engine.state.tasks[task_id]
+        await until(lambda: task.status == "succeeded")
+        assert (task.attempt, task.term) == (1, desk.claims[0]["term"])
+        assert len({identity.agent_id for identity in desk.registered}) == 1
+
+
+async def test_a_connection_that_gives_no_answers_is_given_up() -> None:
+    """Its socket stays open, so that nothing but the missing answers to beats tells."""
+    async with (
+        world(heartbeat_timeout=0.6) as here,
+        Proxy(here.port) as proxy,
+        working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
+    ):
+        proxy.stalled = True
+        before = proxy.connections
+        await until(lambda: proxy.connections > before)
+        proxy.stalled = False
+        proxy.cut()
+        await until(lambda: len(desk.registered) > 1)
+
+
+async def test_what_is_too_large_for_a_frame_goes_another_way() -> None:
+    async with world() as here, working(here.ws) as desk:
+        task_id = await submit(here)
+        await until(lambda: desk.claims)
+        text = "x" * 100_000
+        told = {"step": "large", "data": text}
+        await desk.worker.report("task.update", desk.claims[0], told)
+        assert here.engine.state.tasks[task_id].preserved.steps == {"large": text}
+        told = {"step": "larger", "data": text * 3}
+        with pytest.raises(CallFailed) as failed:
+            await desk.worker.report("task.update", desk.claims[0], told)
+        assert (failed.value.code, failed.value.field) == ("too_large", "data")
+
+
+async def test_a_mistake_of_its_own_ends_the_attempt_and_not_the_worker() -> None:
+    async with world() as here, working(here.ws) as desk:
+
+        async def stumble(claim: Claim) -> None:
+            raise ZeroDivisionError
+
+        desk.worker._make = stumble
+        task_id = await submit(here)
+        task = here.engine.state.tasks[task_id]
+        await until(lambda: not task.live)
+        assert task.last_error is not None
+        assert task.last_error["error_type"] == "internal_error"
+        desk.worker._make = desk.make
+        again = await submit(here)
+        await until(lambda: desk.claims)
+        assert desk.claims[0]["task_id"] == again

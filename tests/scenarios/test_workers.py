@@ -1,0 +1,389 @@
+"""Agents in processes of their own: killed, stopped, cut off, out of memory, asked to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import jwt
+import psutil
+import pytest
+import pytest_asyncio
+
+from gateway.app.clock import SystemClock
+from tests.scenarios.harness import (
+    Browser,
+    Event,
+    GatewayProcess,
+    browser,
+    gateway_process,
+    worker_process,
+)
+from tests.scenarios.proxy import Proxy
+from tests.upstream import Upstream
+
+# The tests share a gateway that has no agents of its own; each has an upstream and workers.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# From a death to the news of it: the keeper's, not the heartbeats'.
+AT_ONCE_S = 1.0
+# Longer than any of these tests holds an upstream.
+LIMIT = {"AGENT_LIMIT_S": "30"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway() -> AsyncIterator[GatewayProcess]:
+    """A gateway that serves agents that are elsewhere."""
+    async with gateway_process(
+        target=None, retry_base=0.05, breaker_threshold=1000, breaker_rate=1
+    ) as running:
+        yield running
+
+
+async def step(page: Browser, task: Event, number: int) -> Event:
+    """Wait until a step is told."""
+    found: Event = await page.event("partial_result", task_id=task["task_id"], step=f"step{number}")
+    return found
+
+
+def exists(folder: str) -> bool:
+    """Whether there is such a folder."""
+    return Path(folder).exists()
+
+
+async def gone(process: psutil.Process) -> None:
+    """Wait until a process has ended."""
+    await asyncio.to_thread(process.wait, 10)
+
+
+@pytest.mark.requirement("WS-03", "WS-19", "WEFT-08")
+async def test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was(
+    gateway: GatewayProcess,
+) -> None:
+    """SIGKILL in the third of three steps; two are kept, and are not done again."""
+    async with (
+        Upstream() as upstream,
+        browser(gateway.url, "killed") as page,
+        worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as first,
+    ):
+        upstream.schedule("fine", "fine", "hold")
+        task = await gateway.task("stepper", user_id="killed")
+        await upstream.wait_for_calls(3)
+        await step(page, task, 2)
+        async with worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as second:
+            upstream.schedule("fine")
+            loop = asyncio.get_running_loop()
+            killed_at = loop.time()
+            first.child.kill()
+            error = await page.event("agent_error", task_id=task["task_id"])
+            assert page.at[error["offset"]] - killed_at < AT_ONCE_S
+            finished = await page.finished(task["task_id"])
+            assert (error["error_type"], error["error_code"]) == ("agent_lost", "process_lost")
+            assert (error["cause"], error["will_retry"]) == ("agent_lost", True)
+
+            kept = page.all("partial_result_preserved")[0]
+            assert kept["error_id"] == error["error_id"]
+            assert list(kept["preserved_data"]) == ["step1", "step2"]
+            assert kept["lost_data"] == ["step3"]
+            assert kept["confidence_reduced"] is True
+            assert kept["offset"] < error["offset"]
+
+            assert page.all("recovery_attempt")[0]["strategy"] == "reassignment"
+            reassigned = page.all("task_reassigned")[0]
+            assert reassigned["previous_agent_id"] == first.agent_id
+            assert reassigned["agent_id"] == second.agent_id
+            assert finished["outcome"] == "succeeded"
+            assert list(finished["result"]) == ["step1", "step2", "step3"]
+            # Three by the first, the last of them for nothing; one by the second.
+            assert upstream.count == 4
+            partial = await gateway.get(f"/api/tasks/{task['task_id']}/partial")
+            assert list(partial["preserved_data"]) == ["step1", "step2", "step3"]
+
+
+@pytest.mark.requirement("WEFT-18")
+async def test_a_killed_process_comes_back_as_the_same_worker(gateway: GatewayProcess) -> None:
+    async with (
+        Upstream() as upstream,
+        browser(gateway.url) as operator,
+        worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as worker,
+    ):
+        before = await gateway.get(f"/api/agents/{worker.agent_id}")
+        assert before["status"] == "healthy"
+        upstream.schedule("hold", "fine")
+        task = await gateway.task("asker", user_id="again")
+        await upstream.wait_for_calls(1)
+        worker.child.kill()
+        await operator.event("agent_status_changed", agent_id=worker.agent_id, status="suspect")
+        await operator.event("agent_status_changed", agent_id=worker.agent_id, status="healthy")
+        finished = await operator.finished(task["task_id"])
+        assert finished["outcome"] == "succeeded"
+        starts = operator.all("task_started", task_id=task["task_id"])
+        assert [start["agent_id"] for start in starts] == [worker.agent_id] * 2
+        assert upstream.count == 2
+        same = [
+            item
+            for item in (await gateway.get("/api/agents?status=healthy"))["items"]
+            if item["agent_id"] == worker.agent_id
+        ]
+        assert len(same) == 1
+
+
+@pytest.mark.requirement("WEFT-19")
+async def test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye(
+    gateway: GatewayProcess,
+) -> None:
+    async with (
+        Upstream() as upstream,
+        browser(gateway.url) as operator,
+        worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as worker,
+    ):
+        upstream.schedule("hold")
+        task = await gateway.task("once", user_id="leaving")
+        await upstream.wait_for_calls(1)
+        worker.process.send_signal(signal.SIGTERM)
+        # It takes nothing more; this one is for whoever comes next.
+        upstream.release()
+        finished = await operator.finished(task["task_id"])
+        assert finished["outcome"] == "succeeded"
+        goodbye = await operator.event("agent_status_changed", agent_id=worker.agent_id)
+        assert (goodbye["status"], goodbye["reason"]) == ("offline", "goodbye")
+        assert finished["offset"] < goodbye["offset"]
+        assert await worker.stop() == 0
+
+
+async def test_what_it_cannot_finish_in_time_it_gives_back(gateway: GatewayProcess) -> None:
+    """Given back is no failure: the task goes on elsewhere from what was kept."""
+    async with (
+        Upstream() as upstream,
+        browser(gateway.url, "back") as page,
+        worker_process(gateway.url, "--grace", "0.3", upstream=upstream.url, env=LIMIT) as first,
+    ):
+        upstream.schedule("fine", "fine", "hold")
+        task = await gateway.task("stepper", user_id="back")
+        await upstream.wait_for_calls(3)
+        await step(page, task, 2)
+        assert await first.stop() == 0
+        upstream.schedule("fine")
+        async with worker_process(gateway.url, upstream=upstream.url, env=LIMIT):
+            finished = await page.finished(task["task_id"])
+            assert finished["outcome"] == "succeeded"
+            assert upstream.count == 4
+            assert page.all("agent_error") == []
+
+
+@pytest.mark.requirement("WEFT-19")
+async def test_the_gateway_asks_a_worker_to_leave(gateway: GatewayProcess) -> None:
+    async with (
+        Upstream() as upstream,
+        browser(gateway.url) as operator,
+        worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as worker,
+    ):
+        upstream.schedule("hold")
+        task = await gateway.task("once", user_id="shutdown")
+        await upstream.wait_for_calls(1)
+        reply = await operator.call("agent.shutdown", agent_id=worker.agent_id, grace=20)
+        assert reply["result"]["agent_id"] == worker.agent_id
+        upstream.release()
+        finished = await operator.finished(task["task_id"])
+        assert finished["outcome"] == "succeeded"
+        goodbye = await operator.event("agent_status_changed", agent_id=worker.agent_id)
+        assert goodbye["status"] == "offline"
+        async with asyncio.timeout(10):
+            assert await worker.process.wait() == 0
+
+
+async def test_a_connection_that_breaks_costs_nothing_and_doubles_nothing(
+    gateway: GatewayProcess,
+) -> None:
+    """Reset at 60 % and healed: the same attempt goes on, every piece of text is there once."""
+    async with (
+        Proxy(gateway.port) as proxy,
+        browser(gateway.url, "cut") as page,
+        worker_process(
+            f"http://127.0.0.1:{proxy.port}", target="tests.scenarios.worker_agents:gateway"
+        ),
+    ):
+        task = await gateway.task("counter", "200", user_id="cut")
+        for share in (0.2, 0.4, 0.6):
+            await page.event("task_progress", task_id=task["task_id"], progress=share)
+            proxy.cut()
+        finished = await page.finished(task["task_id"])
+        assert finished["outcome"] == "succeeded"
+        assert finished["result"] == "".join(f"{n}\n" for n in range(1, 201))
+        told = "".join(event["text"] for event in page.all("partial_result"))
+        assert told == finished["result"]
+        assert len(page.all("task_started")) == 1
+        assert page.all("agent_error") == []
+        assert proxy.connections >= 4
+
+
+async def test_what_is_larger_than_a_frame_arrives(gateway: GatewayProcess) -> None:
+    async with (
+        browser(gateway.url, "large") as page,
+        worker_process(gateway.url, target="tests.scenarios.worker_agents:gateway"),
+    ):
+        task = await gateway.task("large", user_id="large")
+        finished = await page.finished(task["task_id"])
+        assert len(finished["result"]["text"]) == 200_000
+        partial = await gateway.get(f"/api/tasks/{task['task_id']}/partial")
+        assert len(partial["preserved_data"]["step1"]) == 100_000
+
+
+@pytest.mark.requirement("WS-06")
+@pytest.mark.parametrize("agent", ["hungry", "glutton"])
+async def test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after(
+    gateway: GatewayProcess, agent: str
+) -> None:
+    """What the event claims is looked up: the process, its folder, the memory."""
+    async with (
+        browser(gateway.url, agent) as page,
+        worker_process(gateway.url, target="tests.scenarios.worker_agents:gateway") as worker,
+    ):
+        child = worker.child
+        task = await gateway.task(agent, user_id=agent)
+        files = (await page.event("partial_result", step="files"))["data"]
+        assert files["pid"] == child.pid
+        error = await page.event("agent_error", task_id=task["task_id"])
+        assert error["error_type"] == "resource_limit"
+        assert error["error_code"] == "memory_limit_exceeded"
+        assert error["will_retry"] is False
+        finished = await page.finished(task["task_id"])
+        assert finished["outcome"] == "failed"
+        cleanup = await page.event("resource_cleanup", task_id=task["task_id"])
+        assert not psutil.pid_exists(child.pid)
+        assert not exists(files["folder"])
+        assert {"agent_memory", "temp_files", "process"} <= set(cleanup["resources_cleaned"])
+        assert cleanup["cleanup_status"] == "success"
+        assert cleanup["leftovers"] == []
+        assert cleanup["memory_freed"] > 10 * 1024**2
+        assert cleanup["error_id"] == error["error_id"]
+        again = await gateway.task("large", user_id=agent)
+        assert (await page.finished(again["task_id"]))["outcome"] == "succeeded"
+        assert worker.child.pid != child.pid
+        assert len(page.all("resource_cleanup", task_id=task["task_id"])) == 1
+
+
+async def test_it_keeps_trying_while_there_is_no_gateway() -> None:
+    """Started first, it waits; a gateway that dies and comes back finds it again."""
+    agents = "tests.scenarios.worker_agents:gateway"
+    # Bound and not listening: nobody else gets the port, and connecting is refused.
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        async with contextlib.AsyncExitStack() as stack:
+            worker = await stack.enter_async_context(
+                worker_process(f"http://127.0.0.1:{port}", target=agents, wait=False, notes=True)
+            )
+            for _ in range(2):
+                assert "is `gateway serve` running?" in await worker.note("trying again")
+            nobody.close()
+            async with gateway_process(target=None, port=port) as first:
+                agent_id = await worker.ready()
+                assert (await first.get(f"/api/agents/{agent_id}"))["status"] == "healthy"
+                await first.stop(signal.SIGKILL)
+            async with (
+                gateway_process(target=None, port=port) as again,
+                browser(again.url, since="start") as operator,
+            ):
+                await operator.event("agent_registered", agent_id=agent_id, within_s=20)
+                task = await again.task("large", user_id="later")
+                assert (await operator.finished(task["task_id"]))["outcome"] == "succeeded"
+
+
+@pytest.mark.requirement("WS-19", "WEFT-09")
+@pytest.mark.parametrize("whole", [True, False], ids=["the worker", "its process"])
+async def test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused(
+    gateway: GatewayProcess, whole: bool
+) -> None:
+    """SIGSTOP is silence without an end: only heartbeats tell. SIGCONT wakes a zombie."""
+    async with (
+        Upstream() as upstream,
+        browser(gateway.url) as operator,
+        worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as first,
+    ):
+        stopped = psutil.Process(first.process.pid) if whole else first.child
+        upstream.schedule("fine", "fine", "hold")
+        task = await gateway.task("stepper", user_id="stopped")
+        await upstream.wait_for_calls(3)
+        await step(operator, task, 2)
+        async with worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as second:
+            upstream.schedule("fine")
+            stopped.send_signal(signal.SIGSTOP)
+            error = await operator.event("agent_error", task_id=task["task_id"])
+            assert error["error_type"] == "agent_lost"
+            finished = await operator.finished(task["task_id"])
+            assert finished["outcome"] == "succeeded"
+            assert operator.all("task_started")[-1]["agent_id"] == second.agent_id
+            upstream.release()
+            stopped.send_signal(signal.SIGCONT)
+            await operator.event("agent_status_changed", agent_id=first.agent_id, status="healthy")
+            # It does its next task as if nothing had been.
+            again = await gateway.task("once", user_id="stopped")
+            await operator.finished(again["task_id"])
+            assert len(operator.all("task_finished", task_id=task["task_id"])) == 1
+            assert upstream.count == 5
+
+
+async def test_killing_the_whole_worker_leaves_no_process_behind(gateway: GatewayProcess) -> None:
+    async with (
+        Upstream() as upstream,
+        browser(gateway.url, "whole") as page,
+        worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as worker,
+    ):
+        child = worker.child
+        upstream.schedule("hold")
+        task = await gateway.task("once", user_id="whole")
+        await upstream.wait_for_calls(1)
+        worker.process.kill()
+        error = await page.event("agent_error", task_id=task["task_id"])
+        assert error["error_type"] == "agent_lost"
+        await gone(child)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("tests.scenarios.nothing:gateway", "there is no module"),
+        ("tests.scenarios.harness:ROOT", "is no Gateway"),
+        ("tests.scenarios", "has to be MODULE:NAME"),
+    ],
+)
+async def test_what_cannot_be_worked_with_is_a_mistake_in_the_command(
+    gateway: GatewayProcess, target: str, words: str
+) -> None:
+    async with worker_process(gateway.url, target=target, wait=False, notes=True) as worker:
+        await worker.note(words)
+        async with asyncio.timeout(20):
+            assert await worker.process.wait() == 2
+
+
+async def test_a_token_has_to_be_good_and_to_have_the_scope() -> None:
+    """What would end the same way is not tried again; what to do is said."""
+    secret = "a secret of at least thirty-two bytes"
+    agents = "tests.scenarios.worker_agents:gateway"
+    soon = SystemClock().wall() + 60
+
+    def token(scope: str) -> str:
+        return jwt.encode({"sub": "w", "scope": scope, "exp": soon}, secret, algorithm="HS256")
+
+    async with gateway_process(target=None, token_secret=secret) as closed:
+        for bad in ("wrong", token("events:read")):
+            async with worker_process(
+                closed.url, "--token", bad, target=agents, wait=False, notes=True
+            ) as worker:
+                assert "scope agent" in await worker.note("Error")
+                async with asyncio.timeout(20):
+                    assert await worker.process.wait() == 1
+        async with (
+            browser(closed.url, token=token("admin")) as operator,
+            worker_process(closed.url, "--token", token("agent"), target=agents) as worker,
+        ):
+            reply = await operator.call("task.create", agent="large", input={"question": ""})
+            task_id = reply["result"]["task_id"]
+            assert (await operator.finished(task_id))["outcome"] == "succeeded"
+            # Nobody finds it in the list of processes.
+            assert token("agent") not in worker.child.cmdline()
