@@ -62,9 +62,6 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WS-02": (
         "tests/scenarios/test_breakers.py::test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach_the_upstream",
     ),
-    "WS-03": (
-        "tests/scenarios/test_recoveries.py::test_finished_steps_are_kept_told_before_the_error_and_not_done_again",
-    ),
     "WS-05": (
         "tests/scenarios/test_recoveries.py::test_each_retry_is_announced_and_comes_when_announced",
     ),
@@ -157,12 +154,6 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WEFT-05": (
         "tests/scenarios/test_leases.py::test_workers_that_start_together_are_all_listed_and_a_goodbye_is_offline",
     ),
-    "WEFT-08": (
-        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
-    ),
-    "WEFT-09": (
-        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
-    ),
     "WEFT-13": (
         "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
     ),
@@ -187,8 +178,33 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WS-15": (
         "tests/scenarios/test_leases.py::test_three_workers_killed_together_are_three_failures_and_each_ends",
     ),
+    "WEFT-08": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
+    ),
+    "WEFT-09": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+        "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
+    ),
+    "WEFT-18": (
+        "tests/scenarios/test_workers.py::test_a_killed_process_comes_back_as_the_same_worker",
+    ),
+    "WEFT-19": (
+        "tests/scenarios/test_workers.py::test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye",
+        "tests/scenarios/test_workers.py::test_the_gateway_asks_a_worker_to_leave",
+    ),
+    "WS-03": (
+        "tests/scenarios/test_recoveries.py::test_finished_steps_are_kept_told_before_the_error_and_not_done_again",
+        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
+    ),
+    "WS-06": (
+        "tests/scenarios/test_workers.py::test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after",
+    ),
     "WS-19": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
+        "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
+        "tests/scenarios/test_workers.py::test_killing_the_whole_worker_leaves_no_process_and_no_file_behind",
     ),
 }
 

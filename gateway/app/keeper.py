@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import fcntl
 import itertools
 import logging
 import os
@@ -21,7 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -50,6 +51,7 @@ KILL_AFTER_S = 5.0
 LAST_WORDS_S = 1.0
 
 STATM = "/proc/{}/statm"
+PREFIX, LOCK = "gateway-work-", "lock"
 
 Key = tuple[str, int]
 
@@ -116,12 +118,9 @@ class Keeper:
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._stop)
-        base = pathlib.Path(tempfile.mkdtemp(prefix="gateway-work-"))
-        try:
+        with _base() as base:
             async with asyncio.TaskGroup() as reports:
                 return await self._keep(base, reports)
-        finally:
-            shutil.rmtree(base, ignore_errors=True)
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -307,6 +306,27 @@ class Keeper:
                         return
         # The gateway has noticed by itself that the worker is silent, or is gone itself.
         logger.warning("%s of task %s: nobody was there to be told", method, held["task_id"])
+
+
+@contextlib.contextmanager
+def _base() -> Iterator[pathlib.Path]:
+    """
+    Make a folder for temporary files, and remove those of keepers that were killed.
+
+    A keeper that lives holds a lock in its own; one without a lock file is not ready yet.
+    """
+    base = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
+    for other in base.parent.glob(f"{PREFIX}*/{LOCK}"):
+        with contextlib.suppress(OSError), other.open("rb") as left:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(other.parent, ignore_errors=True)
+    try:
+        with (base / "unlocked").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            (base / "unlocked").rename(base / LOCK)
+            yield base
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def _ending(code: int) -> str:

@@ -8,6 +8,7 @@ process, too. Lines are JSON, one a message, small enough that writing them neve
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import signal
@@ -25,6 +26,8 @@ EXIT_MEMORY = 71
 
 # Between two looks at the keeper, in seconds.
 LOOK_EVERY_S = 0.05
+# Of linux/prctl.h: which signal this process gets when its parent is gone.
+PR_SET_PDEATHSIG = 1
 HELLO_BYTES_MAX = 65_536
 
 
@@ -48,6 +51,9 @@ class Line:
             first = lines.readline(HELLO_BYTES_MAX)
         self.hello: Mapping[str, Any] = orjson.loads(first) if first else {}
         self._lock = threading.Lock()
+        # Where there is such a thing it works for a process that is stopped or busy, too.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         threading.Thread(target=self._watch, name="keeper", daemon=True).start()
 
     def say(self, kind: str, **about: Any) -> None:

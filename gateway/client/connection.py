@@ -290,7 +290,7 @@ class Connection:
             if status < 500 and status != 429:
                 raise Refused(status, "the handshake was refused") from error
             return CloseCode.try_again_later, f"HTTP {status}"
-        except (OSError, EOFError, InvalidHandshake) as error:
+        except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             return CloseCode.try_again_later, str(error) or type(error).__name__
         reading = asyncio.create_task(self._read(websocket))
         try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -53,6 +54,17 @@ async def step(page: Browser, task: Event, number: int) -> Event:
 def exists(folder: str) -> bool:
     """Whether there is such a folder."""
     return Path(folder).exists()
+
+
+def entries(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return [path.name for path in folder.iterdir()]
+
+
+def until_stopped(process: psutil.Process) -> None:
+    """Wait until a process is stopped; the test's own limit is the bound."""
+    while process.status() != psutil.STATUS_STOPPED:
+        threading.Event().wait(0.01)
 
 
 async def gone(process: psutil.Process) -> None:
@@ -328,20 +340,32 @@ async def test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_re
             assert upstream.count == 5
 
 
-async def test_killing_the_whole_worker_leaves_no_process_behind(gateway: GatewayProcess) -> None:
+@pytest.mark.requirement("WS-19")
+async def test_killing_the_whole_worker_leaves_no_process_and_no_file_behind(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    """Even a process that is stopped ends; the next worker removes what it could not."""
+    agents = "tests.scenarios.worker_agents:gateway"
+    env = {"TMPDIR": str(tmp_path)}
     async with (
-        Upstream() as upstream,
         browser(gateway.url, "whole") as page,
-        worker_process(gateway.url, upstream=upstream.url, env=LIMIT) as worker,
+        worker_process(gateway.url, target=agents, env=env) as worker,
     ):
+        task = await gateway.task("counter", "300", user_id="whole")
+        await page.event("partial_result", task_id=task["task_id"])
         child = worker.child
-        upstream.schedule("hold")
-        task = await gateway.task("once", user_id="whole")
-        await upstream.wait_for_calls(1)
+        worker.process.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(until_stopped, child)
         worker.process.kill()
+        await gone(child)
+        assert len(entries(tmp_path)) == 1
         error = await page.event("agent_error", task_id=task["task_id"])
         assert error["error_type"] == "agent_lost"
-        await gone(child)
+        async with worker_process(gateway.url, target=agents, env=env) as second:
+            assert len(entries(tmp_path)) == 1
+            assert (await page.finished(task["task_id"], within_s=20))["outcome"] == "succeeded"
+            assert await second.stop() == 0
+        assert entries(tmp_path) == []
 
 
 @pytest.mark.parametrize(
