@@ -85,7 +85,6 @@ class Pieces:
         self._progress: tuple[float | None, str | None] | None = None
         self._plan: tuple[str, ...] | None = None
         self._text_next = True
-        self._progress_next = True
         self._over = False
         self._overflowed = False
 
@@ -126,15 +125,12 @@ class Pieces:
         self._wake()
 
     def take(self) -> Piece | None:
-        """Take what is told next; None: nothing waits. Progress, text and steps take turns."""
+        """Take what is told next; None: nothing waits. Text and steps take turns."""
         with self._lock:
-            waiting = self._plan is not None or self._progress is not None
-            if waiting and (self._progress_next or not (self._texts or self._steps)):
-                self._progress_next = False
+            if self._plan is not None or self._progress is not None:
                 progress, at_step = self._progress or (None, None)
                 plan, self._plan, self._progress = self._plan, None, None
                 return Piece(progress=progress, at_step=at_step, plan=plan)
-            self._progress_next = True
             if self._texts and (self._text_next or not self._steps):
                 self._text_next = False
                 return Piece(text=self._take_text())
