@@ -273,7 +273,7 @@ async def test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after(
         assert cleanup["leftovers"] == []
         assert cleanup["memory_freed"] > 10 * 1024**2
         assert cleanup["error_id"] == error["error_id"]
-        again = await gateway.task("large", user_id=agent)
+        again = await gateway.task("counter", "3", user_id=agent)
         assert (await page.finished(again["task_id"]))["outcome"] == "succeeded"
         assert worker.child.pid != child.pid
         assert len(page.all("resource_cleanup", task_id=task["task_id"])) == 1
