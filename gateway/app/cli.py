@@ -67,6 +67,19 @@ def _settings_flags(command: F) -> F:
     return command
 
 
+def _address_flags(command: F) -> F:
+    command = click.option(
+        "--port",
+        default=8000,
+        show_default=True,
+        type=click.IntRange(0, 65535),
+        help="Port to listen on; 0 takes a free one.",
+    )(command)
+    return click.option(
+        "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
+    )(command)
+
+
 def _connection_flags(command: F) -> F:
     command = click.option(
         "--token",
@@ -97,14 +110,7 @@ def main() -> None:
 
 @main.command("serve")
 @click.argument("target", required=False, metavar="[MODULE:GATEWAY]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port to listen on; 0 takes a free one.",
-)
+@_address_flags
 @click.option("--store", help="Where the log is kept: memory.  [GATEWAY_STORE; default: memory]")
 @click.option(
     "--log-level",
@@ -218,14 +224,7 @@ def work_command(
 
 
 @main.command("demo")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="Port to listen on; 0 takes a free one.",
-)
+@_address_flags
 def demo_command(host: str, port: int) -> None:
     """Show what it is about: agents on a model upstream that really fails, and a page.
 

@@ -193,8 +193,7 @@ class Engine:
 
     def task_owner(self, task_id: str) -> str | None:
         """Tell whose task it is; None: no such task is known."""
-        task = self.state.tasks.get(task_id)
-        return None if task is None else task.user_id
+        return self.state.owner_of(task_id)
 
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
         """Tell the state of ``topics`` as of ``log.head``; see ``Service.snapshot``."""

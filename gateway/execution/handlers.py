@@ -239,7 +239,7 @@ class Handlers:
         if not topics:
             topics = ["*"] if caller.operator else [f"user:{caller.user_id}"]
         for topic in topics:
-            owner = self._owner(topic[5:]) if topic.startswith("task:") else None
+            owner = self._core.state.owner_of(topic[5:]) if topic.startswith("task:") else None
             if not caller.may_follow(topic, task_owner=owner):
                 raise NotPermitted(f"you may not read {topic}", field="topic")
         after = self._after(params)
@@ -268,10 +268,6 @@ class Handlers:
             if len(batch) < 500:
                 return {"items": items, "next": None}
         return {"items": items, "next": str(Position(log.epoch, after))}
-
-    def _owner(self, task_id: str) -> str | None:
-        task = self._core.state.tasks.get(task_id)
-        return None if task is None else task.user_id
 
     def _after(self, params: Mapping[str, Any]) -> int:
         log = self._core.log

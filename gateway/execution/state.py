@@ -259,6 +259,11 @@ class State:
             known = self.breakers[name] = Breaker(name, scope, self.rules)
         return known
 
+    def owner_of(self, task_id: str) -> str | None:
+        """Tell whose task it is; None: no such task is known."""
+        task = self.tasks.get(task_id)
+        return None if task is None else task.user_id
+
     def task_of_key(self, user_id: str, key: str) -> tuple[str, str] | None:
         """Give the task that was made with an idempotency key, and what it was made of."""
         known = self._keys.get((user_id, key))
