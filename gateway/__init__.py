@@ -3,7 +3,29 @@ A gateway around AI agents: when one fails, everyone who depends on it knows wit
 milliseconds, in order, even if they were away.
 """
 
-from gateway.app.gateway import Gateway
-from gateway.execution.work import Task
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.app.gateway import Gateway
+    from gateway.execution.work import Task
 
 __all__ = ["Gateway", "Task"]
+
+
+def __getattr__(name: str) -> Any:
+    """
+    Give ``Gateway`` and ``Task`` when they are asked for (PEP 562).
+
+    A command that needs neither, such as ``gateway tail``, starts in a third of the time.
+    """
+    if name == "Gateway":
+        from gateway.app.gateway import Gateway
+
+        return Gateway
+    if name == "Task":
+        from gateway.execution.work import Task
+
+        return Task
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

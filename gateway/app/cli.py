@@ -1,4 +1,9 @@
-"""The command line: ``gateway serve | work | demo | tail | check | token``."""
+"""
+The command line: ``gateway serve | work | demo | tail | check | token``.
+
+Each command imports what it needs when it runs: `gateway tail` waits for no web server, and the
+keeper of a worker stays small.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,14 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
-import jwt
 
-from gateway.app.check import check_lines
-from gateway.app.clock import SystemClock
-from gateway.app.gateway import Gateway
-from gateway.app.keeper import Keeper
-from gateway.app.kept import EXIT_MEMORY, Line
-from gateway.app.serve import load, log_to_stderr, require_secret, run, serve, until_signal
+from gateway.app.process import log_to_stderr, run, until_signal
 from gateway.app.settings import PREFIX, read_settings
-from gateway.app.tail import tail
-from gateway.app.work import work
 from gateway.domain.access import SCOPES
 from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.settings import SETTINGS
@@ -129,6 +126,10 @@ def serve_command(
     agents that report from elsewhere. Prints one line, `ready http://HOST:PORT`, once it serves.
     Every setting below may be given as a flag or as an environment variable; flags win.
     """
+    from gateway.app.gateway import Gateway
+    from gateway.app.load import load
+    from gateway.app.serve import require_secret, serve
+
     log_to_stderr(log_level)
     gateway = load(target) if target is not None else Gateway()
     gateway.configure(read_settings(os.environ, flags))
@@ -189,15 +190,41 @@ def work_command(
     reported at once and another process takes its place.
     """
     log_to_stderr(log_level)
+    options = {"concurrency": concurrency, "domain": domain, "handle": handle}
     if kept is None:
-        arguments = ["work", target, "--url", url, "--grace", str(grace), "--log-level", log_level]
-        for name, value in (("concurrency", concurrency), ("domain", domain), ("handle", handle)):
-            arguments += [] if value is None else [f"--{name}", str(value)]
-        keeper = Keeper(
-            arguments, url=url, token=token, grace_s=grace, ready=lambda id: _say_ready(id)
-        )
-        sys.exit(asyncio.run(keeper.run()))
-    line = Line(kept)
+        _keep(target, options, grace_s=grace, log_level=log_level, url=url, token=token)
+    else:
+        _work(target, options, grace_s=grace, url=url, line_fd=kept)
+
+
+def _keep(
+    target: str,
+    options: Mapping[str, Any],
+    *,
+    grace_s: float,
+    log_level: str,
+    url: str,
+    token: str | None,
+) -> NoReturn:
+    """Be the process that starts the worker's, and watches it."""
+    from gateway.app.keeper import Keeper
+
+    arguments = ["work", target, "--url", url, "--grace", str(grace_s), "--log-level", log_level]
+    for name, value in options.items():
+        arguments += [] if value is None else [f"--{name}", str(value)]
+    keeper = Keeper(arguments, url=url, token=token, grace_s=grace_s, ready=_say_ready)
+    sys.exit(asyncio.run(keeper.run()))
+
+
+def _work(
+    target: str, options: Mapping[str, Any], *, grace_s: float, url: str, line_fd: int
+) -> NoReturn:
+    """Be the process in which the agents run."""
+    from gateway.app.kept import EXIT_MEMORY, Line
+    from gateway.app.load import load
+    from gateway.app.work import work
+
+    line = Line(line_fd)
     try:
         gateway = load(target)
         gateway.configure(read_settings(os.environ))
@@ -206,10 +233,10 @@ def work_command(
                 gateway,
                 line,
                 url=url,
-                handle=handle or target.partition(":")[0],
-                domain=domain,
-                concurrency=concurrency,
-                grace_s=grace,
+                handle=options["handle"] or target.partition(":")[0],
+                domain=options["domain"],
+                concurrency=options["concurrency"],
+                grace_s=grace_s,
             )
         )
     except MemoryError:
@@ -267,6 +294,8 @@ def tail_command(
     or * for everything (operators only). The default is everything for operators,
     and for others what is their own.
     """
+    from gateway.app.tail import tail
+
     work = tail(topics, since=since, as_json=as_json, url=url, token=token, user_id=user_id)
     run(until_signal(work))
 
@@ -281,6 +310,8 @@ def check_command(files: tuple[Path, ...], complete: bool) -> None:
 
     Exits with 1 and says what is wrong, and where. `-` reads from stdin.
     """
+    from gateway.app.check import check_lines
+
     good = True
     for path in files:
         try:
@@ -327,6 +358,10 @@ def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
     agent            register workers, claim tasks, report
     admin            everything
     """
+    import jwt
+
+    from gateway.app.clock import SystemClock
+
     if not re.fullmatch(r"[A-Za-z0-9._~@:-]{1,128}", user):
         raise ConfigurationError("--user has to match [A-Za-z0-9._~@:-]{1,128}")
     settings = read_settings(os.environ)

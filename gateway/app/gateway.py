@@ -16,10 +16,7 @@ import inspect
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, TypeVar
-
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.app.build import build_engine, frontend_dir
 from gateway.app.settings import read_settings
@@ -32,7 +29,10 @@ from gateway.execution.engine import Engine
 from gateway.execution.order import Order
 from gateway.execution.values import INPUT_BYTES_MAX, measured
 from gateway.execution.work import Task
-from gateway.transports.application import create_app, running
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.routing import BaseRoute
 
 __all__ = ["Gateway", "Handle"]
 
@@ -269,6 +269,9 @@ class Gateway:
 
     def make_app(self, *, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
         """Make the application, with more routes that are looked at before the gateway's own."""
+        # Only here: a worker declares its agents with a gateway, too, and has no doors.
+        from gateway.transports.application import create_app
+
         settings = self.settings
         return create_app(
             self.engine,
@@ -286,6 +289,8 @@ class Gateway:
 
         At its end open tasks are ended, as the log of this process ends with it.
         """
+        from gateway.transports.application import running
+
         async with running(self.app), self._life(app):
             yield
 
