@@ -67,11 +67,21 @@ class Claims:
         # In the order in which the claims came; the values mean nothing.
         self._news: dict[asyncio.Event, None] = {}
         self._turn = asyncio.Lock()
+        self._paused = False
 
     def wake(self) -> None:
         """Something has changed: let those who wait look again."""
         for news in self._news:
             news.set()
+
+    def pause(self) -> None:
+        """Give nothing more; what is held goes on."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Give again."""
+        self._paused = False
+        self.wake()
 
     # --- taking -----------------------------------------------------------------------------
 
@@ -109,7 +119,7 @@ class Claims:
             del self._news[news]
 
     async def _take_next(self, worker: Worker, ttl_s: float) -> dict[str, Any] | None:
-        if not worker.takes_work or not self._present(worker.agent_id):
+        if self._paused or not worker.takes_work or not self._present(worker.agent_id):
             return None
         ready = self._state.ready(
             lambda task: worker.can_do(task.agent_name, task.capability), self._clock.wall()
@@ -129,6 +139,8 @@ class Claims:
         if task.holder == worker.agent_id:
             # Asked twice: the same claim, with a fresh lease.
             return self._claim_of(await self._leases.renew(task_id, task.term, ttl_s=ttl_s))
+        if self._paused:
+            raise Conflict(f"task {task_id} cannot begin: this gateway stops", retry_after=1.0)
         if not worker.can_do(task.agent_name, task.capability):
             raise Conflict(f"task {task_id} is not for this worker's agents", field="task_id")
         if task.status == "running" or (task.live and task.reserved_for is not None):

@@ -268,6 +268,7 @@ class Engine:
     async def running(self) -> AsyncIterator[None]:
         """Run timers and the worker of this process; once more, too, and on another loop."""
         self.orders.draining = False
+        self.claims.resume()
         self._alive = True
         self._monitor.at(self._clock.wall() + FORGET_EVERY_S, self._forget)
         jobs = [
@@ -293,8 +294,15 @@ class Engine:
         """
         self.orders.draining = True
         self.runner.pause()
+        self.claims.pause()
+        # Whoever does not run will not any more: nobody has to wait to hear it.
+        await self._end(task for task in self.state.live.values() if task.status != "running")
         await self._idle(self.settings.drain_grace)
-        for task in list(self.state.live.values()):
+        await self._end(self.state.live.values())
+        await self._idle(CLEAN_LIMIT_S)
+
+    async def _end(self, tasks: Iterable[Task]) -> None:
+        for task in list(tasks):
             try:
                 await self.lifecycle.end(
                     task.task_id,
@@ -307,7 +315,6 @@ class Engine:
             except RequestError:
                 # One that cannot be told must not leave the others open.
                 logger.exception("task %s could not be ended", task.task_id)
-        await self._idle(CLEAN_LIMIT_S)
 
     async def _idle(self, limit_s: float) -> None:
         """Wait until nothing runs, in the runner or under ``attempt``."""

@@ -21,6 +21,7 @@ import httpx2
 import orjson
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
 from gateway.app.check import check_lines
@@ -239,6 +240,13 @@ class Browser:
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
+        with contextlib.suppress(ConnectionClosedError):
+            await self._record()
+        # A gateway that stops in order says so; whatever else ends it is a failure of the test.
+        if self._socket.close_code not in (1000, 1012):
+            raise AssertionError(f"the gateway closed with {self._socket.close_code}")
+
+    async def _record(self) -> None:
         loop = asyncio.get_running_loop()
         async for text in self._socket:
             raw = text.encode() if isinstance(text, str) else text

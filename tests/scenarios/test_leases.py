@@ -389,6 +389,30 @@ async def test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_f
         page.check(complete=True)
 
 
+@pytest.mark.requirement("WEFT-19")
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_every_task(
+    in_time: bool,
+) -> None:
+    """Within its grace they finish; what they hold then is ended with a reason, not left open."""
+    async with (
+        gateway_process(target=None, drain_grace=20 if in_time else 0.5) as stopping,
+        browser(stopping.url, "term") as page,
+        worker_process(stopping.url, "term") as worker,
+    ):
+        task_id = await holding(stopping, worker, "term", "term")
+        waiting = (await stopping.task("term", user_id="term"))["task_id"]
+        stopping.process.send_signal(signal.SIGTERM)
+        assert (await page.finished(waiting))["reason"] == "shutdown"
+        if in_time:
+            worker.go()
+        finished = await page.finished(task_id)
+        expected = ("succeeded", None) if in_time else ("failed", "shutdown")
+        assert (finished["outcome"], finished.get("reason")) == expected
+        assert await stopping.stop() == 0
+        page.check(complete=True)
+
+
 # --- who is who ----------------------------------------------------------------------------------
 
 
@@ -420,13 +444,17 @@ async def test_an_identity_belongs_to_whoever_proves_it(gateway: GatewayProcess)
             assert len(listed["items"]) == 1
 
 
-@pytest.mark.requirement("WEFT-05")
-async def test_workers_that_start_together_are_all_listed_and_a_goodbye_is_offline(
+@pytest.mark.requirement("WEFT-05", "WS-15")
+async def test_a_crowd_is_listed_and_when_it_is_killed_each_of_its_tasks_is_a_failure_that_ends(
     gateway: GatewayProcess,
 ) -> None:
-    for count in (2, times(20, 200)):
+    for count in (2, times(16, 200)):
         handle = f"crowd-{count}"
-        async with contextlib.AsyncExitStack() as stack, browser(gateway.url) as operator:
+        async with (
+            browser(gateway.url) as operator,
+            browser(gateway.url, handle) as page,
+            contextlib.AsyncExitStack() as stack,
+        ):
             workers = await asyncio.gather(
                 *(
                     stack.enter_async_context(worker_process(gateway.url, handle))
@@ -437,13 +465,32 @@ async def test_workers_that_start_together_are_all_listed_and_a_goodbye_is_offli
             ids = {worker.agent_id for worker in workers}
             assert {item["agent_id"] for item in listed["items"]} == ids
             assert len(ids) == count
-            await workers[0].leave()
+            leaving, staying, *crowd = workers
+            await leaving.leave()
             gone = await operator.event(
-                "agent_status_changed", agent_id=workers[0].agent_id, reason="goodbye"
+                "agent_status_changed", agent_id=leaving.agent_id, reason="goodbye"
             )
-            assert gone["status"] == "offline"
-            assert gone["severity"] == "info"
-            assert (await agent(gateway, workers[0].agent_id))["status"] == "offline"
+            assert (gone["status"], gone["severity"]) == ("offline", "info")
+            assert (await agent(gateway, leaving.agent_id))["status"] == "offline"
+
+            asked = [await gateway.task(handle, "hold", user_id=handle) for _ in (staying, *crowd)]
+            held = {
+                worker: (await worker.said("claimed"))["task_id"] for worker in (staying, *crowd)
+            }
+            assert set(held.values()) == {task["task_id"] for task in asked}
+            for worker in crowd:
+                worker.send(signal.SIGKILL)
+            lost = {held[worker] for worker in crowd}
+            errors = [await page.event("agent_error", task_id=task_id) for task_id in lost]
+            assert len({error["error_id"] for error in errors}) == len(lost)
+            assert len(page.all("agent_error")) == len(lost)
+            staying.go()
+            for _ in lost:
+                await staying.said("claimed")
+                staying.go()
+            for task_id in held.values():
+                assert (await page.finished(task_id))["outcome"] == "succeeded"
+            page.check(complete=True)
 
 
 @pytest.mark.requirement("WEFT-14", "WEFT-13")
@@ -483,6 +530,24 @@ async def test_five_workers_share_the_load_and_each_task_is_done_once(
         shares = Counter(agent_id for _, agent_id in worked)
         assert set(shares) == {worker.agent_id for worker in workers}
         page.check(complete=True)
+
+
+@pytest.mark.requirement("MESH-W11")
+async def test_a_claim_asked_for_twice_is_one_claim(gateway: GatewayProcess) -> None:
+    async with browser(gateway.url, "twice") as page:
+        registered = (await page.call("agent.register", handle="twice"))["result"]
+        proof = {name: registered[name] for name in ("agent_id", "agent_secret")}
+        task_id = (await gateway.task("twice", user_id="twice"))["task_id"]
+        answers = await asyncio.gather(
+            *(page.call("task.claim", **proof, task_id=task_id) for _ in range(10))
+        )
+        claims = {
+            (a["result"]["task_id"], a["result"]["term"], a["result"]["attempt"]) for a in answers
+        }
+        assert claims == {(task_id, 1, 1)}
+        assert (await page.call("task.complete", **proof, task_id=task_id, term=1))["result"]
+        await page.finished(task_id)
+        assert order_of(page, task_id) == ["task_submitted", "task_started", "task_finished"]
 
 
 # --- refused -------------------------------------------------------------------------------------

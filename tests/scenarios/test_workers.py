@@ -40,7 +40,13 @@ LIMIT = {"AGENT_LIMIT_S": "30"}
 async def gateway() -> AsyncIterator[GatewayProcess]:
     """A gateway that serves agents that are elsewhere."""
     async with gateway_process(
-        target=None, retry_base=0.05, breaker_threshold=1000, breaker_rate=1
+        target=None,
+        # So that silence is noticed in two seconds; nothing here is that slow by itself.
+        heartbeat_timeout=2,
+        offline_after=6,
+        retry_base=0.05,
+        breaker_threshold=1000,
+        breaker_rate=1,
     ) as running:
         yield running
 
