@@ -68,18 +68,18 @@ class Lifecycle:
 
     # --- the beginning ----------------------------------------------------------------------
 
-    async def submit(self, order: Order, admission: Admission | None) -> Task:
+    async def submit(self, task_id: str, order: Order, admission: Admission | None) -> Task:
         """
         Accept a task.
 
         Args:
+            task_id: What it will be called.
             order: What is asked for.
             admission: The permit of a probe that this task will be; None: it needs none yet.
 
         Raises:
-            ExpectationFailed: Somebody else took the permit.
+            ExpectationFailed: Somebody else took the permit, or there is such a task.
         """
-        task_id = self._intake.ids.uuid7()
         hidden: dict[str, Any] = {"input": order.input}
         if order.idempotency_key is not None:
             hidden |= {

@@ -10,7 +10,7 @@ import contextlib
 import math
 
 from gateway.domain import own_failures
-from gateway.domain.errors import Conflict, StaleTerm
+from gateway.domain.errors import Conflict, StaleTerm, Unavailable
 from gateway.domain.recovery import Next
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
@@ -125,8 +125,13 @@ class Limits:
             # It was renewed meanwhile, or is another holder's.
             self.lease(task)
             return
-        with contextlib.suppress(StaleTerm):
+        try:
             await self._leases.lose(task_id, task.term, own_failures.agent_lost("lease_expired"))
+        except StaleTerm:
+            pass
+        except Unavailable:
+            self._lease_due.setdefault(task_id, due)  # it is called again
+            raise
 
     async def _limit_over(self, task_id: str, term: int, limit_s: float) -> None:
         task = self._state.live.get(task_id)

@@ -3,7 +3,7 @@ Timers: what has to happen when nothing else does.
 
 One task, one heap of due times in the log's time (seconds since the Unix epoch). An action
 looks at the folds when it is due and does nothing when the world has moved on, so nobody has
-to cancel a timer.
+to cancel a timer. One that the store does not take is called again until it does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import itertools
 import logging
 from collections.abc import Awaitable, Callable
 
+from gateway.domain.errors import Unavailable
 from gateway.ports import Clock
 
 __all__ = ["Monitor"]
@@ -23,7 +24,9 @@ logger = logging.getLogger(__name__)
 Action = Callable[[], Awaitable[None]]
 
 # The longest sleep at a stretch: a wall clock that is set is noticed within this time.
-SLEEP_S_MAX = 0.25 * 40
+SLEEP_S_MAX = 10.0
+# An action that the store did not take is tried again after this, unless the store says when.
+RETRY_S = 1.0
 
 
 class Monitor:
@@ -55,6 +58,9 @@ class Monitor:
                 _, _, action = heapq.heappop(self._due)
                 try:
                     await action()
+                except Unavailable as error:
+                    # The store did not take it: what is due stays due.
+                    self.at(self._clock.wall() + (error.retry_after or RETRY_S), action)
                 except Exception:
                     # One action that fails must not stop the clock for all others.
                     logger.exception("a timer's action failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import uuid
 from typing import Any
 
 import orjson
@@ -56,3 +57,20 @@ class Order:
             self.causation_id,
         )
         return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+    def id_by_key(self, use: int) -> str:
+        """
+        The id of the task that the idempotency key stands for: a UUID, version 8 (RFC 9562).
+
+        Whoever asks with the same key, on any node and at the same moment, makes the same task,
+        and so only one of them does.
+
+        Args:
+            use: Which use of the key it is, from 0: a key may be used again when what it stood
+                for is forgotten.
+        """
+        digest = hashlib.sha256(orjson.dumps((self.user_id, self.idempotency_key, use))).digest()
+        number = int.from_bytes(digest[:16], "big")
+        number = number & ~(0xF << 76) | (8 << 76)  # version
+        number = number & ~(0b11 << 62) | (0b10 << 62)  # variant
+        return str(uuid.UUID(int=number))

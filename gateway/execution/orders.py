@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from gateway.domain.errors import Conflict, ExpectationFailed, Rejected, Unavailable
 from gateway.domain.settings import Settings
-from gateway.domain.task import Task
+from gateway.domain.task import Task, subject_of
 from gateway.execution.agents import Agents
 from gateway.execution.breaker_news import BreakerNews
 from gateway.execution.breakers import Breakers, Refusal
@@ -63,8 +63,12 @@ class Orders:
             Rejected: If the agent's breaker is open, the queue is full, or we are leaving.
             Conflict: If its idempotency key stands for something else.
         """
+        uses_of_key = 0
         for _ in range(RACES_MAX):
-            if order.idempotency_key is not None:
+            if order.idempotency_key is None:
+                task_id = self._intake.ids.uuid7()
+            else:
+                task_id = order.id_by_key(uses_of_key)
                 known = self._state.task_of_key(order.user_id, order.idempotency_key)
                 if known is not None:
                     return self._taken_before(known, order)
@@ -87,10 +91,10 @@ class Orders:
                 else:
                     admission = admitted
             try:
-                task = await self._lifecycle.submit(order, admission)
-            except ExpectationFailed:
-                continue
-            return task
+                return await self._lifecycle.submit(task_id, order, admission)
+            except ExpectationFailed as lost:
+                # The same request was faster, and is known now; or it came long ago.
+                uses_of_key += lost.subject == subject_of(task_id)
         raise Unavailable("too many ask at once; ask again", retry_after=1.0)
 
     def _taken_before(self, known: tuple[str, str], order: Order) -> Task:

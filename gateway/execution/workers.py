@@ -278,10 +278,15 @@ class Workers:
     async def _watched(self, agent_id: str, live: Liveness) -> None:
         # A worker that registered again is watched by a timer of its own.
         if self._live.get(agent_id) is live:
+            again = True
             try:
                 await self._look(agent_id)
+            except Unavailable:
+                again = False  # this very timer is called again
+                raise
             finally:
-                self._watch(agent_id)
+                if again:
+                    self._watch(agent_id)
 
     async def _look(self, agent_id: str) -> None:
         worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)

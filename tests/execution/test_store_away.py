@@ -69,7 +69,6 @@ async def test_a_result_that_the_store_did_not_take_is_told_when_it_is_back(
     assert (await here.done(task_id)).result == "done"
 
 
-@pytest.mark.xfail(reason="a timer's action that the store did not take is lost", strict=True)
 async def test_a_deadline_that_passed_meanwhile_ends_the_task_when_it_is_back(
     open_world: OpenWorld,
 ) -> None:
