@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -67,35 +66,39 @@ class Outcome:
         return dataclasses.asdict(self)
 
 
+@dataclasses.dataclass(slots=True)
 class Window:
-    """Counts of outcomes over the last 29 to 30 s, in buckets of one second."""
+    """
+    Counts of outcomes over the last 29 to 30 s, in buckets of one second.
 
-    __slots__ = ("_buckets",)
+    Attributes:
+        buckets: ``[second, outcomes, failures]``, at most thirty.
+    """
 
-    def __init__(self) -> None:
-        self._buckets: deque[list[int]] = deque()  # [second, outcomes, failures]
+    buckets: list[list[int]] = dataclasses.field(default_factory=list)
 
     def add(self, at: float, *, failed: bool) -> None:
         second = math.floor(at)
-        if not self._buckets or self._buckets[-1][0] < second:
-            self._buckets.append([second, 0, 0])
-        self._buckets[-1][1] += 1
-        self._buckets[-1][2] += failed
+        if not self.buckets or self.buckets[-1][0] < second:
+            self.buckets.append([second, 0, 0])
+        self.buckets[-1][1] += 1
+        self.buckets[-1][2] += failed
         self._forget(at)
 
     def counts(self, now: float) -> tuple[int, int]:
         """Outcomes and failures up to ``now``."""
         self._forget(now)
-        return sum(b[1] for b in self._buckets), sum(b[2] for b in self._buckets)
+        return sum(b[1] for b in self.buckets), sum(b[2] for b in self.buckets)
 
     def clear(self) -> None:
-        self._buckets.clear()
+        self.buckets.clear()
 
     def _forget(self, now: float) -> None:
-        while self._buckets and self._buckets[0][0] <= now - WINDOW_S:
-            self._buckets.popleft()
+        while self.buckets and self.buckets[0][0] <= now - WINDOW_S:
+            del self.buckets[0]
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Breaker:
     """
     One breaker as the log tells it. Times are seconds since the Unix epoch.
@@ -107,23 +110,22 @@ class Breaker:
         last_offset: Of its subject, for decisions.
     """
 
-    def __init__(self, name: str, scope: str, rules: BreakerRules) -> None:
-        self.name = name
-        self.scope = scope
-        self.rules = rules
-        self.state: State = "closed"
-        self.version = 0
-        self.consecutive = 0
-        self.window = Window()
-        self.opened_at: float | None = None
-        self.first_opened_at: float | None = None
-        self.probe_at: float | None = None
-        self.error_id: str | None = None
-        self.last_type = "service_unavailable"
-        self.probes: set[str] = set()
-        self.successes = 0
-        self.openings = 0
-        self.last_offset = 0
+    name: str
+    scope: str
+    rules: BreakerRules
+    state: State = "closed"
+    version: int = 0
+    consecutive: int = 0
+    window: Window = dataclasses.field(default_factory=Window)
+    opened_at: float | None = None
+    first_opened_at: float | None = None
+    probe_at: float | None = None
+    error_id: str | None = None
+    last_type: str = "service_unavailable"
+    probes: set[str] = dataclasses.field(default_factory=set)
+    successes: int = 0
+    openings: int = 0
+    last_offset: int = 0
 
     # --- folds ------------------------------------------------------------------------------
 

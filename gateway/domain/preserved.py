@@ -41,36 +41,32 @@ class Kept:
         return bool(self.steps or self.text)
 
 
+@dataclasses.dataclass(slots=True, kw_only=True, eq=False)
 class Preserved:
     """
     The preserved part of one task.
 
-    Args:
+    Attributes:
         bytes_max: Bytes kept at the most, steps and text as JSON together.
+        steps: Finished steps by name.
+        sizes: Their sizes.
+        evicted: Names of steps that did not fit.
+        truncated: Whether anything did not fit.
+        pieces: Pieces that were told so far.
+        size: Bytes kept now.
+        chunks: The text, in the parts in which it came.
+        text_ended: Whether the text is cut, and what follows is not kept.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_text_ended",
-        "bytes_max",
-        "evicted",
-        "pieces",
-        "size",
-        "sizes",
-        "steps",
-        "truncated",
-    )
-
-    def __init__(self, *, bytes_max: int) -> None:
-        self.bytes_max = bytes_max
-        self.steps: dict[str, Any] = {}
-        self.sizes: dict[str, int] = {}
-        self.evicted: list[str] = []
-        self.truncated = False
-        self.pieces = 0
-        self.size = 0
-        self._chunks: list[str] = []
-        self._text_ended = False
+    bytes_max: int
+    steps: dict[str, Any] = dataclasses.field(default_factory=dict)
+    sizes: dict[str, int] = dataclasses.field(default_factory=dict)
+    evicted: list[str] = dataclasses.field(default_factory=list)
+    truncated: bool = False
+    pieces: int = 0
+    size: int = 0
+    chunks: list[str] = dataclasses.field(default_factory=list)
+    text_ended: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.text or self.evicted)
@@ -78,9 +74,9 @@ class Preserved:
     @property
     def text(self) -> str:
         """All text kept."""
-        if len(self._chunks) > 1:
-            self._chunks = ["".join(self._chunks)]
-        return self._chunks[0] if self._chunks else ""
+        if len(self.chunks) > 1:
+            self.chunks = ["".join(self.chunks)]
+        return self.chunks[0] if self.chunks else ""
 
     def kept(self) -> Kept:
         """A copy that an attempt may hold."""
@@ -88,17 +84,17 @@ class Preserved:
 
     def add_text(self, text: str) -> None:
         """Keep streamed text, as far as it fits."""
-        if self._text_ended:
+        if self.text_ended:
             return
         room = self.bytes_max - self.size
         size = _text_size(text)
         if size > room:
             # It ends here: what came later would stand behind a hole that nobody sees.
-            self.truncated = self._text_ended = True
+            self.truncated = self.text_ended = True
             text = _cut(text, room)
             size = _text_size(text)
         if text:
-            self._chunks.append(text)
+            self.chunks.append(text)
             self.size += size
 
     def add_step(self, name: str, data: Any) -> None:
@@ -121,8 +117,8 @@ class Preserved:
         twin = Preserved(bytes_max=self.bytes_max)
         twin.steps, twin.sizes = dict(self.steps), dict(self.sizes)
         twin.evicted, twin.truncated = list(self.evicted), self.truncated
-        twin.pieces, twin.size, twin._chunks = self.pieces, self.size, [self.text]
-        twin._text_ended = self._text_ended
+        twin.pieces, twin.size, twin.chunks = self.pieces, self.size, [self.text]
+        twin.text_ended = self.text_ended
         return twin
 
     def progress(self, reported: float | None, plan: tuple[str, ...]) -> float:
@@ -135,10 +131,10 @@ class Preserved:
         """Let everything go, for a bound over all tasks; returns the bytes freed."""
         freed, self.size = self.size, 0
         self.truncated = self.truncated or freed > 0
-        self._text_ended = self._text_ended or bool(self._chunks)
+        self.text_ended = self.text_ended or bool(self.chunks)
         for name in self.steps:
             self._miss(name)
-        self.steps, self.sizes, self._chunks = {}, {}, []
+        self.steps, self.sizes, self.chunks = {}, {}, []
         return freed
 
     def lost(self, plan: tuple[str, ...]) -> list[str]:

@@ -49,6 +49,16 @@ class State:
 
     Args:
         settings: Bounds and breaker rules.
+
+    Attributes:
+        tasks: By id, in the order of their submission; ``live`` those that have not ended,
+            ``finished`` the others in the order in which they ended.
+        breakers, workers: By name, and by agent_id.
+        failures: Those that are open, by error_id, with their topics.
+        degradations: Those that are open, by degradation_id.
+        keys: Idempotency keys by user: the task, what was asked, and when.
+        recoveries: Seconds that recoveries took, by agent and error type.
+        preserving: Tasks that preserve something, the longest untouched first.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -66,10 +76,10 @@ class State:
         self.workers: dict[str, Worker] = {}
         self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
         self.degradations: dict[str, dict[str, Any]] = {}
-        self._finished: deque[Task] = deque()
-        self._keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
-        self._recoveries: dict[tuple[str, str], deque[float]] = {}
-        self._preserving: OrderedDict[str, Task] = OrderedDict()
+        self.finished: deque[Task] = deque()
+        self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
+        self.recoveries: dict[tuple[str, str], deque[float]] = {}
+        self.preserving: OrderedDict[str, Task] = OrderedDict()
         self._bytes_by_user: dict[str, int] = {}
         self._bytes_all = 0
         self._running = 0
@@ -111,9 +121,9 @@ class State:
             self.tasks[task_id] = self.live[task_id] = task
             if task.idempotency_key is not None:
                 key = (task.user_id, task.idempotency_key)
-                self._keys[key] = (task_id, hidden.get("fingerprint", ""), entry.at)
-                if len(self._keys) > FINISHED_MAX:
-                    self._keys.popitem(last=False)
+                self.keys[key] = (task_id, hidden.get("fingerprint", ""), entry.at)
+                if len(self.keys) > FINISHED_MAX:
+                    self.keys.popitem(last=False)
             return
         known = self.tasks.get(task_id)
         if known is None:
@@ -125,10 +135,10 @@ class State:
         tasks.apply(known, event, hidden, at=entry.at, offset=entry.offset)
         self._running += (known.status == "running") - was_running
         if known.preserved.size != size:
-            self._account(known, known.preserved.size - size)
+            self.account(known, known.preserved.size - size)
         if was_live and not known.live:
             del self.live[task_id]
-            self._finished.append(known)
+            self.finished.append(known)
             self._forget_finished(entry.at)
 
     def _worker(
@@ -178,23 +188,30 @@ class State:
     def _observe_recovery(self, task: Task, at: float) -> None:
         if task.agent_name and task.last_error and task.failed_at is not None:
             key = (task.agent_name, task.last_error["error_type"])
-            times = self._recoveries.setdefault(key, deque(maxlen=RECOVERIES_KEPT))
+            times = self.recoveries.setdefault(key, deque(maxlen=RECOVERIES_KEPT))
             times.append(at - task.failed_at)
+
+    def adopt(self, task: Task) -> None:
+        """Know a task as it is, from what was saved."""
+        self.tasks[task.task_id] = task
+        if task.live:
+            self.live[task.task_id] = task
+            self._running += task.status == "running"
 
     # --- bounds -----------------------------------------------------------------------------
 
-    def _account(self, task: Task, grown: int) -> None:
+    def account(self, task: Task, grown: int) -> None:
         """Count preserved bytes, and evict the longest finished, then the oldest, at a bound."""
-        self._preserving[task.task_id] = task
-        self._preserving.move_to_end(task.task_id)
+        self.preserving[task.task_id] = task
+        self.preserving.move_to_end(task.task_id)
         user = task.user_id
         self._bytes_by_user[user] = self._bytes_by_user.get(user, 0) + grown
         self._bytes_all += grown
         if self._bytes_by_user[user] > self._settings.partial_bytes_user:
-            mine = [t for t in self._preserving.values() if t.user_id == user]
+            mine = [t for t in self.preserving.values() if t.user_id == user]
             self._evict(mine, keep=task)
         if self._bytes_all > self._settings.partial_bytes_all:
-            self._evict(list(self._preserving.values()), keep=task)
+            self._evict(list(self.preserving.values()), keep=task)
 
     def _evict(self, candidates: list[Task], *, keep: Task) -> None:
         for task in sorted(candidates, key=lambda task: task.live):
@@ -206,7 +223,7 @@ class State:
 
     def _release(self, task: Task) -> None:
         freed = task.preserved.evict()
-        self._preserving.pop(task.task_id, None)
+        self.preserving.pop(task.task_id, None)
         self._bytes_all -= freed
         left = self._bytes_by_user.get(task.user_id, 0) - freed
         if left > 0:
@@ -215,11 +232,11 @@ class State:
             self._bytes_by_user.pop(task.user_id, None)
 
     def _forget_finished(self, now: float) -> None:
-        while self._finished and (
-            len(self._finished) > FINISHED_MAX
-            or (self._finished[0].finished_at or now) < now - FINISHED_AGE_S
+        while self.finished and (
+            len(self.finished) > FINISHED_MAX
+            or (self.finished[0].finished_at or now) < now - FINISHED_AGE_S
         ):
-            task = self._finished.popleft()
+            task = self.finished.popleft()
             self._release(task)
             self.tasks.pop(task.task_id, None)
 
@@ -231,14 +248,14 @@ class State:
         """
         self._forget_finished(now)
         too_old = now - self._settings.partial_ttl
-        for task in list(self._preserving.values()):
+        for task in list(self.preserving.values()):
             if task.finished_at is not None and task.finished_at < too_old:
                 self._release(task)
-        while self._keys:
-            key, (_, _, at) = next(iter(self._keys.items()))
+        while self.keys:
+            key, (_, _, at) = next(iter(self.keys.items()))
             if at >= now - IDEMPOTENCY_AGE_S:
                 break
-            del self._keys[key]
+            del self.keys[key]
 
     # --- questions --------------------------------------------------------------------------
 
@@ -266,12 +283,12 @@ class State:
 
     def task_of_key(self, user_id: str, key: str) -> tuple[str, str] | None:
         """Give the task that was made with an idempotency key, and what it was made of."""
-        known = self._keys.get((user_id, key))
+        known = self.keys.get((user_id, key))
         return None if known is None else known[:2]
 
     def observed_recovery_s(self, agent_name: str, error_type: str) -> float | None:
         """Give the median recovery time in seconds; None while too few were seen."""
-        times = self._recoveries.get((agent_name, error_type), ())
+        times = self.recoveries.get((agent_name, error_type), ())
         return median(times) if len(times) >= RECOVERIES_MIN else None
 
     def expires_at(self, task: Task, now: float) -> float:

@@ -225,4 +225,4 @@ async def test_finished_tasks_are_known_for_a_day(here: World) -> None:
     state.forget(here.engine.clock.wall() + 86_000)
     assert task.task_id in state.tasks
     state.forget(here.engine.clock.wall() + 86_401)
-    assert (state.tasks, state._keys, state._preserving) == ({}, {}, {})
+    assert (state.tasks, state.keys, state.preserving) == ({}, {}, {})

@@ -1,0 +1,58 @@
+"""What the folds know can be written down at any moment, and folding goes on from it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.domain.settings import Settings
+from gateway.execution.saved import restore, save
+from gateway.execution.state import State
+from gateway.ports import Entry
+from tests.execution.world import VirtualLoop, world
+from tests.simulation.test_random_runs import SOAK, live
+
+
+def folded(entries: Sequence[Entry], state: State) -> State:
+    for entry in entries:
+        state.apply(entry)
+    return state
+
+
+@pytest.mark.parametrize("seed", range(60 if SOAK else 3))
+def test_folding_goes_on_from_what_was_saved_as_if_nothing_had_been(seed: int) -> None:
+    chance = random.Random(f"saved {seed}")
+
+    async def run() -> None:
+        # Small bounds, so that what is preserved is evicted, too.
+        async with world(seed=seed, partial_bytes_user=4096, partial_bytes_task=2048) as here:
+            await live(here, chance)
+        settings = here.engine.settings
+        whole = folded(here.entries, State(settings))
+        assert whole.tasks
+        for _ in range(8):
+            cut = chance.randrange(len(here.entries) + 1)
+            earlier = save(folded(here.entries[:cut], State(settings)))
+            later = State(settings)
+            restore(later, earlier)
+            assert save(later) == earlier
+            folded(here.entries[cut:], later)
+            assert save(later) == save(whole)
+            assert (later.running, later.queue_depth) == (whole.running, whole.queue_depth)
+            assert later._bytes_by_user == whole._bytes_by_user
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'{"mode":1}', b'{"mode":"normal","tasks":[{"task_id":"x"}]}', b"\xff"]
+)
+def test_what_was_not_saved_by_it_is_refused_and_nothing_is_known(body: bytes) -> None:
+    state = State(Settings())
+    with pytest.raises(ValueError, match=r"."):
+        restore(state, body)
+    assert not state.tasks
