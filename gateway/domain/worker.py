@@ -149,6 +149,8 @@ class Liveness:
         session_id: The connection that it uses; None: it calls over HTTP.
         connected: Whether that connection is there.
         loop_lag_s: How late its event loop runs, as it says.
+        leaving: Seconds of grace that it was asked to leave with; None: it was not asked.
+        watched: Whether there is a timer for its next silence.
     """
 
     beat_at: float
@@ -156,6 +158,7 @@ class Liveness:
     connected: bool = True
     loop_lag_s: float = 0.0
     leaving: float | None = None
+    watched: bool = False
 
 
 def status_by_beat(

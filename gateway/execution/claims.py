@@ -41,7 +41,8 @@ class Claims:
         lifecycle: Decides about the tasks.
         leases: Renews and takes back.
         breakers: Who is let through.
-        present: Whether a worker can be told what it is given.
+        present: Whether a worker can be told what it is given, over the connection on which it
+            has asked.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Claims:
         agents: Agents,
         clock: Clock,
         settings: Settings,
-        present: Callable[[str], bool],
+        present: Callable[[str, str | None], bool],
     ) -> None:
         self._state = state
         self._lifecycle = lifecycle
@@ -85,9 +86,14 @@ class Claims:
 
     # --- taking -----------------------------------------------------------------------------
 
-    async def claim(self, worker: Worker, params: Params) -> dict[str, Any] | None:
+    async def claim(
+        self, worker: Worker, params: Params, *, session_id: str | None
+    ) -> dict[str, Any] | None:
         """
         Take the most urgent task that the worker can do, or a certain one.
+
+        Args:
+            session_id: The connection over which it asks; None: it asks over HTTP.
 
         Returns:
             The claim; None: there was none within ``wait``.
@@ -106,7 +112,8 @@ class Claims:
             while True:
                 news.clear()
                 async with self._turn:
-                    if (claim := await self._take_next(worker, ttl_s)) is not None:
+                    claim = await self._take_next(worker.agent_id, session_id, ttl_s)
+                    if claim is not None:
                         return claim
                 left_s = until - self._clock.monotonic()
                 if left_s <= 0:
@@ -118,8 +125,14 @@ class Claims:
         finally:
             del self._news[news]
 
-    async def _take_next(self, worker: Worker, ttl_s: float) -> dict[str, Any] | None:
-        if self._paused or not worker.takes_work or not self._present(worker.agent_id):
+    async def _take_next(
+        self, agent_id: str, session_id: str | None, ttl_s: float
+    ) -> dict[str, Any] | None:
+        # As it is now: who has registered again meanwhile is another record.
+        worker = self._state.workers.get(agent_id)
+        if self._paused or worker is None or not worker.takes_work:
+            return None
+        if not self._present(agent_id, session_id):
             return None
         ready = self._state.ready(
             lambda task: worker.can_do(task.agent_name, task.capability), self._clock.wall()

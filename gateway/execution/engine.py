@@ -140,6 +140,7 @@ class Engine:
             clock=clock,
             queue_timeout_s=settings.queue_timeout,
         )
+        self._monitor.woke_late = self._woke_late
         self._reach = Reach(log)
         core = Core(
             log=log,
@@ -160,7 +161,6 @@ class Engine:
             WorkerHandlers(self.state, self.workers, self.claims, self._reach).by_name,
         )
         self._ends: dict[str, list[asyncio.Future[Task]]] = {}
-        # When the timer of a task's lease is due, by task_id.
         log.follow(self._apply)
 
     # --- the Service ------------------------------------------------------------------------
@@ -378,6 +378,10 @@ class Engine:
         """Something may be there to do, for the worker of this process or for others."""
         self.runner.wake()
         self.claims.wake()
+
+    def _woke_late(self) -> None:
+        self.workers.forgive()
+        self._limits.refresh()
 
     # --- timers -----------------------------------------------------------------------------
 

@@ -57,6 +57,15 @@ class Limits:
         self._clock = clock
         self._queue_timeout_s = queue_timeout_s
         self._lease_due: dict[str, float] = {}
+        self._fresh_at = 0.0
+
+    def refresh(self) -> None:
+        """
+        Begin every lease afresh: nobody could renew it here, as this node did not run.
+
+        What a worker has told meanwhile waits in its connection, and gets the time to be read.
+        """
+        self._fresh_at = self._clock.wall()
 
     def submitted(self, task: Task) -> None:
         """Look at a new task when nobody has taken it, and when its caller gives up."""
@@ -79,8 +88,11 @@ class Limits:
         """Look at a lease when it ends; one timer a task, the earliest that was asked for."""
         task_id, due = task.task_id, task.lease_expires_at
         if due is not None and due < self._lease_due.get(task_id, math.inf):
-            self._lease_due[task_id] = due
-            self._monitor.at(due, lambda: self._lease_over(task_id, due))
+            self._look_at(task_id, due)
+
+    def _look_at(self, task_id: str, due: float) -> None:
+        self._lease_due[task_id] = due
+        self._monitor.at(due, lambda: self._lease_over(task_id, due))
 
     # --- when it is due ---------------------------------------------------------------------
 
@@ -121,9 +133,10 @@ class Limits:
         task = self._state.live.get(task_id)
         if task is None or task.lease_expires_at is None:
             return
-        if self._clock.wall() < task.lease_expires_at:
-            # It was renewed meanwhile, or is another holder's.
-            self.lease(task)
+        ends_at = max(task.lease_expires_at, self._fresh_at + (task.lease_ttl_s or 0.0))
+        if self._clock.wall() < ends_at:
+            # It was renewed meanwhile, or is another holder's, or this node did not run.
+            self._look_at(task_id, ends_at)
             return
         try:
             await self._leases.lose(task_id, task.term, own_failures.agent_lost("lease_expired"))
@@ -136,6 +149,10 @@ class Limits:
     async def _limit_over(self, task_id: str, term: int, limit_s: float) -> None:
         task = self._state.live.get(task_id)
         if task is None or task.term != term or task.holder is None:
+            return
+        told_by = self._fresh_at + LIMIT_MARGIN_S
+        if self._clock.wall() < told_by:
+            self._monitor.at(told_by, lambda: self._limit_over(task_id, term, limit_s))
             return
         # A worker that lives would have told that its attempt ran into its limit.
         if self._workers.beats(task.holder):

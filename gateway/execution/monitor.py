@@ -25,6 +25,8 @@ Action = Callable[[], Awaitable[None]]
 
 # The longest sleep at a stretch: a wall clock that is set is noticed within this time.
 SLEEP_S_MAX = 10.0
+# Whoever wakes this much later than planned was stopped, or its loop was blocked.
+LATE_S = 1.0
 # An action that the store did not take is tried again after this, unless the store says when.
 RETRY_S = 1.0
 
@@ -35,9 +37,14 @@ class Monitor:
 
     At most two timers a live task (its deadline, its queue or backoff) and one a breaker stand
     in the heap, beside those of ended tasks until they are due.
+
+    Attributes:
+        woke_late: Called before anything else when this process did not run for a while. What
+            it did not hear meanwhile it could not hear.
     """
 
     def __init__(self, clock: Clock) -> None:
+        self.woke_late: Callable[[], None] = lambda: None
         self._clock = clock
         self._due: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
@@ -67,6 +74,7 @@ class Monitor:
             wait = SLEEP_S_MAX
             if self._due:
                 wait = min(wait, max(0.0, self._due[0][0] - self._clock.wall()))
+            until = self._clock.wall() + wait
             sleep = asyncio.ensure_future(self._clock.sleep(wait))
             earlier = asyncio.ensure_future(self._earlier.wait())
             try:
@@ -74,3 +82,6 @@ class Monitor:
             finally:
                 sleep.cancel()
                 earlier.cancel()
+            if self._clock.wall() > until + LATE_S:
+                logger.warning("this process did not run for %.1f s", self._clock.wall() - until)
+                self.woke_late()

@@ -69,7 +69,8 @@ class WorkerHandlers:
         return self._workers.view(self._workers.ask_to_leave(params["agent_id"], grace_s), caller)
 
     async def _claim(self, params: Params, caller: Caller) -> Any:
-        return await self._claims.claim(await self._workers.proved(params, caller), params)
+        worker = await self._workers.proved(params, caller)
+        return await self._claims.claim(worker, params, session_id=caller.session_id)
 
     async def _beat(self, params: Params, caller: Caller) -> Any:
         return await self._claims.heartbeat(await self._workers.proved(params, caller), params)

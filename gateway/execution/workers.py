@@ -51,6 +51,9 @@ BEATS_PER_TIMEOUT = 3
 LOOK_LATE_S = 0.001
 # Workers that are gone are listed this long, in seconds.
 GONE_KEPT_S = 86_400.0
+# What was asked for over a connection that has closed is still carried out, yet not for as long
+# as this; until then it is known that the connection is gone, in seconds.
+CLOSED_KEPT_S = 10.0
 
 
 class Workers:
@@ -79,6 +82,8 @@ class Workers:
         self._monitor = monitor
         self._settings = settings
         self._live: dict[str, Liveness] = {}
+        # Connections that were closed lately and when, oldest first.
+        self._closed: dict[str, float] = {}
 
     @property
     def heartbeat_interval_s(self) -> float:
@@ -134,9 +139,10 @@ class Workers:
                 known_at = race.actual
         else:
             raise Unavailable(f"worker {agent_id} changes too fast; ask again", retry_after=1.0)
-        self._live[agent_id] = Liveness(self._now(), caller.session_id)
+        connected = caller.session_id not in self._closed
+        self._live[agent_id] = Liveness(self._now(), caller.session_id, connected=connected)
         worker = self._state.workers[agent_id]
-        if worker.status != "healthy":
+        if worker.status != "healthy" and connected:
             await self._change(worker, "healthy", "registered")
         self._watch(agent_id)
         return {
@@ -228,10 +234,16 @@ class Workers:
         ]
         return workers.view(worker, beat_at=beat_at, tasks=held)
 
-    def present(self, agent_id: str) -> bool:
-        """Whether a worker can be told what it is given: its connection, if any, is there."""
+    def present(self, agent_id: str, session_id: str | None) -> bool:
+        """
+        Whether a worker can be told what it is given: its connection, if any, is there.
+
+        Args:
+            session_id: The connection over which it has asked; None: it asked over HTTP. A worker
+                that is back over another connection hears nothing over the one that it has lost.
+        """
         live = self._live.get(agent_id)
-        return live is not None and live.connected
+        return live is not None and live.connected and session_id not in self._closed
 
     def beats(self, agent_id: str) -> bool:
         """Whether a worker was heard of lately."""
@@ -246,10 +258,19 @@ class Workers:
                 del self._state.workers[agent_id]
                 self._live.pop(agent_id, None)
 
+    def forgive(self) -> None:
+        """Take every worker to have been heard just now: this node did not run, and could not."""
+        for live in self._live.values():
+            live.beat_at = self._now()
+
     # --- liveness ---------------------------------------------------------------------------
 
     async def session_closed(self, session_id: str) -> None:
         """A connection is gone: its workers are suspect at once."""
+        now = self._now()
+        while self._closed and next(iter(self._closed.values())) < now - CLOSED_KEPT_S:
+            del self._closed[next(iter(self._closed))]
+        self._closed.setdefault(session_id, now)
         for agent_id, live in list(self._live.items()):
             if live.session_id == session_id:
                 live.connected = False
@@ -261,7 +282,9 @@ class Workers:
             live = self._live[worker.agent_id] = Liveness(self._now())
             self._watch(worker.agent_id)
         live.beat_at = self._now()
-        if session_id is not None:
+        if not live.watched:
+            self._watch(worker.agent_id)
+        if session_id is not None and session_id not in self._closed:
             live.session_id, live.connected = session_id, True
         if worker.status != "healthy" and self._status(live)[0] == "healthy":
             await self._change(worker, "healthy", "heartbeat")
@@ -269,6 +292,8 @@ class Workers:
     def _watch(self, agent_id: str) -> None:
         live = self._live[agent_id]
         _, again_at = self._status(live)
+        # Of one that is offline there is no worse news; it is watched again with its next beat.
+        live.watched = again_at is not None
         if again_at is not None:
             wait_s = max(0.0, again_at - self._now()) + LOOK_LATE_S
             self._monitor.at(

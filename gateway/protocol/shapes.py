@@ -27,6 +27,7 @@ class Operation:
         status: The HTTP status of success.
         also_at: A second path to the same; None: there is none.
         errors: The text codes it may answer with, beyond invalid_params and not_permitted.
+        waits: Whether it may wait for long; ended, and undone, when its caller goes away.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Operation:
     status: int = 200
     also_at: str | None = None
     errors: tuple[str, ...] = ()
+    waits: bool = False
 
 
 # Patterns end with a look-ahead, since `$` would let a newline pass.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.protocol.shapes import (
     AGENT_ITEM,
     CLAIM,
+    COUNT,
     CURSOR,
     LEASE,
     LEASE_NEEDS,
@@ -42,6 +43,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         CLAIM,
         also_at="/api/tasks/{task_id}/claim",
         errors=("not_found", "conflict", "quarantined"),
+        waits=True,
     ),
     Operation(
         "task.heartbeat",
@@ -136,6 +138,16 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
                 "handle": NAME,
                 "heartbeat_interval": {"type": "number"},
                 "lease_ttl": {"type": "number"},
+                "tasks": {
+                    "description": "what it holds: task.claim with the task_id gives it again, "
+                    "task.release gives it back",
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "properties": {"task_id": NAME, "term": COUNT},
+                        "required": ["task_id", "term"],
+                    },
+                },
             },
             "required": ["agent_id", "agent_secret", "heartbeat_interval"],
         },

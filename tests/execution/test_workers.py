@@ -126,6 +126,9 @@ async def test_the_next_beat_makes_well_again_and_ends_the_failure(
     assert changes(here, worker)[-1] == ("healthy", "heartbeat")
     await worker.beat_for(30)
     assert worker.status == "healthy"
+    # And it is watched as before.
+    await here.passing(OFFLINE_S + 0.1)
+    assert changes(here, worker)[-1] == ("offline", "heartbeat_lost")
 
 
 async def test_beats_in_time_change_nothing_and_are_not_in_the_log(here: World) -> None:
@@ -359,6 +362,27 @@ async def test_on_a_socket_all_is_lost_when_unhealthy_over_http_when_the_lease_e
         with pytest.raises(StaleTerm):
             await worker.tell("task.update", progress=0.5)
         await here.call("task.cancel", task_id=worker.claimed["task_id"])
+
+
+async def test_a_gateway_that_did_not_run_blames_nobody(here: World) -> None:
+    """It could hear no beat and take no result while it was stopped, and says so of nobody."""
+    by_socket = await hand(here, "socketed", session="one")
+    by_http = await hand(here, "posting", agents=[{"name": "posting", "timeout": 100}])
+    for name, worker in (("socketed", by_socket), ("posting", by_http)):
+        await here.submit(name)
+        await worker.claim(lease_ttl=20)
+    await here.passing(1)
+    here.stopped_for(25)
+    await here.passing(0.3)
+    assert here.said("agent_error", "agent_status_changed") == []
+    assert (await by_socket.tell("task.complete", result=1))["status"] == "succeeded"
+    # Only one fresh lease, and only one timeout.
+    await here.passing(TIMEOUT_S + 0.1)
+    assert changes(here, by_http)[-1] == ("unhealthy", "heartbeat_lost")
+    await here.passing(20 - TIMEOUT_S + 0.5)
+    (error,) = here.said("agent_error")
+    assert (error["agent_id"], error["error_code"]) == (by_http.agent_id, "lease_expired")
+    await here.call("task.cancel", task_id=by_http.claimed["task_id"])
 
 
 async def test_a_lost_worker_gets_nothing_until_it_is_heard_of(here: World) -> None:

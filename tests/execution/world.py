@@ -196,6 +196,12 @@ class World:
         """All events, as operators see them."""
         return [orjson.loads(entry.operator) for entry in self.entries]
 
+    def stopped_for(self, seconds: float) -> None:
+        """Let time pass in which nothing here can run, as if the process were stopped."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.selector.now += seconds
+
     def said(self, *types: str, **fields: Any) -> list[dict[str, Any]]:
         """The events of these types with these fields."""
         return [

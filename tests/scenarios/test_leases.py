@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from gateway.app.clock import SystemClock
 from tests.scenarios.harness import (
     ROOT,
     Browser,
@@ -410,6 +411,35 @@ async def test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_ev
         expected = ("succeeded", None) if in_time else ("failed", "shutdown")
         assert (finished["outcome"], finished.get("reason")) == expected
         assert await stopping.stop() == 0
+        page.check(complete=True)
+
+
+async def test_a_gateway_that_was_stopped_for_a_while_blames_no_worker(
+    gateway: GatewayProcess,
+) -> None:
+    """Longer than a lease and than a worker may be silent: nobody is lost, the work goes on."""
+    async with (
+        browser(gateway.url, "paused") as page,
+        browser(gateway.url) as operator,
+        worker_process(gateway.url, "paused") as socketed,
+        worker_process(gateway.url, "posting", door="http", lease_ttl=1) as posting,
+    ):
+        tasks = [
+            await holding(gateway, worker, handle, "paused")
+            for worker, handle in ((socketed, "paused"), (posting, "posting"))
+        ]
+        gateway.process.send_signal(signal.SIGSTOP)
+        await SystemClock().sleep(2 * OFFLINE_S)
+        gateway.process.send_signal(signal.SIGCONT)
+        # Each beats again, and is heard.
+        for worker in (socketed, posting):
+            worker.go()
+            assert (await worker.said("completed"))["refused"] is None
+        for task_id in tasks:
+            assert (await page.finished(task_id))["outcome"] == "succeeded"
+        assert page.all("agent_error") == []
+        for worker in (socketed, posting):
+            assert operator.all("agent_status_changed", agent_id=worker.agent_id) == []
         page.check(complete=True)
 
 
