@@ -356,6 +356,7 @@ class Lifecycle:
         memory_freed: int,
         leftovers: list[str],
         error: Mapping[str, Any] | None,
+        status: str | None = None,
     ) -> None:
         """Tell what was cleaned up after an attempt; it may be told after the task's end."""
         task = self._task(task_id)
@@ -365,6 +366,7 @@ class Lifecycle:
             memory_freed=memory_freed,
             leftovers=leftovers,
             error=error,
+            status=status,
         )
         await self._intake.append([draft])
 

@@ -80,6 +80,7 @@ class TaskReports:
             memory_freed=report.get("memory_freed", 0),
             leftovers=_names(report, "leftovers"),
             error=made[0].error,
+            status=report.get("cleanup_status"),
         )
 
     async def _answer(self, report: Report, before: int) -> dict[str, Any]:

@@ -322,9 +322,17 @@ class Telling:
         memory_freed: int,
         leftovers: list[str],
         error: Mapping[str, Any] | None,
+        status: str | None = None,
     ) -> Draft:
-        """Tell what was cleaned up after an attempt, as it was found to be afterwards."""
-        status = "success" if not leftovers else "partial" if resources else "failed"
+        """
+        Tell what was cleaned up after an attempt, as it was found to be afterwards.
+
+        Args:
+            status: As whoever looked calls it; None, and where something is left that it does
+                not mention: as the lists say.
+        """
+        if status is None or (status == "success" and leftovers):
+            status = "success" if not leftovers else "partial" if resources else "failed"
         message, said = sentence("resource_cleanup", cleanup_status=status)
         return self.of_task(
             "resource_cleanup",
