@@ -1,5 +1,5 @@
 """
-What we ask of the outside: a log, a clock, a source of ids.
+What we ask of the outside: a log, signals between nodes, a clock, a source of ids.
 
 The guarantees stand here in words, and as tests in ``tests/stores/contract.py``, which runs
 over every implementation.
@@ -11,7 +11,18 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-__all__ = ["Clock", "Draft", "Entry", "EventLog", "IdSource", "Reader"]
+__all__ = [
+    "Clock",
+    "Draft",
+    "Entry",
+    "EventLog",
+    "Hearer",
+    "IdSource",
+    "Progress",
+    "Pulse",
+    "Reader",
+    "Snapshot",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,14 +79,33 @@ class Entry:
         return own if self.operator is self.public else own + len(self.operator)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """
+    What the folds had learnt from the log, so that it outlives the entries it came from.
+
+    Attributes:
+        offset: The last entry that it knows.
+        version: The format of ``body``; whoever reads it decides whether it still can.
+        body: The folds, encoded by whoever folds.
+    """
+
+    offset: int
+    version: int
+    body: bytes
+
+
 Reader = Callable[[Entry], None]
+Progress = Callable[[int, int], None]
+Hearer = Callable[[str, bytes], None]
 
 
 class EventLog(Protocol):
     """
     The ordered sequence of everything that happened.
 
-    - *Order*: offsets strictly grow; followers and readers see entries in that order.
+    - *Order*: offsets strictly grow, not always by one; followers and readers see entries in
+      that order, on every node.
     - *Atomicity*: the drafts of one append are all in the log, next to each other, or none is.
     - *Decisions*: an append with ``expected`` succeeds only if, for each subject named, the
       last offset of that subject is the one given. Of two who decide at once, one is told
@@ -85,7 +115,63 @@ class EventLog(Protocol):
     - *Bounds*: oldest entries go first, by count, bytes and age. ``oldest`` says what is left.
     - *Loss*: what the implementation keeps over a restart it says itself; with a new log comes
       a new epoch.
+    - *Absence*: a store that is away answers every call within its limit with
+      ``StoreUnavailable``, never with a wait without end. What is known here is still read.
+    - *Beginning*: ``open``, then ``load_snapshot`` and ``follow`` as wanted, then ``start``; only
+      then is it appended to. A log that is ``stale`` is begun again with ``start``.
     """
+
+    async def open(self) -> None:
+        """
+        Reach the store and make sure that it is ours.
+
+        Raises:
+            ConfigurationError: It cannot be reached, does not let us in, or holds something
+                else; the message says what to do.
+        """
+        ...
+
+    async def start(self, *, after: int = 0, progress: Progress | None = None) -> None:
+        """
+        Show what is kept with an offset over ``after`` to those who follow; live from then on.
+
+        Returns when they have seen what was there when it was called. While the store is away
+        it waits for it; cancelling ends that.
+
+        Args:
+            after: The offset of the snapshot that the followers begin with; 0: there is none.
+            progress: Called now and then with how much of how much has been read.
+        """
+        ...
+
+    @property
+    def available(self) -> bool:
+        """Whether the store is there, as far as is known now."""
+        ...
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not available, for operators; None when it is."""
+        ...
+
+    @property
+    def stale(self) -> bool:
+        """
+        Whether followers have to begin anew, and ``start`` be called again.
+
+        So it is when another log stands in its place (the epoch is another), and when entries
+        were dropped before this node had seen them. Nothing is appended until then.
+        """
+        ...
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        """
+        Call ``watcher`` when ``available``, ``stale`` or ``epoch`` may have changed.
+
+        It looks at the log for what is so; it must neither wait nor raise. Returns a function
+        that ends it.
+        """
+        ...
 
     @property
     def epoch(self) -> str:
@@ -99,7 +185,12 @@ class EventLog(Protocol):
 
     @property
     def oldest(self) -> int:
-        """The smallest offset still kept; ``head + 1`` when nothing is."""
+        """
+        Where what is kept begins: nothing at this offset or over it has been dropped.
+
+        Who has seen ``oldest - 1`` or more has missed nothing that is gone. ``head + 1`` when
+        nothing is kept.
+        """
         ...
 
     async def append(
@@ -115,7 +206,9 @@ class EventLog(Protocol):
 
         Raises:
             ExpectationFailed: Somebody else wrote to a subject first.
-            StoreUnavailable: The store did not answer in time; nothing is in the log.
+            StoreUnavailable: The store did not answer in time. Nothing is in the log, unless
+                ``in_doubt`` is set: then all of it may be, or may still get there. Followers
+                see it like any other entry if so.
         """
         ...
 
@@ -137,19 +230,23 @@ class EventLog(Protocol):
             limit: How many at the most.
             until: The last offset to consider; None: the head.
             size_max: Stop after this many bytes, yet give at least one; None: no such bound.
+
+        Raises:
+            StoreUnavailable: What is asked for is no longer in this node's memory, and the
+                store did not answer in time.
         """
         ...
 
     def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        """Count kept entries with an offset over ``after``, of any of ``topics``."""
+        """Count entries in this node's memory over ``after``, of any of ``topics``."""
         ...
 
     def newest(self, topics: Iterable[str] | None) -> int:
-        """Tell the newest kept offset of any of ``topics``; 0 when there is none."""
+        """Tell the newest offset in this node's memory of any of ``topics``; 0: there is none."""
         ...
 
     def last_offset(self, subject: str) -> int:
-        """Tell the offset of the subject's last entry, 0 when there is none."""
+        """Tell the offset of the subject's last entry, 0 when none is remembered."""
         ...
 
     def follow(self, reader: Reader) -> Callable[[], None]:
@@ -161,8 +258,51 @@ class EventLog(Protocol):
         """
         ...
 
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        """
+        Keep ``snapshot`` for whoever opens this log later; the newest two are kept.
+
+        A log that does not outlive its process keeps none.
+
+        Raises:
+            StoreUnavailable: The store did not answer in time; the ones before are kept.
+        """
+        ...
+
+    async def load_snapshot(self) -> Snapshot | None:
+        """
+        Give the newest snapshot of this log that is whole; None: there is none.
+
+        Entries between it and ``oldest`` are lost to whoever begins with it.
+
+        Raises:
+            StoreUnavailable: The store did not answer in time.
+        """
+        ...
+
     async def close(self) -> None:
         """Let go of what the log holds outside this process."""
+        ...
+
+
+class Pulse(Protocol):
+    """
+    Signals between nodes that nobody will replay: heartbeats, presence.
+
+    Each node hears each signal at most once, its own too; what is sent while the store is away
+    is lost.
+    """
+
+    async def publish(self, subject: str, body: bytes) -> None:
+        """Send to whoever hears on any node; never waits for them and never fails."""
+        ...
+
+    def follow(self, hearer: Hearer) -> Callable[[], None]:
+        """
+        Call ``hearer`` with subject and body of each signal from now on.
+
+        It must neither wait nor raise. Returns a function that ends it.
+        """
         ...
 
 

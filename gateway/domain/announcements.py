@@ -63,6 +63,9 @@ SENTENCES: Mapping[tuple[str, str], str] = {
     ("graceful_degradation", "read_only"): (
         "Nothing new can be started right now. Everything that is there can still be seen."
     ),
+    ("graceful_degradation", "store_away"): (
+        "For a moment nothing new could be recorded. What you already had was not lost."
+    ),
     ("graceful_degradation", "draining"): (
         "The service is about to restart. What is running is being finished first."
     ),

@@ -336,7 +336,11 @@ class Unavailable(RequestError):
 
 
 class LogError(GatewayError):
-    """The log did not take what was appended; nothing of it is in the log."""
+    """
+    The log did not take what was appended; nothing of it is in the log.
+
+    One exception says otherwise of itself: see ``StoreUnavailable.in_doubt``.
+    """
 
 
 class ExpectationFailed(LogError):
@@ -350,7 +354,19 @@ class ExpectationFailed(LogError):
 
 
 class StoreUnavailable(LogError):
-    """The store did not answer in time."""
+    """
+    The store did not answer in time.
+
+    Attributes:
+        retry_after: Seconds after which it is worth trying again.
+        in_doubt: What was appended was sent and nobody could tell what became of it: it may be
+            in the log, or may still get there.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, in_doubt: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.in_doubt = in_doubt
 
 
 class ConfigurationError(GatewayError):

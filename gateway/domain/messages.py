@@ -54,6 +54,7 @@ PROBLEMS: Mapping[str, str] = {
     ),
     "no_worker": "No agent was free to take this on (no worker).",
     "shutdown": "The service is being restarted, so this had to stop (shutdown).",
+    "store_away": "Nothing new can be recorded right now (store away).",
     "database_connection_lost": (
         "A database that this agent needs is not answering (database connection lost)."
     ),

@@ -22,6 +22,7 @@ __all__ = [
     "noncompliant_event",
     "reported",
     "shutdown",
+    "store_away",
     "timed_out",
     "unencodable_result",
 ]
@@ -75,6 +76,11 @@ def unencodable_result(*, rule: str, bytes_max: int) -> Failure:
 def shutdown() -> Failure:
     """The gateway stops, and with it the task."""
     return failure_with("shutdown")
+
+
+def store_away() -> Failure:
+    """The gateway's own store does not answer: what happens cannot be recorded."""
+    return failure_with("store_away")
 
 
 def memory_limit() -> Failure:

@@ -150,7 +150,8 @@ class Liveness:
         connected: Whether that connection is there.
         loop_lag_s: How late its event loop runs, as it says.
         leaving: Seconds of grace that it was asked to leave with; None: it was not asked.
-        watched: Whether there is a timer for its next silence.
+        draining: Whether it takes nothing more, as it says.
+        look_at: When its silence is looked at next; None: it is not.
     """
 
     beat_at: float
@@ -158,7 +159,8 @@ class Liveness:
     connected: bool = True
     loop_lag_s: float = 0.0
     leaving: float | None = None
-    watched: bool = False
+    draining: bool = False
+    look_at: float | None = None
 
 
 def status_by_beat(

@@ -109,6 +109,11 @@ class Attempts:
         function = declared.fallback if fallback else declared.function
         return _is_async(function) or self.threads.room
 
+    def all_ended(self) -> None:
+        """Every task that is worked on here is unknown to the log: stop."""
+        for task_id in tuple(self._over):
+            self.ended(task_id)
+
     def ended(self, task_id: str) -> None:
         """The log says that a task has ended: stop working on it."""
         if (known := self._over.get(task_id)) is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from datetime import datetime
 
 import pybreaker
@@ -27,6 +28,8 @@ from gateway.execution.state import State
 from gateway.ports import Draft
 
 __all__ = ["Admission", "Breakers", "Refusal"]
+
+logger = logging.getLogger(__name__)
 
 # Each turn that is lost means that somebody else wrote about the breaker; what is still due
 # after so many waits for the next outcome.
@@ -204,9 +207,16 @@ class Breakers:
             except ExpectationFailed:
                 # A probe has begun meanwhile; what is due is due all the same.
                 self._wanted.setdefault(name, (wanted, version))
-            except Unavailable:
+            except Unavailable as error:
+                # The outcome itself is told; this is made up for when the store is back.
                 self._wanted.setdefault(name, (wanted, version))
-                raise
+                logger.warning("breaker %s is due to be %s: %s", name, wanted, error)
+                return
+
+    def clear(self) -> None:
+        """Know no breaker."""
+        self._circuits.clear()
+        self._wanted.clear()
 
     def _circuit(self, breaker: Breaker) -> pybreaker.CircuitBreaker:
         known = self._circuits.get(breaker.name)

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.domain import own_failures
-from gateway.domain.errors import Conflict, ExpectationFailed, InvalidParams, NotFound, StaleTerm
+from gateway.domain.errors import (
+    Conflict,
+    ExpectationFailed,
+    InvalidParams,
+    NotFound,
+    RequestError,
+    StaleTerm,
+)
 from gateway.domain.redaction import redact
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -31,6 +39,12 @@ from gateway.ports import Clock
 __all__ = ["Claims"]
 
 Params = Mapping[str, Any]
+There = Callable[[], bool]
+
+# Who reports more often is answered later.
+PIECE_EVERY_S = 0.1
+# Tasks whose pace is remembered; who was told of longest ago may go at once.
+PACED_MAX = 10_000
 
 
 class Claims:
@@ -41,8 +55,8 @@ class Claims:
         lifecycle: Decides about the tasks.
         leases: Renews and takes back.
         breakers: Who is let through.
-        present: Whether a worker can be told what it is given, over the connection on which it
-            has asked.
+        presence: Tells of a worker and the connection on which it asks whether it can, then and
+            later, be told there what it is given.
     """
 
     def __init__(
@@ -55,7 +69,7 @@ class Claims:
         agents: Agents,
         clock: Clock,
         settings: Settings,
-        present: Callable[[str, str | None], bool],
+        presence: Callable[[str, str | None], There],
     ) -> None:
         self._state = state
         self._lifecycle = lifecycle
@@ -64,10 +78,12 @@ class Claims:
         self._agents = agents
         self._clock = clock
         self._settings = settings
-        self._present = present
+        self._presence = presence
         # In the order in which the claims came; the values mean nothing.
         self._news: dict[asyncio.Event, None] = {}
         self._turn = asyncio.Lock()
+        # When the next piece of a task may be told; of tasks that were told of lately.
+        self._next_piece_at: OrderedDict[str, float] = OrderedDict()
         self._paused = False
 
     def wake(self) -> None:
@@ -92,6 +108,8 @@ class Claims:
         """
         Take the most urgent task that the worker can do, or a certain one.
 
+        Cancelling takes nothing: what has begun by then is given back.
+
         Args:
             session_id: The connection over which it asks; None: it asks over HTTP.
 
@@ -103,8 +121,9 @@ class Claims:
             Conflict: If it cannot be taken: held by another, ended, waiting, not its work.
         """
         ttl_s = float(params.get("lease_ttl", self._settings.lease_ttl))
+        there = self._presence(worker.agent_id, session_id)
         if "task_id" in params:
-            return await self._take_one(worker, params["task_id"], ttl_s)
+            return await self._take_one(worker, params["task_id"], ttl_s, there)
         news = asyncio.Event()
         self._news[news] = None
         until = self._clock.monotonic() + params.get("wait", 0)
@@ -112,7 +131,7 @@ class Claims:
             while True:
                 news.clear()
                 async with self._turn:
-                    claim = await self._take_next(worker.agent_id, session_id, ttl_s)
+                    claim = await self._take_next(worker.agent_id, ttl_s, there)
                     if claim is not None:
                         return claim
                 left_s = until - self._clock.monotonic()
@@ -125,33 +144,34 @@ class Claims:
         finally:
             del self._news[news]
 
-    async def _take_next(
-        self, agent_id: str, session_id: str | None, ttl_s: float
-    ) -> dict[str, Any] | None:
+    async def _take_next(self, agent_id: str, ttl_s: float, there: There) -> dict[str, Any] | None:
         # As it is now: who has registered again meanwhile is another record.
         worker = self._state.workers.get(agent_id)
-        if self._paused or worker is None or not worker.takes_work:
-            return None
-        if not self._present(agent_id, session_id):
+        if self._paused or worker is None or not worker.takes_work or not there():
             return None
         ready = self._state.ready(
             lambda task: worker.can_do(task.agent_name, task.capability), self._clock.wall()
         )
         for task in ready:
             try:
-                if await self._start(worker, task, ttl_s):
-                    return self._claim_of(task)
+                if (term := await self._start(worker, task, ttl_s, there)) is not None:
+                    return self._claim_of(task, term)
             except (ExpectationFailed, Conflict):
                 continue
+            if not there():
+                break
         return None
 
-    async def _take_one(self, worker: Worker, task_id: str, ttl_s: float) -> dict[str, Any]:
+    async def _take_one(
+        self, worker: Worker, task_id: str, ttl_s: float, there: There
+    ) -> dict[str, Any]:
         task = self._state.tasks.get(task_id)
         if task is None:
             raise NotFound(f"there is no task {task_id}", field="task_id")
         if task.holder == worker.agent_id:
             # Asked twice: the same claim, with a fresh lease.
-            return self._claim_of(await self._leases.renew(task_id, task.term, ttl_s=ttl_s))
+            term = task.term
+            return self._claim_of(await self._leases.renew(task_id, term, ttl_s=ttl_s), term)
         if self._paused:
             raise Conflict(f"task {task_id} cannot begin: this gateway stops", retry_after=1.0)
         if not worker.can_do(task.agent_name, task.capability):
@@ -164,16 +184,21 @@ class Claims:
         if wait_s > 0:
             raise Conflict(f"task {task_id} waits for its next attempt", retry_after=wait_s)
         try:
-            if not await self._start(worker, task, ttl_s):
-                raise Conflict(f"task {task_id} is held back by its breaker", retry_after=1.0)
+            begun = await self._start(worker, task, ttl_s, there)
         except ExpectationFailed as error:
             raise Conflict(
                 f"task {task_id} was taken by another worker", code="task_claimed"
             ) from error
-        return self._claim_of(task)
+        if begun is None:
+            raise Conflict(f"task {task_id} is held back by its breaker", retry_after=1.0)
+        return self._claim_of(task, begun)
 
-    async def _start(self, worker: Worker, task: Task, ttl_s: float) -> bool:
-        """Begin an attempt for ``worker``; False: its breaker lets nobody through."""
+    async def _start(self, worker: Worker, task: Task, ttl_s: float, there: There) -> int | None:
+        """
+        Begin an attempt, and give its term.
+
+        None: its breaker lets nobody through, or the worker has gone.
+        """
         name = task.agent_name or next(iter(worker.agents))
         policy = self._agents.policy(name)
         stand_in = worker.agents[name].fallback if name in worker.agents else None
@@ -181,29 +206,53 @@ class Claims:
         admission: Admission | None = None
         if task.next_mode == "fallback":
             if fallback is None:
-                return False
+                return None
         else:
             admitted = self._breakers.admission_of(task, policy)
             if isinstance(admitted, Admission):
                 admission = admitted
             elif stand_in is None:
-                return False
+                return None
             else:
                 fallback = stand_in
-        await self._lifecycle.start(
-            task.task_id,
-            holder=worker.agent_id,
-            limit_s=policy.timeout_s,
-            admission=admission,
-            fallback=fallback,
-            agent_name=name,
-            lease_ttl_s=ttl_s,
-        )
-        return True
 
-    def _claim_of(self, task: Task) -> dict[str, Any]:
+        async def begin() -> int:
+            term = task.term + 1
+            await self._lifecycle.start(
+                task.task_id,
+                holder=worker.agent_id,
+                limit_s=policy.timeout_s,
+                admission=admission,
+                fallback=fallback,
+                agent_name=name,
+                lease_ttl_s=ttl_s,
+            )
+            return term
+
+        starting = asyncio.ensure_future(begin())
+        try:
+            term = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(RequestError, ExpectationFailed):
+                await self._leases.release(task.task_id, await starting)
+            raise
+        if not there():
+            # Nobody would be told, and nothing but the lease's end would end it.
+            with contextlib.suppress(StaleTerm):
+                await self._leases.release(task.task_id, term)
+            return None
+        return term
+
+    def _claim_of(self, task: Task, term: int) -> dict[str, Any]:
+        """
+        Tell a worker what it is given under ``term``.
+
+        Raises:
+            Conflict: If it has lost it already: cancelled, run out, another's by now.
+        """
+        if task.term != term or task.lease_expires_at is None:
+            raise Conflict(f"task {task.task_id} was taken away again", code="task_claimed")
         kept = task.preserved.kept()
-        assert task.lease_expires_at is not None
         return {
             "task_id": task.task_id,
             "agent_id": task.holder,
@@ -224,17 +273,22 @@ class Claims:
 
     async def heartbeat(self, worker: Worker, params: Params) -> dict[str, Any]:
         """Renew a lease."""
-        task = self._held(worker, params)
-        return _renewed(
-            await self._leases.renew(task.task_id, task.term, ttl_s=params.get("lease_ttl"))
-        )
+        task, term = self._held(worker, params), params["term"]
+        await self._leases.renew(task.task_id, term, ttl_s=params.get("lease_ttl"))
+        return _renewed(task, term)
 
     async def update(self, worker: Worker, params: Params) -> dict[str, Any]:
         """Take what an attempt has produced, and how far it is."""
         task = self._held(worker, params)
+        # By its own term to the end: between two pieces the task may become another's.
+        term = params["term"]
         for piece in _pieces_of(params, bytes_max=self._settings.partial_bytes_task):
-            await self._lifecycle.tell(task.task_id, task.term, piece)
-        return _renewed(await self._leases.renew(task.task_id, task.term))
+            await self._pace(task.task_id)
+            await self._lifecycle.tell(task.task_id, term, piece)
+        with contextlib.suppress(StaleTerm):
+            # What was told is told, though the lease may be lost since.
+            await self._leases.renew(task.task_id, term)
+        return _renewed(task, term)
 
     async def complete(self, worker: Worker, params: Params) -> Task:
         """End a task with its result."""
@@ -278,6 +332,16 @@ class Claims:
         task = self._held(worker, params)
         return await self._leases.release(task.task_id, task.term)
 
+    async def _pace(self, task_id: str) -> None:
+        """Wait for a piece's turn, so that people get at most ten a second of one task."""
+        now = self._clock.monotonic()
+        turn_at = max(now, self._next_piece_at.pop(task_id, 0.0))
+        self._next_piece_at[task_id] = turn_at + PIECE_EVERY_S
+        while len(self._next_piece_at) > PACED_MAX:
+            self._next_piece_at.popitem(last=False)
+        if turn_at > now:
+            await self._clock.sleep(turn_at - now)
+
     def _held(self, worker: Worker, params: Params) -> Task:
         task = self._state.tasks.get(params["task_id"])
         if task is None:
@@ -289,11 +353,11 @@ class Claims:
         return task
 
 
-def _renewed(task: Task) -> dict[str, Any]:
-    expires_at = task.lease_expires_at
+def _renewed(task: Task, term: int) -> dict[str, Any]:
+    expires_at = task.lease_expires_at if task.term == term else None
     return {
         "task_id": task.task_id,
-        "term": task.term,
+        "term": term,
         "lease_expires_at": None if expires_at is None else rfc3339(expires_at),
     }
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
-from gateway.domain.breaker import subject_of as breaker_subject
 from gateway.domain.errors import Conflict, Rejected, RequestError, Unavailable
 from gateway.domain.recovery import Backoff, Next
 from gateway.domain.settings import Settings
@@ -36,8 +35,10 @@ from gateway.execution.order import Order
 from gateway.execution.orders import Orders
 from gateway.execution.params import check
 from gateway.execution.publishing import Publishing
+from gateway.execution.reactions import Reactions
 from gateway.execution.runner import Runner
 from gateway.execution.state import State
+from gateway.execution.store_watch import Folds, Saving, StoreWatch
 from gateway.execution.task_reports import TaskReports
 from gateway.execution.telling import Telling
 from gateway.execution.work import Task as Work
@@ -49,8 +50,8 @@ __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
-# Between two looks for what is too old to keep.
-FORGET_EVERY_S = 30.0
+# Of what the log keeps, a quarter passes between two snapshots: none is dropped unsaved.
+SAVES_PER_LOG = 4
 # How long the attempts that were ended at the end have to clean up.
 CLEAN_LIMIT_S = 2.0
 
@@ -65,10 +66,18 @@ class Engine:
         ids: Ids and chance.
         settings: How it behaves.
         agents: The agents of this process.
+        saving: Writes the folds down for a log that outlives this process; None: it does not.
     """
 
     def __init__(
-        self, *, log: EventLog, clock: Clock, ids: IdSource, settings: Settings, agents: Agents
+        self,
+        *,
+        log: EventLog,
+        clock: Clock,
+        ids: IdSource,
+        settings: Settings,
+        agents: Agents,
+        saving: Saving | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -89,7 +98,9 @@ class Engine:
             agents,
             Backoff(settings.retry_base, settings.retry_max),
         )
-        self.attempts = Attempts(self.lifecycle, clock, settings, freed=lambda: self._look_again())
+        self.attempts = Attempts(
+            self.lifecycle, clock, settings, freed=lambda: self.reactions.look_again()
+        )
         self.runner = Runner(
             holder=ids.uuid7(),
             state=self.state,
@@ -127,7 +138,7 @@ class Engine:
             agents=agents,
             clock=clock,
             settings=settings,
-            present=self.workers.present,
+            presence=self.workers.presence,
         )
         self._alive = False
         self._limits = Limits(
@@ -140,7 +151,6 @@ class Engine:
             clock=clock,
             queue_timeout_s=settings.queue_timeout,
         )
-        self._monitor.woke_late = self._woke_late
         self._reach = Reach(log)
         core = Core(
             log=log,
@@ -160,8 +170,33 @@ class Engine:
             Publishing(core, TaskReports(core, self.workers, self.claims)),
             WorkerHandlers(self.state, self.workers, self.claims, self._reach).by_name,
         )
-        self._ends: dict[str, list[asyncio.Future[Task]]] = {}
+        self.reactions = Reactions(
+            state=self.state,
+            breakers=self.breakers,
+            limits=self._limits,
+            workers=self.workers,
+            claims=self.claims,
+            runner=self.runner,
+            attempts=self.attempts,
+            agents=agents,
+            monitor=self._monitor,
+            clock=clock,
+        )
         log.follow(self._apply)
+        self.durable = saving is not None
+        self.watch = StoreWatch(
+            log,
+            self.intake,
+            Folds(
+                save=None if saving is None else lambda: saving.save(self.state),
+                restore=lambda body: None if saving is None else saving.restore(self.state, body),
+                version=0 if saving is None else saving.version,
+                begin=self.reactions.begin,
+                forget=self.reactions.forget,
+                made_up=self.reactions.made_up,
+            ),
+            save_every=max(1, settings.log_events // SAVES_PER_LOG),
+        )
 
     # --- the Service ------------------------------------------------------------------------
 
@@ -185,6 +220,7 @@ class Engine:
                 "the gateway does not run: give the application that it is mounted in "
                 "lifespan=gateway.lifespan"
             )
+        self.watch.require_ready()
         return await self._handlers.call(name, params, caller)
 
     def check_params(self, name: str, params: Any) -> None:
@@ -251,33 +287,37 @@ class Engine:
         async with self.attempts.around(task, policy, limit_s=limit_s, hooks=hooks) as work:
             yield work
 
-    # --- waiting ----------------------------------------------------------------------------
-
     async def ended(self, task_id: str) -> Task:
-        """Wait until a task has ended; cancelling ends the wait, not the task."""
-        task = self.state.tasks[task_id]
-        if not task.live:
-            return task
-        end: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
-        self._ends.setdefault(task_id, []).append(end)
-        return await end
+        """Wait until a task has ended; see ``Reactions.ended``."""
+        return await self.reactions.ended(task_id)
 
     # --- life -------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run timers and the worker of this process; once more, too, and on another loop."""
+        """
+        Run timers and the worker of this process; once more, too, and on another loop.
+
+        A log that outlives this process is read meanwhile; ``watch`` says when that is done.
+
+        Raises:
+            ConfigurationError: If the store cannot be used.
+        """
         self.orders.draining = False
         self.claims.resume()
+        await self._log.open()
         self._alive = True
-        self._monitor.at(self._clock.wall() + FORGET_EVERY_S, self._forget)
+        self.watch.renew()
         jobs = [
             asyncio.create_task(self._monitor.run(), name="monitor"),
-            asyncio.create_task(self.runner.run(), name="runner"),
+            asyncio.create_task(self.watch.run(), name="watch over the store"),
+            asyncio.create_task(self._work(), name="runner"),
         ]
         for job in jobs:
             job.add_done_callback(_complain)
         try:
+            if not self.durable:
+                await self.watch.until_ready()
             yield
         finally:
             self._alive = False
@@ -285,16 +325,24 @@ class Engine:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
 
+    async def _work(self) -> None:
+        await self.watch.until_ready()
+        await self.runner.run()
+
     async def drain(self) -> None:
         """
         Come to an end: take nothing new, let what runs finish within its grace, end the rest.
 
-        The memory of this process is all that knows the tasks, so none is left open. What their
-        attempts leave behind is cleaned up, within ``CLEAN_LIMIT_S``.
+        Where the memory of this process is all that knows the tasks, none is left open; a log
+        that outlives it keeps them for the next process, or for another node. What attempts
+        leave behind is cleaned up, within ``CLEAN_LIMIT_S``.
         """
         self.orders.draining = True
         self.runner.pause()
         self.claims.pause()
+        if self.durable:
+            await self._idle(self.settings.drain_grace)
+            return
         # Whoever does not run will not any more: nobody has to wait to hear it.
         await self._end(task for task in self.state.live.values() if task.status != "running")
         await self._idle(self.settings.drain_grace)
@@ -319,7 +367,8 @@ class Engine:
     async def _idle(self, limit_s: float) -> None:
         """Wait until nothing runs, in the runner or under ``attempt``."""
         deadline = self._clock.monotonic() + limit_s
-        while self.runner.busy or self.state.running:
+        # On a log of many nodes the others' tasks are theirs.
+        while self.runner.busy or (self.state.running and not self.durable):
             if self._clock.monotonic() >= deadline:
                 return
             await self._clock.sleep(0.02)
@@ -328,71 +377,10 @@ class Engine:
 
     def _apply(self, entry: Entry) -> None:
         outcome = self.state.apply(entry)
-        if outcome is not None:
-            self.breakers.report(outcome, at=entry.at)
-        kind, _, name = entry.subject.partition("/")
-        if kind == "task":
-            self._task_moved(name, entry)
-        elif kind == "breaker":
-            self._breaker_moved(name, entry)
-        elif kind == "agent" and entry.type == "agent_registered":
-            self.agents.learn(self.state.workers[name].agents.values())
-            self._look_again()
-        elif kind == "agent":
-            # A worker that is back may have a claim that waits.
-            self.claims.wake()
+        self.watch.applied(entry)
+        if self.watch.ready:
+            self.reactions.to(entry, outcome)
         self._reach.saw(entry.offset)
-
-    def _task_moved(self, task_id: str, entry: Entry) -> None:
-        task = self.state.tasks.get(task_id)
-        if task is None:
-            return
-        match entry.type:
-            case "task_submitted":
-                self._limits.submitted(task)
-                self._look_again()
-            case "task_started":
-                self._limits.attempt(task)
-            case "agent_error" | "lease_changed":
-                self._limits.lease(task)
-                # It may have given back a breaker's permit that others wait for.
-                self._look_again()
-            case "recovery_attempt" | "task_progress":
-                if task.next_attempt_at is not None:
-                    self._monitor.at(task.next_attempt_at, self._look)
-            case "task_finished":
-                self.attempts.ended(task_id)
-                self._look_again()
-                for end in self._ends.pop(task_id, ()):
-                    if not end.done():
-                        end.set_result(task)
-
-    def _breaker_moved(self, name: str, entry: Entry) -> None:
-        breaker = self.state.breakers[name]
-        assert entry.subject == breaker_subject(name)
-        if breaker.state == "open" and breaker.probe_at is not None:
-            self._monitor.at(breaker.probe_at, self._look)
-        self._look_again()
-
-    def _look_again(self) -> None:
-        """Something may be there to do, for the worker of this process or for others."""
-        self.runner.wake()
-        self.claims.wake()
-
-    def _woke_late(self) -> None:
-        self.workers.forgive()
-        self._limits.refresh()
-
-    # --- timers -----------------------------------------------------------------------------
-
-    async def _look(self) -> None:
-        self._look_again()
-
-    async def _forget(self) -> None:
-        now = self._clock.wall()
-        self.state.forget(now)
-        self.workers.forget(now)
-        self._monitor.at(now + FORGET_EVERY_S, self._forget)
 
 
 def _complain(job: asyncio.Task[None]) -> None:

@@ -58,6 +58,8 @@ class Limits:
         self._queue_timeout_s = queue_timeout_s
         self._lease_due: dict[str, float] = {}
         self._fresh_at = 0.0
+        # Leases that nobody could renew, by task: when each was to end, and when it does.
+        self._fresh: dict[str, tuple[float, float]] = {}
 
     def refresh(self) -> None:
         """
@@ -65,7 +67,17 @@ class Limits:
 
         What a worker has told meanwhile waits in its connection, and gets the time to be read.
         """
-        self._fresh_at = self._clock.wall()
+        now = self._fresh_at = self._clock.wall()
+        self._fresh = {
+            task.task_id: (task.lease_expires_at, now + task.lease_ttl_s)
+            for task in self._state.live.values()
+            if task.lease_expires_at is not None and task.lease_ttl_s is not None
+        }
+
+    def clear(self) -> None:
+        """Watch nothing; the timers are gone."""
+        self._lease_due.clear()
+        self._fresh.clear()
 
     def submitted(self, task: Task) -> None:
         """Look at a new task when nobody has taken it, and when its caller gives up."""
@@ -115,6 +127,11 @@ class Limits:
         task = self._state.live.get(task_id)
         if task is None or task.status != "pending":
             return
+        taken_by = self._fresh_at + self._queue_timeout_s
+        if self._clock.wall() < taken_by:
+            # While this node did not run nobody could take it.
+            self._monitor.at(taken_by, lambda: self._untaken(task_id))
+            return
         breaker = self._state.breakers.get(self._agents.policy_for(task).breaker)
         if breaker is not None and breaker.state != "closed":
             return  # It waits for a probe, as long as its own limit allows.
@@ -133,7 +150,10 @@ class Limits:
         task = self._state.live.get(task_id)
         if task is None or task.lease_expires_at is None:
             return
-        ends_at = max(task.lease_expires_at, self._fresh_at + (task.lease_ttl_s or 0.0))
+        ends_at = task.lease_expires_at
+        was_to_end_at, anew = self._fresh.pop(task_id, (0.0, 0.0))
+        if was_to_end_at == ends_at:
+            ends_at = max(ends_at, anew)
         if self._clock.wall() < ends_at:
             # It was renewed meanwhile, or is another holder's, or this node did not run.
             self._look_at(task_id, ends_at)

@@ -56,6 +56,10 @@ class Monitor:
         if self._due[0][0] == due:
             self._earlier.set()
 
+    def clear(self) -> None:
+        """Let go of everything that is due."""
+        self._due.clear()
+
     async def run(self) -> None:
         """Wait and act, until cancelled."""
         self._earlier = asyncio.Event()  # of the loop that we run on now

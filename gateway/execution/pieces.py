@@ -84,7 +84,8 @@ class Pieces:
         self._steps: dict[str, Any] = {}
         self._progress: tuple[float | None, str | None] | None = None
         self._plan: tuple[str, ...] | None = None
-        self._text_next = True
+        # Who was told longest ago is first: none of them can keep another from being told.
+        self._turns = [self._take_progress, self._take_text, self._take_step]
         self._over = False
         self._overflowed = False
 
@@ -125,19 +126,13 @@ class Pieces:
         self._wake()
 
     def take(self) -> Piece | None:
-        """Take what is told next; None: nothing waits. Text and steps take turns."""
+        """Take what is told next; None: nothing waits. Progress, text and steps take turns."""
         with self._lock:
-            if self._plan is not None or self._progress is not None:
-                progress, at_step = self._progress or (None, None)
-                plan, self._plan, self._progress = self._plan, None, None
-                return Piece(progress=progress, at_step=at_step, plan=plan)
-            if self._texts and (self._text_next or not self._steps):
-                self._text_next = False
-                return Piece(text=self._take_text())
-            if self._steps:
-                self._text_next = True
-                name = next(iter(self._steps))
-                return Piece(step=name, data=self._steps.pop(name))
+            for take in self._turns:
+                if (piece := take()) is not None:
+                    self._turns.remove(take)
+                    self._turns.append(take)
+                    return piece
             return None
 
     def close(self) -> Rest:
@@ -160,12 +155,27 @@ class Pieces:
         with self._lock:
             self._check()
 
-    def _take_text(self) -> str:
+    def _take_progress(self) -> Piece | None:
+        if self._plan is None and self._progress is None:
+            return None
+        progress, at_step = self._progress or (None, None)
+        plan, self._plan, self._progress = self._plan, None, None
+        return Piece(progress=progress, at_step=at_step, plan=plan)
+
+    def _take_step(self) -> Piece | None:
+        if not self._steps:
+            return None
+        name = next(iter(self._steps))
+        return Piece(step=name, data=self._steps.pop(name))
+
+    def _take_text(self) -> Piece | None:
+        if not self._texts:
+            return None
         text = "".join(self._texts)
         told, rest = text[:TEXT_CHARS_MAX], text[TEXT_CHARS_MAX:]
         self._texts = [rest] if rest else []
         self._chars = len(rest)
-        return told
+        return Piece(text=told)
 
     def _check(self) -> None:
         if self._over:

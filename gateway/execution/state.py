@@ -69,6 +69,10 @@ class State:
             cooldown_s=settings.breaker_cooldown,
             permits=settings.breaker_permits,
         )
+        self.clear()
+
+    def clear(self) -> None:
+        """Know nothing, as in the beginning."""
         self.mode = "normal"
         self.tasks: dict[str, Task] = {}
         self.live: dict[str, Task] = {}

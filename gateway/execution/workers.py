@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.domain import worker as workers
@@ -151,6 +151,11 @@ class Workers:
             "handle": worker.handle,
             "heartbeat_interval": self.heartbeat_interval_s,
             "lease_ttl": self._settings.lease_ttl,
+            # What never arrived when it was given, or was begun by who has crashed since.
+            "tasks": [
+                {"task_id": task.task_id, "term": task.term}
+                for task in self._state.held_by(agent_id)
+            ],
         }
 
     async def heartbeat(self, params: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
@@ -159,6 +164,7 @@ class Workers:
         live = self._live.get(worker.agent_id)
         if live is not None:  # it may have said goodbye meanwhile
             live.loop_lag_s = params.get("loop_lag", 0.0)
+            live.draining = params.get("status") == "draining"
         grace_s = None if live is None else live.leaving
         return {
             "agent_id": worker.agent_id,
@@ -234,16 +240,26 @@ class Workers:
         ]
         return workers.view(worker, beat_at=beat_at, tasks=held)
 
-    def present(self, agent_id: str, session_id: str | None) -> bool:
+    def presence(self, agent_id: str, session_id: str | None) -> Callable[[], bool]:
         """
-        Whether a worker can be told what it is given: its connection, if any, is there.
+        Tell of a claim, then and later, whether its worker can be told what it is given.
+
+        Its connection, if any, has to be there. Who has registered anew over another one does
+        not hear the one that it has lost, though that may look open from here for long; who
+        drains takes nothing more.
 
         Args:
-            session_id: The connection over which it has asked; None: it asked over HTTP. A worker
-                that is back over another connection hears nothing over the one that it has lost.
+            session_id: The connection over which it asks; None: it asks over HTTP.
         """
-        live = self._live.get(agent_id)
-        return live is not None and live.connected and session_id not in self._closed
+        asked = self._live.get(agent_id)
+
+        def there() -> bool:
+            live = self._live.get(agent_id)
+            if live is None or not live.connected or live.draining or session_id in self._closed:
+                return False
+            return live is asked or session_id in (None, live.session_id)
+
+        return there
 
     def beats(self, agent_id: str) -> bool:
         """Whether a worker was heard of lately."""
@@ -257,6 +273,30 @@ class Workers:
             if gone and (worker.worse_since or now) < now - GONE_KEPT_S:
                 del self._state.workers[agent_id]
                 self._live.pop(agent_id, None)
+
+    def clear(self) -> None:
+        """Have heard of nobody."""
+        self._live.clear()
+
+    def resume(self) -> None:
+        """Wait for every worker that the log tells of: it was not heard here yet."""
+        for agent_id, worker in self._state.workers.items():
+            if not worker.removed and worker.status != "offline" and agent_id not in self._live:
+                self._live[agent_id] = Liveness(self._now(), connected=False)
+                self._watch(agent_id)
+
+    def heard_elsewhere(self, agent_id: str) -> None:
+        """Another node has heard a worker, over a connection of its own."""
+        live = self._live.get(agent_id)
+        if live is None:
+            if agent_id in self._state.workers:
+                self._live[agent_id] = Liveness(self._now())
+                self._watch(agent_id)
+            return
+        live.beat_at = self._now()
+        if not live.connected:
+            live.session_id, live.connected = None, True
+        self._watch(agent_id)
 
     def forgive(self) -> None:
         """Take every worker to have been heard just now: this node did not run, and could not."""
@@ -280,38 +320,43 @@ class Workers:
         live = self._live.get(worker.agent_id)
         if live is None:
             live = self._live[worker.agent_id] = Liveness(self._now())
-            self._watch(worker.agent_id)
         live.beat_at = self._now()
-        if not live.watched:
-            self._watch(worker.agent_id)
+        self._watch(worker.agent_id)
         if session_id is not None and session_id not in self._closed:
             live.session_id, live.connected = session_id, True
         if worker.status != "healthy" and self._status(live)[0] == "healthy":
             await self._change(worker, "healthy", "heartbeat")
 
     def _watch(self, agent_id: str) -> None:
-        live = self._live[agent_id]
+        """See to it that the next silence is looked at when it is too long."""
+        live = self._live.get(agent_id)
+        if live is None:
+            return
         _, again_at = self._status(live)
         # Of one that is offline there is no worse news; it is watched again with its next beat.
-        live.watched = again_at is not None
-        if again_at is not None:
-            wait_s = max(0.0, again_at - self._now()) + LOOK_LATE_S
-            self._monitor.at(
-                self._intake.clock.wall() + wait_s, lambda: self._watched(agent_id, live)
-            )
+        # A look that comes earlier finds out when the next is due; one that was planned for the
+        # end of a silence that is over would come too late for the next.
+        if again_at is None or (live.look_at is not None and live.look_at <= again_at):
+            return
+        live.look_at = again_at
+        wait_s = max(0.0, again_at - self._now()) + LOOK_LATE_S
+        self._monitor.at(
+            self._intake.clock.wall() + wait_s, lambda: self._watched(agent_id, live, again_at)
+        )
 
-    async def _watched(self, agent_id: str, live: Liveness) -> None:
-        # A worker that registered again is watched by a timer of its own.
-        if self._live.get(agent_id) is live:
-            again = True
-            try:
-                await self._look(agent_id)
-            except Unavailable:
-                again = False  # this very timer is called again
-                raise
-            finally:
-                if again:
-                    self._watch(agent_id)
+    async def _watched(self, agent_id: str, live: Liveness, due: float) -> None:
+        if self._live.get(agent_id) is not live or live.look_at != due:
+            return  # It registered again, or is looked at earlier: there is another timer.
+        again = True
+        try:
+            await self._look(agent_id)
+        except Unavailable:
+            again = False  # this very timer is called again
+            raise
+        finally:
+            if again:
+                live.look_at = None
+                self._watch(agent_id)
 
     async def _look(self, agent_id: str) -> None:
         worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from gateway.domain.errors import ExpectationFailed
-from gateway.ports import Clock, Draft, Entry, Reader
+from gateway.ports import Clock, Draft, Entry, Progress, Reader, Snapshot
+from gateway.stores.followers import Followers
 from gateway.stores.ring import Ring
 from gateway.stores.stamp import stamp
+from gateway.stores.subjects import Subjects
 
 __all__ = ["MemoryLog"]
-
-# How many subjects' last offsets are remembered, as a multiple of the entries kept. A subject
-# may live on in silence for longer (a breaker that stays closed for months), and decisions about
-# it have to go on: see ``_forgotten``.
-_SUBJECTS_PER_EVENT = 2
 
 
 class MemoryLog:
@@ -42,11 +38,29 @@ class MemoryLog:
         self._ring = Ring(events_max=events_max, bytes_max=bytes_max, age_max_s=age_max_s)
         self._head = 0
         self._last_at = 0.0
-        self._subjects: dict[str, int] = {}
-        self._subjects_max = events_max * _SUBJECTS_PER_EVENT
-        # No forgotten subject has an entry after this offset.
-        self._forgotten = 0
-        self._readers: dict[object, Reader] = {}
+        self._subjects = Subjects(events_max=events_max)
+        self._readers: Followers[Entry] = Followers()
+
+    async def open(self) -> None:
+        pass
+
+    async def start(self, *, after: int = 0, progress: Progress | None = None) -> None:
+        pass
+
+    @property
+    def available(self) -> bool:
+        return True
+
+    @property
+    def reason(self) -> str | None:
+        return None
+
+    @property
+    def stale(self) -> bool:
+        return False
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
 
     @property
     def epoch(self) -> str:
@@ -75,12 +89,7 @@ class MemoryLog:
         self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
     ) -> int:
         assert drafts
-        for subject, offset in (expected or {}).items():
-            actual = self._subjects.get(subject)
-            # Of a forgotten subject only this is known: that nothing was written to it lately.
-            agreed = offset <= self._forgotten if actual is None else offset == actual
-            if not agreed:
-                raise ExpectationFailed(subject, expected=offset, actual=actual or 0)
+        self._subjects.check(expected or {})
         # The log's time never goes back, whatever the wall clock does.
         self._last_at = max(self._last_at, self._clock.wall())
         entries = [
@@ -89,16 +98,10 @@ class MemoryLog:
         ]
         for entry in entries:
             self._ring.add(entry)
-            # Deleted and set again: the least recently written subject is the first to go.
-            self._subjects.pop(entry.subject, None)
-            self._subjects[entry.subject] = entry.offset
-        while len(self._subjects) > self._subjects_max:
-            self._forgotten = self._subjects.pop(next(iter(self._subjects)))
+            self._subjects.wrote(entry.subject, entry.offset)
         for entry in entries:
             self._head = entry.offset
-            for key, reader in tuple(self._readers.items()):
-                if key in self._readers:  # another reader may have ended it just now
-                    reader(entry)
+            self._readers.tell(entry)
         return self._head
 
     async def read(
@@ -128,16 +131,16 @@ class MemoryLog:
         return self._ring.newest(topics, until=self._head)
 
     def last_offset(self, subject: str) -> int:
-        return self._subjects.get(subject, 0)
+        return self._subjects.last(subject)
 
     def follow(self, reader: Reader) -> Callable[[], None]:
-        key = object()
-        self._readers[key] = reader
+        return self._readers.add(reader)
 
-        def end() -> None:
-            self._readers.pop(key, None)
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        pass
 
-        return end
+    async def load_snapshot(self) -> Snapshot | None:
+        return None
 
     async def close(self) -> None:
         self._readers.clear()

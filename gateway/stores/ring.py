@@ -61,6 +61,11 @@ class Ring:
         events_max: Entries kept at the most.
         bytes_max: Bytes of encoded entries kept at the most; the newest entry always stays.
         age_max_s: Seconds an entry is kept at the most.
+
+    Attributes:
+        size: Bytes kept.
+        dropped: The newest offset that was dropped; 0: none.
+        aged: The newest offset that was dropped for its age; 0: none.
     """
 
     def __init__(self, *, events_max: int, bytes_max: int, age_max_s: float) -> None:
@@ -71,6 +76,8 @@ class Ring:
         self._all = _Offsets()
         self._by_topic: dict[str, _Offsets] = {}
         self.size = 0
+        self.dropped = 0
+        self.aged = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -103,6 +110,9 @@ class Ring:
         ):
             entry = self._entries.pop(self._all.cells[self._all.start])
             self._all.drop_first()
+            self.dropped = entry.offset
+            if entry.at < too_old:
+                self.aged = entry.offset
             self.size -= entry.size
             for topic in entry.topics:
                 index = self._by_topic[topic]

@@ -7,8 +7,9 @@ Nothing here knows an operation by name; what it takes and gives stands in
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -82,12 +83,38 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
         operation = operations.get(request.method) or operations["GET"]
         caller = access.caller(bearer(request))
         params = await params_of(request, operation)
-        result = await service.call(operation.name, params, caller)
+        work = service.call(operation.name, params, caller)
+        result = await (_while_there(request, work) if operation.waits else work)
         if result is None:
             return Response(status_code=204)
         return json_response(result, operation.status, _location(request, operation, result))
 
     return answer_errors(call)
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+    """
+    Do what may wait for long, and stop when nobody is there any more to be answered.
+
+    Raises:
+        ClientDisconnect: If the client has gone.
+    """
+    working = asyncio.ensure_future(work)
+    going = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientDisconnect
+    finally:
+        working.cancel()
+        going.cancel()
+        await asyncio.gather(working, going, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _location(request: Request, operation: Operation, result: Any) -> dict[str, str] | None:

@@ -165,7 +165,8 @@ class _Connection:
             self._sink.abort()
         finally:
             self._hub.leave(self._follower)
-            # Before what still runs: nobody is to be given work over a connection that is gone.
+            # First of all: nobody is to be given work over a connection that is gone.
+            self._in_flight.stop_waiting()
             await self._service.session_closed(self._session_id)
             await self._in_flight.settle()
             if pump is not None:
@@ -203,6 +204,7 @@ class _Connection:
         return PumpedSink(send, end, lambda: self._end_within(0))
 
     def _close(self, code: CloseCode) -> None:
+        self._in_flight.stop_waiting()
         self._sink.close(code, code.name.replace("_", " "))
         self._end_within(CLOSE_WAIT_S)
 
@@ -256,7 +258,8 @@ class _Connection:
     async def _take(self, request: Request) -> None:
         own = _SESSION_METHODS.get(request.method)
         if own is None:
-            self._in_flight.start(self._call(request))
+            waits = OPERATIONS[request.method].waits
+            self._in_flight.start(self._call(request), waits=waits)
             return
         # In order, and before the next frame is looked at.
         await self._answer(request, own(self, request))
