@@ -31,6 +31,7 @@ from gateway.execution.leases import Leases
 from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.limits import Limits
 from gateway.execution.monitor import Monitor
+from gateway.execution.nodes import Nodes
 from gateway.execution.order import Order
 from gateway.execution.orders import Orders
 from gateway.execution.params import check
@@ -44,7 +45,7 @@ from gateway.execution.telling import Telling
 from gateway.execution.work import Task as Work
 from gateway.execution.worker_handlers import WorkerHandlers
 from gateway.execution.workers import Workers
-from gateway.ports import Clock, Entry, EventLog, IdSource
+from gateway.ports import Clock, Entry, EventLog, IdSource, Pulse
 
 __all__ = ["Engine"]
 
@@ -67,6 +68,7 @@ class Engine:
         settings: How it behaves.
         agents: The agents of this process.
         saving: Writes the folds down for a log that outlives this process; None: it does not.
+        pulse: Signals to other nodes on the log; None: there are none.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Engine:
         settings: Settings,
         agents: Agents,
         saving: Saving | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -197,6 +200,18 @@ class Engine:
             ),
             save_every=max(1, settings.log_events // SAVES_PER_LOG),
         )
+        self._nodes: Nodes | None = None
+        if pulse is not None:
+            self._nodes = Nodes(
+                holder=self.runner.holder,
+                pulse=pulse,
+                state=self.state,
+                workers=self.workers,
+                agents=agents,
+                lifecycle=self.lifecycle,
+                watch=self.watch,
+                clock=clock,
+            )
 
     # --- the Service ------------------------------------------------------------------------
 
@@ -214,6 +229,16 @@ class Engine:
 
     async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
         """Carry out one operation; see ``Service.call``."""
+        self.require_ready()
+        return await self._handlers.call(name, params, caller)
+
+    @property
+    def reason(self) -> str | None:
+        """Why this node should not be asked now; see ``Service.reason``."""
+        return self.watch.reason
+
+    def require_ready(self) -> None:
+        """Go on only when this node knows what the log says; see ``Service.require_ready``."""
         if not self._alive:
             # A task that was taken now would never be done, and nobody would be told.
             raise Unavailable(
@@ -221,7 +246,6 @@ class Engine:
                 "lifespan=gateway.lifespan"
             )
         self.watch.require_ready()
-        return await self._handlers.call(name, params, caller)
 
     def check_params(self, name: str, params: Any) -> None:
         """Check parameters by the table; see ``Service.check_params``."""
@@ -313,6 +337,8 @@ class Engine:
             asyncio.create_task(self.watch.run(), name="watch over the store"),
             asyncio.create_task(self._work(), name="runner"),
         ]
+        if self._nodes is not None:
+            jobs.append(asyncio.create_task(self._nodes.run(), name="node"))
         for job in jobs:
             job.add_done_callback(_complain)
         try:
@@ -342,6 +368,12 @@ class Engine:
         self.claims.pause()
         if self.durable:
             await self._idle(self.settings.drain_grace)
+            if self._nodes is not None:
+                try:
+                    await self._nodes.leave()
+                    await self.watch.save()
+                except RequestError as error:
+                    logger.warning("left without a goodbye: %s", error)
             return
         # Whoever does not run will not any more: nobody has to wait to hear it.
         await self._end(task for task in self.state.live.values() if task.status != "running")

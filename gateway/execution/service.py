@@ -32,6 +32,20 @@ class Service(Protocol):
         """Ids and chance."""
         ...
 
+    @property
+    def reason(self) -> str | None:
+        """Why this node should not be asked now, for operators; None: it should."""
+        ...
+
+    def require_ready(self) -> None:
+        """
+        Go on only when this node knows what the log says.
+
+        Raises:
+            Unavailable: If it is still being read.
+        """
+        ...
+
     async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
         """
         Carry out one operation of ``protocol.operations.OPERATIONS``.

@@ -85,6 +85,9 @@ class StoreWatch:
         intake: To tell of absences.
         folds: What is kept in step.
         save_every: Entries after which a snapshot is saved: well before the log drops them.
+
+    Attributes:
+        on_saved: Called with the offset of a snapshot, for the other nodes to know.
     """
 
     def __init__(self, log: EventLog, intake: Intake, folds: Folds, *, save_every: int) -> None:
@@ -98,6 +101,7 @@ class StoreWatch:
         self._unsaved = 0
         self._away_since: float | None = None
         self._last_end_at = 0.0
+        self.on_saved: Callable[[int], None] = lambda offset: None
 
     # --- for others -------------------------------------------------------------------------
 
@@ -220,6 +224,7 @@ class StoreWatch:
         unsaved, self._unsaved = self._unsaved, 0
         try:
             await self._log.save_snapshot(snapshot)
+            self.on_saved(snapshot.offset)
         except StoreUnavailable as error:
             logger.warning("a snapshot could not be saved: %s", error)
             self._unsaved += unsaved

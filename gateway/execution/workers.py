@@ -63,6 +63,10 @@ class Workers:
     Args:
         monitor: Timers.
         leases: Takes tasks from whoever is lost.
+
+    Attributes:
+        on_heard, on_leave: Called when a worker is heard here, and when one is asked to leave,
+            for the other nodes to know.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class Workers:
         self._monitor = monitor
         self._settings = settings
         self._live: dict[str, Liveness] = {}
+        self.on_heard: Callable[[str], object] = lambda agent_id: None
+        self.on_leave: Callable[[str, float], object] = lambda agent_id, grace_s: None
         # Connections that were closed lately and when, oldest first.
         self._closed: dict[str, float] = {}
 
@@ -142,9 +148,11 @@ class Workers:
         connected = caller.session_id not in self._closed
         self._live[agent_id] = Liveness(self._now(), caller.session_id, connected=connected)
         worker = self._state.workers[agent_id]
-        if worker.status != "healthy" and connected:
-            await self._change(worker, "healthy", "registered")
         self._watch(agent_id)
+        if not connected:
+            await self._look(agent_id)  # It was lost again before it was known.
+        elif worker.status != "healthy":
+            await self._change(worker, "healthy", "registered")
         return {
             "agent_id": agent_id,
             "agent_secret": secret,
@@ -188,7 +196,13 @@ class Workers:
         worker = self.known(agent_id)
         if (live := self._live.get(agent_id)) is not None:
             live.leaving = grace_s
+        self.on_leave(agent_id, grace_s)
         return worker
+
+    def asked_elsewhere(self, agent_id: str, grace_s: float) -> None:
+        """Another node was asked to let a worker leave, which may beat here."""
+        if (live := self._live.get(agent_id)) is not None:
+            live.leaving = grace_s
 
     # --- questions --------------------------------------------------------------------------
 
@@ -224,7 +238,7 @@ class Workers:
             raise NotFound(
                 f"worker {worker.agent_id} has said goodbye; register it again", field="agent_id"
             )
-        await self._heard(worker, caller.session_id)
+        await self.heard(worker, caller.session_id)
         return worker
 
     def view(self, worker: Worker, caller: Caller) -> dict[str, Any]:
@@ -316,7 +330,9 @@ class Workers:
                 live.connected = False
                 await self._look(agent_id)
 
-    async def _heard(self, worker: Worker, session_id: str | None) -> None:
+    async def heard(self, worker: Worker, session_id: str | None) -> None:
+        """Take a sign of life, over a connection or by a single request."""
+        self.on_heard(worker.agent_id)
         live = self._live.get(worker.agent_id)
         if live is None:
             live = self._live[worker.agent_id] = Liveness(self._now())

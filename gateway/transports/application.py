@@ -21,13 +21,16 @@ from gateway.protocol.operations import HEADER_PARAMS
 from gateway.transports.access import Access
 from gateway.transports.event_stream import EventStreamDoor
 from gateway.transports.guard import Guard
-from gateway.transports.http import health_route, operation_routes
+from gateway.transports.http import health_routes, operation_routes
 from gateway.transports.hub import Hub
 from gateway.transports.pages import document_routes, page_routes
 from gateway.transports.problem import http_problem
 from gateway.transports.websocket import WebSocketDoor
 
 __all__ = ["create_app", "running"]
+
+# How long a browser that has seen more than this node waits for it, in seconds.
+LAG_WAIT_S = 2.0
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
@@ -61,7 +64,9 @@ def create_app(
     Raises:
         ConfigurationError: If the JWKS file cannot be used.
     """
-    hub = Hub(service.log, service.clock, service.ids, settings)
+    # One process's memory is never behind itself; a node may be, of what another has shown.
+    lag_wait_s = 0.0 if settings.store == "memory" else LAG_WAIT_S
+    hub = Hub(service.log, service.clock, service.ids, settings, lag_wait_s=lag_wait_s)
     access = Access(settings, service.clock, open_gateway=open_gateway)
 
     @contextlib.asynccontextmanager
@@ -87,7 +92,7 @@ def create_app(
             *extra_routes,
             WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
             EventStreamDoor(hub, service, access).route(),
-            health_route(service),
+            *health_routes(service),
             *operation_routes(service, access),
             *document_routes(),
             *page_routes(frontend_dir),

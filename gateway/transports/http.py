@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from gateway.domain.errors import RequestError, StoreUnavailable
+from gateway.domain.stream import Position
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Service
 from gateway.protocol.operations import OPERATIONS, Operation
@@ -26,7 +27,7 @@ from gateway.transports.access import Access
 from gateway.transports.problem import problem, problem_of
 from gateway.transports.requests import bearer, params_of
 
-__all__ = ["answer_errors", "health_route", "json_response", "operation_routes"]
+__all__ = ["answer_errors", "health_routes", "json_response", "operation_routes"]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -50,13 +51,19 @@ def operation_routes(service: Service, access: Access) -> list[BaseRoute]:
     ]
 
 
-def health_route(service: Service) -> Route:
-    """Make the route that says that the process is alive."""
+def health_routes(service: Service) -> list[BaseRoute]:
+    """Make the routes that say that the process is alive, and whether it should be asked."""
 
     async def health(request: Request) -> Response:
         return json_response({"status": "ok", "timestamp": rfc3339(service.clock.wall())})
 
-    return Route("/health", health)
+    async def ready(request: Request) -> Response:
+        if (reason := service.reason) is not None:
+            return problem(503, "unavailable", f"not ready: {reason}", retry_after=1.0)
+        position = Position(service.log.epoch, service.log.head).as_dict()
+        return json_response({"status": "ready", "position": position})
+
+    return [Route("/health", health), Route("/ready", ready)]
 
 
 def answer_errors(endpoint: Endpoint) -> Endpoint:

@@ -81,6 +81,7 @@ async def begin(
     Raises:
         Unavailable: If the caller has seen more than this node, which is behind.
     """
+    service.require_ready()
     topics = tuple(topics)
     log = hub.log
     # Where a log may be behind itself, an offset over the head may exist on another node; where

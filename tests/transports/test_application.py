@@ -10,7 +10,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from gateway.transports.application import running
 from tests.transports.http_client import ask, stream
 from tests.transports.world import offsets, wire, world
 
@@ -19,7 +18,7 @@ def mounted(app: Starlette, *, alive: bool = True) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(outer: Any) -> AsyncIterator[None]:
         if alive:
-            async with running(app):
+            async with app.router.lifespan_context(app):
                 yield
         else:
             yield
