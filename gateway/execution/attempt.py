@@ -12,14 +12,14 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.classification import classify
 from gateway.domain.description import describe
-from gateway.domain.errors import Conflict, InvalidInput, RequestError, StaleTerm
+from gateway.domain.errors import Conflict, InvalidInput, RequestError, StaleTerm, Unavailable
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task as Record
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 TELL_EVERY_S = 0.12
 # How long code has to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
+# What the store did not take is told again after this, unless the store says when.
+RETRY_S = 1.0
 
 
 class Listener(Protocol):
@@ -246,7 +248,7 @@ class Attempts:
             news.clear()
             while (piece := pieces.take()) is not None:
                 try:
-                    await self._lifecycle.tell(task.task_id, term, piece)
+                    await self._told(self._lifecycle.tell, task.task_id, term, piece)
                 except StaleTerm:
                     return
                 except RequestError:
@@ -258,14 +260,16 @@ class Attempts:
         # What was streamed is told to its end; steps that wait are kept with the result.
         for start in range(0, len(rest.text), TEXT_CHARS_MAX):
             text = rest.text[start : start + TEXT_CHARS_MAX]
-            await self._lifecycle.tell(task.task_id, term, Piece(text=text))
+            piece = Piece(text=text)
+            await self._told(self._lifecycle.tell, task.task_id, term, piece)
         try:
-            await self._lifecycle.succeed(task.task_id, term, result, steps=rest.steps)
+            await self._told(self._lifecycle.succeed, task.task_id, term, result, steps=rest.steps)
         except StaleTerm:
             raise
         except RequestError as error:
             failure = own_failures.unencodable_result(rule=error.code, bytes_max=RESULT_BYTES_MAX)
-            await self._lifecycle.fail(
+            await self._told(
+                self._lifecycle.fail,
                 task.task_id,
                 term,
                 failure,
@@ -284,16 +288,39 @@ class Attempts:
         cause: str,
         detail: Mapping[str, Any] | None,
     ) -> None:
-        await self._lifecycle.fail(
-            task.task_id, term, failure, cause=cause, detail=detail, rest=pieces.close()
+        await self._told(
+            self._lifecycle.fail,
+            task.task_id,
+            term,
+            failure,
+            cause=cause,
+            detail=detail,
+            rest=pieces.close(),
         )
+
+    async def _told(self, tell: Callable[..., Awaitable[object]], *what: Any, **more: Any) -> None:
+        """
+        Tell until it is taken.
+
+        A store that is away takes it when it is back, or refuses it: by then the task's deadline
+        may have ended it, or another may have it.
+        """
+        while True:
+            try:
+                await tell(*what, **more)
+            except Unavailable as error:
+                logger.warning("not told yet: %s", error)
+                await self._clock.sleep(error.retry_after or RETRY_S)
+            else:
+                return
 
     async def _clean(
         self, record: Record, task: Task, hooks: Sequence[Function], still_running: str | None
     ) -> None:
         cleaned = await clean(task, hooks, threads=self.threads, still_running=still_running)
         if cleaned:
-            await self._lifecycle.cleaned(
+            await self._told(
+                self._lifecycle.cleaned,
                 task.task_id,
                 resources=cleaned.resources,
                 memory_freed=cleaned.memory_freed,

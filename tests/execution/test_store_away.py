@@ -48,9 +48,6 @@ async def test_a_task_that_could_not_be_started_is_started_later(open_world: Ope
     assert (await here.done(second)).result == "done"
 
 
-@pytest.mark.xfail(
-    reason="what the store did not take of an attempt's end is not told again", strict=True
-)
 async def test_a_result_that_the_store_did_not_take_is_told_when_it_is_back(
     open_world: OpenWorld,
 ) -> None:
