@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from gateway.app.clock import RandomIds, SystemClock
+from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.execution.agents import Agents
 from gateway.execution.engine import Engine
@@ -14,7 +15,14 @@ __all__ = ["build_engine", "frontend_dir"]
 
 
 def build_engine(settings: Settings, agents: Agents) -> Engine:
-    """Put an engine together on the store that the settings name."""
+    """
+    Put an engine together on the store that the settings name.
+
+    Raises:
+        ConfigurationError: If that store needs an extra that is not installed.
+    """
+    if settings.store != "memory":
+        return _durable_engine(settings, agents)
     clock, ids = SystemClock(), RandomIds()
     log = MemoryLog(
         epoch=ids.uuid7(),
@@ -24,6 +32,39 @@ def build_engine(settings: Settings, agents: Agents) -> Engine:
         age_max_s=settings.log_age,
     )
     return Engine(log=log, clock=clock, ids=ids, settings=settings, agents=agents)
+
+
+def _durable_engine(settings: Settings, agents: Agents) -> Engine:
+    try:
+        from gateway.execution.saved import JsonSaving
+        from gateway.stores.jetstream import JetStreamLog
+    except ModuleNotFoundError as error:
+        if error.name not in ("nats", "msgspec"):
+            raise
+        raise ConfigurationError(
+            "a store on NATS needs its client: pip install 'agent-failure-gateway[nats]'"
+        ) from error
+    clock, ids = SystemClock(), RandomIds()
+    log = JetStreamLog(
+        settings.store.split(","),
+        clock=clock,
+        ids=ids,
+        events_max=settings.log_events,
+        bytes_max=settings.log_bytes,
+        age_max_s=settings.log_age,
+        stream=settings.store_stream,
+        replicas=settings.store_replicas,
+        timeout_s=settings.store_timeout,
+    )
+    return Engine(
+        log=log,
+        clock=clock,
+        ids=ids,
+        settings=settings,
+        agents=agents,
+        saving=JsonSaving(),
+        pulse=log.pulse,
+    )
 
 
 def frontend_dir() -> pathlib.Path:

@@ -7,6 +7,7 @@ Every setting, with unit, default and relations: one frozen record, validated on
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from gateway.domain.errors import ConfigurationError
@@ -19,6 +20,10 @@ PARTIAL_BYTES_TASK_MAX = 256 * 1024
 
 def _setting(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
+
+
+_NATS = re.compile(r"(?:nats|tls)://[^\s,]+")
+_STREAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,12 @@ class Settings:
     allowed_origins: tuple[str, ...] = _setting(
         (), "browser origins allowed beside the gateway's own, comma-separated; they get CORS"
     )
-    store: str = _setting("memory", "where the log is kept: memory")
+    store: str = _setting(
+        "memory", "where the log is kept: memory, or nats://host:4222[,...] (NATS JetStream)"
+    )
+    store_stream: str = _setting("GATEWAY", "name of the stream that NATS keeps the log in")
+    store_replicas: int = _setting(1, "servers that keep the log: 1, 3 or 5 (NATS)")
+    store_timeout: float = _setting(5.0, "time the store has to answer (NATS)")
     max_attempts: int = _setting(3, "attempts of a task, unless its agent or the task says so")
     retry_base: float = _setting(1.0, "backoff before the first retry; doubles each time")
     retry_max: float = _setting(30.0, "longest backoff of our own")
@@ -78,8 +88,19 @@ class Settings:
                 f"{len(self.token_secret.encode())}; make one with "
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             )
-        if self.store != "memory":
-            raise ConfigurationError(f"store has to be memory, it is {self.store!r}")
+        if self.store != "memory" and not all(map(_NATS.fullmatch, self.store.split(","))):
+            # Addresses may hold passwords: what was given is not repeated.
+            raise ConfigurationError(
+                "store has to be memory or nats://host:port[,nats://host:port...]"
+            )
+        if not _STREAM.fullmatch(self.store_stream):
+            raise ConfigurationError(
+                f"store_stream has to be 1 to 64 of A-Z a-z 0-9 _ -, it is {self.store_stream!r}"
+            )
+        if self.store_replicas not in (1, 3, 5):
+            raise ConfigurationError(
+                f"store_replicas has to be 1, 3 or 5, it is {self.store_replicas}"
+            )
         if self.breaker_rate > 1:
             raise ConfigurationError(f"breaker_rate has to be at most 1, it is {self.breaker_rate}")
         self._ordered("retry_base", "retry_max")

@@ -350,6 +350,8 @@ class Engine:
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
+            if self.durable:
+                await self._log.close()
 
     async def _work(self) -> None:
         await self.watch.until_ready()

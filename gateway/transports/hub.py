@@ -334,7 +334,8 @@ class Hub:
     # --- looking after --------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
-        stale = self.log.epoch != self._epoch
+        # A log that is not open yet has no name, and nobody has seen anything of it.
+        stale = self._epoch not in ("", self.log.epoch)
         for follower in tuple(self._followers):
             if stale:
                 follower.sink.close(CloseCode.epoch_changed, "the log's epoch changed")

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.domain.settings import Settings
-from gateway.execution.saved import restore, save
+from gateway.execution.saved import JsonSaving
 from gateway.execution.state import State
 from gateway.ports import Entry
 from tests.execution.world import VirtualLoop, world
 from tests.simulation.test_random_runs import SOAK, live
+
+SAVING = JsonSaving()
 
 
 def folded(entries: Sequence[Entry], state: State) -> State:
@@ -35,12 +37,12 @@ def test_folding_goes_on_from_what_was_saved_as_if_nothing_had_been(seed: int) -
         assert whole.tasks
         for _ in range(8):
             cut = chance.randrange(len(here.entries) + 1)
-            earlier = save(folded(here.entries[:cut], State(settings)))
+            earlier = SAVING.save(folded(here.entries[:cut], State(settings)))
             later = State(settings)
-            restore(later, earlier)
-            assert save(later) == earlier
+            SAVING.restore(later, earlier)
+            assert SAVING.save(later) == earlier
             folded(here.entries[cut:], later)
-            assert save(later) == save(whole)
+            assert SAVING.save(later) == SAVING.save(whole)
             assert (later.running, later.queue_depth) == (whole.running, whole.queue_depth)
             assert later._bytes_by_user == whole._bytes_by_user
 
@@ -54,5 +56,5 @@ def test_folding_goes_on_from_what_was_saved_as_if_nothing_had_been(seed: int) -
 def test_what_was_not_saved_by_it_is_refused_and_nothing_is_known(body: bytes) -> None:
     state = State(Settings())
     with pytest.raises(ValueError, match=r"."):
-        restore(state, body)
+        SAVING.restore(state, body)
     assert not state.tasks
