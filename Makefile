@@ -17,7 +17,7 @@ HEADING = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup chromium demo test check format format-check lint types imports soak bench clean
+.PHONY: help setup chromium demo test check format format-check lint types imports soak durable bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ imports: setup ## Check that imports between the rooms point one way
 soak: setup chromium ## The tests with their full counts and times
 	$(HEADING) "soak"
 	@GATEWAY_SOAK=1 $(PYTEST) --timeout 3600 -o faulthandler_timeout=3500
+
+durable: setup ## The scenarios again, on NATS instead of memory
+	$(HEADING) "scenarios on NATS"
+	@GATEWAY_TEST_STORE=nats $(PYTEST) tests/scenarios
 
 bench: setup ## Measure, and print the figures
 	@$(BIN)/python -m tests.bench

@@ -108,7 +108,11 @@ def main() -> None:
 @main.command("serve")
 @click.argument("target", required=False, metavar="[MODULE:GATEWAY]")
 @_address_flags
-@click.option("--store", help="Where the log is kept: memory.  [GATEWAY_STORE; default: memory]")
+@click.option(
+    "--store",
+    help="Where the log is kept: memory, or nats://host:4222[,...] for NATS JetStream: durable, "
+    "and shared by any number of gateways.  [GATEWAY_STORE; default: memory]",
+)
 @click.option(
     "--log-level",
     default="info",
@@ -252,7 +256,14 @@ def _work(
 
 @main.command("demo")
 @_address_flags
-def demo_command(host: str, port: int) -> None:
+@click.option(
+    "--pace",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 10),
+    help="How many times as fast; 1 is for a person who watches.",
+)
+def demo_command(host: str, port: int, pace: float) -> None:
     """Show what it is about: agents on a model upstream that really fails, and a page.
 
     Needs the extra `demo` (the openai SDK).
@@ -266,7 +277,7 @@ def demo_command(host: str, port: int) -> None:
         raise ConfigurationError(
             "the demo needs the openai SDK: pip install 'agent-failure-gateway[demo]'"
         ) from error
-    run(serve_demo(host=host, port=port, say=click.echo))
+    run(serve_demo(host=host, port=port, pace=pace, say=click.echo))
 
 
 @main.command("tail")

@@ -48,13 +48,15 @@ async def serve(
 
     Args:
         app: The gateway's application when it is not the plain one.
-        ready: Called with the address once it serves.
+        ready: Called with the address once it serves, and has read its log.
 
     Raises:
         AddressUnavailable: If the address cannot be had.
-        ConfigurationError: If it would be open to others.
+        ConfigurationError: If it would be open to others, or its store cannot be used.
     """
     require_secret(gateway, host)
+    # Before there is a server, which would tell of it in its own way.
+    await gateway.engine.open()
     server = Server(
         app or gateway.app,
         gateway.settings,
@@ -65,6 +67,7 @@ async def serve(
 
     async def tell() -> None:
         await server.wait_ready()
+        await gateway.engine.watch.until_ready()
         ready(server.url)
 
     telling = asyncio.create_task(tell())

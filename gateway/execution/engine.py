@@ -143,7 +143,7 @@ class Engine:
             settings=settings,
             presence=self.workers.presence,
         )
-        self._alive = False
+        self._alive = self._opened = False
         self._limits = Limits(
             state=self.state,
             lifecycle=self.lifecycle,
@@ -329,7 +329,7 @@ class Engine:
         """
         self.orders.draining = False
         self.claims.resume()
-        await self._log.open()
+        await self.open()
         self._alive = True
         self.watch.renew()
         jobs = [
@@ -352,6 +352,18 @@ class Engine:
             await asyncio.gather(*jobs, return_exceptions=True)
             if self.durable:
                 await self._log.close()
+                self._opened = False
+
+    async def open(self) -> None:
+        """
+        Reach the store, before anything else; again it does nothing.
+
+        Raises:
+            ConfigurationError: If it cannot be used; the message says what to do.
+        """
+        if not self._opened:
+            await self._log.open()
+            self._opened = True
 
     async def _work(self) -> None:
         await self.watch.until_ready()

@@ -9,7 +9,9 @@ recorded is checked against schemas and the rules over time when it closes, in e
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -25,6 +27,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.typing import Subprotocol
 
 from gateway.app.check import check_lines
+from tests.nats import NatsServer, nats_folder
 
 __all__ = [
     "Browser",
@@ -40,12 +43,30 @@ ROOT = Path(__file__).parents[2]
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 WAIT_S = 10.0
 
+# The store of every gateway that names none: `make durable` runs the same tests on NATS.
+STORE = os.environ.get("GATEWAY_TEST_STORE", "memory")
+_nats: list[NatsServer] = []
+_at_exit = contextlib.ExitStack()
+atexit.register(_at_exit.close)
+_streams = itertools.count(1)
+
 Event = dict[str, Any]
 
 
 def times(scaled: int, full: int) -> int:
     """How often: scaled down, or in full in `make soak`."""
     return full if SOAK else scaled
+
+
+async def _nats_url() -> str:
+    """The address of a NATS server that lives as long as this process."""
+    if not _nats:
+        # Not by an async generator, which would end with the loop of the first test.
+        folder = _at_exit.enter_context(nats_folder())
+        _nats.append(NatsServer(folder))
+        _at_exit.callback(_nats[0].kill)
+        await _nats[0].start()
+    return _nats[0].url
 
 
 class GatewayProcess:
@@ -101,6 +122,9 @@ async def gateway_process(
         port: Where it listens; 0: on a free one.
         settings: ``retry_base=0.1`` becomes ``GATEWAY_RETRY_BASE``.
     """
+    if STORE == "nats":
+        # A log of its own, on a server that all gateways of this test process share.
+        settings = {"store": await _nats_url(), "store_stream": f"S{next(_streams)}", **settings}
     environment = {
         **os.environ,
         "PYTHONWARNINGS": "default",
