@@ -11,19 +11,24 @@ DEMO := .venv/demo-$(PLACE).stamp
 # Tests start processes of their own, so that more workers than this only wait for each other.
 TEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+# Agents for `make cluster`, as module:gateway; empty: none of its own.
+AGENTS ?=
 PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HEADING = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup chromium demo test check format format-check lint types imports soak durable bench clean
+.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO) ## Start the gateway with agents that fail, and a page that shows it
 	@exec $(BIN)/gateway demo
+
+cluster: setup ## Three NATS servers and two gateways on this machine, sharing one log
+	@exec $(BIN)/python -m tests.cluster $(AGENTS)
 
 setup: $(DEV) ## Make .venv with everything that development needs
 	@:

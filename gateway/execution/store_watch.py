@@ -33,8 +33,6 @@ SUBJECT = "store/log"
 RETRY_S = 1.0
 # Whoever was told to come back while the log is read may do so after this.
 READING_RETRY_S = 1.0
-# An absence that is shorter is told to nobody: no call has failed by then.
-ABSENCE_S_MIN = 0.5
 
 
 class Saving(Protocol):
@@ -210,8 +208,7 @@ class StoreWatch:
             elif self._away_since is not None and not self._log.stale:
                 since, self._away_since = self._away_since, None
                 self._folds.made_up()
-                if now - since >= ABSENCE_S_MIN:
-                    await self._tell(since)
+                await self._tell(since)
             if self._unsaved >= self._save_every and self._log.available:
                 await self.save()
 

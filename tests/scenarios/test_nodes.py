@@ -1,0 +1,480 @@
+"""Gateways on one durable log: killed, cut off from it, and standing in for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from gateway.app.clock import SystemClock
+from tests.nats import NatsServer, free_ports, nats_server
+from tests.scenarios.harness import (
+    Event,
+    GatewayProcess,
+    browser,
+    gateway_process,
+    times,
+    worker_process,
+)
+from tests.scenarios.proxy import Proxy
+from tests.upstream import Upstream
+
+# The tests share a NATS server; each has a log of its own on it.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CLOCK = SystemClock()
+AGENTS = "tests.scenarios.ledger_agents:gateway"
+# Quick to notice who is lost; a node that is started needs less.
+QUICK = {"heartbeat_timeout": 2, "offline_after": 6, "retry_base": 0.05, "rate_http": 0}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def nats() -> AsyncIterator[NatsServer]:
+    async with nats_server() as server:
+        yield server
+
+
+@pytest.fixture
+def store(nats: NatsServer, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A log of the test's own, as settings."""
+    name = "".join(letter for letter in request.node.name if letter.isalnum())[:60]
+    return {"store": nats.url, "store_stream": name, "store_timeout": 2, **QUICK}
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[random.Random]:
+    """Chance that can be repeated; the seed is told when the test fails."""
+    try:
+        yield random.Random(seed)
+    except BaseException as error:
+        error.add_note(f"seed {seed}")
+        raise
+
+
+async def is_ready(gateway: GatewayProcess) -> bool:
+    return (await gateway.http.get("/ready")).status_code == 200
+
+
+async def until(holds: Any, *, within_s: float = 15.0) -> None:
+    """Wait until something that is asked for holds."""
+    async with asyncio.timeout(within_s):
+        while not await holds():
+            await CLOCK.sleep(0.02)
+
+
+async def whole(gateway: GatewayProcess, tasks: set[str]) -> list[Event]:
+    """Every event of the log, when all tasks have ended; checked as a complete recording."""
+    async with browser(gateway.url, since="start") as late:
+        await late.until(
+            lambda _: tasks <= {event["task_id"] for event in late.all("task_finished")},
+            within_s=60,
+        )
+        late.check(complete=True)
+        return list(late.events)
+
+
+class Asker:
+    """Somebody who asks again under the same key until the gateway has taken it."""
+
+    def __init__(self, port: int) -> None:
+        self._http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5)
+        self.accepted: dict[str, str] = {}
+        self.refused = 0
+
+    async def ask(self, key: str, question: str) -> None:
+        body = {"agent": "scribe", "input": {"question": question}, "user_id": "asker"}
+        while True:
+            try:
+                answer = await self._http.post(
+                    "/api/tasks", json=body, headers={"Idempotency-Key": key}
+                )
+            except httpx2.HTTPError:
+                self.refused += 1
+                await CLOCK.sleep(0.02)
+                continue
+            if answer.status_code == 201:
+                known = self.accepted.setdefault(key, answer.json()["task_id"])
+                assert known == answer.json()["task_id"]
+                return
+            assert answer.status_code == 503, answer.text
+            self.refused += 1
+            await CLOCK.sleep(0.05)
+
+
+# --- one node ------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FLUX-12", "FLUX-W1", "WEFT-02", "WEFT-W4")
+async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
+    store: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whatever was answered with 201 is finished once; workers come back by themselves."""
+    kills, ledger = times(4, 100), tmp_path / "ledger"
+    (port,) = free_ports(1)
+    with seeded(random.randrange(10_000)) as chance:
+        async with contextlib.AsyncExitStack() as stack:
+            asker = Asker(port)
+            gateway = await stack.enter_async_context(
+                gateway_process(target=None, port=port, **store)
+            )
+            for _ in range(2):
+                await stack.enter_async_context(
+                    worker_process(gateway.url, target=AGENTS, env={"LEDGER": str(ledger)})
+                )
+            numbers = iter(range(100_000))
+            over = asyncio.Event()
+
+            async def load() -> None:
+                while not over.is_set():
+                    await asker.ask(f"key-{next(numbers)}", str(chance.randrange(1, 6)))
+                    await CLOCK.sleep(0.05)
+
+            loads = [asyncio.ensure_future(load()) for _ in range(2)]
+            for _ in range(kills):
+                await CLOCK.sleep(chance.uniform(0.1, 1.0))
+                await gateway.stop(signal.SIGKILL)
+                gateway = await stack.enter_async_context(
+                    gateway_process(target=None, port=port, **store)
+                )
+            over.set()
+            await asyncio.gather(*loads)
+            tasks = set(asker.accepted.values())
+            assert len(tasks) == len(asker.accepted)
+            events = await whole(gateway, tasks)
+            ends = Counter(e["task_id"] for e in events if e["type"] == "task_finished")
+            assert set(ends) == tasks
+            assert set(ends.values()) == {1}
+            outcomes = Counter(e["outcome"] for e in events if e["type"] == "task_finished")
+            assert outcomes == {"succeeded": len(tasks)}
+            for event in events:
+                if event["type"] == "task_finished":
+                    lines = event["result"].split()
+                    assert lines == [str(n) for n in range(1, len(lines) + 1)]
+
+
+@pytest.mark.requirement("WEFT-01", "WEFT-18", "WS-03")
+async def test_what_was_known_before_a_kill_is_known_after_it(store: dict[str, Any]) -> None:
+    """A worker that only the log knows, a task that waits, and what a task had preserved."""
+    async with gateway_process(target=None, **store) as first:
+        registered = await first.http.post("/api/agents", json={"handle": "ghost"})
+        agent_id = registered.json()["agent_id"]
+        waiting = await first.task("nobody", user_id="ann")
+        proof = {name: registered.json()[name] for name in ("agent_id", "agent_secret")}
+        running = await first.task("ghost", user_id="ann")
+        claim = await first.http.post("/api/tasks/claim", json=proof)
+        assert claim.json()["task_id"] == running["task_id"]
+        lease = {**proof, "term": claim.json()["term"]}
+        update = {**lease, "step": "outline", "data": ["a", "b"]}
+        path = f"/api/tasks/{running['task_id']}"
+        assert (await first.http.post(f"{path}/update", json=update)).status_code == 200
+        await first.stop(signal.SIGKILL)
+    async with gateway_process(target=None, **store) as again:
+        listed = await again.get("/api/agents?handle=ghost")
+        assert [item["agent_id"] for item in listed["items"]] == [agent_id]
+        assert listed["items"][0]["tasks"] == [running["task_id"]]
+        assert (await again.get(f"/api/tasks/{waiting['task_id']}"))["status"] == "pending"
+        partial = await again.get(f"{path}/partial")
+        assert partial["preserved_data"] == {"outline": ["a", "b"]}
+        # Its lease has outlived the gateway: it finishes as if nothing had been.
+        done = await again.http.post(f"{path}/complete", json={**lease, "result": "done"})
+        assert done.json()["status"] == "succeeded"
+        async with browser(again.url, "ann", since="start") as page:
+            assert (await page.finished(running["task_id"]))["result"] == "done"
+
+
+@pytest.mark.requirement("WEFT-04", "WEFT-10", "WEFT-W6", "WEFT-W1")
+async def test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards(
+    nats: NatsServer, store: dict[str, Any]
+) -> None:
+    """Nothing comes back over open sockets: each write is answered with success or a clear no."""
+    async with (
+        Proxy(nats.port) as between,
+        gateway_process(
+            target=None, **store | {"store": f"nats://127.0.0.1:{between.port}"}
+        ) as gateway,
+        browser(gateway.url) as operator,
+    ):
+        before = await gateway.task("nobody", user_id="ann")
+        between.stalled = True
+        answers = await asyncio.gather(
+            *(
+                gateway.http.post(
+                    "/api/tasks",
+                    json={"agent": "nobody", "user_id": "ann"},
+                    headers={"Idempotency-Key": f"k{number}"},
+                )
+                for number in range(20)
+            )
+        )
+        assert {answer.status_code for answer in answers} <= {201, 503}
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert refused
+        for answer in refused:
+            assert answer.json()["code"] == "unavailable"
+            assert int(answer.headers["retry-after"]) >= 1
+        await until(lambda: _not(is_ready(gateway)))
+        assert "not ready" in (await gateway.http.get("/ready")).json()["detail"]
+        assert (await gateway.http.get("/health")).json()["status"] == "ok"
+        # What is known is still told.
+        assert (await gateway.get(f"/api/tasks/{before['task_id']}"))["status"] == "pending"
+
+        between.stalled = False
+        between.cut()
+        await until(lambda: is_ready(gateway))
+        degraded = await operator.event("graceful_degradation", scope="store")
+        recovered = await operator.event("system_recovered", scope="store")
+        assert recovered["degradation_id"] == degraded["degradation_id"]
+        again = await asyncio.gather(
+            *(
+                gateway.http.post(
+                    "/api/tasks",
+                    json={"agent": "nobody", "user_id": "ann"},
+                    headers={"Idempotency-Key": f"k{number}"},
+                )
+                for number in range(20)
+            )
+        )
+        ids = [answer.json()["task_id"] for answer in again]
+        assert len(set(ids)) == 20
+        for first, second in zip(answers, ids, strict=True):
+            assert first.status_code == 503 or first.json()["task_id"] == second
+        submitted = Counter(event["task_id"] for event in operator.all("task_submitted"))
+        assert submitted == Counter([before["task_id"], *ids])
+
+        # Where the loss of its connections can be seen, it is known at once.
+        between.refuse = True
+        between.cut()
+        await until(lambda: _not(is_ready(gateway)), within_s=1.0)
+        between.refuse = False
+        await until(lambda: is_ready(gateway))
+
+
+@pytest.mark.requirement("WEFT-16", "WEFT-17", "WEFT-W5")
+async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most(
+    store: dict[str, Any], tmp_path: Path
+) -> None:
+    """Work that ends while the store is away is told when it is back, once."""
+    async with nats_server() as server, Upstream() as upstream:
+        settings = store | {"store": server.url}
+        async with (
+            gateway_process(upstream=upstream.url, **settings) as gateway,
+            browser(gateway.url, "ann") as page,
+        ):
+            upstream.schedule("hold")
+            task = await gateway.task("once", user_id="ann")
+            await upstream.wait_for_calls(1)
+            server.kill()
+            upstream.release()
+            await until(lambda: _not(is_ready(gateway)))
+            refused = await gateway.http.post("/api/tasks", json={"agent": "once"})
+            assert refused.status_code == 503
+            await server.start()
+            finished = await page.finished(task["task_id"], within_s=20)
+            assert finished["outcome"] == "succeeded"
+            assert len(page.all("task_started")) == 1
+            assert len(page.all("task_finished")) == 1
+            recovered = await page.event("system_recovered", scope="store")
+            assert recovered["recovery_time"] > 0
+
+
+async def _not(holds: Any) -> bool:
+    return not await holds
+
+
+# --- two nodes -----------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def two_nodes(
+    store: dict[str, Any], *, target: str | None = None, **options: Any
+) -> AsyncIterator[tuple[GatewayProcess, GatewayProcess]]:
+    async with (
+        gateway_process(target=target, **options, **store) as first,
+        gateway_process(target=target, **options, **store) as second,
+    ):
+        yield first, second
+
+
+async def seen(gateway: GatewayProcess, position: Event) -> Event:
+    """Events up to a position that another node has given."""
+    where = f"{position['epoch']}:{position['offset']}"
+    events: Event = await gateway.get(f"/api/events?min_position={where}&since=0")
+    return events
+
+
+@pytest.mark.requirement("WEFT-03", "FLUX-W2")
+async def test_what_is_written_on_one_node_is_read_on_the_other(store: dict[str, Any]) -> None:
+    async with two_nodes(store) as (first, second):
+        task = await first.task("nobody", user_id="ann")
+        position = task["position"]
+        where = f"{position['epoch']}:{position['offset']}"
+        shown = await second.get(f"/api/tasks/{task['task_id']}?min_position={where}")
+        assert shown["status"] == "pending"
+        cancelled = await second.http.post(f"/api/tasks/{task['task_id']}/cancel")
+        assert cancelled.status_code == 200
+        registered = await first.http.post("/api/agents", json={"handle": "either"})
+        agent_id = registered.json()["agent_id"]
+        proof = {name: registered.json()[name] for name in ("agent_id", "agent_secret")}
+
+        async def known() -> bool:
+            return (await second.http.get(f"/api/agents/{agent_id}")).status_code == 200
+
+        await until(known)
+        # It beats on one and is well on both, longer than it may be silent.
+        for _ in range(8):
+            beat = await second.http.post(
+                f"/api/agents/{agent_id}/heartbeat",
+                json={"agent_secret": proof["agent_secret"]},
+            )
+            assert beat.status_code == 200
+            await CLOCK.sleep(QUICK["heartbeat_timeout"] / 4)
+        for node in (first, second):
+            assert (await node.get(f"/api/agents/{agent_id}"))["status"] == "healthy"
+
+
+@pytest.mark.requirement("WS-18", "FLUX-W2")
+async def test_a_browser_whose_node_is_killed_goes_on_at_the_other(store: dict[str, Any]) -> None:
+    """In the same order on both, nothing missing and nothing twice."""
+    async with two_nodes(store) as (first, second):
+        async with browser(first.url, "ann") as page, browser(second.url) as other:
+            for number in range(30):
+                node = (first, second)[number % 2]
+                await node.task("nobody", user_id="ann")
+            await page.until(lambda _: len(page.all("task_submitted")) == 30)
+            await other.until(lambda _: len(other.all("task_submitted")) == 30)
+            page.may_be_lost = True
+            await first.stop(signal.SIGKILL)
+            last = page.events[-1]
+            for _ in range(10):
+                await second.task("nobody", user_id="ann")
+            since = {"epoch": last["epoch"], "offset": last["offset"]}
+            async with browser(second.url, "ann", since=since) as back:
+                assert back.subscribed["recovered"] is True
+                await back.until(lambda _: len(back.all("task_submitted")) == 10)
+                await other.until(lambda _: len(other.all("task_submitted")) == 40)
+                got = [e["event_id"] for e in (*page.events, *back.events)]
+                assert got == [e["event_id"] for e in other.all("task_submitted")]
+
+
+@pytest.mark.requirement("MESH-09")
+async def test_a_worker_and_its_node_are_killed_and_the_other_node_gives_its_task_on(
+    store: dict[str, Any], tmp_path: Path
+) -> None:
+    env = {"LEDGER": str(tmp_path / "ledger")}
+    async with (
+        two_nodes(store) as (first, second),
+        browser(second.url, "ann") as page,
+        worker_process(first.url, target=AGENTS, env=env) as lost,
+    ):
+        task = await second.task("scribe", "200", user_id="ann")
+        await page.event("partial_result", task_id=task["task_id"])
+        async with worker_process(second.url, target=AGENTS, env=env) as heir:
+            lost.process.kill()
+            await first.stop(signal.SIGKILL)
+            error = await page.event("agent_error", task_id=task["task_id"], within_s=20)
+            assert error["error_type"] == "agent_lost"
+            moved = await page.event("task_reassigned", task_id=task["task_id"])
+            assert moved["previous_agent_id"] == lost.agent_id
+            assert moved["agent_id"] == heir.agent_id
+            finished = await page.finished(task["task_id"], within_s=30)
+            assert finished["outcome"] == "succeeded"
+            assert finished["result"].split() == [str(n) for n in range(1, 201)]
+
+
+async def test_a_node_that_runs_agents_is_replaced_by_the_other(store: dict[str, Any]) -> None:
+    """SIGKILL of the gateway that does the work: the other goes on from what was preserved."""
+    async with (
+        Upstream() as upstream,
+        two_nodes(store, target="tests.scenarios.agents:gateway", upstream=upstream.url) as nodes,
+    ):
+        upstream.schedule("fine", "fine", "hold")
+        async with browser(nodes[1].url, "ann") as on_second:
+            async with browser(nodes[0].url, "ann") as on_first:
+                task = await nodes[0].task("stepper", user_id="ann", timeout=60)
+                await upstream.wait_for_calls(3)
+                started = await on_first.event("task_started", task_id=task["task_id"])
+                holders = {}
+                for node in nodes:
+                    for item in (await node.get("/api/agents?handle=gateway"))["items"]:
+                        holders[item["agent_id"]] = item
+                assert started["agent_id"] in holders
+                await on_second.event("partial_result", step="step2")
+                on_first.may_be_lost = on_second.may_be_lost = True
+            # Which of the two has it nobody can tell from outside: it is asked who is alive.
+            upstream.schedule("fine")
+            worker = await _worker_of(nodes, started["agent_id"])
+            survivor = nodes[1] if worker is nodes[0] else nodes[0]
+            async with browser(survivor.url, "ann", since="start") as page:
+                await worker.stop(signal.SIGKILL)
+                finished = await page.finished(task["task_id"], within_s=20)
+                assert finished["outcome"] == "succeeded"
+                kept = page.all("partial_result_preserved")[0]
+                assert list(kept["preserved_data"]) == ["step1", "step2"]
+                assert upstream.count == 4
+
+
+async def _worker_of(nodes: tuple[GatewayProcess, GatewayProcess], agent_id: str) -> GatewayProcess:
+    """The node of that agent_id: the one that goes on beating while the other is stopped."""
+    nodes[0].process.send_signal(signal.SIGSTOP)
+    try:
+        await CLOCK.sleep(QUICK["heartbeat_timeout"] * 0.4)
+        listed = (await nodes[1].get("/api/agents?handle=gateway"))["items"]
+    finally:
+        nodes[0].process.send_signal(signal.SIGCONT)
+    newest = max(listed, key=lambda item: item["last_heartbeat"])
+    return nodes[1] if newest["agent_id"] == agent_id else nodes[0]
+
+
+async def test_a_breaker_is_one_over_all_nodes(store: dict[str, Any]) -> None:
+    """Failures on both open it once; exactly three probes pass in all, whoever asks where."""
+    async with Upstream() as upstream:
+        settings = store | {"breaker_cooldown": 1.0}
+        async with (
+            two_nodes(
+                settings, target="tests.scenarios.agents:gateway", upstream=upstream.url
+            ) as nodes,
+            browser(nodes[0].url) as page,
+        ):
+            upstream.schedule("500")
+            for number in range(5):
+                task = await nodes[number % 2].task("once", user_id="ann")
+                await page.finished(task["task_id"])
+            opened = await page.event("circuit_breaker_triggered")
+            assert opened["breaker_version"] == 1
+            for node in nodes:
+
+                async def is_open(node: GatewayProcess = node) -> bool:
+                    items = (await node.get("/api/breakers"))["items"]
+                    return any(item["state"] == "open" for item in items)
+
+                await until(is_open)
+                refused = await node.http.post("/api/tasks", json={"agent": "once"})
+                assert refused.status_code == 503
+            upstream.schedule("hold")
+            await CLOCK.sleep(1.1)
+            before = upstream.count
+            answers = await asyncio.gather(
+                *(
+                    nodes[number % 2].http.post(
+                        "/api/tasks", json={"agent": "once", "input": {"question": "?"}}
+                    )
+                    for number in range(20)
+                )
+            )
+            passed = [answer for answer in answers if answer.status_code == 201]
+            assert len(passed) == 3
+            await upstream.wait_for_calls(before + 3)
+            upstream.release()
+            await page.event("system_recovered", scope="breaker")
+            assert len(page.all("circuit_breaker_triggered")) == 1
+            assert len(page.all("circuit_breaker_test_request")) == 3
+            assert upstream.count == before + 3
