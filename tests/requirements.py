@@ -54,16 +54,22 @@ class Requirement:
 
 # Row id → the tests that prove it, as pytest names them from the top of the repository.
 COVERED_BY: Mapping[str, tuple[str, ...]] = {
-    "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
-    "WS-W7": ("tests/test_tidy.py::test_a_skipped_test_fails_the_run",),
     "WS-01": (
         "tests/scenarios/test_errors.py::test_a_model_call_over_its_limit_reaches_its_owner_alone",
     ),
     "WS-02": (
         "tests/scenarios/test_breakers.py::test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach_the_upstream",
     ),
+    "WS-03": (
+        "tests/scenarios/test_nodes.py::test_what_was_known_before_a_kill_is_known_after_it",
+        "tests/scenarios/test_recoveries.py::test_finished_steps_are_kept_told_before_the_error_and_not_done_again",
+        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
+    ),
     "WS-05": (
         "tests/scenarios/test_recoveries.py::test_each_retry_is_announced_and_comes_when_announced",
+    ),
+    "WS-06": (
+        "tests/scenarios/test_workers.py::test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after",
     ),
     "WS-07": (
         "tests/scenarios/test_recoveries.py::test_a_connection_lost_at_sixty_percent_keeps_the_work_and_says_when_it_goes_on",
@@ -87,12 +93,25 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WS-14": (
         "tests/scenarios/test_errors.py::test_refused_credentials_are_told_and_not_tried_again",
     ),
+    "WS-15": (
+        "tests/scenarios/test_leases.py::test_three_workers_killed_together_are_three_failures_and_each_ends",
+        "tests/scenarios/test_leases.py::test_a_crowd_is_listed_and_when_it_is_killed_each_of_its_tasks_is_a_failure_that_ends",
+        "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
+    ),
     "WS-16": (
         "tests/scenarios/test_recoveries.py::test_every_error_is_followed_by_its_recovery_or_its_end",
     ),
     "WS-17": ("tests/scenarios/test_errors.py::test_two_users_never_see_each_other",),
     "WS-18": (
+        "tests/scenarios/test_nodes.py::test_a_browser_whose_node_is_killed_goes_on_at_the_other",
         "tests/scenarios/test_resuming.py::test_a_browser_cut_off_twenty_times_has_every_event_exactly_once",
+    ),
+    "WS-19": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
+        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
+        "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
+        "tests/scenarios/test_workers.py::test_killing_the_whole_worker_leaves_no_process_and_no_file_behind",
     ),
     "WS-W1": (
         "tests/scenarios/test_errors.py::test_a_model_call_over_its_limit_reaches_its_owner_alone",
@@ -108,6 +127,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WS-W6": (
         "tests/scenarios/test_breakers.py::test_the_configured_threshold_is_the_one_that_acts",
     ),
+    "WS-W7": ("tests/test_tidy.py::test_a_skipped_test_fails_the_run",),
     "WS-W8": (
         "tests/scenarios/test_errors.py::test_each_failure_says_what_it_is_and_what_to_do",
         "tests/scenarios/test_the_proofs.py::test_no_assertion_of_a_scenario_is_optional",
@@ -115,19 +135,89 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WS-W9": (
         "tests/scenarios/test_errors.py::test_what_happens_while_nobody_listens_is_kept_and_delivered_later",
     ),
-    "FLUX-01": (
+    "WEFT-01": (
+        "tests/scenarios/test_nodes.py::test_what_was_known_before_a_kill_is_known_after_it",
+    ),
+    "WEFT-02": (
+        "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
+    ),
+    "WEFT-03": (
+        "tests/scenarios/test_nodes.py::test_what_is_written_on_one_node_is_read_on_the_other",
+    ),
+    "WEFT-04": (
+        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+    ),
+    "WEFT-05": (
+        "tests/scenarios/test_leases.py::test_a_crowd_is_listed_and_when_it_is_killed_each_of_its_tasks_is_a_failure_that_ends",
+    ),
+    "WEFT-08": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
-        "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
+        "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
+        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
     ),
-    "FLUX-02": (
-        "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
+    "WEFT-09": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+        "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
+        "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
     ),
-    "FLUX-16": (
-        "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
+    "WEFT-10": (
+        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+    ),
+    "WEFT-13": (
+        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
+    ),
+    "WEFT-14": (
+        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
+    ),
+    "WEFT-16": (
+        "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
+    ),
+    "WEFT-17": (
+        "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
+    ),
+    "WEFT-18": (
+        "tests/app/test_keeper.py::test_what_a_process_was_given_and_never_began_does_not_wait_for_the_lease",
+        "tests/scenarios/test_nodes.py::test_what_was_known_before_a_kill_is_known_after_it",
+        "tests/scenarios/test_workers.py::test_a_killed_process_comes_back_as_the_same_worker",
+    ),
+    "WEFT-19": (
+        "tests/scenarios/test_leases.py::test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_every_task",
+        "tests/scenarios/test_workers.py::test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye",
+        "tests/scenarios/test_workers.py::test_the_gateway_asks_a_worker_to_leave",
+    ),
+    "WEFT-20": (
+        "tests/scenarios/test_leases.py::test_five_workers_share_the_load_and_each_task_is_done_once",
+        "tests/scenarios/test_ledger.py::test_workers_that_compete_do_each_item_once",
+    ),
+    "WEFT-W1": (
+        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+    ),
+    "WEFT-W4": (
+        "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
+    ),
+    "WEFT-W5": (
+        "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
+    ),
+    "WEFT-W6": (
+        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+    ),
+    "WEFT-W7": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
+    "WEFT-W9": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
+    "WEFT-W14": (
+        "tests/scenarios/test_leases.py::test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing",
+    ),
+    "WEFT-W16": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
     "MESH-09": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
         "tests/scenarios/test_leases.py::test_a_claim_over_http_of_a_worker_that_was_killed_runs_out",
+        "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
+        "tests/scenarios/test_nodes.py::test_a_worker_and_its_node_are_killed_and_the_other_node_gives_its_task_on",
     ),
     "MESH-10": (
         "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_though_nobody_asks",
@@ -151,61 +241,30 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-W8": (
         "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_though_nobody_asks",
     ),
-    "WEFT-05": (
-        "tests/scenarios/test_leases.py::test_workers_that_start_together_are_all_listed_and_a_goodbye_is_offline",
-    ),
-    "WEFT-13": (
-        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
-    ),
-    "WEFT-14": (
-        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
-    ),
-    "WEFT-20": (
-        "tests/scenarios/test_leases.py::test_five_workers_share_the_load_and_each_task_is_done_once",
-    ),
-    "WEFT-W14": (
-        "tests/scenarios/test_leases.py::test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing",
-    ),
-    "WEFT-W16": (
-        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
-    ),
-    "WEFT-W7": (
+    "MESH-W11": ("tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",),
+    "FLUX-01": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
+        "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
     ),
-    "WEFT-W9": (
-        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    "FLUX-02": (
+        "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
+        "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
     ),
-    "WS-15": (
-        "tests/scenarios/test_leases.py::test_three_workers_killed_together_are_three_failures_and_each_ends",
+    "FLUX-12": (
+        "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),
-    "WEFT-08": (
-        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
-        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
+    "FLUX-16": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
     ),
-    "WEFT-09": (
-        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
-        "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
+    "FLUX-W1": (
+        "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),
-    "WEFT-18": (
-        "tests/scenarios/test_workers.py::test_a_killed_process_comes_back_as_the_same_worker",
+    "FLUX-W2": (
+        "tests/scenarios/test_nodes.py::test_what_is_written_on_one_node_is_read_on_the_other",
+        "tests/scenarios/test_nodes.py::test_a_browser_whose_node_is_killed_goes_on_at_the_other",
     ),
-    "WEFT-19": (
-        "tests/scenarios/test_workers.py::test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye",
-        "tests/scenarios/test_workers.py::test_the_gateway_asks_a_worker_to_leave",
-    ),
-    "WS-03": (
-        "tests/scenarios/test_recoveries.py::test_finished_steps_are_kept_told_before_the_error_and_not_done_again",
-        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
-    ),
-    "WS-06": (
-        "tests/scenarios/test_workers.py::test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after",
-    ),
-    "WS-19": (
-        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
-        "tests/scenarios/test_workers.py::test_a_killed_worker_is_news_at_once_and_another_goes_on_from_where_it_was",
-        "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
-        "tests/scenarios/test_workers.py::test_killing_the_whole_worker_leaves_no_process_and_no_file_behind",
-    ),
+    "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
 }
 
 # Row id → why it is not required after all.

@@ -42,7 +42,8 @@ async def start(command: str, folder: Path) -> asyncio.subprocess.Process:
     """Run a command as a shell would, with our environment's programs; curl need not be there."""
     if command.startswith("curl "):
         *_, url, _, body = shlex.split(command)
-        program = f"import httpx2; print(httpx2.post({url!r}, content={body!r}).text)"
+        sent = f"urlopen({url!r}, {body.encode()!r})"
+        program = f"from urllib.request import urlopen; print({sent}.read().decode())"
         command = shlex.join([sys.executable, "-c", program])
     return await asyncio.create_subprocess_shell(
         f"exec {command}",

@@ -14,6 +14,7 @@ import dataclasses
 import fcntl
 import itertools
 import logging
+import math
 import os
 import pathlib
 import shutil
@@ -112,6 +113,10 @@ class Keeper:
         self._identity: dict[str, str] = {}
         self._process: _Process | None = None
         self._stopping = asyncio.Event()
+        self._stop_by = math.inf
+        # Deaths that are being told, and what was held then of which the gateway does not know.
+        self._reports: set[asyncio.Task[None]] = set()
+        self._telling: set[Key] = set()
 
     async def run(self) -> int:
         """Keep the worker running until SIGTERM or SIGINT, or until it leaves; its exit code."""
@@ -120,9 +125,24 @@ class Keeper:
             loop.add_signal_handler(sign, self._stop)
         with _base() as base:
             async with asyncio.TaskGroup() as reports:
-                return await self._keep(base, reports)
+                code = await self._keep(base, reports)
+                await self._finish()
+                return code
+
+    async def _finish(self) -> None:
+        """Let what is being told be told, as long as the grace lasts."""
+        if not (self._stopping.is_set() and self._reports):
+            return
+        left_s = self._stop_by - asyncio.get_running_loop().time()
+        # The grace may have been the process's, and its end is still worth a word.
+        _, late = await asyncio.wait(self._reports, timeout=max(left_s, NEWS_FIRST_S))
+        for report in late:
+            report.cancel()
 
     def _stop(self) -> None:
+        # Asked twice: at once.
+        grace_s = 0.0 if self._stopping.is_set() else self._grace_s
+        self._stop_by = asyncio.get_running_loop().time() + grace_s
         self._stopping.set()
         if (kept := self._process) is None:
             return
@@ -145,6 +165,8 @@ class Keeper:
             if not kept.registered and not self._identity and kept.code > 0:
                 return kept.code  # It could not even begin, and has said why.
             report = reports.create_task(self._tell(kept))
+            self._reports.add(report)
+            report.add_done_callback(self._reports.discard)
             await asyncio.wait({report}, timeout=NEWS_FIRST_S)
             if self._stopping.is_set():
                 return 0
@@ -176,7 +198,8 @@ class Keeper:
                 # A group of its own: what agents have started is found, and ends, with it.
                 start_new_session=True,
             )
-        ours.sendall(orjson.dumps({"token": self._token, **self._identity}) + b"\n")
+        hello = {"token": self._token, "telling": list(self._telling), **self._identity}
+        ours.sendall(orjson.dumps(hello) + b"\n")
         self._line = ours
         self._process = kept = _Process(process, folder)
         return kept
@@ -251,10 +274,17 @@ class Keeper:
         told = list(kept.held.values()) + [
             about for key, about in kept.starved.items() if key not in kept.held
         ]
-        for held in kept.held.values():
-            message = f"the worker's process has ended: {_ending(kept.code)}"
-            await self._call("task.fail", held, {**why, "message": message, "detail": detail})
-        leftovers = await self._clear(kept)
+        until = asyncio.get_running_loop().time() + REPORT_WITHIN_S
+        self._telling |= kept.held.keys()
+        clearing = asyncio.create_task(self._clear(kept))
+        try:
+            for key, held in kept.held.items():
+                message = f"the worker's process has ended: {_ending(kept.code)}"
+                told_of = {**why, "message": message, "detail": detail}
+                await self._call("task.fail", held, told_of, until=until)
+                self._telling.discard(key)
+        finally:
+            leftovers = await clearing
         for about in told:
             gone = ["agent_memory", "process"] + ([] if leftovers else ["temp_files"])
             gone += [name for name in about.get("resources", ()) if name not in gone]
@@ -271,6 +301,7 @@ class Keeper:
                     "cleanup_status": "failed" if leftovers else "partial" if left else "success",
                     "leftovers": left,
                 },
+                until=until,
             )
 
     async def _clear(self, kept: _Process) -> list[str]:
@@ -282,7 +313,9 @@ class Keeper:
         left = sum(1 for _ in kept.folder.rglob("*")) if kept.folder.exists() else 0
         return [f"temp_files: {left} below {kept.folder.name}"] if kept.folder.exists() else []
 
-    async def _call(self, method: str, held: Mapping[str, Any], params: dict[str, Any]) -> None:
+    async def _call(
+        self, method: str, held: Mapping[str, Any], params: dict[str, Any], *, until: float
+    ) -> None:
         whole = {
             "task_id": held["task_id"],
             "term": held["term"],
@@ -290,7 +323,7 @@ class Keeper:
             **params,
         }
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REPORT_WITHIN_S):
+            async with asyncio.timeout_at(until):
                 while True:
                     try:
                         await self._calls.call(method, whole)

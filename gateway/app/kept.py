@@ -39,8 +39,9 @@ class Line:
         descriptor: The socket that this process was started with.
 
     Attributes:
-        hello: What the keeper said first: ``token``, and ``agent_id`` and ``agent_secret`` of
-            whom to come back as.
+        hello: What the keeper said first: ``token``, ``agent_id`` and ``agent_secret`` of whom
+            to come back as, and ``telling``, the tasks and terms that an earlier process has held
+            and that the keeper has not told the gateway about yet.
     """
 
     def __init__(self, descriptor: int) -> None:

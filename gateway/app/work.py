@@ -81,6 +81,8 @@ async def work(
         lost=desk.attempts.ended,
         has_room=lambda: desk.attempts.threads.room,
         identity=Identity(agent_id, line.hello["agent_secret"]) if agent_id else None,
+        # The keeper still tells what became of them.
+        kept=lambda task_id, term: [task_id, term] in line.hello.get("telling", ()),
         on_registered=desk.registered,
         on_notice=_note_for(url),
     )

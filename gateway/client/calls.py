@@ -1,4 +1,4 @@
-"""The calls of one client that wait for their answers, each over the connection it was sent on."""
+"""The calls over one connection that wait for their answers; once it is lost, none comes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,30 @@ OnResult = Callable[[Mapping[str, Any]], None]
 
 
 class Calls:
-    """Requests by id; ids are never used again, so that a late answer finds nobody."""
+    """
+    Requests over one connection, by id; ids are never used again, so that a late answer finds
+    nobody.
 
-    def __init__(self) -> None:
+    Args:
+        websocket: Where to send them.
+
+    Attributes:
+        lost: Set once nothing comes over the connection any more; whoever asks is told at once.
+    """
+
+    def __init__(self, websocket: ClientConnection) -> None:
+        self.lost = asyncio.Event()
+        self._websocket = websocket
         self._last_id = 0
         self._waiting: dict[int, _Call] = {}
 
     async def ask(
-        self,
-        websocket: ClientConnection,
-        method: str,
-        params: Mapping[str, Any],
-        *,
-        on_result: OnResult | None = None,
+        self, method: str, params: Mapping[str, Any], *, on_result: OnResult | None = None
     ) -> Any:
         """
         Send a request and wait for its answer. Cancelling forgets it.
 
         Args:
-            websocket: Where to send it.
             method: What to ask for.
             params: With what.
             on_result: Called with the result before the next frame is looked at, which may be
@@ -46,14 +51,18 @@ class Calls:
             CallFailed: If it is refused.
             Disconnected: If the connection is lost before the answer.
         """
+        if self.lost.is_set():
+            raise Disconnected("the connection is lost")
         self._last_id += 1
         id = self._last_id
-        call = self._waiting[id] = _Call(websocket, on_result)
+        call = self._waiting[id] = _Call(on_result)
         frame = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
         try:
-            await websocket.send(orjson.dumps(frame), text=True)
+            await self._websocket.send(orjson.dumps(frame), text=True)
             return await call.answer
         except ConnectionClosed as error:
+            # Known here first, perhaps: who tries again at once is not to try this one.
+            self.lose()
             raise Disconnected("the connection was lost before the answer") from error
         finally:
             del self._waiting[id]
@@ -71,10 +80,11 @@ class Calls:
             call.on_result(reply["result"])
         call.answer.set_result(reply["result"])
 
-    def lose(self, websocket: ClientConnection) -> None:
-        """Tell those who asked over this connection that no answer comes."""
+    def lose(self) -> None:
+        """Tell those who wait, and whoever asks later, that no answer comes."""
+        self.lost.set()
         for call in self._waiting.values():
-            if call.websocket is websocket and not call.answer.done():
+            if not call.answer.done():
                 lost = Disconnected("the connection was lost before the answer")
                 call.answer.set_exception(lost)
 
@@ -82,10 +92,9 @@ class Calls:
 class _Call:
     """A request that waits for its answer."""
 
-    __slots__ = ("answer", "on_result", "websocket")
+    __slots__ = ("answer", "on_result")
 
-    def __init__(self, websocket: ClientConnection, on_result: OnResult | None) -> None:
-        self.websocket = websocket
+    def __init__(self, on_result: OnResult | None) -> None:
         self.on_result = on_result
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 

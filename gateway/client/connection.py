@@ -133,7 +133,7 @@ class Connection:
         self._on_notice = on_notice
         self._chance = chance
         self._websocket: ClientConnection | None = None
-        self._calls = Calls()
+        self._calls: Calls | None = None
         self._events: collections.deque[dict[str, Any]] = collections.deque()
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
@@ -156,7 +156,7 @@ class Connection:
         """
         self._running = asyncio.create_task(self._run())
         try:
-            await self._wait_open()
+            await self.opened()
         except BaseException:
             await self.close()
             raise
@@ -195,8 +195,26 @@ class Connection:
             TimeoutError: If there was no answer in time.
         """
         async with asyncio.timeout(timeout):
-            websocket = await self._wait_open()
-            return await self._calls.ask(websocket, method, params or {})
+            calls = await self.opened()
+            return await calls.ask(method, params or {})
+
+    async def opened(self) -> Calls:
+        """
+        Wait for a connection, and give what calls over this one and over no later one.
+
+        Raises:
+            Disconnected: If it was closed.
+            Refused: If the gateway does not want this client.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._open is not None or self._over)
+        if (calls := self._open) is None:
+            raise self._failure or Disconnected("the connection is closed")
+        return calls
+
+    @property
+    def _open(self) -> Calls | None:
+        return None if self._calls is None or self._calls.lost.is_set() else self._calls
 
     async def drop(self) -> None:
         """Lose the connection without a word, as a network would; it comes back by itself."""
@@ -222,13 +240,6 @@ class Connection:
             yield event
         if self._failure is not None and not self._closing.is_set():
             raise self._failure
-
-    async def _wait_open(self) -> ClientConnection:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._websocket is not None or self._over)
-        if self._websocket is None:
-            raise self._failure or Disconnected("the connection is closed")
-        return self._websocket
 
     # --- the life of connections ----------------------------------------------------------
 
@@ -292,33 +303,34 @@ class Connection:
             return CloseCode.try_again_later, f"HTTP {status}"
         except (OSError, EOFError, InvalidHandshake, ConnectionClosed) as error:
             return CloseCode.try_again_later, str(error) or type(error).__name__
-        reading = asyncio.create_task(self._read(websocket))
+        self._websocket = websocket
+        calls = Calls(websocket)
+        reading = asyncio.create_task(self._read(websocket, calls))
         try:
             with contextlib.suppress(Disconnected, TimeoutError):
-                await self._begin(websocket)
+                await self._begin(websocket, calls)
                 await reading
         finally:
-            self._websocket = None
+            self._websocket = self._calls = None
             await websocket.close()
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
         return websocket.close_code or 1006, websocket.close_reason or ""
 
-    async def _begin(self, websocket: ClientConnection) -> None:
+    async def _begin(self, websocket: ClientConnection, calls: Calls) -> None:
         token = self._token() if callable(self._token) else self._token
         if token is not None and not isinstance(token, str):
             token = await token
         hello = {"token": token, "user_id": self._user_id, "client": self._client}
         try:
             async with asyncio.timeout(OPEN_WAIT_S):
-                await self._calls.ask(
-                    websocket,
+                await calls.ask(
                     "connect",
                     {name: value for name, value in hello.items() if value is not None},
                     on_result=self._has_connected,
                 )
                 if self._topics:
-                    await self._subscribe(websocket)
+                    await self._subscribe(calls)
         except CallFailed as error:
             if error.retry_after is not None or error.number == INTERNAL_ERROR:
                 return
@@ -329,8 +341,10 @@ class Connection:
             if websocket.close_code is None:
                 raise
             return
+        if calls.lost.is_set():
+            return  # Right after the answer: nobody may be sent there.
         self.reconnects += 1
-        self._websocket = websocket
+        self._calls = calls
         async with self._changed:
             self._changed.notify_all()
 
@@ -339,7 +353,7 @@ class Connection:
         now = asyncio.get_running_loop().time()
         self._server_ahead_s = seconds_of(result["server_time"]) - now
 
-    async def _subscribe(self, websocket: ClientConnection) -> None:
+    async def _subscribe(self, calls: Calls) -> None:
         params: dict[str, Any] = {"topics": self._topics, "snapshot": self._snapshot}
         if self._read_position is not None:
             params["since"] = self._read_position.as_dict()
@@ -347,7 +361,7 @@ class Connection:
             params["since"] = "start"
         if self._types is not None:
             params["types"] = self._types
-        await self._calls.ask(websocket, "subscribe", params, on_result=self._has_subscribed)
+        await calls.ask("subscribe", params, on_result=self._has_subscribed)
 
     def _has_subscribed(self, result: Mapping[str, Any]) -> None:
         position = Position(result["epoch"], result["offset"])
@@ -366,24 +380,24 @@ class Connection:
 
     # --- frames ---------------------------------------------------------------------------
 
-    async def _read(self, websocket: ClientConnection) -> None:
+    async def _read(self, websocket: ClientConnection, calls: Calls) -> None:
         try:
             while True:
                 async with asyncio.timeout(self._silence_s()):
                     frame = await websocket.recv(decode=False)
-                await self._take(orjson.loads(frame))
+                await self._take(orjson.loads(frame), calls)
         except TimeoutError:
             websocket.transport.abort()
         except ConnectionClosed:
             pass
         finally:
-            self._calls.lose(websocket)
+            calls.lose()
 
     def _silence_s(self) -> float:
         heartbeat_s = self.hello["heartbeat_interval"] if self.hello else OPEN_WAIT_S
         return float(heartbeat_s) * SILENT_HEARTBEATS
 
-    async def _take(self, message: dict[str, Any]) -> None:
+    async def _take(self, message: dict[str, Any], calls: Calls) -> None:
         if "type" in message:
             async with self._changed:
                 await self._changed.wait_for(lambda: len(self._events) < EVENTS_WAITING_MAX)
@@ -396,7 +410,7 @@ class Connection:
                 self._back_at = seconds_of(message["params"]["reconnect_at"])
             self._tell(message["method"], message["params"])
         else:
-            self._calls.take(message)
+            calls.take(message)
 
     def _tell(self, name: str, about: Any) -> None:
         if self._on_notice is not None:

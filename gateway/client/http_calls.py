@@ -8,7 +8,9 @@ between two. What is answered or refused is what the same call over a WebSocket 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import socket
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -41,7 +43,7 @@ class HttpCalls:
 
     async def call(self, method: str, params: Mapping[str, Any], *, timeout: float = 10.0) -> Any:
         """
-        Ask for something and wait for the answer. Cancelling forgets the answer.
+        Ask for something and wait for the answer. Cancelling ends the wait at once.
 
         Args:
             method: The name of an operation that is no GET.
@@ -52,9 +54,20 @@ class HttpCalls:
             CallFailed: If it is refused.
             Disconnected: If there was no answer; whether it was done is not known.
         """
-        return await asyncio.to_thread(self._call, method, params, timeout)
+        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
+        connection = kind(self._host, timeout=timeout)
+        try:
+            return await asyncio.to_thread(self._call, connection, method, params)
+        except asyncio.CancelledError:
+            # Or its thread would wait on, and this process for the thread when it ends.
+            with contextlib.suppress(OSError):
+                if (raw := connection.sock) is not None:
+                    raw.shutdown(socket.SHUT_RDWR)
+            raise
 
-    def _call(self, method: str, params: Mapping[str, Any], timeout_s: float) -> Any:
+    def _call(
+        self, connection: http.client.HTTPConnection, method: str, params: Mapping[str, Any]
+    ) -> Any:
         operation = OPERATIONS[method]
         in_path = {name: quote(str(value), safe="") for name, value in params.items()}
         names = [name for name in params if f"{{{name}}}" in operation.path]
@@ -62,8 +75,6 @@ class HttpCalls:
         headers = {"Content-Type": "application/json"}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-        connection = kind(self._host, timeout=timeout_s)
         try:
             connection.request(
                 operation.method,

@@ -1,6 +1,8 @@
 """
 A worker: registers, says that it lives, takes tasks, keeps their leases, and leaves in order.
 
+It registers once on each connection, and everything else that it calls goes over that one.
+
 What a claim is worked on with is the caller's. The rule: whoever has lost its task is told so
 once, and says nothing more about it. A connection that breaks costs nothing by itself: what
 runs goes on, and what there is to tell waits until the gateway is there again.
@@ -17,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from gateway.client.calls import Calls
 from gateway.client.connection import Connection
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
@@ -77,6 +80,8 @@ class Worker:
         lost: Called with a task_id when the gateway says that the task is no longer ours.
         has_room: Whether a claim could be worked on now; ``look`` when that may have changed.
         identity: To come back as; None: a new worker.
+        kept: Whether somebody else answers for a task and term that the gateway takes this worker
+            to hold, and that it does not know; every other such is given back.
         on_registered: Called each time the gateway has accepted it.
         on_notice: As for ``Connection``.
     """
@@ -95,6 +100,7 @@ class Worker:
         lost: Callable[[str], None],
         has_room: Callable[[], bool] = lambda: True,
         identity: Identity | None = None,
+        kept: Callable[[str, int], bool] = lambda task_id, term: False,
         on_registered: Callable[[Identity], None] = lambda identity: None,
         on_notice: Callable[[str, Any], None] = lambda name, about: None,
     ) -> None:
@@ -108,10 +114,10 @@ class Worker:
         self._make = make
         self._lost = lost
         self._has_room = has_room
+        self._kept = kept
         self._on_registered = on_registered
-        self._on_notice = on_notice
         self._connection = Connection(
-            url, token=token, client="gateway work", on_notice=self._noticed
+            url, token=token, client="gateway work", on_notice=on_notice
         )
         self._http = HttpCalls(url, token=token)
         self._lag = LoopLag()
@@ -119,7 +125,8 @@ class Worker:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._claims: dict[str, Claim] = {}
         self._registered = asyncio.Event()
-        self._cut = asyncio.Event()
+        # Over the connection on which it registered, and over no other.
+        self._calls: Calls | None = None
         self._leaving = asyncio.Event()
         self._leave_by = 0.0
         self._goodbye = True
@@ -219,18 +226,20 @@ class Worker:
 
         What is too large for a frame goes over HTTP.
         """
-        await self._registered.wait()
-        assert self.identity is not None
-        whole = {**params, **self.identity.as_dict()}
-        if len(orjson.dumps(whole)) > self._frame_bytes - FRAME_ROOM_BYTES:
-            return await self._http.call(method, whole, timeout=timeout)
-        try:
-            return await self._connection.call(method, whole, timeout=timeout)
-        except Disconnected:
-            # Whoever tries again waits until this worker is registered again, which begins
-            # when the connection has noticed, too.
-            self._registered.clear()
-            raise
+        async with asyncio.timeout(timeout):
+            await self._registered.wait()
+            assert self.identity is not None
+            assert self._calls is not None
+            whole = {**params, **self.identity.as_dict()}
+            if len(orjson.dumps(whole)) > self._frame_bytes - FRAME_ROOM_BYTES:
+                return await self._http.call(method, whole, timeout=timeout)
+            try:
+                return await self._calls.ask(method, whole)
+            except Disconnected:
+                # Whoever tries again waits until this worker is registered again.
+                if self._calls.lost.is_set():
+                    self._registered.clear()
+                raise
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
         """Call an operation that is anybody's; see ``Connection.call``."""
@@ -243,30 +252,27 @@ class Worker:
 
     # --- being there ------------------------------------------------------------------------
 
-    def _noticed(self, name: str, about: Any) -> None:
-        if name == "disconnected":
-            self._registered.clear()
-            self._cut.set()
-        self._on_notice(name, about)
-
     async def _stay_registered(self) -> None:
         while True:
-            self._cut.clear()
+            calls = await self._connection.opened()
             try:
-                await self._register()
-            except (Disconnected, TimeoutError):
-                # The connection may not have noticed yet that it is lost.
-                await _pause(LOST_PAUSE_S)
+                await self._register(calls)
+            except Disconnected:
                 continue
-            if not self._cut.is_set():
-                self._registered.set()
-            await self._cut.wait()
+            except TimeoutError:
+                await self._connection.drop()
+                continue
+            self._calls = calls
+            self._registered.set()
+            await calls.lost.wait()
+            self._registered.clear()
 
-    async def _register(self) -> None:
+    async def _register(self, calls: Calls) -> None:
         proof = {} if self.identity is None else self.identity.as_dict()
         while True:
             try:
-                answer = await self._connection.call("agent.register", {**self._about, **proof})
+                async with asyncio.timeout(ANSWER_WAIT_S):
+                    answer = await calls.ask("agent.register", {**self._about, **proof})
             except CallFailed as error:
                 if error.retry_after is not None:
                     await _pause(error.retry_after)
@@ -282,7 +288,21 @@ class Worker:
         # At a third of its length at the latest. With each beat, so that one who has lost its
         # task, by a cancellation perhaps, does not work on for long.
         self._renew_every_s = min(self._beat_every_s, float(answer.get("lease_ttl", 60.0)) / 3)
+        for held in answer.get("tasks", ()):
+            await self._give_up(calls, held["task_id"], held["term"])
         self._on_registered(self.identity)
+
+    async def _give_up(self, calls: Calls, task_id: str, term: int) -> None:
+        """Give back what is thought to be held here and is not: it got lost on its way."""
+        known = self._claims.get(task_id)
+        if self._kept(task_id, term) or (known is not None and known["term"] == term):
+            return
+        logger.warning("task %s never arrived here, it is given back", task_id)
+        assert self.identity is not None
+        told = {"task_id": task_id, "term": term, **self.identity.as_dict()}
+        with contextlib.suppress(CallFailed):
+            async with asyncio.timeout(ANSWER_WAIT_S):
+                await calls.ask("task.release", told)
 
     async def _beat(self) -> None:
         while True:
@@ -299,18 +319,18 @@ class Worker:
             except Disconnected:
                 continue
             except CallFailed as error:
-                self._refused(error)
+                await self._refused(error)
             else:
                 if (asked := answer.get("shutdown")) and not self._leaving.is_set():
                     self.leave(float(asked["grace"]))
                     continue  # and say at once that it is draining
             await _pause(self._beat_every_s)
 
-    def _refused(self, error: CallFailed) -> None:
-        """A gateway that does not know this worker has forgotten it: register again."""
-        if error.code in ("not_found", "not_permitted"):
+    async def _refused(self, error: CallFailed) -> None:
+        """A gateway that does not know this worker has forgotten it: begin anew."""
+        if error.code in ("not_found", "not_permitted") and self._registered.is_set():
             self._registered.clear()
-            self._cut.set()
+            await self._connection.drop()
 
     # --- working ----------------------------------------------------------------------------
 
@@ -321,15 +341,21 @@ class Worker:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
+            await self._registered.wait()
             asked_at = loop.time()
             try:
                 claim = await self.call(
                     "task.claim", {"wait": CLAIM_WAIT_S}, timeout=CLAIM_WAIT_S + ANSWER_WAIT_S
                 )
-            except (Disconnected, TimeoutError):
+            except Disconnected:
+                continue
+            except TimeoutError:
+                # Whatever it still answers nobody would take; what was given is given back when
+                # this worker registers again.
+                await self._connection.drop()
                 continue
             except CallFailed as error:
-                self._refused(error)
+                await self._refused(error)
                 await _pause(error.retry_after or PAUSE_S)
                 continue
             if claim is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 __all__ = ["rfc3339", "seconds_of"]
@@ -9,7 +10,17 @@ __all__ = ["rfc3339", "seconds_of"]
 
 def rfc3339(at: float) -> str:
     """Write ``at``, in seconds since the Unix epoch, as ``2026-11-22T05:04:54.123Z``."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    second, fraction = divmod(at, 1)
+    microseconds = round(fraction * 1e6)
+    if microseconds == 1_000_000:
+        second, microseconds = second + 1, 0
+    return f"{_to_the_second(int(second))}.{microseconds // 1000:03d}Z"
+
+
+# Many events have the same second, and writing it is the slow part.
+@functools.lru_cache(maxsize=256)
+def _to_the_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def seconds_of(text: str) -> float:

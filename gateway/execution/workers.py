@@ -153,6 +153,7 @@ class Workers:
             await self._look(agent_id)  # It was lost again before it was known.
         elif worker.status != "healthy":
             await self._change(worker, "healthy", "registered")
+            await self._look(agent_id)
         return {
             "agent_id": agent_id,
             "agent_secret": secret,
@@ -337,11 +338,12 @@ class Workers:
         if live is None:
             live = self._live[worker.agent_id] = Liveness(self._now())
         live.beat_at = self._now()
-        self._watch(worker.agent_id)
         if session_id is not None and session_id not in self._closed:
             live.session_id, live.connected = session_id, True
+        self._watch(worker.agent_id)
         if worker.status != "healthy" and self._status(live)[0] == "healthy":
             await self._change(worker, "healthy", "heartbeat")
+            await self._look(worker.agent_id)  # It may have been lost again meanwhile.
 
     def _watch(self, agent_id: str) -> None:
         """See to it that the next silence is looked at when it is too long."""
@@ -375,14 +377,17 @@ class Workers:
                 self._watch(agent_id)
 
     async def _look(self, agent_id: str) -> None:
-        worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)
-        if worker is None or live is None or worker.removed:
-            return
-        status, _ = self._status(live)
-        if ORDER.index(status) > ORDER.index(worker.status):
+        for _ in range(RACES_MAX):
+            worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)
+            if worker is None or live is None or worker.removed:
+                return
+            status, _again_at = self._status(live)
+            if ORDER.index(status) <= ORDER.index(worker.status):
+                if status in ("unhealthy", "offline") and worker.by_socket:
+                    await self._take_all(worker)
+                return
+            # Somebody else may be first, with the same or with something else.
             await self._change(worker, status, workers.reason_of(status, connected=live.connected))
-        if status in ("unhealthy", "offline") and worker.by_socket:
-            await self._take_all(worker)
 
     async def _take_all(self, worker: Worker) -> None:
         for task in self._state.held_by(worker.agent_id):

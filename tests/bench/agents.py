@@ -1,7 +1,8 @@
-"""An agent that fails at once and says when: what is measured begins at its ``raise``."""
+"""Agents to measure with: one that fails at once and says when, one that waits to be killed."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from gateway import Gateway, Task
@@ -16,3 +17,10 @@ async def fail(task: Task) -> None:
     # CLOCK_MONOTONIC is one for all processes of a machine.
     task.append(str(time.monotonic_ns()))
     raise InvalidInput("for the benchmark")
+
+
+@gateway.agent("waiting", timeout=60)
+async def wait(task: Task) -> None:
+    """Leave a piece, and do nothing until something ends it."""
+    task.append("begun")
+    await asyncio.Event().wait()

@@ -18,7 +18,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.scenarios.harness import browser, gateway_process
 
-__all__ = ["run"]
+__all__ = ["figures", "run"]
 
 ERRORS_PER_S = 100
 SECONDS = 10
@@ -31,8 +31,8 @@ async def run() -> None:
     print(f"error to browser frame, {ERRORS_PER_S} errors/s for {SECONDS} s, one browser")
     print(f"{'':28}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
     for name, values in (("gateway, raise to frame", ours), ("bare websockets, one frame", bare)):
-        print(f"{name:28}" + "".join(f"{value:9.2f}" for value in _figures(values)))
-    print(f"{'ratio':28}{_figures(ours)[0] / _figures(bare)[0]:9.1f}")
+        print(f"{name:28}" + "".join(f"{value:9.2f}" for value in figures(values)))
+    print(f"{'ratio':28}{figures(ours)[0] / figures(bare)[0]:9.1f}")
 
 
 async def _ours() -> list[float]:
@@ -96,7 +96,8 @@ async def _paced(work: Callable[[], Awaitable[object]], *, at_once: int = 1000) 
     await asyncio.gather(*running)
 
 
-def _figures(values: list[float]) -> tuple[float, float, float]:
+def figures(values: list[float]) -> tuple[float, float, float]:
+    """The median, the 99th percentile and the greatest."""
     ordered = sorted(values)
     return (
         ordered[len(ordered) // 2],

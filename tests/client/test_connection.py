@@ -113,6 +113,40 @@ async def test_a_call_in_flight_fails_when_the_connection_does() -> None:
         assert (await client.call("task.list"))["items"] == []
 
 
+async def test_who_tries_again_at_once_is_sent_over_the_next_connection() -> None:
+    """And not over the one that was just lost, which would be lost once more."""
+    async with world() as here, Connection(here.ws, chance=at_once) as client:
+        asked = asyncio.Event()
+
+        async def hang(*args: Any) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        async def insist() -> Any:
+            for _ in range(2):
+                try:
+                    return await client.call("task.list")
+                except Disconnected:
+                    here.engine.script = None
+            raise AssertionError("it was lost twice")
+
+        here.engine.script = hang
+        call = asyncio.create_task(insist())
+        await asked.wait()
+        await client.drop()
+        assert (await call)["items"] == []
+
+
+async def test_what_calls_over_one_connection_never_calls_over_another() -> None:
+    async with world() as here, Connection(here.ws, chance=at_once) as client:
+        calls = await client.opened()
+        assert (await calls.ask("task.list", {}))["items"] == []
+        await client.drop()
+        with pytest.raises(Disconnected):
+            await calls.ask("task.list", {})
+        assert await client.opened() is not calls
+
+
 @pytest.mark.parametrize(
     ("bad", "code"),
     [("x", 4500), (None, 4500), (token("ann", scope=""), 4503), (token("ann", exp=1), 4005)],

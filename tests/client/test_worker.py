@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -206,6 +207,95 @@ async def test_what_there_is_to_tell_waits_for_the_gateway() -> None:
         await until(lambda: task.status == "succeeded")
         assert (task.attempt, task.term) == (1, desk.claims[0]["term"])
         assert len({identity.agent_id for identity in desk.registered}) == 1
+
+
+async def test_what_was_given_to_it_and_never_arrived_it_gives_back_and_claims_again() -> None:
+    """The answer to its claim went into a connection that was dead; nobody waits for the lease."""
+    async with (
+        world() as here,
+        Proxy(here.port) as proxy,
+        working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
+    ):
+        desk.go.set()
+        await until(lambda: here.engine.claims._news)
+        proxy.stalled = True
+        task = here.engine.state.tasks[await submit(here)]
+        await until(lambda: task.status == "running")
+        proxy.cut()
+        proxy.stalled = False
+        await until(lambda: task.status == "succeeded")
+        assert [claim["term"] for claim in desk.claims] == [2]
+        assert task.last_error is None
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_what_an_earlier_process_held_it_gives_back_unless_somebody_answers_for_it(
+    kept: bool,
+) -> None:
+    async with world() as here:
+        async with working(here.ws) as first:
+            task = here.engine.state.tasks[await submit(here)]
+            await until(lambda: first.claims)
+        known: list[tuple[str, int]] = []
+
+        def keep(task_id: str, term: int) -> bool:
+            known.append((task_id, term))
+            return kept
+
+        async with working(here.ws, identity=first.registered[0], kept=keep) as desk:
+            assert known == [(task.task_id, 1)]
+            if kept:
+                assert (task.status, task.term) == ("running", 1)
+                return
+            await until(lambda: desk.claims)
+            assert desk.claims[0]["term"] == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_however_often_it_is_cut_off_each_task_is_done_once_and_none_waits_for_its_lease(
+    seed: int,
+) -> None:
+    """At any moment: in a handshake, while it registers, between a claim and its answer."""
+    chance = random.Random(seed)
+    async with (
+        world() as here,
+        Proxy(here.port) as proxy,
+        working(f"ws://127.0.0.1:{proxy.port}/ws", concurrency=3) as desk,
+    ):
+        desk.worker._connection._chance = lambda: 0.02
+        done: list[str] = []
+
+        async def make(claim: Claim) -> None:
+            await here.engine.clock.sleep(chance.random() * 0.1)
+            with contextlib.suppress(StaleTerm):
+                await desk.worker.report("task.complete", claim, {"result": "done"})
+            done.append(claim["task_id"])
+
+        desk.worker._make = make
+        tasks = []
+        for _ in range(30):
+            tasks.append(here.engine.state.tasks[await submit(here)])
+            await here.engine.clock.sleep(chance.random() * 0.05)
+            proxy.cut()
+        await until(lambda: not any(task.live for task in tasks) and not desk.worker._running)
+        assert {task.status for task in tasks} == {"succeeded"}
+        assert [task.last_error for task in tasks] == [None] * len(tasks)
+        assert sorted(done) == sorted(task.task_id for task in tasks)
+
+
+async def test_nothing_is_given_up_that_it_still_works_on() -> None:
+    async with (
+        world() as here,
+        Proxy(here.port) as proxy,
+        working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
+    ):
+        task = here.engine.state.tasks[await submit(here)]
+        await until(lambda: desk.claims)
+        proxy.cut()
+        await until(lambda: len(desk.registered) == 2)
+        desk.go.set()
+        await until(lambda: task.status == "succeeded")
+        assert task.term == 1
 
 
 async def test_a_connection_that_gives_no_answers_is_given_up() -> None:

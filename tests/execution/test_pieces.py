@@ -12,6 +12,7 @@ import pytest
 from gateway import Task
 from gateway.domain.preserved import EVICTED_MAX
 from gateway.errors import RateLimited
+from gateway.execution.pieces import TEXT_CHARS_MAX, Pieces
 from gateway.execution.state import State
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World, consistent
@@ -43,6 +44,29 @@ async def test_the_next_attempt_finds_what_the_last_one_left(here: World) -> Non
     assert kept["sha256"] == hashlib.sha256(canonical.encode()).hexdigest()
     said = here.types(task.task_id)
     assert said[said.index("partial_result_preserved") + 1] == "agent_error"
+
+
+def test_whoever_says_much_of_one_kind_keeps_no_other_from_being_told() -> None:
+    """Progress before each telling, a text that grows, many steps: each has every third turn."""
+    pieces = Pieces(task_id="t", attempt=1, chars_max=10**6, wake=lambda: None)
+    pieces.add_text("x" * 3 * TEXT_CHARS_MAX)
+    for number in range(3):
+        pieces.add_step(f"step {number}", "y" * 100_000)
+    told = []
+    for number in range(9):
+        pieces.set_progress(number / 9, None)
+        piece = pieces.take()
+        assert piece is not None
+        told.append("text" if piece.text else piece.step or "progress")
+    assert told == [
+        *("progress", "text", "step 0"),
+        *("progress", "text", "step 1"),
+        *("progress", "text", "step 2"),
+    ]
+    newest = pieces.take()
+    assert newest is not None
+    assert newest.progress == 8 / 9
+    assert pieces.take() is None
 
 
 async def test_what_was_on_its_way_when_the_limit_hit_is_kept(here: World) -> None:

@@ -84,10 +84,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """The ``Clock`` of a virtual loop."""
+    """
+    The ``Clock`` of a virtual loop.
+
+    Attributes:
+        ahead_s: How far somebody has set the wall clock forward; negative: back.
+    """
+
+    ahead_s = 0.0
 
     def wall(self) -> float:
-        return BEGINNING + self.monotonic()
+        return BEGINNING + self.ahead_s + self.monotonic()
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()

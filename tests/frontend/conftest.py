@@ -1,9 +1,16 @@
-"""A real Chromium, a real gateway in its own process, and a cable between them that can be cut."""
+"""
+A real Chromium, a real gateway in its own process, and a cable between them that can be cut.
+
+A browser, a context and a gateway cost more to start than most tests take, so they are shared:
+what keeps tests apart is a page, or a blank page's reload, and a user of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import itertools
 import os
 import shutil
 import signal
@@ -11,8 +18,11 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import BrowserContext, Page, async_playwright, expect
+
+from tests.frontend.scripted_gateway import serve_modules
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (
@@ -33,28 +43,77 @@ SECRET = "for tests alone, and long enough to be taken"
 expect.set_options(timeout=SHOWN_WITHIN_MS)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def context() -> AsyncIterator[BrowserContext]:
+    """One for all: a page has a session storage of its own, and the frontend uses no other."""
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     assert found, f"none of {', '.join(CHROMIUMS)} is installed"
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=found, args=list(ARGUMENTS))
         try:
-            yield browser
+            # Drawing what moves takes more of a processor than all else that a page does.
+            yield await browser.new_context(reduced_motion="reduce")
         finally:
             await browser.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page in a context of its own; an exception in it that nobody caught fails the test."""
-    context = await browser.new_context()
-    page = await context.new_page()
-    thrown: list[str] = []
-    page.on("pageerror", lambda error: thrown.append(str(error)))
-    yield page
-    await context.close()
-    assert thrown == []
+@dataclasses.dataclass(frozen=True)
+class Tab:
+    """A page, and what was thrown in it that nobody caught."""
+
+    page: Page
+    thrown: list[str]
+
+
+@contextlib.asynccontextmanager
+async def opened(context: BrowserContext) -> AsyncIterator[Tab]:
+    """Open a page for as long as it is needed."""
+    tab = Tab(await context.new_page(), [])
+    tab.page.on("pageerror", lambda error: tab.thrown.append(str(error)))
+    try:
+        yield tab
+    finally:
+        await tab.page.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext) -> AsyncIterator[Page]:
+    """A page of the test's own; an exception in it that nobody caught fails the test."""
+    async with opened(context) as tab:
+        yield tab.page
+    assert tab.thrown == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def witness(context: BrowserContext) -> AsyncIterator[Page]:
+    """A second page."""
+    async with opened(context) as tab:
+        yield tab.page
+    assert tab.thrown == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def blank_tab(context: BrowserContext) -> AsyncIterator[Tab]:
+    async with opened(context) as tab:
+        await serve_modules(tab.page)
+        yield tab
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def blank_page(blank_tab: Tab) -> AsyncIterator[Page]:
+    """The module's empty page, which may import the frontend's modules; as ``page`` otherwise."""
+    blank_tab.thrown.clear()
+    yield blank_tab.page
+    assert blank_tab.thrown == []
+
+
+@pytest.fixture
+def user() -> str:
+    """A user of the test's own."""
+    return f"user-{next(_numbers)}"
 
 
 class Process:
@@ -81,9 +140,9 @@ class Process:
             "tests.frontend.page_agents:gateway",
             "--port",
             str(self.port),
-            # Long enough for a person, and a browser's polling, to see that a task waits.
+            # Long enough for a browser's polling to see that a task waits.
             "--retry-base",
-            "4",
+            "2.5",
             cwd=ROOT,
             env=self._environment,
             stdout=asyncio.subprocess.PIPE,
@@ -122,9 +181,9 @@ class Process:
         self._process.send_signal(number)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def gateway() -> AsyncIterator[Process]:
-    process = Process()
+@contextlib.asynccontextmanager
+async def running(**environment: str) -> AsyncIterator[Process]:
+    process = Process(**environment)
     await process.start()
     try:
         yield process
@@ -132,15 +191,25 @@ async def gateway() -> AsyncIterator[Process]:
         await process.stop()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def gateway() -> AsyncIterator[Process]:
+    """An open gateway for everyone who leaves nothing behind but tasks of their own."""
+    async with running() as process:
+        yield process
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def mortal() -> AsyncIterator[Process]:
+    """A gateway of the test's own."""
+    async with running() as process:
+        yield process
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def locked() -> AsyncIterator[Process]:
     """A gateway that asks for tokens."""
-    process = Process(GATEWAY_TOKEN_SECRET=SECRET)
-    await process.start()
-    try:
+    async with running(GATEWAY_TOKEN_SECRET=SECRET) as process:
         yield process
-    finally:
-        await process.stop()
 
 
 class Cable:
@@ -204,7 +273,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def cable(gateway: Process) -> AsyncIterator[Cable]:
     async with Cable(gateway.port) as cable:
         yield cable

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.async_api import Page, Route, WebSocketRoute
 
-__all__ = ["ADDRESS", "Connection", "ScriptedGateway", "open_blank"]
+__all__ = ["ADDRESS", "Connection", "ScriptedGateway", "open_blank", "serve_modules"]
 
 FRONTEND = Path(__file__).parent.parent.parent / "frontend_stub"
 ADDRESS = "http://page.test"
@@ -29,8 +29,8 @@ async (options) => {
 """
 
 
-async def open_blank(page: Page) -> None:
-    """Open an empty page that may import the frontend's modules."""
+async def serve_modules(page: Page) -> None:
+    """Let a page find the frontend's modules at ``ADDRESS``, and nothing else but empty pages."""
 
     async def serve(route: Route) -> None:
         path = route.request.url.removeprefix(f"{ADDRESS}/")
@@ -40,7 +40,13 @@ async def open_blank(page: Page) -> None:
             await route.fulfill(path=FRONTEND / path)
 
     await page.route(f"{ADDRESS}/**", serve)
+    await open_blank(page)
+
+
+async def open_blank(page: Page) -> None:
+    """Begin anew in a page that ``serve_modules`` has prepared."""
     await page.goto(f"{ADDRESS}/")
+    await page.evaluate("sessionStorage.clear()")
 
 
 class Connection:

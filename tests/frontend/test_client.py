@@ -8,14 +8,14 @@ from playwright.async_api import Page
 
 from tests.frontend.scripted_gateway import Connection, ScriptedGateway, open_blank
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 SNAPSHOT = {"mode": "normal", "failures": [], "degradations": [], "breakers": [], "tasks": []}
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def gateway(page: Page) -> ScriptedGateway:
-    return ScriptedGateway(page)
+@pytest_asyncio.fixture(loop_scope="session")
+async def gateway(blank_page: Page) -> ScriptedGateway:
+    return ScriptedGateway(blank_page)
 
 
 async def lively(gateway: ScriptedGateway) -> Connection:
@@ -144,7 +144,7 @@ async def test_silence_over_two_heartbeats_is_a_cut(gateway: ScriptedGateway) ->
 
 
 async def test_a_drain_is_followed_at_the_moment_it_names(
-    gateway: ScriptedGateway, page: Page
+    gateway: ScriptedGateway, blank_page: Page
 ) -> None:
     """By the gateway's clock, which here is a year ahead of ours."""
     first = await lively(gateway)
@@ -153,9 +153,9 @@ async def test_a_drain_is_followed_at_the_moment_it_names(
     await gateway.until("client.state.drain !== null")
     await first.close(1012)
     await gateway.until("client.state.name === 'waiting'")
-    wait_ms = await page.evaluate("client.state.next_try_at - Date.now()")
+    wait_ms = await blank_page.evaluate("client.state.next_try_at - Date.now()")
     assert 60_000 < wait_ms <= 90_000
-    await page.evaluate("client.reconnect_now()")
+    await blank_page.evaluate("client.reconnect_now()")
     await (await gateway.connection()).welcome(offset=2)
 
 
@@ -195,9 +195,11 @@ async def test_a_subscription_refused_for_now_is_asked_again(gateway: ScriptedGa
     await gateway.until("client.state.name === 'live'")
 
 
-async def test_a_call_is_answered_refused_or_cut(gateway: ScriptedGateway, page: Page) -> None:
+async def test_a_call_is_answered_refused_or_cut(
+    gateway: ScriptedGateway, blank_page: Page
+) -> None:
     first = await lively(gateway)
-    await page.evaluate(
+    await blank_page.evaluate(
         """() => {
           globalThis.ends = {};
           for (const name of ["task.get", "task.list", "task.cancel"])
@@ -211,21 +213,23 @@ async def test_a_call_is_answered_refused_or_cut(gateway: ScriptedGateway, page:
     await first.request("task.cancel")
     await first.close(1011)
     await gateway.until("Object.keys(ends).length === 3")
-    assert await page.evaluate("ends") == {
+    assert await blank_page.evaluate("ends") == {
         "task.get": "yes",
         "task.list": "CallError not_found",
         "task.cancel": "NoAnswer",
     }
 
 
-async def test_a_kept_position_survives_a_reload(gateway: ScriptedGateway, page: Page) -> None:
+async def test_a_kept_position_survives_a_reload(
+    gateway: ScriptedGateway, blank_page: Page
+) -> None:
     """With the snapshot, since the page that held the state is gone; the replay is history."""
     await gateway.begin()
-    await page.evaluate(
+    await blank_page.evaluate(
         """() => { sessionStorage.setItem("gateway.position", '{"epoch":"e1","offset":2}'); }"""
     )
-    await page.evaluate("client.close()")
-    await page.evaluate(
+    await blank_page.evaluate("client.close()")
+    await blank_page.evaluate(
         """async () => {
           const { GatewayClient } = await import("/gateway-client.js");
           client = new GatewayClient("ws://page.test/ws", { storage: sessionStorage });
@@ -238,12 +242,14 @@ async def test_a_kept_position_survives_a_reload(gateway: ScriptedGateway, page:
     assert params["since"] == {"epoch": "e1", "offset": 2}
     assert params["snapshot"] is True
     second.event(3)
-    await page.wait_for_function("""sessionStorage.getItem("gateway.position").includes(":3}")""")
+    await blank_page.wait_for_function(
+        """sessionStorage.getItem("gateway.position").includes(":3}")"""
+    )
 
 
-async def test_the_wait_grows_to_its_bound_and_is_wholly_random(page: Page) -> None:
-    await open_blank(page)
-    waits = await page.evaluate(
+async def test_the_wait_grows_to_its_bound_and_is_wholly_random(blank_page: Page) -> None:
+    await open_blank(blank_page)
+    waits = await blank_page.evaluate(
         """async () => {
           const { backoff } = await import("/gateway-client.js");
           const bounds = { base_ms: 500, max_ms: 30_000 };

@@ -14,13 +14,14 @@ from gateway.client.connection import Connection
 from tests.frontend.conftest import SECRET, Cable, Process
 from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
 
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 CUTS = 5 if os.environ.get("GATEWAY_SOAK") == "1" else 2
 
 
-async def open_page(page: Page, url: str) -> None:
-    await page.goto(url)
+async def open_page(page: Page, url: str, user: str | None) -> None:
+    """Open the page for a user; None: for the one whom it takes by itself, ``demo``."""
+    await page.goto(url if user is None else f"{url}/?user={user}")
     await live(page)
 
 
@@ -45,11 +46,11 @@ def card(page: Page, question: str) -> Locator:
     return page.locator("article.task").filter(has_text=question)
 
 
-async def submit(page: Page, gateway: Process, agent: str, question: str) -> str:
+async def submit(page: Page, gateway: Process, user: str, agent: str, question: str) -> str:
     """Ask by HTTP, past the page."""
     answer = await page.request.post(
         f"{gateway.url}/api/tasks",
-        data={"agent": agent, "user_id": "demo", "input": {"question": question}},
+        data={"agent": agent, "user_id": user, "input": {"question": question}},
     )
     assert answer.status == 201, await answer.text()
     task_id: str = (await answer.json())["task_id"]
@@ -60,19 +61,19 @@ def card_of(page: Page, task_id: str) -> Locator:
     return page.locator(f'article[data-task="{task_id}"]')
 
 
-async def logged(page: Page, gateway: Process) -> list[Mapping[str, Any]]:
-    """Give what the gateway's log has for the page's user."""
+async def logged(page: Page, gateway: Process, user: str) -> list[Mapping[str, Any]]:
+    """Give what the gateway's log has for a user."""
     answer = await page.request.get(
-        f"{gateway.url}/api/events", params={"topic": "user:demo", "since": "0", "limit": "500"}
+        f"{gateway.url}/api/events", params={"topic": f"user:{user}", "since": "0", "limit": "500"}
     )
     items: list[Mapping[str, Any]] = (await answer.json())["items"]
     return items
 
 
-async def shows_each_event_once(page: Page, gateway: Process) -> None:
+async def shows_each_event_once(page: Page, gateway: Process, user: str) -> None:
     """Compare the page's list with the gateway's log, one to one and in order."""
     await page.get_by_label("Which events").select_option("all")
-    expected = [str(event["offset"]) for event in reversed(await logged(page, gateway))]
+    expected = [str(event["offset"]) for event in reversed(await logged(page, gateway, user))]
     lines = page.locator(".event-list li")
     await expect(lines).to_have_count(len(expected))
     assert [await line.get_attribute("data-offset") for line in await lines.all()] == expected
@@ -81,22 +82,24 @@ async def shows_each_event_once(page: Page, gateway: Process) -> None:
 # --- failures, in the user's words ---------------------------------------------------------------
 
 
-async def test_a_failure_is_told_in_words_for_people(page: Page, gateway: Process) -> None:
+async def test_a_failure_is_told_in_words_for_people(
+    page: Page, gateway: Process, user: str
+) -> None:
     """The sentence of the catalogue, what to do, and nothing of what the exception says."""
-    await open_page(page, gateway.url)
+    await open_page(page, gateway.url, user)
     await ask(page, "picky", "the first question")
     failed = card(page, "the first question")
     await expect(failed).to_have_attribute("data-status", "failed")
-    error = next(e for e in await logged(page, gateway) if e["type"] == "agent_error")
+    error = next(e for e in await logged(page, gateway, user) if e["type"] == "agent_error")
     await expect(failed.locator(".trouble .said")).to_have_text(error["user_message"])
     await expect(page.locator("#announcer")).to_contain_text(error["user_message"])
     assert "secret" not in await page.content()
 
 
 async def test_the_text_of_a_failed_attempt_stays_and_the_next_goes_on_after_it(
-    page: Page, gateway: Process
+    page: Page, gateway: Process, user: str
 ) -> None:
-    await open_page(page, gateway.url)
+    await open_page(page, gateway.url, user)
     await ask(page, "stumbler", "how a breaker works")
     stumbled = card(page, "how a breaker works")
     await expect(stumbled).to_have_attribute("data-status", "waiting")
@@ -109,9 +112,9 @@ async def test_the_text_of_a_failed_attempt_stays_and_the_next_goes_on_after_it(
     await expect(stumbled.locator(".attempts li")).to_have_count(2)
 
 
-async def test_a_wait_can_be_cut_short(page: Page, gateway: Process) -> None:
+async def test_a_wait_can_be_cut_short(page: Page, gateway: Process, user: str) -> None:
     """The upstream has asked for a minute and a half; the person asks now."""
-    await open_page(page, gateway.url)
+    await open_page(page, gateway.url, user)
     await ask(page, "limited", "in a hurry")
     waiting = card(page, "in a hurry")
     await expect(waiting.locator(".trouble .when")).to_contain_text("min")
@@ -119,9 +122,11 @@ async def test_a_wait_can_be_cut_short(page: Page, gateway: Process) -> None:
     await expect(waiting.locator(".result")).to_have_text("Answered after all.")
 
 
-async def test_a_running_task_can_be_cancelled_by_keyboard(page: Page, gateway: Process) -> None:
+async def test_a_running_task_can_be_cancelled_by_keyboard(
+    page: Page, gateway: Process, user: str
+) -> None:
     """And the keyboard's place on the page is not lost with the button."""
-    await open_page(page, gateway.url)
+    await open_page(page, gateway.url, user)
     await ask(page, "endless", "for ever")
     running = card(page, "for ever").first
     await expect(running.locator(".percent")).to_have_text("25 %")
@@ -131,16 +136,18 @@ async def test_a_running_task_can_be_cancelled_by_keyboard(page: Page, gateway: 
     await expect(running).to_be_focused()
 
 
-async def test_an_answer_by_the_stand_in_says_so(page: Page, gateway: Process) -> None:
-    await open_page(page, gateway.url)
+async def test_an_answer_by_the_stand_in_says_so(page: Page, gateway: Process, user: str) -> None:
+    await open_page(page, gateway.url, user)
     await ask(page, "broken", "anything at all")
     answered = card(page, "anything at all")
     await expect(answered.locator(".result")).to_have_text("A short answer from the notes.")
     await expect(answered.locator(".badge")).to_contain_text("Stand-in answer")
 
 
-async def test_what_a_user_wrote_is_text_and_never_markup(page: Page, gateway: Process) -> None:
-    await open_page(page, gateway.url)
+async def test_what_a_user_wrote_is_text_and_never_markup(
+    page: Page, gateway: Process, user: str
+) -> None:
+    await open_page(page, gateway.url, user)
     wicked = "<img src=x onerror=\"document.title='taken'\">"
     await ask(page, "writer", wicked)
     await expect(card(page, wicked).locator(".result")).to_have_text(f"About {wicked}.")
@@ -152,14 +159,14 @@ async def test_what_a_user_wrote_is_text_and_never_markup(page: Page, gateway: P
 
 
 async def test_a_worker_is_shown_with_its_task_and_its_loss_is_told(
-    page: Page, gateway: Process
+    page: Page, mortal: Process, user: str
 ) -> None:
     """To a user as well, who gets no event about workers; another one takes the task over."""
-    await open_page(page, gateway.url)
+    await open_page(page, mortal.url, user)
     panel = page.locator("#workers")
     await expect(panel).to_be_hidden()
     await ask(page, "poet", "a sonnet")
-    url = f"{gateway.url.replace('http', 'ws')}/ws"
+    url = f"{mortal.url.replace('http', 'ws')}/ws"
     async with Connection(url) as first, Connection(url) as second:
         lost = await register(first, "quill")
         term = (await first.call("task.claim", lost | {"wait": 10}))["term"]
@@ -204,50 +211,53 @@ async def register(connection: Connection, handle: str) -> dict[str, str]:
 
 
 async def test_what_was_missed_over_a_cut_is_shown_exactly_once(
-    page: Page, gateway: Process, cable: Cable
+    page: Page, witness: Page, gateway: Process, cable: Cable, user: str
 ) -> None:
-    await open_page(page, cable.url)
+    await open_page(page, cable.url, user)
     await ask(page, "writer", "before the cut")
     await expect(card(page, "before the cut")).to_have_attribute("data-status", "succeeded")
-    witness = await page.context.new_page()
-    await open_page(witness, gateway.url)
+    await open_page(witness, gateway.url, user)
     for _ in range(CUTS):
-        seen = len(await logged(page, gateway))
+        seen = len(await logged(page, gateway, user))
         cable.cut()
         await expect(page.locator(".pill")).to_have_attribute("data-state", "waiting")
-        task_id = await submit(page, gateway, "writer", "while it was away")
+        task_id = await submit(page, gateway, user, "writer", "while it was away")
         await expect(card_of(witness, task_id)).to_have_attribute("data-status", "succeeded")
         cable.mend()
         await live(page)
         await expect(card_of(page, task_id)).to_have_attribute("data-status", "succeeded")
-        missed = len(await logged(page, gateway)) - seen
+        missed = len(await logged(page, gateway, user)) - seen
         story = page.locator(".connection-story")
         await expect(story).to_have_text(f"caught up {missed} missed events")
-    await shows_each_event_once(page, gateway)
+    await shows_each_event_once(page, gateway, user)
 
 
 async def test_a_paused_gateway_loses_nothing_and_repeats_nothing(
-    page: Page, gateway: Process
+    page: Page, gateway: Process, user: str
 ) -> None:
     """The connection stands while the process does not run, as on an overloaded host."""
-    await open_page(page, gateway.url)
+    await open_page(page, gateway.url, user)
     gateway.pause()
-    await ask(page, "writer", "in the pause")
-    gateway.go_on()
+    try:
+        await ask(page, "writer", "in the pause")
+    finally:
+        gateway.go_on()
     await expect(card(page, "in the pause")).to_have_attribute("data-status", "succeeded")
     await expect(page.locator(".pill")).to_have_attribute("data-state", "live")
-    await shows_each_event_once(page, gateway)
+    await shows_each_event_once(page, gateway, user)
 
 
-async def test_a_killed_gateway_leaves_its_open_tasks_lost(page: Page, gateway: Process) -> None:
+async def test_a_killed_gateway_leaves_its_open_tasks_lost(
+    page: Page, mortal: Process, user: str
+) -> None:
     """Its memory is gone with it: the new log has a new epoch, and does not know the task."""
-    await open_page(page, gateway.url)
+    await open_page(page, mortal.url, user)
     await ask(page, "endless", "who remembers")
     lost = card(page, "who remembers").first
     await expect(lost).to_have_attribute("data-status", "running")
-    await gateway.kill()
+    await mortal.kill()
     await expect(page.locator(".pill")).to_have_attribute("data-state", "waiting")
-    await gateway.start()
+    await mortal.start()
     await live(page)
     await expect(lost).to_have_attribute("data-status", "lost")
     await expect(page.locator(".connection-story")).to_contain_text("started anew")
@@ -256,33 +266,38 @@ async def test_a_killed_gateway_leaves_its_open_tasks_lost(page: Page, gateway: 
     await expect(again).to_have_attribute("data-status", "running")
 
 
-async def test_a_reload_brings_back_tasks_and_events(page: Page, gateway: Process) -> None:
-    await open_page(page, gateway.url)
+async def test_a_reload_brings_back_tasks_and_events(
+    page: Page, gateway: Process, user: str
+) -> None:
+    await open_page(page, gateway.url, user)
     await ask(page, "writer", "once")
     await expect(card(page, "once")).to_have_attribute("data-status", "succeeded")
-    await open_page(page, gateway.url)
+    await open_page(page, gateway.url, user)
     await expect(card(page, "About once.")).to_have_attribute("data-status", "succeeded")
-    await shows_each_event_once(page, gateway)
+    await shows_each_event_once(page, gateway, user)
 
 
 # --- who sees what -------------------------------------------------------------------------------
 
 
 async def test_another_user_sees_nothing_and_an_operator_everything(
-    page: Page, gateway: Process
+    page: Page, gateway: Process, user: str
 ) -> None:
-    await open_page(page, gateway.url)
-    await ask(page, "writer", "of demo alone")
-    await expect(card(page, "of demo alone")).to_have_attribute("data-status", "succeeded")
-    await page.get_by_label("User").fill("ada")
+    await open_page(page, gateway.url, user)
+    await ask(page, "writer", "of mine alone")
+    await expect(card(page, "of mine alone")).to_have_attribute("data-status", "succeeded")
+    mine = await card(page, "of mine alone").get_attribute("data-task") or ""
+    theirs = await submit(page, gateway, f"other-{user}", "writer", "of theirs alone")
+    await page.get_by_label("User").fill(f"not-{user}")
     await page.get_by_role("button", name="Switch").click()
-    await expect(page).to_have_url(f"{gateway.url}/?user=ada")
+    await expect(page).to_have_url(f"{gateway.url}/?user=not-{user}")
     await live(page)
     await expect(page.locator("article.task")).to_have_count(0)
     await page.get_by_label("User").fill("")
     await page.get_by_role("button", name="Switch").click()
     await expect(page.locator(".role")).to_have_text("operator")
-    await expect(page.locator("article.task")).to_have_count(1)
+    await expect(card_of(page, mine)).to_have_count(1)
+    await expect(card_of(page, theirs)).to_have_count(1)
 
 
 async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Process) -> None:
@@ -311,7 +326,7 @@ async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Proc
 
 async def test_nothing_is_wider_than_a_small_phone(page: Page, gateway: Process) -> None:
     await page.set_viewport_size({"width": 360, "height": 740})
-    await open_page(page, gateway.url)
+    await open_page(page, gateway.url, None)
     await ask(page, "picky", "a-word-" * 40)
     await expect(page.locator("article.task")).to_have_attribute("data-status", "failed")
     assert await page.evaluate("document.documentElement.scrollWidth") == 360

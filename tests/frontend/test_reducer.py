@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from tests.frontend.scripted_gateway import open_blank
-
-pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 # Each step is [function, …arguments]; the state goes through all of them, and its maps come back
 # as objects. `frozen` makes any change to an earlier state an exception.
@@ -37,7 +35,6 @@ START = "2026-11-22T05:04:54.000Z"
 
 
 async def fold(page: Page, *steps: Sequence[Any]) -> dict[str, Any]:
-    await open_blank(page)
     state: dict[str, Any] = await page.evaluate(FOLD, list(steps))
     return state
 
@@ -81,84 +78,87 @@ RECOVERED = stream(
 )
 
 
-async def test_a_failure_is_open_until_its_task_recovers(page: Page) -> None:
-    state = await fold(page, ["reduceAll", FAILED_ONCE])
+async def test_a_failure_is_open_until_its_task_recovers(blank_page: Page) -> None:
+    state = await fold(blank_page, ["reduceAll", FAILED_ONCE])
     assert list(state["failures"]) == ["f1"]
     task = state["tasks"]["t"]
     assert task["status"] == "waiting"
     assert task["next"]["at"] == START
     assert task["attempts"][0]["error"]["user_message"] == "It took too long."
     assert task["preserved"]["lost"] == ["review"]
-    state = await fold(page, ["reduceAll", FAILED_ONCE], ["reduceAll", RECOVERED])
+    state = await fold(blank_page, ["reduceAll", FAILED_ONCE], ["reduceAll", RECOVERED])
     assert state["failures"] == {}
     assert state["tasks"]["t"]["status"] == "succeeded"
 
 
-async def test_each_attempts_text_is_a_part_of_one_continuing_text(page: Page) -> None:
-    state = await fold(page, ["reduceAll", FAILED_ONCE], ["reduceAll", RECOVERED])
+async def test_each_attempts_text_is_a_part_of_one_continuing_text(blank_page: Page) -> None:
+    state = await fold(blank_page, ["reduceAll", FAILED_ONCE], ["reduceAll", RECOVERED])
     assert state["tasks"]["t"]["text"] == [
         {"attempt": 1, "fallback": False, "text": "One. "},
         {"attempt": 2, "fallback": False, "text": "Two."},
     ]
 
 
-async def test_one_by_one_is_the_same_as_all_at_once(page: Page) -> None:
+async def test_one_by_one_is_the_same_as_all_at_once(blank_page: Page) -> None:
     events = FAILED_ONCE + RECOVERED
-    at_once = await fold(page, ["reduceAll", events])
-    assert await fold(page, *(["reduce", event] for event in events)) == at_once
+    at_once = await fold(blank_page, ["reduceAll", events])
+    assert await fold(blank_page, *(["reduce", event] for event in events)) == at_once
 
 
-async def test_what_comes_twice_counts_once(page: Page) -> None:
-    once = await fold(page, ["reduceAll", FAILED_ONCE])
-    assert await fold(page, ["reduceAll", FAILED_ONCE], ["reduceAll", FAILED_ONCE]) == once
+async def test_what_comes_twice_counts_once(blank_page: Page) -> None:
+    once = await fold(blank_page, ["reduceAll", FAILED_ONCE])
+    assert await fold(blank_page, ["reduceAll", FAILED_ONCE], ["reduceAll", FAILED_ONCE]) == once
 
 
-async def test_after_its_end_nothing_changes_a_task_but_its_cleanup(page: Page) -> None:
+async def test_after_its_end_nothing_changes_a_task_but_its_cleanup(blank_page: Page) -> None:
     late = stream(
         ("task_progress", of_task(2, progress=0.1, step="late")),
         ("resource_cleanup", of_task(2, cleanup_status="success", resources_cleaned=["locks"])),
         first=20,
     )
-    state = await fold(page, ["reduceAll", FAILED_ONCE + RECOVERED + late])
+    state = await fold(blank_page, ["reduceAll", FAILED_ONCE + RECOVERED + late])
     task = state["tasks"]["t"]
     assert (task["status"], task["progress"]) == ("succeeded", 1)
     assert task["cleanup"]["status"] == "success"
 
 
-async def test_types_and_fields_that_it_does_not_know_are_ignored(page: Page) -> None:
+async def test_types_and_fields_that_it_does_not_know_are_ignored(blank_page: Page) -> None:
     """A later gateway may say more; ``constructor`` is a name that objects know by themselves."""
     unknown = stream(("constructor", of_task()), ("agent_sang", of_task(song="la")), first=8)
-    state = await fold(page, ["reduceAll", FAILED_ONCE + unknown])
+    state = await fold(blank_page, ["reduceAll", FAILED_ONCE + unknown])
     assert state["tasks"]["t"]["status"] == "waiting"
     assert len(state["events"]) == 9
 
 
-async def test_the_replay_before_a_snapshot_is_history(page: Page) -> None:
+async def test_the_replay_before_a_snapshot_is_history(blank_page: Page) -> None:
     """The snapshot holds its outcome; folding it again would make the past the present."""
     snapshot = {"mode": "normal", "tasks": [{"task_id": "t", "status": "running", "attempt": 2}]}
     at = {"epoch": "e1", "offset": 7}
-    state = await fold(page, ["fromSnapshot", snapshot, at], ["reduceAll", FAILED_ONCE])
+    state = await fold(blank_page, ["fromSnapshot", snapshot, at], ["reduceAll", FAILED_ONCE])
     assert state["tasks"]["t"]["status"] == "running"
     assert state["failures"] == {}
     assert [event["offset"] for event in state["events"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_history_from_elsewhere_finds_its_place(page: Page) -> None:
+async def test_history_from_elsewhere_finds_its_place(blank_page: Page) -> None:
     state = await fold(
-        page, ["reduceAll", FAILED_ONCE[3:]], ["addHistory", FAILED_ONCE[:5]], ["addHistory", []]
+        blank_page,
+        ["reduceAll", FAILED_ONCE[3:]],
+        ["addHistory", FAILED_ONCE[:5]],
+        ["addHistory", []],
     )
     assert [event["offset"] for event in state["events"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
 @pytest.mark.parametrize(("epoch", "status"), [("e1", "unknown"), ("e2", "lost")])
 async def test_an_open_task_that_a_snapshot_does_not_know(
-    page: Page, epoch: str, status: str
+    blank_page: Page, epoch: str, status: str
 ) -> None:
     """In the same log it has ended and can be asked for; with the log it is gone."""
     snapshot: dict[str, Any] = {"tasks": []}
     known = stream(("task_started", {"task_id": "other", "attempt": 1}), first=12)
     state = await fold(
-        page,
+        blank_page,
         ["reduceAll", FAILED_ONCE + RECOVERED + known],
         ["fromSnapshot", snapshot, {"epoch": epoch, "offset": 90}],
     )
@@ -166,7 +166,7 @@ async def test_an_open_task_that_a_snapshot_does_not_know(
     assert state["tasks"]["t"]["status"] == "succeeded"
     record = {"task_id": "other", "status": "failed"}
     state = await fold(
-        page,
+        blank_page,
         ["reduceAll", known],
         ["fromSnapshot", snapshot, {"epoch": epoch, "offset": 90}],
         ["withTasks", [record]],
@@ -174,12 +174,12 @@ async def test_an_open_task_that_a_snapshot_does_not_know(
     assert state["tasks"]["other"]["status"] == ("failed" if status == "unknown" else "lost")
 
 
-async def test_a_snapshots_preview_says_how_much_is_before_it(page: Page) -> None:
+async def test_a_snapshots_preview_says_how_much_is_before_it(blank_page: Page) -> None:
     """And what streams on is appended to it. The gateway counts characters, not their halves."""
     preserved = {"steps": ["outline"], "text_preview": "end 🙂", "text_length": 105}
     task = {"task_id": "t", "status": "running", "attempt": 1, "preserved": preserved}
     state = await fold(
-        page,
+        blank_page,
         ["fromSnapshot", {"tasks": [task]}, {"epoch": "e1", "offset": 4}],
         ["reduceAll", stream(("partial_result", of_task(1, text=" on")), first=5)],
     )
@@ -189,7 +189,7 @@ async def test_a_snapshots_preview_says_how_much_is_before_it(page: Page) -> Non
     assert list(shown["preserved"]["steps"]) == ["outline"]
 
 
-async def test_a_breaker_opens_is_tested_and_closes(page: Page) -> None:
+async def test_a_breaker_opens_is_tested_and_closes(blank_page: Page) -> None:
     about = {"breaker": "writer", "error_id": "b1", "probe_at": START, "user_id": "*"}
     events = stream(
         ("circuit_breaker_triggered", {**about, "scope": "agent", "fallback_active": True}),
@@ -197,13 +197,13 @@ async def test_a_breaker_opens_is_tested_and_closes(page: Page) -> None:
         ("system_recovered", {"error_id": "b1", "scope": "breaker", "user_id": "*"}),
     )
     states = [
-        (await fold(page, ["reduceAll", events[:many]]))["breakers"]["writer"]["state"]
+        (await fold(blank_page, ["reduceAll", events[:many]]))["breakers"]["writer"]["state"]
         for many in (1, 2, 3)
     ]
     assert states == ["open", "half_open", "closed"]
 
 
-async def test_a_degradation_lasts_until_its_own_recovery(page: Page) -> None:
+async def test_a_degradation_lasts_until_its_own_recovery(blank_page: Page) -> None:
     begun = {"error_id": "d1", "degradation_id": "d", "scope": "gateway", "mode": "degraded"}
     other = {"error_id": "d2", "degradation_id": "x", "scope": "agent:writer", "mode": "fallback"}
     events = stream(
@@ -212,64 +212,64 @@ async def test_a_degradation_lasts_until_its_own_recovery(page: Page) -> None:
         ("system_recovered", {"error_id": "d2", "degradation_id": "x", "scope": "agent"}),
         ("system_recovered", {"error_id": "d1", "degradation_id": "d", "scope": "mode"}),
     )
-    seen = [await fold(page, ["reduceAll", events[:many]]) for many in (1, 2, 3, 4)]
+    seen = [await fold(blank_page, ["reduceAll", events[:many]]) for many in (1, 2, 3, 4)]
     assert [list(state["degradations"]) for state in seen] == [["d"], ["d", "x"], ["d"], []]
     assert [state["mode"] for state in seen] == ["degraded", "degraded", "degraded", "normal"]
 
 
-async def test_of_too_many_tasks_the_oldest_that_has_ended_goes(page: Page) -> None:
+async def test_of_too_many_tasks_the_oldest_that_has_ended_goes(blank_page: Page) -> None:
     """What is open is what somebody waits for."""
     ends = [
         ("task_finished", {"task_id": f"t{number}", "outcome": "failed"}) for number in range(1, 4)
     ]
     starts = [("task_started", {"task_id": f"t{number}"}) for number in range(501)]
     events = stream(("task_started", {"task_id": "t0"}), *ends, *starts[4:])
-    state = await fold(page, ["reduceAll", events])
+    state = await fold(blank_page, ["reduceAll", events])
     assert len(state["tasks"]) == 500
     assert "t0" in state["tasks"]
     assert "t1" not in state["tasks"]
     assert state["dropped"] == {"tasks": 1}
 
 
-async def test_of_too_many_events_the_newest_stay(page: Page) -> None:
+async def test_of_too_many_events_the_newest_stay(blank_page: Page) -> None:
     many = stream(*[("notification", {"subject": "x"})] * 2000)
-    state = await fold(page, ["reduceAll", many])
+    state = await fold(blank_page, ["reduceAll", many])
     assert 1000 <= len(state["events"]) <= 1100
     assert state["events"][-1]["offset"] == 2000
     assert len(state["events"]) + state["dropped"]["events"] == 2000
     assert len(state["notices"]) == 20
 
 
-async def test_of_too_much_text_the_end_stays(page: Page) -> None:
+async def test_of_too_much_text_the_end_stays(blank_page: Page) -> None:
     text = stream(
         ("task_started", of_task(1)), *[("partial_result", of_task(1, text="x" * 90_000))] * 3
     )
-    task = (await fold(page, ["reduceAll", text]))["tasks"]["t"]
+    task = (await fold(blank_page, ["reduceAll", text]))["tasks"]["t"]
     assert len(task["text"][0]["text"]) == 262_144
     assert task["text_dropped"] == 270_000 - 262_144
 
 
-async def test_workers_are_as_the_list_says_and_change_by_events(page: Page) -> None:
+async def test_workers_are_as_the_list_says_and_change_by_events(blank_page: Page) -> None:
     """A list replaces what was known: who is not in it any more is not there any more."""
     listed = {"agent_id": "w1", "handle": "quill", "agents": ["poet"], "status": "healthy"}
     events = stream(
         ("agent_registered", {"agent_id": "w2", "handle": "pencil", "agents": ["poet"]}),
         ("agent_status_changed", {"agent_id": "w1", "status": "suspect", "reason": "silent"}),
     )
-    state = await fold(page, ["withAgents", [listed], 5], ["reduceAll", events])
+    state = await fold(blank_page, ["withAgents", [listed], 5], ["reduceAll", events])
     workers = {key: (w["handle"], w["status"]) for key, w in state["agents"].items()}
     assert workers == {"w1": ("quill", "suspect"), "w2": ("pencil", "healthy")}
-    state = await fold(page, ["reduceAll", events], ["withAgents", [listed], 5])
+    state = await fold(blank_page, ["reduceAll", events], ["withAgents", [listed], 5])
     assert list(state["agents"]) == ["w1"]
     assert state["agents"]["w1"]["seen_at"] == 5
 
 
-async def test_a_task_that_was_passed_on_knows_its_worker(page: Page) -> None:
+async def test_a_task_that_was_passed_on_knows_its_worker(blank_page: Page) -> None:
     moved = stream(
         ("task_reassigned", of_task(2, previous_agent_id="w1", new_agent_id="w2", reason="lost")),
         ("task_started", of_task(2, agent_id="w2")),
         first=8,
     )
-    task = (await fold(page, ["reduceAll", FAILED_ONCE + moved]))["tasks"]["t"]
+    task = (await fold(blank_page, ["reduceAll", FAILED_ONCE + moved]))["tasks"]["t"]
     assert (task["agent_id"], task["status"]) == ("w2", "running")
     assert task["reassigned"] == {"from": "w1", "to": "w2", "reason": "lost"}

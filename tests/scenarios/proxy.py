@@ -70,8 +70,10 @@ class Proxy:
         for writer in list(self._writers):
             raw = writer.get_extra_info("socket")
             if raw is not None:
-                # Lingering for no time at all makes close() send RST.
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                # Lingering for no time at all makes close() send RST. Where the other side was
+                # faster, the socket is closed and its transport not yet forgotten.
+                with contextlib.suppress(OSError):
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

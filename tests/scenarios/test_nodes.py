@@ -344,25 +344,28 @@ async def test_what_is_written_on_one_node_is_read_on_the_other(store: dict[str,
 @pytest.mark.requirement("WS-18", "FLUX-W2")
 async def test_a_browser_whose_node_is_killed_goes_on_at_the_other(store: dict[str, Any]) -> None:
     """In the same order on both, nothing missing and nothing twice."""
-    async with two_nodes(store) as (first, second):
-        async with browser(first.url, "ann") as page, browser(second.url) as other:
-            for number in range(30):
-                node = (first, second)[number % 2]
-                await node.task("nobody", user_id="ann")
-            await page.until(lambda _: len(page.all("task_submitted")) == 30)
-            await other.until(lambda _: len(other.all("task_submitted")) == 30)
-            page.may_be_lost = True
-            await first.stop(signal.SIGKILL)
-            last = page.events[-1]
-            for _ in range(10):
-                await second.task("nobody", user_id="ann")
-            since = {"epoch": last["epoch"], "offset": last["offset"]}
-            async with browser(second.url, "ann", since=since) as back:
-                assert back.subscribed["recovered"] is True
-                await back.until(lambda _: len(back.all("task_submitted")) == 10)
-                await other.until(lambda _: len(other.all("task_submitted")) == 40)
-                got = [e["event_id"] for e in (*page.events, *back.events)]
-                assert got == [e["event_id"] for e in other.all("task_submitted")]
+    async with (
+        two_nodes(store) as (first, second),
+        browser(first.url, "ann") as page,
+        browser(second.url) as other,
+    ):
+        for number in range(30):
+            node = (first, second)[number % 2]
+            await node.task("nobody", user_id="ann")
+        await page.until(lambda _: len(page.all("task_submitted")) == 30)
+        await other.until(lambda _: len(other.all("task_submitted")) == 30)
+        page.may_be_lost = True
+        await first.stop(signal.SIGKILL)
+        last = page.events[-1]
+        for _ in range(10):
+            await second.task("nobody", user_id="ann")
+        since = {"epoch": last["epoch"], "offset": last["offset"]}
+        async with browser(second.url, "ann", since=since) as back:
+            assert back.subscribed["recovered"] is True
+            await back.until(lambda _: len(back.all("task_submitted")) == 10)
+            await other.until(lambda _: len(other.all("task_submitted")) == 40)
+            got = [e["event_id"] for e in (*page.events, *back.events)]
+            assert got == [e["event_id"] for e in other.all("task_submitted")]
 
 
 @pytest.mark.requirement("MESH-09")

@@ -57,6 +57,17 @@ async def step(page: Browser, task: Event, number: int) -> Event:
     return found
 
 
+async def until_far(page: Browser, task: Event, share: float) -> None:
+    """Wait until a task is so far; of what it says in quick succession the newest is told."""
+    await page.until(
+        lambda events: any(
+            event["type"] == "task_progress" and event["progress"] >= share
+            for event in events
+            if event["task_id"] == task["task_id"]
+        )
+    )
+
+
 def exists(folder: str) -> bool:
     """Whether there is such a folder."""
     return Path(folder).exists()
@@ -225,13 +236,13 @@ async def test_a_connection_that_breaks_costs_nothing_and_doubles_nothing(
             f"http://127.0.0.1:{proxy.port}", target="tests.scenarios.worker_agents:gateway"
         ),
     ):
-        task = await gateway.task("counter", "200", user_id="cut")
+        task = await gateway.task("counter", "300", user_id="cut")
         for share in (0.2, 0.4, 0.6):
-            await page.event("task_progress", task_id=task["task_id"], progress=share)
+            await until_far(page, task, share)
             proxy.cut()
         finished = await page.finished(task["task_id"])
         assert finished["outcome"] == "succeeded"
-        assert finished["result"] == "".join(f"{n}\n" for n in range(1, 201))
+        assert finished["result"] == "".join(f"{n}\n" for n in range(1, 301))
         told = "".join(event["text"] for event in page.all("partial_result"))
         assert told == finished["result"]
         assert len(page.all("task_started")) == 1

@@ -1,14 +1,15 @@
 """
 What every event log has to do: one suite, run over each implementation.
 
-A subclass says how to open a log; time is the test's own. The guarantees are those in
-``gateway.ports.EventLog``.
+A subclass says how to open a log and how its time passes. The guarantees are those in
+``gateway.ports.EventLog``; offsets grow, by how much is the implementation's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -17,16 +18,17 @@ import orjson
 import pytest
 
 from gateway.domain.errors import ExpectationFailed
-from gateway.ports import Draft, Entry, EventLog
+from gateway.domain.timestamps import rfc3339
+from gateway.ports import Draft, Entry, EventLog, Pulse, Snapshot
 
-__all__ = ["Clock", "EventLogContract", "draft"]
+__all__ = ["Clock", "EventLogContract", "PulseContract", "draft"]
 
 
 class Clock:
     """Time that the test sets."""
 
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
 
     def wall(self) -> float:
         return self.now
@@ -44,8 +46,19 @@ def draft(subject: str = "task/1", *topics: str, size: int = 0, **options: Any) 
     return Draft(subject, "notification", topics, False, body, **options)
 
 
+# What a store's own clock may be away from the test's.
+CLOCKS_APART_S = 60.0
+
+
 class EventLogContract:
-    """Subclass it and say how to open a log."""
+    """
+    Subclass it and say how to open a log.
+
+    Attributes:
+        keeps_snapshots: Whether a snapshot that was saved is given back.
+    """
+
+    keeps_snapshots = False
 
     def open_log(
         self,
@@ -55,7 +68,11 @@ class EventLogContract:
         bytes_max: int = 10_000_000,
         age_max_s: float = 3600.0,
     ) -> AbstractAsyncContextManager[EventLog]:
-        """Open an empty log with these bounds."""
+        """Open an empty log with these bounds, and start it."""
+        raise NotImplementedError
+
+    async def a_moment_later(self, clock: Clock) -> None:
+        """Let the log's own time move on, so that two entries differ in it."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -80,11 +97,17 @@ class EventLogContract:
         assert log.last_offset("task/1") == 0
         assert log.epoch
 
-    async def test_offsets_begin_at_one_and_strictly_grow(self, log: EventLog) -> None:
+    async def test_offsets_strictly_grow_from_one_on(self, log: EventLog) -> None:
         offsets = [await log.append([draft()]) for _ in range(5)]
-        assert offsets[0] == 1
+        assert offsets[0] >= 1
         assert offsets == sorted(set(offsets))
         assert log.head == offsets[-1]
+        assert await self.read(log) == offsets
+
+    async def test_nothing_is_kept_before_the_first_entry(self, log: EventLog) -> None:
+        """Who begins at the oldest has missed nothing."""
+        first = await log.append([draft()])
+        assert 1 <= log.oldest <= first
 
     async def test_several_drafts_stand_next_to_each_other(self, log: EventLog) -> None:
         """Whatever else is appended at the same time."""
@@ -99,7 +122,23 @@ class EventLogContract:
 
     async def test_append_returns_the_offset_of_the_last_draft(self, log: EventLog) -> None:
         last = await log.append([draft("a/1"), draft("b/1"), draft("a/1")])
-        assert (log.last_offset("a/1"), log.last_offset("b/1")) == (last, last - 1)
+        first, second, third = await self.read(log)
+        assert (log.last_offset("a/1"), log.last_offset("b/1")) == (last, second)
+        assert first < second < third == last
+
+    async def test_many_drafts_of_few_subjects_stay_in_order(self, log: EventLog) -> None:
+        """However an implementation bundles them."""
+        drafts = [
+            dataclasses.replace(draft(f"task/{number // 40 % 2}"), body=b'{"number":%d}' % number)
+            for number in range(200)
+        ]
+        assert await log.append(drafts, expected={"task/0": 0, "task/1": 0}) == log.head
+        entries = await log.read(after=0, topics=None, limit=1000)
+        numbers = [orjson.loads(entry.public)["number"] for entry in entries]
+        assert numbers == list(range(200))
+        assert [entry.subject for entry in entries] == [each.subject for each in drafts]
+        assert log.last_offset("task/1") == entries[-41].offset
+        assert log.last_offset("task/0") == entries[-1].offset
 
     async def test_an_entry_is_the_draft_with_its_place_and_time(
         self, log: EventLog, clock: Clock
@@ -113,7 +152,23 @@ class EventLogContract:
         assert operator == {**public, "detail": {"d": 1}}
         assert b'"s"' not in entry.operator
         assert entry.state == b'{"s":2}'
-        assert (entry.subject, entry.topics, entry.at) == ("task/1", ("user:a",), clock.now)
+        assert (entry.subject, entry.topics) == ("task/1", ("user:a",))
+        assert abs(entry.at - clock.now) < CLOCKS_APART_S
+        assert public["timestamp"] == rfc3339(entry.at)
+
+    async def test_any_name_may_be_a_subject_a_topic_and_a_type(self, log: EventLog) -> None:
+        """Whatever the store's own names may not hold."""
+        names = ["a.b", "*", ">", "a b", "ä/ö", "", "x" * 128, "=", "a/b/c", "%2E", "~@:-_"]
+        for name in names:
+            await log.append([draft(f"kind/{name}", f"user:{name}", f"task:{name}")])
+        await log.append([draft("alone", "system")])
+        entries = await log.read(after=0, topics=None, limit=100)
+        assert [entry.subject for entry in entries] == [f"kind/{n}" for n in names] + ["alone"]
+        for name, entry in zip(names, entries, strict=False):
+            assert entry.topics == (f"user:{name}", f"task:{name}")
+            assert await self.read(log, topics=[f"user:{name}"]) == [entry.offset]
+            with pytest.raises(ExpectationFailed):
+                await log.append([draft(entry.subject)], expected={entry.subject: 0})
 
     async def test_without_detail_both_views_are_one(self, log: EventLog) -> None:
         await log.append([draft()])
@@ -133,27 +188,33 @@ class EventLogContract:
     async def test_a_decision_on_what_is_so_is_accepted(self, log: EventLog) -> None:
         offset = await log.append([draft("a/1")], expected={"a/1": 0})
         await log.append([draft("b/1")])
-        assert await log.append([draft("a/1")], expected={"a/1": offset, "c/1": 0}) == 3
+        again = await log.append([draft("a/1")], expected={"a/1": offset, "c/1": 0, "d/1": 0})
+        assert await log.append([draft("e/1")], expected={"a/1": again}) == log.head
+        assert len(await self.read(log)) == 4
 
     async def test_a_decision_on_what_has_changed_is_refused_whole(self, log: EventLog) -> None:
         offset = await log.append([draft("a/1")])
         seen: list[Entry] = []
         log.follow(seen.append)
-        for expected in ({"a/1": 0}, {"a/1": offset + 1}, {"b/1": 0, "a/1": 0}, {"b/1": 1}):
+        for expected in (
+            {"a/1": 0},
+            {"a/1": offset + 1},
+            {"a/1": offset - 1},
+            {"b/1": 0, "a/1": 0},
+            {"b/1": offset},
+            {"c/1": offset},
+        ):
             with pytest.raises(ExpectationFailed):
                 await log.append([draft("b/1"), draft("a/1")], expected=expected)
         assert await self.read(log) == [offset]
         assert (log.last_offset("b/1"), seen) == (0, [])
 
     async def test_a_refusal_names_the_subject_and_both_offsets(self, log: EventLog) -> None:
-        await log.append([draft("a/1")])
+        offset = await log.append([draft("a/1")])
         with pytest.raises(ExpectationFailed) as refused:
             await log.append([draft("a/1")], expected={"a/1": 7})
-        assert (refused.value.subject, refused.value.expected, refused.value.actual) == (
-            "a/1",
-            7,
-            1,
-        )
+        told = (refused.value.subject, refused.value.expected, refused.value.actual)
+        assert told == ("a/1", 7, offset)
 
     async def test_of_many_who_decide_at_once_exactly_one_wins(self, log: EventLog) -> None:
         """And nothing of the losers' is in the log."""
@@ -208,7 +269,8 @@ class EventLogContract:
         await log.append([draft()])
         leave_second()
         await log.append([draft()])
-        assert (first, second) == ([2, 3], [3, 4])
+        offsets = await self.read(log)
+        assert (first, second) == (offsets[1:3], offsets[2:4])
         leave_first()
 
     async def test_the_same_reader_may_follow_twice(self, log: EventLog) -> None:
@@ -219,10 +281,10 @@ class EventLogContract:
 
         leave = log.follow(reader)
         log.follow(reader)
-        await log.append([draft()])
+        first = await log.append([draft()])
         leave()
-        await log.append([draft()])
-        assert seen == [1, 1, 2]
+        second = await log.append([draft()])
+        assert seen == [first, first, second]
 
     async def test_readers_are_called_in_the_order_in_which_they_came(self, log: EventLog) -> None:
         """Folds before whoever acts on them."""
@@ -254,7 +316,10 @@ class EventLogContract:
             )
         )
         await log.append([draft("a/1", "user:a"), draft("a/1", "user:a"), draft("a/1", "user:a")])
-        assert seen == [(1, 1, 1, 1), (2, 2, 2, 2), (3, 3, 3, 3)]
+        assert seen == [
+            (offset, offset, offset, number)
+            for number, offset in enumerate(await self.read(log), 1)
+        ]
 
     async def test_after_closing_nobody_is_called_and_leaving_is_fine(self, log: EventLog) -> None:
         leave = log.follow(lambda entry: None)
@@ -264,106 +329,179 @@ class EventLogContract:
     # --- reading --------------------------------------------------------------------------------
 
     async def test_reading_goes_on_after_a_position(self, log: EventLog) -> None:
-        for _ in range(10):
-            await log.append([draft()])
-        assert await self.read(log, after=3, limit=4) == [4, 5, 6, 7]
-        assert await self.read(log, after=9) == [10]
-        assert await self.read(log, after=10) == []
-        assert await self.read(log, after=100) == []
+        at = [0] + [await log.append([draft()]) for _ in range(10)]
+        assert await self.read(log, after=at[3], limit=4) == at[4:8]
+        assert await self.read(log, after=at[9]) == [at[10]]
+        assert await self.read(log, after=at[10]) == []
+        assert await self.read(log, after=10 * at[10]) == []
         assert await self.read(log, limit=0) == []
-        assert await self.read(log, after=3, until=5) == [4, 5]
-        assert await self.read(log, after=3, until=100, limit=2) == [4, 5]
-        assert await self.read(log, after=3, until=2) == []
+        assert await self.read(log, after=at[3], until=at[5]) == at[4:6]
+        assert await self.read(log, after=at[3], until=10 * at[10], limit=2) == at[4:6]
+        assert await self.read(log, after=at[3], until=at[2]) == []
+
+    async def test_reading_goes_on_inside_what_was_appended_at_once(self, log: EventLog) -> None:
+        """A browser may have received the first frames of several."""
+        await log.append([draft(), draft(), draft()])
+        offsets = await self.read(log)
+        for place, offset in enumerate(offsets):
+            assert await self.read(log, after=offset) == offsets[place + 1 :]
+            assert await self.read(log, until=offset) == offsets[: place + 1]
 
     async def test_reading_by_topics_merges_them_in_order_and_each_entry_once(
         self, log: EventLog
     ) -> None:
         topics = (("a",), ("b",), ("a", "b"), (), ("c",), ("b", "c"), ("a",))
-        for its in topics:
-            await log.append([draft("x/1", *its)])
-        assert await self.read(log, topics=["a"]) == [1, 3, 7]
-        assert await self.read(log, topics=["a", "b"]) == [1, 2, 3, 6, 7]
-        assert await self.read(log, topics=["b", "a", "a"]) == [1, 2, 3, 6, 7]
-        assert await self.read(log, topics=["b", "a"], after=2, limit=2) == [3, 6]
-        assert await self.read(log, topics=["b", "c"], until=5) == [2, 3, 5]
-        assert await self.read(log, topics=["nobody"]) == []
-        assert await self.read(log, topics=[]) == []
-        assert await self.read(log, topics=(name for name in "ac")) == [1, 3, 5, 6, 7]
-        assert log.count(after=2, topics=["a", "b"]) == 3
+        at = [0] + [await log.append([draft("x/1", *its)]) for its in topics]
+
+        async def places(**options: Any) -> list[int]:
+            return [at.index(offset) for offset in await self.read(log, **options)]
+
+        assert await places(topics=["a"]) == [1, 3, 7]
+        assert await places(topics=["a", "b"]) == [1, 2, 3, 6, 7]
+        assert await places(topics=["b", "a", "a"]) == [1, 2, 3, 6, 7]
+        assert await places(topics=["b", "a"], after=at[2], limit=2) == [3, 6]
+        assert await places(topics=["b", "c"], until=at[5]) == [2, 3, 5]
+        assert await places(topics=["nobody"]) == []
+        assert await places(topics=[]) == []
+        assert await places(topics=(name for name in "ac")) == [1, 3, 5, 6, 7]
+        assert log.count(after=at[2], topics=["a", "b"]) == 3
         assert log.count(after=0, topics=["a"]) == 3
         assert log.count(after=0, topics=None) == 7
-        assert (log.newest(["a"]), log.newest(["b", "c"]), log.newest(["d"])) == (7, 6, 0)
-        assert log.newest(None) == 7
+        newest = (log.newest(["a"]), log.newest(["b", "c"]), log.newest(["d"]), log.newest(None))
+        assert newest == (at[7], at[6], 0, at[7])
 
     async def test_reading_stops_at_so_many_bytes_yet_gives_one(self, log: EventLog) -> None:
-        for _ in range(5):
-            await log.append([draft(size=1000)])
-        assert await self.read(log, size_max=1) == [1]
-        assert await self.read(log, size_max=2500) == [1, 2]
-        assert await self.read(log, after=2, size_max=10_000) == [3, 4, 5]
+        at = [await log.append([draft(size=1000)]) for _ in range(5)]
+        assert await self.read(log, size_max=1) == at[:1]
+        assert await self.read(log, size_max=2500) == at[:2]
+        assert await self.read(log, after=at[1], size_max=10_000) == at[2:]
 
     # --- bounds ---------------------------------------------------------------------------------
 
     async def test_over_the_count_the_oldest_go(self, clock: Clock) -> None:
         async with self.open_log(clock, events_max=3) as log:
-            for number in range(5):
-                await log.append([draft(f"task/{number}", "t", f"only:{number}")])
-            assert await self.read(log) == [3, 4, 5]
-            assert (log.oldest, log.head) == (3, 5)
-            assert await self.read(log, topics=["t"], after=1) == [3, 4, 5]
+            at = [await log.append([draft(f"task/{n}", "t", f"only:{n}")]) for n in range(5)]
+            assert await self.read(log) == at[2:]
+            assert at[1] < log.oldest <= at[2]
+            assert log.head == at[4]
+            assert await self.read(log, topics=["t"], after=at[0]) == at[2:]
             assert await self.read(log, topics=["only:0"]) == []
             assert (log.newest(["only:0"]), log.count(after=0, topics=["t"])) == (0, 3)
 
     async def test_over_the_bytes_the_oldest_go_and_the_newest_stays(self, clock: Clock) -> None:
-        async with self.open_log(clock, bytes_max=2500) as log:
-            for _ in range(5):
-                await log.append([draft(size=900)])
-            assert await self.read(log) == [4, 5]
-            await log.append([draft(size=5000)])
-            assert await self.read(log) == [6]
+        async with self.open_log(clock, bytes_max=5000) as log:
+            at = [await log.append([draft(size=900)]) for _ in range(10)]
+            kept = await self.read(log)
+            # Each implementation counts a little that is not the entry's own.
+            assert kept in (at[-4:], at[-3:])
+            await log.append([draft(size=4000)])
+            assert await self.read(log) == [log.head]
 
     async def test_after_their_time_entries_go_without_anybody_writing(self, clock: Clock) -> None:
         async with self.open_log(clock, age_max_s=100) as log:
-            await log.append([draft("a/1", "t")])
-            clock.now += 60
-            await log.append([draft("a/1", "t")])
-            clock.now += 40
-            assert await self.read(log) == [1, 2]
-            clock.now += 1
-            assert (log.count(after=0, topics=["t"]), log.newest(["t"])) == (1, 2)
-            assert (log.oldest, await self.read(log)) == (2, [2])
-            clock.now += 100
+            offsets = [await log.append([draft("a/1", "t")])]
+            await self.a_moment_later(clock)
+            offsets.append(await log.append([draft("a/1", "t")]))
+            first, second = await log.read(after=0, topics=None, limit=2)
+            assert second.at > first.at
+            clock.now = first.at + 100
+            assert await self.read(log) == offsets
+            clock.now = second.at + 100
+            assert (log.count(after=0, topics=["t"]), log.newest(["t"])) == (1, offsets[1])
+            assert offsets[0] < log.oldest <= offsets[1]
+            assert await self.read(log) == offsets[1:]
+            clock.now += 0.001
             assert (log.newest(["t"]), log.newest(None)) == (0, 0)
-            assert (log.oldest, log.head, await self.read(log)) == (3, 2, [])
-            assert await log.append([draft("a/1")]) == 3
+            assert (log.oldest, log.head) == (offsets[1] + 1, offsets[1])
+            assert await self.read(log) == []
+            assert await log.append([draft("a/1")]) > offsets[1]
 
     async def test_what_was_last_said_of_a_subject_outlives_its_entry(self, clock: Clock) -> None:
         """A task may live on in silence, and its next decision still counts."""
         async with self.open_log(clock, events_max=3) as log:
-            await log.append([draft("quiet/1")])
+            offset = await log.append([draft("quiet/1")])
             for number in range(4):
                 await log.append([draft(f"task/{number}")])
-            assert log.oldest > 1
-            assert log.last_offset("quiet/1") == 1
+            assert log.oldest > offset
+            assert log.last_offset("quiet/1") == offset
             with pytest.raises(ExpectationFailed):
                 await log.append([draft("quiet/1")], expected={"quiet/1": 0})
-            await log.append([draft("quiet/1")], expected={"quiet/1": 1})
+            await log.append([draft("quiet/1")], expected={"quiet/1": offset})
 
     async def test_a_subject_silent_for_very_long_can_still_be_decided_about(
         self, clock: Clock
     ) -> None:
         """A breaker that stayed closed for months opens when it has to."""
         async with self.open_log(clock, events_max=3) as log:
-            await log.append([draft("quiet/1")])
+            first = await log.append([draft("quiet/1")])
             for number in range(100):
                 await log.append([draft(f"task/{number}")])
-            offset = await log.append([draft("quiet/1")], expected={"quiet/1": 1})
+            offset = await log.append([draft("quiet/1")], expected={"quiet/1": first})
             assert log.last_offset("quiet/1") == offset
             with pytest.raises(ExpectationFailed):
-                await log.append([draft("quiet/1")], expected={"quiet/1": 1})
+                await log.append([draft("quiet/1")], expected={"quiet/1": first})
             with pytest.raises(ExpectationFailed):
                 await log.append([draft("unheard/1")], expected={"unheard/1": offset})
+
+    # --- the log itself -------------------------------------------------------------------------
 
     async def test_another_log_has_another_epoch(self, clock: Clock) -> None:
         async with self.open_log(clock) as one, self.open_log(clock) as two:
             assert one.epoch != two.epoch
+
+    async def test_a_log_that_is_open_is_there(self, log: EventLog) -> None:
+        told: list[bool] = []
+        end = log.watch(lambda: told.append(log.available))
+        assert (log.available, log.reason, log.stale) == (True, None, False)
+        assert told == []
+        end()
+        end()
+
+    async def test_the_newest_snapshot_is_given_back_or_none_is(self, log: EventLog) -> None:
+        assert await log.load_snapshot() is None
+        for number in range(4):
+            offset = await log.append([draft()])
+            saved = Snapshot(offset, number, bytes([number]) * number * 700_000)
+            await log.save_snapshot(saved)
+            loaded = await log.load_snapshot()
+            assert loaded == (saved if self.keeps_snapshots else None)
+
+
+class PulseContract:
+    """Subclass it and say how to open a pulse."""
+
+    def open_pulse(self) -> AbstractAsyncContextManager[Pulse]:
+        """Open the pulse of one node."""
+        raise NotImplementedError
+
+    async def test_who_hears_hears_each_signal_once_its_own_too(self) -> None:
+        async with self.open_pulse() as pulse:
+            heard: list[tuple[str, bytes]] = []
+            news = asyncio.Event()
+
+            def hear(subject: str, body: bytes) -> None:
+                heard.append((subject, body))
+                if subject == "last":
+                    news.set()
+
+            end = pulse.follow(hear)
+            names = ["a", "agent/1", "a.b", "*", ">", "a b", "ä", "%2E"]
+            for name in [*names, "last"]:
+                await pulse.publish(name, name.encode())
+            async with asyncio.timeout(10):
+                await news.wait()
+            assert heard == [(name, name.encode()) for name in [*names, "last"]]
+            end()
+            end()
+
+    async def test_who_has_ended_hears_no_more(self) -> None:
+        async with self.open_pulse() as pulse:
+            heard: list[bytes] = []
+            news = asyncio.Event()
+            end = pulse.follow(lambda subject, body: heard.append(body))
+            pulse.follow(lambda subject, body: news.set())
+            end()
+            await pulse.publish("x", b"x")
+            async with asyncio.timeout(10):
+                await news.wait()
+            assert heard == []

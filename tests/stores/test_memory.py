@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.errors import ExpectationFailed
-from gateway.ports import Entry, EventLog
+from gateway.ports import Entry, EventLog, Pulse
 from gateway.stores.memory import MemoryLog
+from gateway.stores.pulse import LocalPulse
 from gateway.stores.ring import Ring, _Offsets
 from gateway.stores.stamp import stamp
-from tests.stores.contract import Clock, EventLogContract, draft
+from tests.stores.contract import Clock, EventLogContract, PulseContract, draft
 
 _epochs = itertools.count(1)
 
@@ -41,12 +44,30 @@ class TestMemoryLog(EventLogContract):
         yield log
         await log.close()
 
+    async def a_moment_later(self, clock: Clock) -> None:
+        clock.now += 60
+
+    async def test_offsets_count_entries(self, log: EventLog, clock: Clock) -> None:
+        """And each has the clock's time."""
+        assert [await log.append([draft(), draft()]) for _ in range(3)] == [2, 4, 6]
+        assert [entry.at for entry in await log.read(after=4, topics=None, limit=9)] == (
+            [clock.now] * 2
+        )
+
     async def test_its_size_is_that_of_what_is_kept(self, clock: Clock) -> None:
         log = memory_log(clock, events_max=3, bytes_max=10_000, age_max_s=100)
         for number in range(10):
             await log.append([draft(size=number, detail=b"{}", state=b"{}")])
             kept = await log.read(after=0, topics=None, limit=100)
             assert (log.events, log.bytes) == (len(kept), sum(entry.size for entry in kept))
+
+
+class TestLocalPulse(PulseContract):
+    """Everything that the port promises."""
+
+    @contextlib.asynccontextmanager
+    async def open_pulse(self) -> AsyncIterator[Pulse]:
+        yield LocalPulse()
 
 
 TOPICS = ("a", "b", "c")
@@ -158,6 +179,8 @@ class MemoryAgainstAList(RuleBasedStateMachine):
 
 
 TestMemoryAgainstAList = MemoryAgainstAList.TestCase
+if os.environ.get("GATEWAY_SOAK") != "1":
+    TestMemoryAgainstAList.settings = settings(max_examples=10)
 
 
 def test_an_index_forgets_what_was_dropped() -> None:

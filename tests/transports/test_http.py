@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from gateway.domain.errors import (
     StoreUnavailable,
 )
 from gateway.protocol.operations import OPERATIONS
-from tests.transports.http_client import Answer, ask
-from tests.transports.world import SECRET, World, token, world
+from tests.transports.http_client import Answer, ask, plain_http
+from tests.transports.world import SECRET, World, token, until, world
 
 
 def check_problem(answer: Answer, status: int, code: str, field: str | None = None) -> None:
@@ -216,3 +217,16 @@ async def test_health_says_that_it_is_alive() -> None:
         assert answer.json["status"] == "ok"
         assert answer.json["timestamp"].endswith("Z")
         assert (await ask(here, "HEAD", "/health")).status == 200
+
+
+async def test_a_claim_whose_caller_goes_away_ends_at_once_and_has_taken_nothing() -> None:
+    async with world() as here, plain_http(here) as client:
+        worker = (await client.post("/api/agents", json={"handle": "writer"})).json()
+        body = {name: worker[name] for name in ("agent_id", "agent_secret")} | {"wait": 30}
+        waiting = asyncio.create_task(client.post("/api/tasks/claim", json=body))
+        await until(lambda: here.engine.claims._news)
+        waiting.cancel()
+        await until(lambda: not here.engine.claims._news)
+        task = (await client.post("/api/tasks", json={"agent": "writer"})).json()
+        claim = (await client.post("/api/tasks/claim", json=body)).json()
+        assert (claim["task_id"], claim["term"]) == (task["task_id"], 1)

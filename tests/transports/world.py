@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jwt
 import orjson
+import pytest
 import uvicorn
+import uvicorn.server
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -33,6 +35,9 @@ CLOCK = SystemClock()
 
 # What a test waits for at the most, in seconds; only a failing test takes that long.
 WAIT_S = 10.0
+
+# By how much uvicorn's naps are shorter: it looks ten times a second whether it may end.
+HURRY = 20
 
 _numbers = itertools.count(1)
 
@@ -110,6 +115,24 @@ class World:
         return await self.engine.log.append(drafts)
 
 
+class _HurriedAsyncio:
+    """asyncio as uvicorn's server sees it: the same but for shorter naps."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, delay_s: float) -> None:
+        await CLOCK.sleep(delay_s / HURRY)
+
+
+@contextlib.contextmanager
+def hurried() -> Iterator[None]:
+    """Let servers of this process end at once; hundreds of tests would wait for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uvicorn.server, "asyncio", _HurriedAsyncio())
+        yield
+
+
 @contextlib.asynccontextmanager
 async def world(
     *,
@@ -158,14 +181,15 @@ async def world(
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
     here = World(engine, app.state.hub, port, fast, server, serving)
-    try:
-        await until(lambda: server.started or serving.done())
-        yield here
-    finally:
-        server.should_exit = True
-        await serving
-        if listener is not None:
-            listener.close()
+    with hurried():
+        try:
+            await until(lambda: server.started or serving.done())
+            yield here
+        finally:
+            server.should_exit = True
+            await serving
+            if listener is not None:
+                listener.close()
 
 
 async def until(predicate: Callable[[], Any], *, within_s: float = WAIT_S) -> None:

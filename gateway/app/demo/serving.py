@@ -35,7 +35,8 @@ __all__ = ["serve_demo"]
 DEFAULT_PORT = 8000
 BODY_BYTES_MAX = 4096
 
-# So that a person can follow: waits of seconds, not of milliseconds and not of minutes.
+# So that a person can follow: waits of seconds, not of milliseconds and not of minutes. Those
+# that `pace` shortens are only waited; how long something may take is another matter.
 SETTINGS = Settings(
     breaker_threshold=3,
     breaker_cooldown=8.0,
@@ -47,7 +48,9 @@ SETTINGS = Settings(
 )
 
 
-async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> None:
+async def serve_demo(
+    *, host: str, port: int, pace: float = 1.0, say: Callable[[str], object]
+) -> None:
     """
     Serve the demonstration until SIGTERM or SIGINT.
 
@@ -56,13 +59,15 @@ async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> N
     Args:
         host: A loopback address.
         port: 0 takes a free one, and so does the default when it is taken.
+        pace: By how much every pause is shorter than for a person: of the story, of the model, of
+            a breaker and between attempts. What fails, and for how many calls, is the same.
         say: Called with each line for the person who has started it; the first is
             ``ready http://HOST:PORT``.
 
     Raises:
         ConfigurationError: If the address cannot be had, or others could reach it.
     """
-    gateway = Gateway(SETTINGS)
+    gateway = Gateway(_settings(pace))
     try:
         require_secret(gateway, host)
     except ConfigurationError as error:
@@ -82,16 +87,17 @@ async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> N
 
     async with contextlib.AsyncExitStack() as stack:
         plan = Plan(SCHEDULES)
-        upstream = Upstream(plan, gateway.engine.clock)
+        upstream = Upstream(plan, gateway.engine.clock, pace=pace)
         await stack.enter_async_context(upstream.running())
         crew = Crew(upstream.base_url)
-        # A proxy that the environment names has no business between us and this machine.
+        # A proxy that the environment names has no business between us and this machine, and
+        # certificates are of no use there.
         client = await stack.enter_async_context(
             AsyncOpenAI(
                 base_url=upstream.base_url,
                 api_key="none-needed",
                 max_retries=0,
-                http_client=DefaultAsyncHttpxClient(trust_env=False),
+                http_client=DefaultAsyncHttpxClient(trust_env=False, verify=False),
             )
         )
         plain_client = stack.enter_context(
@@ -99,7 +105,7 @@ async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> N
                 base_url=upstream.base_url,
                 api_key="none-needed",
                 max_retries=0,
-                http_client=DefaultHttpxClient(trust_env=False),
+                http_client=DefaultHttpxClient(trust_env=False, verify=False),
             )
         )
         declare(gateway, model=client, plain_model=plain_client)
@@ -110,6 +116,7 @@ async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> N
         story = Story(
             gateway,
             plan,
+            pace=pace,
             watched=lambda: hub.connections > 0 and not hub.draining,
             calm=lambda: all(breaker.state == "closed" for breaker in breakers.values()),
         )
@@ -119,6 +126,15 @@ async def serve_demo(*, host: str, port: int, say: Callable[[str], object]) -> N
         finally:
             playing.cancel()
             await asyncio.gather(playing, return_exceptions=True)
+
+
+def _settings(pace: float) -> Settings:
+    return dataclasses.replace(
+        SETTINGS,
+        breaker_cooldown=SETTINGS.breaker_cooldown / pace,
+        retry_base=SETTINGS.retry_base / pace,
+        retry_max=SETTINGS.retry_max / pace,
+    )
 
 
 def _free_port(host: str, port: int) -> int:

@@ -48,6 +48,7 @@ class Story:
     Args:
         gateway: Where the agents are.
         plan: What the upstream does.
+        pace: By how much its pauses are shorter than for a person.
         watched: Whether somebody looks now.
         calm: Whether all breakers are closed.
     """
@@ -57,6 +58,7 @@ class Story:
         gateway: Gateway,
         plan: Plan,
         *,
+        pace: float = 1.0,
         watched: Callable[[], bool],
         calm: Callable[[], bool],
     ) -> None:
@@ -64,6 +66,7 @@ class Story:
         self._plan = plan
         self._watched = watched
         self._calm = calm
+        self._pace = pace
         self._sleep = gateway.engine.clock.sleep
         self._ask_again_s = 0.0
 
@@ -71,7 +74,7 @@ class Story:
         """Play round after round while somebody looks, until the gateway ends, or cancelled."""
         while True:
             while not self._watched():
-                await self._sleep(LOOK_S)
+                await self._pause(LOOK_S)
             try:
                 await self._round()
             except ConfigurationError:
@@ -80,7 +83,7 @@ class Story:
                 logger.exception("the story broke off; it begins anew")
             left_s = BETWEEN_ROUNDS_S
             while self._watched() and left_s > 0:
-                await self._sleep(LOOK_S)
+                await self._pause(LOOK_S)
                 left_s -= LOOK_S
 
     async def _round(self) -> None:
@@ -95,7 +98,7 @@ class Story:
         )
         pause_s = OPENING_S
         for act in acts:
-            await self._sleep(pause_s)
+            await self._pause(pause_s)
             if not self._watched():
                 return
             await act()
@@ -113,6 +116,9 @@ class Story:
                 if not self._calm():
                     await self._end_of(await self._insist(agent))
 
+    async def _pause(self, seconds: float) -> None:
+        await self._sleep(seconds / self._pace)
+
     # --- the acts ---------------------------------------------------------------------------
 
     async def _cut_off(self) -> None:
@@ -124,13 +130,13 @@ class Story:
         waiting = await self._ask("keywords")
         await self._end_of(await self._ask("summarizer"))
         await self._second_failure_of(waiting)
-        await self._sleep(BREATH_S)
+        await self._pause(BREATH_S)
         await self._ask("keywords")
-        await self._sleep(BREATH_S)
+        await self._pause(BREATH_S)
         await self._end_of(await self._ask("summarizer"))
         await self._end_of(waiting)
         for _ in range(PROBES - 1):
-            await self._sleep(BREATH_S)
+            await self._pause(BREATH_S)
             await self._end_of(await self._insist("keywords"))
 
     async def _all_is_well(self) -> None:
@@ -171,4 +177,4 @@ class Story:
             failed = sum("error" in attempt for attempt in task["attempts"])
             if task["status"] not in ("pending", "running", "waiting") or failed >= 2:
                 return
-            await self._sleep(LOOK_S)
+            await self._pause(LOOK_S)

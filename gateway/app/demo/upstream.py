@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Generator, Mapping
 from typing import Any
 
@@ -47,11 +48,14 @@ class Upstream:
     Args:
         plan: What becomes of each call.
         clock: For the pauses.
+        pace: By how much they are shorter than for a person, and with them what it asks others
+            to wait.
     """
 
-    def __init__(self, plan: Plan, clock: Clock) -> None:
+    def __init__(self, plan: Plan, clock: Clock, *, pace: float = 1.0) -> None:
         self.plan = plan
         self._clock = clock
+        self._pace = pace
         self._ending = asyncio.Event()
         self._answers = 0
         self._listener = bind("127.0.0.1", 0)
@@ -93,14 +97,14 @@ class Upstream:
         except (BadJson, ValueError) as error:
             return _error(400, str(error), kind="invalid_request_error")
         fault = self.plan.next_fault(call["model"])
-        await self._clock.sleep(THINK_S)
+        await self._pause(THINK_S)
         if fault == "429":
             return _error(
                 429,
                 "too many requests",
                 kind="requests",
                 code="rate_limit_exceeded",
-                headers={"retry-after": str(RETRY_AFTER_S)},
+                headers=self._retry_after(),
             )
         if fault == "500":
             return _error(500, "the model is not there", kind="server_error")
@@ -129,7 +133,7 @@ class Upstream:
         yield answer.chunk({"role": "assistant", "content": ""})
         for word in words[:last]:
             yield answer.chunk({"content": word})
-            await self._clock.sleep(SENTENCE_S if word[-2:] in (". ", "? ", ": ") else WORD_S)
+            await self._pause(SENTENCE_S if word[-2:] in (". ", "? ", ": ") else WORD_S)
         if fault == "fine":
             yield answer.chunk({}, finish_reason="stop")
             yield b"data: [DONE]\n\n"
@@ -138,6 +142,14 @@ class Upstream:
             yield whole[: len(whole) // 2] + b"\n\n"
         else:
             await self._fail(request, fault)
+
+    def _retry_after(self) -> Mapping[str, str]:
+        """As OpenAI says it: in whole seconds for everybody, and exactly for who looks closely."""
+        wait_s = RETRY_AFTER_S / self._pace
+        return {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(round(wait_s * 1000))}
+
+    async def _pause(self, seconds: float) -> None:
+        await self._clock.sleep(seconds / self._pace)
 
     async def _begun(self, request: Request, body: bytes, fault: str) -> AsyncIterator[bytes]:
         yield body
