@@ -10,19 +10,14 @@ when its lease ends.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.domain import worker as workers
 from gateway.domain.access import Caller
-from gateway.domain.agent import AgentPolicy
-from gateway.domain.announcements import sentence
 from gateway.domain.errors import (
-    ConfigurationError,
     ExpectationFailed,
-    InvalidParams,
     NotFound,
     NotPermitted,
     RequestError,
@@ -31,14 +26,14 @@ from gateway.domain.errors import (
 )
 from gateway.domain.own_failures import agent_lost
 from gateway.domain.settings import Settings
-from gateway.domain.worker import ORDER, Liveness, Status, Worker, digest_of, subject_of
+from gateway.domain.worker import ORDER, Liveness, Status, Worker
 from gateway.execution.agents import Agents
-from gateway.execution.failure_fields import about, over
 from gateway.execution.intake import Intake
 from gateway.execution.leases import Leases
 from gateway.execution.lifecycle import RACES_MAX
 from gateway.execution.monitor import Monitor
 from gateway.execution.state import State
+from gateway.execution.worker_news import WorkerNews
 
 __all__ = ["Workers"]
 
@@ -82,6 +77,7 @@ class Workers:
         self._state = state
         self._intake = intake
         self._agents = agents
+        self._news = WorkerNews(intake, settings)
         self._leases = leases
         self._monitor = monitor
         self._settings = settings
@@ -108,26 +104,7 @@ class Workers:
         """
         agent_id = params.get("agent_id") or self._intake.ids.uuid7()
         secret = params.get("agent_secret") or self._new_secret()
-        agents = [_policy_of(item) for item in params.get("agents") or [{"name": params["handle"]}]]
-        by_socket = caller.session_id is not None
-        draft = self._intake.draft(
-            "agent_registered",
-            subject_of(agent_id),
-            message=f"worker {params['handle']} registered",
-            agent_name=agents[0].name,
-            state={
-                "agents": [dataclasses.asdict(policy) for policy in agents],
-                "secret_digest": digest_of(secret),
-                "owner": caller.user_id,
-                "by_socket": by_socket,
-                "type": params.get("type"),
-            },
-            agent_id=agent_id,
-            handle=params["handle"],
-            agents=[policy.name for policy in agents],
-            capabilities=list(params.get("capabilities", ())),
-            domain=params.get("domain"),
-        )
+        draft = self._news.registered(agent_id, secret, params, caller)
         known_at = 0
         for _ in range(RACES_MAX):
             known = self._state.workers.get(agent_id)
@@ -410,66 +387,9 @@ class Workers:
         self, worker: Worker, status: Status, reason: str, *, removed: bool = False
     ) -> None:
         """Tell that a worker is worse or better; somebody else may have told it first."""
-        previous = worker.status
-        worse = ORDER.index(status) > ORDER.index(previous) and not removed
-        error_id = worker.error_id
-        fields: dict[str, Any] = {}
-        if worse:
-            error_id = error_id or self._intake.ids.uuid7()
-            lost = agent_lost("connection_lost" if status == "suspect" else "heartbeat_lost")
-            _, said = sentence("agent_status_changed", status=status)
-            fields = about(
-                lost,
-                error_id=error_id,
-                said=said,
-                estimate={
-                    "estimated_recovery_time": self._settings.heartbeat_timeout,
-                    "recovery_estimate_source": "default",
-                },
-            )
-        subject = subject_of(worker.agent_id)
-        name = next(iter(worker.agents), worker.handle)
-        drafts = [
-            self._intake.draft(
-                "agent_status_changed",
-                subject,
-                severity="info" if not worse else "warning" if status == "suspect" else "error",
-                message=f"worker {worker.handle}: {previous} to {status}, {reason}",
-                agent_name=name,
-                state={"removed": removed},
-                agent_id=worker.agent_id,
-                domain=worker.domain,
-                status=status,
-                previous_status=previous,
-                reason=reason,
-                health_score=worker.health_score,
-                **fields,
-            )
-        ]
-        if status == "healthy" and error_id is not None:
-            now = self._intake.clock.wall()
-            message, said = sentence("system_recovered", scope="agent")
-            drafts.append(
-                self._intake.draft(
-                    "system_recovered",
-                    subject,
-                    message=message,
-                    agent_name=name,
-                    agent_id=worker.agent_id,
-                    scope="agent",
-                    recovery_successful=True,
-                    recovery_time=round(max(0.0, now - (worker.worse_since or now)), 3),
-                    attempts_made=1,
-                    degradation_id=None,
-                    **over(
-                        {"error_type": "agent_lost", "error_code": "heartbeat_lost"},
-                        error_id,
-                        said,
-                    ),
-                )
-            )
+        drafts = self._news.changed(worker, status, reason, removed=removed)
         with contextlib.suppress(ExpectationFailed):
-            await self._intake.append(drafts, expected={subject: worker.last_offset})
+            await self._intake.append(drafts, expected={drafts[0].subject: worker.last_offset})
 
     def _now(self) -> float:
         return self._intake.clock.monotonic()
@@ -477,18 +397,3 @@ class Workers:
     def _new_secret(self) -> str:
         # Two of them have 148 bits of chance.
         return "".join(self._intake.ids.uuid7() for _ in range(2)).replace("-", "")
-
-
-def _policy_of(item: Mapping[str, Any]) -> AgentPolicy:
-    try:
-        return AgentPolicy(
-            item["name"],
-            timeout_s=item.get("timeout", 30.0),
-            max_attempts=item.get("max_attempts", 0),
-            fallback=f"{item['name'][:119]}-fallback" if item.get("fallback") else None,
-            upstream=item.get("upstream"),
-            breaker=item.get("breaker") or "",
-            features=tuple(item.get("features", ())),
-        )
-    except ConfigurationError as error:
-        raise InvalidParams(str(error), field="agents") from error
