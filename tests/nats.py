@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -49,6 +50,8 @@ class NatsServer:
 
     Attributes:
         process: None while it does not run.
+        file_bytes_max: From its next start on it cannot write larger files, as if its disk were
+            full; None: as large as it likes.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class NatsServer:
             self._options += ["--user", user, "--pass", password]
         if jetstream:
             self._options += ["-js", "-sd", str(folder)]
+        self.file_bytes_max: int | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -91,12 +95,13 @@ class NatsServer:
             old.unlink()
         program = Path(sys.executable).parent / "nats-server"
         port = ["-p", str(self.port or -1), "--ports_file_dir", str(self.folder)]
+        command = [str(program), "-a", "127.0.0.1", *port, *self._options]
+        if self.file_bytes_max is not None:
+            # The shell counts in blocks, of 512 or 1024 bytes.
+            limit = f"ulimit -f {self.file_bytes_max // 512}"
+            command = ["/bin/sh", "-c", f"{limit}; exec {shlex.join(command)}"]
         with (self.folder / "nats.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [str(program), "-a", "127.0.0.1", *port, *self._options],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         return self.process
 
     def _listens(self) -> bool:

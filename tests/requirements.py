@@ -70,6 +70,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WS-06": (
         "tests/scenarios/test_workers.py::test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after",
+        "tests/scenarios/test_workers.py::test_what_cannot_be_cleaned_up_is_told_as_it_is",
     ),
     "WS-07": (
         "tests/scenarios/test_recoveries.py::test_a_connection_lost_at_sixty_percent_keeps_the_work_and_says_when_it_goes_on",
@@ -123,6 +124,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WS-W4": (
         "tests/scenarios/test_breakers.py::test_a_client_cannot_simulate_failures_or_set_states",
+    ),
+    "WS-W5": (
+        "tests/scenarios/test_workers.py::test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after",
+        "tests/scenarios/test_workers.py::test_what_cannot_be_cleaned_up_is_told_as_it_is",
     ),
     "WS-W6": (
         "tests/scenarios/test_breakers.py::test_the_configured_threshold_is_the_one_that_acts",

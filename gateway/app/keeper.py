@@ -17,12 +17,12 @@ import logging
 import math
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +31,7 @@ import orjson
 from gateway.app.kept import EXIT_MEMORY, state_of
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
+from gateway.execution.folders import remove_folder
 
 __all__ = ["Keeper"]
 
@@ -51,7 +52,13 @@ KILL_AFTER_S = 5.0
 # What was written before the death is read within this.
 LAST_WORDS_S = 1.0
 
-STATM = "/proc/{}/statm"
+# What it had started is looked for this often, and so many times, until it is gone.
+END_LOOK_S, END_LOOKS = 0.02, 100
+
+# What every process of a worker uses.
+RESOURCES = ("agent_memory", "process", "temp_files")
+
+PROC = pathlib.Path("/proc")
 PREFIX, LOCK = "gateway-work-", "lock"
 
 Key = tuple[str, int]
@@ -286,7 +293,8 @@ class Keeper:
         finally:
             leftovers = await clearing
         for about in told:
-            gone = ["agent_memory", "process"] + ([] if leftovers else ["temp_files"])
+            kinds = {leftover.partition(":")[0] for leftover in leftovers}
+            gone = [kind for kind in RESOURCES if kind not in kinds]
             gone += [name for name in about.get("resources", ()) if name not in gone]
             left = [*leftovers, *about.get("leftovers", ())]
             await self._call(
@@ -306,12 +314,10 @@ class Keeper:
 
     async def _clear(self, kept: _Process) -> list[str]:
         """End what the process has started, remove its files, and look: what is still there?"""
-        pid = kept.process.pid
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-        await asyncio.to_thread(shutil.rmtree, kept.folder, ignore_errors=True)
-        left = sum(1 for _ in kept.folder.rglob("*")) if kept.folder.exists() else 0
-        return [f"temp_files: {left} below {kept.folder.name}"] if kept.folder.exists() else []
+        living = await asyncio.to_thread(_end_session, kept.process.pid)
+        left = await asyncio.to_thread(remove_folder, kept.folder)
+        leftovers = [f"process: {pid}" for pid in living]
+        return leftovers + ([f"temp_files: {left} in {kept.folder.name}"] if left else [])
 
     async def _call(
         self, method: str, held: Mapping[str, Any], params: dict[str, Any], *, until: float
@@ -352,14 +358,14 @@ def _base() -> Iterator[pathlib.Path]:
     for other in base.parent.glob(f"{PREFIX}*/{LOCK}"):
         with contextlib.suppress(OSError), other.open("rb") as left:
             fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(other.parent, ignore_errors=True)
+            remove_folder(other.parent)
     try:
         with (base / "unlocked").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             (base / "unlocked").rename(base / LOCK)
             yield base
     finally:
-        shutil.rmtree(base, ignore_errors=True)
+        remove_folder(base)
 
 
 def _ending(code: int) -> str:
@@ -378,10 +384,34 @@ def _send(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
             os.kill(process.pid, sign)
 
 
+def _end_session(leader: int) -> list[int]:
+    """
+    End what a process has started, in its own group or in others, though it is gone itself.
+
+    Returns:
+        The ids of those that do not end.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+    for _ in range(END_LOOKS):
+        living = []
+        for entry in PROC.glob("[0-9]*"):
+            pid = int(entry.name)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                # A zombie is gone; whoever should have noticed has not.
+                if os.getsid(pid) == leader and state_of(pid) != "Z":
+                    living.append(pid)
+                    os.kill(pid, signal.SIGKILL)
+        if not living:
+            return []
+        threading.Event().wait(END_LOOK_S)
+    return living
+
+
 def _resident_bytes(pid: int) -> int | None:
     """Resident memory of a process; None: it is gone, or nobody can tell."""
     try:
-        pages = int(pathlib.Path(STATM.format(pid)).read_text().split()[1])
+        pages = int((PROC / str(pid) / "statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") or None

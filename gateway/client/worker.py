@@ -116,9 +116,7 @@ class Worker:
         self._has_room = has_room
         self._kept = kept
         self._on_registered = on_registered
-        self._connection = Connection(
-            url, token=token, client="gateway work", on_notice=on_notice
-        )
+        self._connection = Connection(url, token=token, client="gateway work", on_notice=on_notice)
         self._http = HttpCalls(url, token=token)
         self._lag = LoopLag()
         self._beat_every_s = self._renew_every_s = 0.0

@@ -7,15 +7,18 @@ What is told is what the operating system says afterwards, never what was meant 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import inspect
 import logging
 import os
 import pathlib
-import shutil
+import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.execution.folders import remove_folder
 from gateway.execution.threads import Threads
 from gateway.execution.work import Task
 
@@ -25,7 +28,9 @@ logger = logging.getLogger(__name__)
 
 # A hook that takes longer is named as a leftover; the task's news does not wait for it.
 HOOK_LIMIT_S = 5.0
-STATM = pathlib.Path("/proc/self/statm")
+# How long a process that was killed may take to be gone; then it is named, too.
+END_LIMIT_S = 2.0
+PROC = pathlib.Path("/proc")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,8 +39,9 @@ class Cleaned:
     What was cleaned up.
 
     Attributes:
-        resources: Kinds of resources that are gone: temp_files, names of hooks.
-        memory_freed: Bytes by which this process's resident memory shrank.
+        resources: Kinds of resources that are gone: process, temp_files, names of hooks.
+        memory_freed: Bytes of resident memory: by which this process's shrank, and of those that
+            were ended.
         leftovers: What is still there.
     """
 
@@ -63,21 +69,42 @@ async def clean(
         threads: Where sync hooks run.
         still_running: What of the attempt could not be stopped; None: nothing.
     """
-    before = _resident_bytes()
+    before = resident_bytes()
     resources: list[str] = []
     leftovers = [] if still_running is None else [still_running]
     for hook in hooks:
         name = getattr(hook, "__name__", type(hook).__name__)
         (resources if await _ran(hook, task, name, threads) else leftovers).append(name)
+    freed = 0
+    if task._processes:
+        freed += sum(resident_bytes(process.pid) for process in task._processes)
+        left = await threads.run(lambda: _end(task._processes), name="cleanup")
+        leftovers += [f"process: {pid}" for pid in left]
+        if len(left) < len(task._processes):
+            resources.append("process")
     folder = task._temp_dir
     if folder is not None:
-        await threads.run(lambda: shutil.rmtree(folder, ignore_errors=True), name="cleanup")
-        if folder.exists():
-            leftovers.append(f"temp_files: {folder.name}")
+        still_there = await threads.run(lambda: remove_folder(folder), name="cleanup")
+        if still_there:
+            leftovers.append(f"temp_files: {still_there} in {folder.name}")
         else:
             resources.append("temp_files")
-    freed = max(0, before - _resident_bytes()) if resources else 0
+    freed += max(0, before - resident_bytes()) if resources else 0
     return Cleaned(resources, freed, leftovers)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+    """End processes and what they have started; returns the ids of those that do not end."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    left = []
+    for process in processes:
+        try:
+            process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            left.append(process.pid)
+    return left
 
 
 async def _ran(hook: Callable[..., Any], task: Task, name: str, threads: Threads) -> bool:
@@ -110,9 +137,18 @@ async def _called(hook: Callable[..., Any], task: Task, name: str, threads: Thre
         raise RuntimeError(f"the hook raised {type(error).__name__}") from error
 
 
-def _resident_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not tell it this way."""
+def resident_bytes(pid: int | None = None) -> int:
+    """
+    Resident memory of a process.
+
+    Args:
+        pid: None: this one.
+
+    Returns:
+        0 where the system does not tell it this way, and of a process that is gone.
+    """
     try:
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+        pages = (PROC / str(pid or "self") / "statm").read_text().split()[1]
+    except (OSError, IndexError):
         return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

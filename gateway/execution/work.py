@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import pathlib
+import subprocess
 import tempfile
 from typing import Any
 
@@ -63,6 +64,7 @@ class Task:
         self._pieces = pieces
         self._step_bytes_max = step_bytes_max
         self._temp_dir: pathlib.Path | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __repr__(self) -> str:
         return f"<Task {self.task_id} of {self.agent_name}, attempt {self.attempt}>"
@@ -147,6 +149,24 @@ class Task:
         if self._temp_dir is None:
             self._temp_dir = pathlib.Path(tempfile.mkdtemp(prefix=f"task-{self.task_id[:8]}-"))
         return self._temp_dir
+
+    def start_process(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+        """
+        Start a process that ends with this attempt, and whatever it starts itself with it.
+
+        Args:
+            command: The program and its arguments.
+            options: More of ``subprocess.Popen``.
+
+        Raises:
+            OSError: If it cannot be started.
+            AttemptOver: If this attempt has ended.
+        """
+        self._pieces.check()
+        # A group of its own: what it starts is found, and ends, with it.
+        process = subprocess.Popen(command, **{**options, "process_group": 0})
+        self._processes.append(process)
+        return process
 
 
 def _check_step(step: Any, *, field: str) -> None:

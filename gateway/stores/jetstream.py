@@ -40,7 +40,7 @@ from gateway.stores.jetstream_stream import (
     StreamState,
     ensure_stream,
     look_at_stream,
-    renew_epoch,
+    settled_stream,
 )
 from gateway.stores.jetstream_view import View
 from gateway.stores.jetstream_writing import Writer
@@ -59,9 +59,6 @@ _READERS_MAX = 4
 
 # How often a start tells how far it is, in messages.
 _PROGRESS_EVERY = 5000
-
-# A server that took the lead has to apply what it has; before that it looks as if it had less.
-_BEHIND_LIMIT_S = 3.0
 
 _MOMENT_S = 0.1
 
@@ -122,7 +119,8 @@ class JetStreamLog:
             link=self._link,
             view=self._view,
             timeout_s=timeout_s,
-            refresh=self._look,
+            refresh=self._ask,
+            changed=lambda: self._watchers.tell(),
         )
         self._feed: Feed | None = None
         self._started = False
@@ -172,7 +170,8 @@ class JetStreamLog:
         seen = max(state.first - 1, sequence_of(after) - _LEAD_MESSAGES, 0)
         self._view.begin(epoch=state.epoch, after=seen, followed_after=after)
         self._view.first = state.first
-        self._writer.target = self._goal = state.last
+        self._writer.begin(session, last=state.last)
+        self._goal = state.last
         self._to_read = max(0, state.last - seen)
         self._stale = None
         self._started = True
@@ -215,11 +214,11 @@ class JetStreamLog:
 
     @property
     def available(self) -> bool:
-        return self._link.current is not None and self._stale is None
+        return self._link.current is not None and self.reason is None
 
     @property
     def reason(self) -> str | None:
-        return self._link.reason or self._stale
+        return self._link.reason or self._stale or self._writer.stuck
 
     @property
     def stale(self) -> bool:
@@ -238,21 +237,24 @@ class JetStreamLog:
         state = await ensure_stream(
             session, self._stream, self._bounds, new_epoch=self._ids.uuid7()
         )
-        self._writer.payload_bytes_max = session.payload_bytes_max
         if not self._view.epoch:
             self._view.begin(epoch=state.epoch, after=0, followed_after=0)
         elif state.epoch == self._view.epoch:
-            state = await self._settled(session, state, self._view.sequence)
+            state = await self._settled(session, self._view.sequence)
             if self._started and state.first > self._view.sequence + 1:
                 self._begin_anew(f"messages before {state.first} were dropped unseen")
         self._adopt(state)
-        self._writer.target = state.last
+        self._writer.begin(session, last=state.last)
         await self.pulse.listen(session)
         if self._started:
             await self._listen(session)
 
     async def _look(self, session: Session) -> None:
-        """Ask whether the stream is there, and still the one we know."""
+        """Ask whether the stream is there, still the one we know, and takes what it is given."""
+        await self._ask(session)
+        await self._writer.probe(session)
+
+    async def _ask(self, session: Session) -> None:
         seen = self._view.sequence
         try:
             state = await look_at_stream(session, self._stream)
@@ -267,29 +269,15 @@ class JetStreamLog:
             raise ApiError(0, f"stream {self._stream} has less than was seen of it")
         self._adopt(state)
 
+    async def _settled(self, session: Session, seen: int) -> StreamState:
+        return await settled_stream(session, self._stream, seen=seen, new_epoch=self._ids.uuid7())
+
     def _adopt(self, state: StreamState) -> None:
         if state.epoch != self._view.epoch:
             self._begin_anew("another log stands in its place", epoch=state.epoch)
             self._view.first = state.first
         else:
             self._view.first = max(self._view.first, state.first)
-
-    async def _settled(self, session: Session, state: StreamState, seen: int) -> StreamState:
-        """
-        See to it that the stream has what was seen of it, if need be by another epoch.
-
-        A server without its last moments (its machine lost power, a backup was restored) would
-        give the same offsets to other entries.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _BEHIND_LIMIT_S
-        while state.last < seen and loop.time() < until:
-            await _moment()
-            state = await look_at_stream(session, self._stream)
-        if state.last < seen:
-            logger.error("stream %s ends at %d, %d was seen", self._stream, state.last, seen)
-            return await renew_epoch(session, self._stream, epoch=self._ids.uuid7())
-        return state
 
     def _begin_anew(self, reason: str, *, epoch: str | None = None) -> None:
         """Nothing that followers know can be relied on, until ``start`` is called again."""
@@ -386,7 +374,7 @@ class JetStreamLog:
                     breathe=lambda: self._clock.sleep(0),
                 )
                 # What was dropped meanwhile shows in ``oldest``, which readers compare.
-                await self._look(session)
+                await self._ask(session)
             except _FAILURES as error:
                 raise self._away() from error
         return found
@@ -432,8 +420,7 @@ class JetStreamLog:
         try:
             snapshot = await load_snapshot(session, self._stream, epoch=epoch)
             if snapshot is not None:
-                state = await look_at_stream(session, self._stream)
-                self._adopt(await self._settled(session, state, sequence_of(snapshot.offset)))
+                self._adopt(await self._settled(session, sequence_of(snapshot.offset)))
         except _FAILURES as error:
             raise self._away() from error
         return snapshot if self._view.epoch == epoch else None

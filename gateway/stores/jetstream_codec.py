@@ -56,7 +56,19 @@ SEVERAL = "=several"
 
 
 class Foreign(ValueError):
-    """A message that no gateway has written."""
+    """
+    A message that no gateway has written.
+
+    Attributes:
+        about: The drafts' subject that it has all the same; empty when it has none.
+    """
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(subject)
+        try:
+            self.about = _subject_in(subject)
+        except ValueError:
+            self.about = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 _HEARTBEAT_S = 1.0
 # Nothing heard for so long: the consumer is gone, or a message to us got lost.
 _SILENCE_MAX_S = 3.5
+# A server that cannot make one in this time should be left for another one.
+_CREATE_LIMIT_S = 2.0
 # The server forgets a consumer that nobody has listened to for so long.
 _INACTIVE_S = 30.0
 
@@ -73,7 +75,6 @@ class Feed:
         self._seen = after
         self._delivered = 0
         self._heard_at = 0.0
-        self._consumer = ""
         self._broken = asyncio.Event()
         self._unsubscribe: Callable[[], Awaitable[None]] | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -89,12 +90,16 @@ class Feed:
         self._keeper = asyncio.create_task(self._keep(), name="jetstream feed")
 
     async def close(self) -> None:
-        """Listen no more; the server removes the consumer by itself."""
+        """Listen no more."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._end_listening()
+
+    async def _end_listening(self) -> None:
         if self._unsubscribe is not None:
             await self._unsubscribe()
+            self._unsubscribe = None
 
     async def _listen(self) -> None:
         self._broken.clear()
@@ -115,10 +120,11 @@ class Feed:
             "mem_storage": True,
             "num_replicas": 1,
         }
-        created = await self._session.api(
-            f"CONSUMER.CREATE.{self._stream}", {"stream_name": self._stream, "config": config}
+        await self._session.api(
+            f"CONSUMER.CREATE.{self._stream}",
+            {"stream_name": self._stream, "config": config},
+            timeout_s=_CREATE_LIMIT_S,
         )
-        self._consumer = created["name"]
 
     async def _keep(self) -> None:
         while True:
@@ -127,7 +133,7 @@ class Feed:
                 return
             logger.info("stream %s: listening again after %d", self._stream, self._seen)
             try:
-                await self._end_consumer()
+                await self._end_listening()
                 await self._listen()
             except SessionLost:
                 return
@@ -147,14 +153,6 @@ class Feed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
                     await self._broken.wait()
-
-    async def _end_consumer(self) -> None:
-        if self._unsubscribe is not None:
-            await self._unsubscribe()
-            self._unsubscribe = None
-        # If it does not work: the server removes it by itself when nobody listens.
-        with contextlib.suppress(ApiError, TimeoutError):
-            await self._session.api(f"CONSUMER.DELETE.{self._stream}.{self._consumer}")
 
     async def _hear(self, msg: Msg) -> None:
         self._heard_at = asyncio.get_running_loop().time()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ _MISSES_MAX = 2
 
 # A cluster that has just been started elects its leaders; until then it does not answer.
 _ELECTION_LIMIT_S = 20.0
+_NO_LEADER_YET = (10005, 10008)  # no suitable peers, temporarily unavailable
 
 # Between two tries to connect, half of it by chance, so that nodes do not come all at once.
 _PAUSE_MIN_S = 0.05
@@ -37,6 +39,8 @@ _PAUSE_MAX_S = 2.0
 
 # What may go wrong on the way; everything else is a mistake of ours.
 _AWAY = (SessionLost, ApiError, OSError, TimeoutError, nats.errors.Error)
+
+_OUR_MISTAKE = "a mistake of ours; see the log"
 
 Care = Callable[[Session], Awaitable[None]]
 
@@ -107,7 +111,7 @@ class Link:
                 raise
             except _AWAY as error:
                 limit_s = self._timeout_s
-                if self._reached and not (isinstance(error, ApiError) and error.err_code == 0):
+                if self._reached and _is_electing(error):
                     limit_s = max(limit_s, _ELECTION_LIMIT_S)
                 if asyncio.get_running_loop().time() + pause_s >= begun + limit_s:
                     raise ConfigurationError(
@@ -167,11 +171,15 @@ class Link:
             except (*_AWAY, ConfigurationError) as error:
                 if not isinstance(last, ConfigurationError):  # it says more than the others
                     last = _refused(url) if "authorization" in str(error).lower() else error
+            except BaseException:
+                if session is not None:
+                    await session.close()
+                raise
             else:
                 # Of a cluster one address is enough: its servers tell of each other.
-                known = {urlsplit(server).netloc.rpartition("@")[2] for server in self._servers}
+                known = set(map(_host, self._servers))
                 for server in session.servers:
-                    if urlsplit(server).netloc.rpartition("@")[2] not in known:
+                    if _host(server) not in known:
                         self._servers.append(_with_secrets_of(url, server))
                 return session
             if session is not None:
@@ -201,7 +209,7 @@ class Link:
                 self._left(_words(error))
             except Exception:
                 logger.exception("connecting to the store failed; trying again")
-                self._left("a mistake of ours; see the log")
+                self._left(_OUR_MISTAKE)
 
     def _arrived(self, session: Session) -> None:
         self._session, self._reason, self._away_since = session, None, None
@@ -228,9 +236,13 @@ class Link:
             try:
                 await self._look(session)
                 misses = 0
-            except (SessionLost, ApiError, TimeoutError) as error:
+            except _AWAY as error:
                 misses += 1
                 reason = _words(error)
+            except Exception:
+                logger.exception("looking after the store failed")
+                misses += 1
+                reason = _OUR_MISTAKE
         return reason
 
     async def _pause(self, seconds: float) -> None:
@@ -251,6 +263,12 @@ def _refused(url: str) -> ConfigurationError:
     )
 
 
+def _is_electing(error: Exception) -> bool:
+    if isinstance(error, ApiError):
+        return error.err_code in _NO_LEADER_YET
+    return isinstance(error, TimeoutError)
+
+
 def _words(error: BaseException) -> str:
     if isinstance(error, SessionLost):
         return "the connection broke"
@@ -269,7 +287,11 @@ def _remedy(error: BaseException) -> str:
 
 def without_secrets(url: str) -> str:
     """Give the address without user and password."""
-    return url.replace(urlsplit(url).netloc, urlsplit(url).netloc.rpartition("@")[2])
+    return re.sub(r"(^|//)[^/]*@", r"\1", url)
+
+
+def _host(url: str) -> str:
+    return without_secrets(url).rpartition("//")[2]
 
 
 def _with_secrets_of(url: str, server: str) -> str:

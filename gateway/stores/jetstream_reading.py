@@ -9,6 +9,7 @@ somebody who was away long costs little, and nothing that grows with what others
 from __future__ import annotations
 
 import calendar
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import orjson
 
 from gateway.ports import Entry
-from gateway.stores.jetstream_codec import last_offset_of, sequence_of, user_filters
+from gateway.stores.jetstream_codec import Foreign, last_offset_of, sequence_of, user_filters
 from gateway.stores.jetstream_feed import Delivery
 from gateway.stores.jetstream_session import ApiError, Msg, Session, answer_of
 
@@ -55,7 +56,7 @@ async def read_stored(
     Read entries from the stream, with offsets over ``after`` up to ``until``.
 
     Args:
-        entries_of: Gives a message's entries; none for one that is not ours.
+        entries_of: Gives a message's entries; raises ``Foreign`` for one that is not ours.
         breathe: Called between chunks, so that others have a turn.
 
     Returns:
@@ -80,7 +81,10 @@ async def read_stored(
         for run in runs:
             run.found = [message for message in run.found if message.sequence > seen]
         for message in sorted(ready, key=lambda message: message.sequence):
-            for entry in entries_of(message):
+            entries: list[Entry] = []
+            with contextlib.suppress(Foreign):
+                entries = entries_of(message)
+            for entry in entries:
                 if not after < entry.offset <= until:
                     continue
                 if wanted is not None and wanted.isdisjoint(entry.topics):

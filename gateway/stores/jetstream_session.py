@@ -133,10 +133,8 @@ class Session:
 
     def _watch_tasks(self) -> None:
         # When one of them fails, nats-py does not always say so, and nobody reads any more.
-        for name in ("_reading_task", "_flusher_task", "_ping_interval_task"):
-            task: asyncio.Task[None] | None = getattr(self._client, name, None)
-            if task is not None:
-                task.add_done_callback(self._task_ended)
+        for task in _tasks(self._client):
+            task.add_done_callback(self._task_ended)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -310,12 +308,27 @@ def answer_of(msg: Msg) -> dict[str, Any]:
     return answer
 
 
+# nats-py ends politely: it first waits for what is unsent, for ever if the peer reads nothing, and
+# when the connection breaks meanwhile it leaves its tasks behind. There is no public way around.
 async def _abort(client: Client) -> None:
-    # nats-py closes politely: it first waits for what is unsent, for ever if the peer reads
-    # nothing. There is no public way to just end it.
     writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
     if writer is not None:
         writer.transport.abort()
+    tasks = _tasks(client)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_CLOSE_LIMIT_S):
             await client.close()
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_CLOSE_LIMIT_S)
+
+
+def _tasks(client: Client) -> list[asyncio.Task[None]]:
+    own = [
+        getattr(client, name, None)
+        for name in ("_reading_task", "_flusher_task", "_ping_interval_task")
+    ]
+    subscriptions = getattr(client, "_subs", {}).values()
+    own += [getattr(each, "_wait_for_msgs_task", None) for each in subscriptions]
+    return [task for task in own if task is not None]

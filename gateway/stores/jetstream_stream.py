@@ -8,6 +8,7 @@ we made it, or decisions and offsets would not mean what they do.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import re
@@ -16,7 +17,7 @@ from typing import Any
 from gateway.domain.errors import ConfigurationError
 from gateway.stores.jetstream_session import ApiError, Session
 
-__all__ = ["Bounds", "StreamState", "ensure_stream", "look_at_stream", "renew_epoch"]
+__all__ = ["Bounds", "StreamState", "ensure_stream", "look_at_stream", "settled_stream"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ _SERVER_MIN = (2, 12)
 # For the answer whether it is there. It is asked for every second, so that a dead server is known
 # to be dead within four.
 LOOK_LIMIT_S = 1.0
+
+# A server that took the lead has to apply what it has; before that it looks as if it had less.
+BEHIND_LIMIT_S = 3.0
+_BEHIND_AGAIN_S = 0.1
 
 _NOT_FOUND, _NAME_IN_USE, _OVERLAP = 10059, 10058, 10065
 
@@ -109,11 +114,26 @@ async def look_at_stream(session: Session, name: str) -> StreamState:
     return _state(await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S))
 
 
-async def renew_epoch(session: Session, name: str, *, epoch: str) -> StreamState:
-    """Give the stream another epoch: what was seen of it is no longer so."""
-    config = (await session.api(f"STREAM.INFO.{name}"))["config"]
-    config["metadata"] = {**config["metadata"], _EPOCH: epoch}
-    return _state(await session.api(f"STREAM.UPDATE.{name}", config))
+async def settled_stream(session: Session, name: str, *, seen: int, new_epoch: str) -> StreamState:
+    """
+    Ask how it is, and see to it that it has message ``seen``; else it gets another epoch.
+
+    A server without its last moments (its machine lost power, a backup was restored) would give
+    the same offsets to other entries.
+
+    Raises:
+        ApiError, SessionLost, TimeoutError: It could not be found out.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + BEHIND_LIMIT_S
+    while (state := await look_at_stream(session, name)).last < seen:
+        if loop.time() >= until:
+            logger.error("stream %s ends at %d, %d was seen", name, state.last, seen)
+            config = (await session.api(f"STREAM.INFO.{name}"))["config"]
+            config["metadata"] = {**config["metadata"], _EPOCH: new_epoch}
+            return _state(await session.api(f"STREAM.UPDATE.{name}", config))
+        await asyncio.wait((session.lost,), timeout=_BEHIND_AGAIN_S)
+    return state
 
 
 def _changeable(bounds: Bounds) -> dict[str, Any]:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 # The first foreign message is told of, then each time there are so many more.
 _FOREIGN_TOLD_EVERY = 1000
+_SKIPPED_MAX = 1000
 
 
 class View:
@@ -43,6 +44,7 @@ class View:
         subjects: What was last said of each subject.
         arrivals: By the id of a message of ours that somebody waits for: who is told its sequence.
         foreign: Messages that no gateway had written.
+        skipped: Where a subject's last one of these is.
     """
 
     def __init__(self, *, bounds: Bounds, clock: Clock) -> None:
@@ -51,6 +53,7 @@ class View:
         self.readers: Followers[Entry] = Followers()
         self.arrivals: dict[str, Callable[[int], None]] = {}
         self.foreign = 0
+        self.skipped: dict[str, int] = {}
         self.first = 1
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
@@ -97,31 +100,43 @@ class View:
         return min(gone, self.head) + 1
 
     def entries_of(self, delivery: Delivery) -> list[Entry]:
-        """Give the entries of a message; none, and counted, when it is not ours."""
-        try:
-            return unpack(
+        """
+        Give the entries of a message.
+
+        Raises:
+            Foreign: It is not ours.
+        """
+        return unpack(
+            delivery.subject,
+            delivery.payload,
+            epoch=self.epoch,
+            sequence=delivery.sequence,
+            at=delivery.at,
+        )
+
+    def _skip(self, delivery: Delivery, subject: str) -> None:
+        if self.foreign % _FOREIGN_TOLD_EVERY == 0:
+            logger.warning(
+                "message %d (%s) was not written by a gateway; it is skipped, %d so far",
+                delivery.sequence,
                 delivery.subject,
-                delivery.payload,
-                epoch=self.epoch,
-                sequence=delivery.sequence,
-                at=delivery.at,
+                self.foreign + 1,
             )
-        except Foreign:
-            if self.foreign % _FOREIGN_TOLD_EVERY == 0:
-                logger.warning(
-                    "message %d (%s) was not written by a gateway; it is skipped, %d so far",
-                    delivery.sequence,
-                    delivery.subject,
-                    self.foreign + 1,
-                )
-            self.foreign += 1
-            return []
+        self.foreign += 1
+        self.skipped[subject] = delivery.sequence
+        if len(self.skipped) > _SKIPPED_MAX:
+            del self.skipped[next(iter(self.skipped))]
 
     def take(self, delivery: Delivery) -> bool:
         """See the next message; False: it is not the next one, some before it are gone unseen."""
         if delivery.sequence != self.sequence + 1 and self.sequence != self.begun_after:
             return False
-        for entry in self.entries_of(delivery):
+        entries: list[Entry] = []
+        try:
+            entries = self.entries_of(delivery)
+        except Foreign as error:
+            self._skip(delivery, error.about)
+        for entry in entries:
             self.ring.add(entry)
             self.subjects.wrote(entry.subject, entry.offset)
             self.head = entry.offset

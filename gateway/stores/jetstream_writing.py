@@ -7,12 +7,18 @@ the log, and the followers here have seen it. The server's answers only matter w
 Every message has an id that the stream does not take twice, and most have an expectation that
 holds once. So when the connection breaks, what was sent is sent again over the next one, after
 everything that may have been stored before has been seen.
+
+A server whose disk is full or stands still goes on answering questions and says nothing to what
+it is given. After one append for which nothing came back the others are refused at once, until
+an empty message that is sent now and then has been stored.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -30,16 +36,20 @@ from gateway.stores.jetstream_codec import (
 from gateway.stores.jetstream_link import Link
 from gateway.stores.jetstream_reading import stored_last
 from gateway.stores.jetstream_session import ApiError, Msg, Session, SessionLost, answer_of
+from gateway.stores.jetstream_stream import LOOK_LIMIT_S
 from gateway.stores.jetstream_view import View
 
 __all__ = ["Writer"]
+
+logger = logging.getLogger(__name__)
 
 # Appends under way at once. More wait for their turn: the server drops what it cannot queue.
 _UNDER_WAY_MAX = 256
 # Headers of one message, and the subject's line.
 _HEADERS_BYTES = 4096
 # Before asking again what could not be done just now.
-_AGAIN_S = 0.02
+_AGAIN_MIN_S = 0.01
+_AGAIN_MAX_S = 0.5
 
 # Somebody else wrote first, or is writing.
 _WRONG_SEQUENCE = (10071, 10164)
@@ -124,11 +134,10 @@ class Writer:
         name: A prefix for ids that nobody else uses.
         timeout_s: Limit of an append.
         refresh: Asks the stream again where it begins and ends.
+        changed: Called when ``stuck`` has changed.
 
     Attributes:
-        payload_bytes_max: What the server takes in one message.
-        target: What the stream's last message was when the session began; once it has been
-            seen, nothing is left of the session before.
+        stuck: Why nothing is taken now; None: something is.
     """
 
     def __init__(
@@ -140,6 +149,7 @@ class Writer:
         view: View,
         timeout_s: float,
         refresh: Callable[[Session], Awaitable[None]],
+        changed: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._name = name
@@ -150,8 +160,11 @@ class Writer:
         self._numbers = itertools.count(1)
         self._room = asyncio.Semaphore(_UNDER_WAY_MAX)
         self._under_way: set[_Write] = set()
-        self.payload_bytes_max = 0
-        self.target = 0
+        self._changed = changed
+        self._succeeded_at = 0.0
+        self._payload_bytes_max = 0
+        self._target = 0
+        self.stuck: str | None = None
 
     async def append(self, drafts: Sequence[Draft], expected: Mapping[str, int]) -> int:
         """See ``EventLog.append``; a cancelled one may be in the log or not."""
@@ -160,12 +173,48 @@ class Writer:
             if offset % SLOTS:  # there is an entry about it after this one, in its own message
                 last = last_offset_of(sequence_of(offset))
                 raise ExpectationFailed(subject, expected=offset, actual=last)
+        if self.stuck is not None:
+            raise StoreUnavailable(f"the store is away: {self.stuck}")
         write = self._plan(drafts, expected)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             async with asyncio.timeout(self._timeout_s), self._room:
-                return last_offset_of(await self._write(write))
+                sequence = await self._write(write)
         except TimeoutError:
+            if write.sent and self._link.current is not None and self._succeeded_at < begun:
+                self._set_stuck("it takes nothing now (is its disk full?)")
             raise self._link.away(in_doubt=write.sent) from None
+        self._succeeded_at = loop.time()
+        return last_offset_of(sequence)
+
+    def begin(self, session: Session, *, last: int) -> None:
+        """
+        Write over a new session from now on.
+
+        Args:
+            last: The stream's last message now: once it has been seen, nothing is under way that
+                was sent before.
+        """
+        self._payload_bytes_max = session.payload_bytes_max - _HEADERS_BYTES
+        self._target = last
+        self.stuck = None
+
+    async def probe(self, session: Session) -> None:
+        """If it is stuck, try whether it still is, with a message without entries."""
+        if self.stuck is not None:
+            parcel = witness(self._stream)
+            with contextlib.suppress(ApiError, TimeoutError):
+                answer_of(
+                    await session.request(parcel.subject, parcel.payload, timeout_s=LOOK_LIMIT_S)
+                )
+                self._set_stuck(None)
+
+    def _set_stuck(self, reason: str | None) -> None:
+        if reason != self.stuck:
+            self.stuck = reason
+            logger.warning("the store %s", reason or "takes entries again")
+            self._changed()
 
     def give_up(self, reason: str) -> None:
         """End what is under way: what it was based on no longer holds."""
@@ -173,7 +222,7 @@ class Writer:
             write.give_up(StoreUnavailable(f"the store is away: {reason}", in_doubt=write.sent))
 
     def _plan(self, drafts: Sequence[Draft], expected: Mapping[str, int]) -> _Write:
-        room = self.payload_bytes_max - _HEADERS_BYTES
+        room = self._payload_bytes_max
         parcels = pack(self._stream, drafts, payload_bytes_max=room)
         if (size := max(len(parcel.payload) for parcel in parcels)) > room:
             raise TooLarge(
@@ -204,7 +253,7 @@ class Writer:
                 session = await self._link.session(in_doubt=write.sent)
                 if write.sent:
                     # What was stored of it comes back before anything else does.
-                    await self._view.wait_for(self.target)
+                    await self._view.wait_for(self._target)
                 write.check()
                 if write.sequence:
                     return write.sequence
@@ -264,7 +313,9 @@ class Writer:
 
     def _expectation(self, subject: str, offset: int) -> dict[str, str]:
         sequence = sequence_of(offset)
-        # The server knows nothing of what is trimmed: to it, the subject is new.
+        # To the server, messages that we skip are of their subject, too.
+        sequence = max(sequence, self._view.skipped.get(subject, 0))
+        # And it knows nothing of what is trimmed: the subject is new.
         known = sequence if sequence >= self._view.first else 0
         return {
             "Nats-Expected-Last-Subject-Sequence": str(known),
@@ -284,9 +335,9 @@ class Writer:
         elif error.err_code in _WRONG_SEQUENCE:
             await self._overtaken(session, write, error)
         elif error.err_code in _NOT_NOW:
-            await _moment()
+            await _pause(write.tries)
         else:
-            raise StoreUnavailable(f"the store could not write: {error}")
+            raise StoreUnavailable(f"the store could not write: {error}", in_doubt=write.tries > 1)
 
     async def _overtaken(self, session: Session, write: _Write, error: ApiError) -> None:
         if told := _SEQUENCE_IN_WORDS.search(str(error)):
@@ -308,10 +359,9 @@ class Writer:
                         raise ExpectationFailed(subject, expected=offset, actual=actual)
         except (ApiError, SessionLost, TimeoutError):
             pass
-        await _moment()
+        await _pause(write.tries)
 
 
-async def _moment() -> None:
+async def _pause(tries: int) -> None:
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    await asyncio.wait((never,), timeout=_AGAIN_S)
-    never.cancel()
+    await asyncio.wait((never,), timeout=min(_AGAIN_MIN_S * 2**tries, _AGAIN_MAX_S))

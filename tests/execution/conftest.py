@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from tests.execution.world import VirtualLoop, World, world
+from tests.unremovable import unremovable
+
+__all__ = ["OpenWorld", "here", "open_world", "unremovable"]
 
 OpenWorld = Callable[..., Awaitable[World]]
 

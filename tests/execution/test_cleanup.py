@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import pathlib
+import subprocess
 
+import psutil
 import pytest
 
 from gateway import Task
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World
+from tests.unremovable import Unremovable
 
 
 async def test_a_temporary_folder_is_gone_after_the_attempt(here: World) -> None:
@@ -131,3 +136,63 @@ async def test_hooks_are_called_when_the_gateway_stops(open_world: OpenWorld) ->
     assert called == ["stopped", "closed"]
     assert not folders[0].exists()
     assert here.types(task_id)[-2:] == ["task_finished", "resource_cleanup"]
+
+
+async def test_a_process_ends_with_its_attempt_and_what_it_has_started(here: World) -> None:
+    """It is looked for afterwards, and the memory that it had is counted."""
+    started: list[int] = []
+
+    @here.gateway.agent("starter")
+    def starter(task: Task) -> None:
+        process = task.start_process("sh", "-c", "sleep 1000 & echo $!; wait", stdout=-1)
+        assert process.stdout is not None
+        started.extend((process.pid, int(process.stdout.readline())))
+        process.stdout.close()
+
+    await here.run("starter")
+    assert len(started) == 2
+    assert not any(psutil.pid_exists(pid) and _lives(pid) for pid in started)
+    (cleanup,) = here.said("resource_cleanup")
+    assert (cleanup["resources_cleaned"], cleanup["cleanup_status"]) == (["process"], "success")
+    assert cleanup["memory_freed"] > 0
+
+
+def _lives(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+async def test_a_folder_that_cannot_be_removed_is_told_as_it_is(
+    here: World, unremovable: Unremovable
+) -> None:
+    @here.gateway.agent("writer")
+    async def writer(task: Task) -> None:
+        unremovable(task.temp_dir())
+
+    await here.run("writer")
+    (cleanup,) = here.said("resource_cleanup")
+    assert (cleanup["resources_cleaned"], cleanup["cleanup_status"]) == ([], "failed")
+    assert cleanup["leftovers"][0].startswith("temp_files: 2 in task-")
+
+
+async def test_folders_without_end_are_a_leftover_and_no_mistake_of_ours(here: World) -> None:
+    """Deeper than whoever removes them can follow; the attempt's end is told all the same."""
+    folders: list[pathlib.Path] = []
+
+    @here.gateway.agent("writer")
+    async def writer(task: Task) -> str:
+        folders.append(task.temp_dir())
+        at = os.open(folders[0], os.O_RDONLY)
+        for _ in range(3000):
+            os.mkdir("d", dir_fd=at)
+            at, above = os.open("d", os.O_RDONLY, dir_fd=at), at
+            os.close(above)
+        os.close(at)
+        return "done"
+
+    assert (await here.run("writer")).result == "done"
+    (cleanup,) = here.said("resource_cleanup")
+    # Some Pythons can follow.
+    assert cleanup["cleanup_status"] == ("failed" if folders[0].exists() else "success")
+    await asyncio.to_thread(subprocess.run, ["rm", "-rf", str(folders[0])], check=True)

@@ -25,6 +25,7 @@ from tests.scenarios.harness import (
     worker_process,
 )
 from tests.scenarios.proxy import Proxy
+from tests.unremovable import make_removable
 from tests.upstream import Upstream
 
 # The tests share a gateway that has no agents of its own; each has an upstream and workers.
@@ -71,6 +72,13 @@ async def until_far(page: Browser, task: Event, share: float) -> None:
 def exists(folder: str) -> bool:
     """Whether there is such a folder."""
     return Path(folder).exists()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def entries(folder: Path) -> list[str]:
@@ -262,7 +270,7 @@ async def test_what_is_larger_than_a_frame_arrives(gateway: GatewayProcess) -> N
         assert len(partial["preserved_data"]["step1"]) == 100_000
 
 
-@pytest.mark.requirement("WS-06")
+@pytest.mark.requirement("WS-06", "WS-W5")
 @pytest.mark.parametrize("agent", ["hungry", "glutton"])
 async def test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after(
     gateway: GatewayProcess, agent: str
@@ -294,6 +302,28 @@ async def test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after(
         assert (await page.finished(again["task_id"]))["outcome"] == "succeeded"
         assert worker.child.pid != child.pid
         assert len(page.all("resource_cleanup", task_id=task["task_id"])) == 1
+
+
+@pytest.mark.requirement("WS-06", "WS-W5")
+async def test_what_cannot_be_cleaned_up_is_told_as_it_is(gateway: GatewayProcess) -> None:
+    """The file is still there, and the event says so; the process is gone, and it says that."""
+    async with (
+        browser(gateway.url, "sticky") as page,
+        worker_process(gateway.url, target="tests.scenarios.worker_agents:gateway"),
+    ):
+        task = await gateway.task("sticky", user_id="sticky")
+        files = (await page.event("partial_result", step="files"))["data"]
+        try:
+            error = await page.event("agent_error", task_id=task["task_id"])
+            cleanup = await page.event("resource_cleanup", task_id=task["task_id"])
+            assert exists(files["held"])
+            assert not lives(files["process"])
+            assert cleanup["cleanup_status"] == "failed"
+            assert cleanup["leftovers"][0].startswith("temp_files: ")
+            assert set(cleanup["resources_cleaned"]) == {"agent_memory", "process"}
+            assert cleanup["error_id"] == error["error_id"]
+        finally:
+            make_removable(Path(files["held"]))
 
 
 async def test_it_keeps_trying_while_there_is_no_gateway() -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from pathlib import Path
 
 from gateway import Gateway, Task
 from gateway.app.clock import SystemClock
+from tests.unremovable import make_unremovable
 
 PAGE_BYTES = resource.getpagesize()
 BLOCK_BYTES = 4 * 1024**2
@@ -73,6 +75,17 @@ async def glutton(task: Task, question: str) -> None:
         except MemoryError:
             size //= 2
     raise MemoryError
+
+
+@gateway.agent("sticky", timeout=30, max_attempts=1)
+async def sticky(task: Task, question: str) -> None:
+    """Leave a file that nobody can remove and a process behind, and be killed."""
+    folder = task.temp_dir()
+    held = make_unremovable(folder)
+    process = task.start_process("sleep", "1000")
+    task.preserve("files", {"held": str(held), "process": process.pid})
+    await clock.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @gateway.agent("large", timeout=30, max_attempts=1)

@@ -19,31 +19,10 @@ import pytest
 
 from gateway.domain.errors import ExpectationFailed
 from gateway.domain.timestamps import rfc3339
-from gateway.ports import Draft, Entry, EventLog, Pulse, Snapshot
+from gateway.ports import Entry, EventLog, Snapshot
+from tests.stores.drafts import Clock, draft
 
-__all__ = ["Clock", "EventLogContract", "PulseContract", "draft"]
-
-
-class Clock:
-    """Time that the test sets."""
-
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self.now = now
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def draft(subject: str = "task/1", *topics: str, size: int = 0, **options: Any) -> Draft:
-    """One entry to be; ``size`` bytes larger than the smallest."""
-    body = orjson.dumps({"type": "notification", "subject": subject, "payload": "x" * size})
-    return Draft(subject, "notification", topics, False, body, **options)
+__all__ = ["EventLogContract"]
 
 
 # What a store's own clock may be away from the test's.
@@ -465,43 +444,3 @@ class EventLogContract:
             await log.save_snapshot(saved)
             loaded = await log.load_snapshot()
             assert loaded == (saved if self.keeps_snapshots else None)
-
-
-class PulseContract:
-    """Subclass it and say how to open a pulse."""
-
-    def open_pulse(self) -> AbstractAsyncContextManager[Pulse]:
-        """Open the pulse of one node."""
-        raise NotImplementedError
-
-    async def test_who_hears_hears_each_signal_once_its_own_too(self) -> None:
-        async with self.open_pulse() as pulse:
-            heard: list[tuple[str, bytes]] = []
-            news = asyncio.Event()
-
-            def hear(subject: str, body: bytes) -> None:
-                heard.append((subject, body))
-                if subject == "last":
-                    news.set()
-
-            end = pulse.follow(hear)
-            names = ["a", "agent/1", "a.b", "*", ">", "a b", "ä", "%2E"]
-            for name in [*names, "last"]:
-                await pulse.publish(name, name.encode())
-            async with asyncio.timeout(10):
-                await news.wait()
-            assert heard == [(name, name.encode()) for name in [*names, "last"]]
-            end()
-            end()
-
-    async def test_who_has_ended_hears_no_more(self) -> None:
-        async with self.open_pulse() as pulse:
-            heard: list[bytes] = []
-            news = asyncio.Event()
-            end = pulse.follow(lambda subject, body: heard.append(body))
-            pulse.follow(lambda subject, body: news.set())
-            end()
-            await pulse.publish("x", b"x")
-            async with asyncio.timeout(10):
-                await news.wait()
-            assert heard == []

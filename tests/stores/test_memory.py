@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from gateway.domain.errors import ExpectationFailed
-from gateway.ports import Entry, EventLog, Pulse
+from gateway.ports import Entry, EventLog
 from gateway.stores.memory import MemoryLog
-from gateway.stores.pulse import LocalPulse
 from gateway.stores.ring import Ring, _Offsets
 from gateway.stores.stamp import stamp
-from tests.stores.contract import Clock, EventLogContract, PulseContract, draft
+from tests.stores.contract import EventLogContract
+from tests.stores.drafts import Clock, draft
 
 _epochs = itertools.count(1)
 
@@ -60,14 +60,6 @@ class TestMemoryLog(EventLogContract):
             await log.append([draft(size=number, detail=b"{}", state=b"{}")])
             kept = await log.read(after=0, topics=None, limit=100)
             assert (log.events, log.bytes) == (len(kept), sum(entry.size for entry in kept))
-
-
-class TestLocalPulse(PulseContract):
-    """Everything that the port promises."""
-
-    @contextlib.asynccontextmanager
-    async def open_pulse(self) -> AsyncIterator[Pulse]:
-        yield LocalPulse()
 
 
 TOPICS = ("a", "b", "c")
