@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 # What had not been told when an attempt ended goes along with its end, up to this size.
 REST_BYTES_MAX = 48 * 1024
 MEMORY_CODE = "memory_limit_exceeded"
+# Whether a piece of text has arrived is asked again after this, in seconds.
+ASK_AGAIN_S = 0.05
 
 
 async def work(
@@ -301,11 +303,16 @@ class _Desk:
 
     async def _has_text(self, held: _Held, text: str) -> bool:
         """Whether the gateway has a piece of text whose answer was lost: by its length."""
-        try:
-            known = await self.worker.ask("task.partial", {"task_id": held.claim["task_id"]})
-        except (RequestError, Disconnected, TimeoutError):
-            # Unknown. Said twice it can be seen; left out it would be missed by nobody.
-            return False
+        while True:
+            try:
+                known = await self.worker.ask("task.partial", {"task_id": held.claim["task_id"]})
+                break
+            except (Disconnected, TimeoutError):
+                # As long as nobody can say, it may be there; whoever reports has the bound.
+                await self._clock.sleep(ASK_AGAIN_S)
+            except RequestError:
+                # Unknown. Said twice it can be seen; left out it would be missed by nobody.
+                return False
         return len(known["preserved_text"]) >= held.text_chars + len(text) or known["truncated"]
 
 
