@@ -274,11 +274,15 @@ async def test_when_a_worker_is_killed_another_goes_on_from_what_was_saved(
 ) -> None:
     """Killed without a warning, in the middle of a sentence."""
     (prompt,) = [prompt.prompt for prompt in PROMPTS if prompt.name == "writer"]
-    await submit(http, "bob", agent="writer", input={"question": prompt})
-    begun = await told(http, "bob", lambda events: len(texts_of(events)) >= 3)
-    killed = (await http.post("/demo/workers/kill")).json()
-    assert set(killed) == {"killed"}
-    events = await told(http, "bob", finished(1))
+    for user_id in ("bob", "bea", "ben", "bud"):
+        await submit(http, user_id, agent="writer", input={"question": prompt})
+        begun = await told(http, user_id, lambda events: len(texts_of(events)) >= 3)
+        killed = (await http.post("/demo/workers/kill")).json()
+        assert set(killed) == {"killed"}
+        events = await told(http, user_id, finished(1))
+        # On a machine that is busy with others the article may have been done before.
+        if not is_like(events[-1], attempt=1):
+            break
     assert check_stream(events) == []
     (error,) = [event for event in events if is_like(event, type="agent_error")]
     assert is_like(error, error_type="agent_lost", error_code="process_lost", attempt=1)

@@ -43,7 +43,7 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
     [
         {"token_secret": "x" * 31},
         {"token_secret": "é" * 15},
-        {"store": "nats://localhost"},
+        {"store": "redis://localhost"},
         {"store": ""},
         {"breaker_rate": 1.01},
         {"retry_base": 31.0},

@@ -146,9 +146,10 @@ async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
                 )
             over.set()
             await asyncio.gather(*loads)
+            # Asked again under the same key, the answer was the same task.
             assert {len(known) for known in asker.accepted.values()} == {1}
-        tasks = set().union(*asker.accepted.values())
-        assert len(tasks) == len(asker.accepted)
+            tasks = set().union(*asker.accepted.values())
+            assert len(tasks) == len(asker.accepted)
             events = await whole(gateway, tasks)
             ends = Counter(e["task_id"] for e in events if e["type"] == "task_finished")
             assert set(ends) == tasks
