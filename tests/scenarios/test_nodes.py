@@ -86,7 +86,7 @@ class Asker:
     """Somebody who asks again under the same key until the gateway has taken it."""
 
     def __init__(self, port: int) -> None:
-        self._http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5)
+        self.http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5)
         self.accepted: dict[str, set[str]] = {}
         self.refused = 0
 
@@ -94,7 +94,7 @@ class Asker:
         body = {"agent": "scribe", "input": {"question": question}, "user_id": "asker"}
         while True:
             try:
-                answer = await self._http.post(
+                answer = await self.http.post(
                     "/api/tasks", json=body, headers={"Idempotency-Key": key}
                 )
             except httpx2.HTTPError:
@@ -122,6 +122,7 @@ async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
     with seeded(random.randrange(10_000)) as chance:
         async with contextlib.AsyncExitStack() as stack:
             asker = Asker(port)
+            await stack.enter_async_context(asker.http)
             gateway = await stack.enter_async_context(
                 gateway_process(target=None, port=port, **store)
             )
