@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.ports import Entry, EventLog, Snapshot
+from gateway.stores import jetstream, jetstream_feed, jetstream_reading
 from gateway.stores.jetstream_codec import SLOTS
 from tests.nats import NatsServer
 from tests.scenarios.proxy import Proxy
@@ -134,8 +135,8 @@ async def test_folds_begin_with_a_snapshot_and_older_entries_are_read_from_the_s
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a browser that was away for longer than this node has been there."""
-    monkeypatch.setattr("gateway.stores.jetstream._LEAD_MESSAGES", 20)
-    monkeypatch.setattr("gateway.stores.jetstream_reading._CHUNK_MESSAGES_MAX", 7)
+    monkeypatch.setattr(jetstream, "_LEAD_MESSAGES", 20)
+    monkeypatch.setattr(jetstream_reading, "_CHUNK_MESSAGES_MAX", 7)
     stream = new_stream()
     users = ("user:a", "user:b", "system", "task:t", "user:c")
     async with jetstream_log(server.url, stream=stream) as first:
@@ -305,8 +306,8 @@ async def test_a_consumer_that_is_taken_away_is_made_again(
     server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server says nothing of it; it is too quiet."""
-    monkeypatch.setattr("gateway.stores.jetstream_feed._HEARTBEAT_S", 0.1)
-    monkeypatch.setattr("gateway.stores.jetstream_feed._SILENCE_MAX_S", 0.35)
+    monkeypatch.setattr(jetstream_feed, "_HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(jetstream_feed, "_SILENCE_MAX_S", 0.35)
     stream = new_stream()
     async with (
         jetstream_log(server.url, stream=stream) as log,
