@@ -33,6 +33,13 @@ _CLOSE_LIMIT_S = 1.0
 
 NO_RESPONDERS = "503"
 
+# What nats-py says when it cannot send, also because of what came first.
+_CLOSED = (
+    nats.errors.ConnectionClosedError,
+    nats.errors.OutboundBufferLimitError,
+    OSError,
+)
+
 
 # Called with an answer; None: the connection broke, and there will be none.
 Answered = Callable[[Msg | None], None]
@@ -173,7 +180,7 @@ class Session:
             raise SessionLost
         try:
             await self._client.publish(subject, payload, reply, headers)
-        except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError) as error:
+        except _CLOSED as error:
             self._end()
             raise SessionLost from error
 
@@ -283,7 +290,8 @@ class Session:
             subscription = await self._client.subscribe(
                 subject, cb=take, pending_msgs_limit=0, pending_bytes_limit=0
             )
-        except nats.errors.ConnectionClosedError as error:
+        except _CLOSED as error:
+            self._end()
             raise SessionLost from error
 
         async def end() -> None:

@@ -55,8 +55,9 @@ _AGAIN_MAX_S = 0.5
 _WRONG_SEQUENCE = (10071, 10164)
 # The id is known: it has been stored.
 _DUPLICATE = (10201,)
-# No leader, a batch torn by a change of leader, too many batches: worth another try at once.
-_NOT_NOW = (0, 10008, 10176, 10199, 10210, 10211)
+# No leader, its twin is being stored, a batch torn by a change of leader, too many batches: worth
+# another try at once.
+_NOT_NOW = (0, 10008, 10158, 10176, 10199, 10210, 10211)
 
 _SEQUENCE_IN_WORDS = re.compile(r"wrong last sequence: (\d+)")
 
@@ -73,6 +74,7 @@ class _Write:
         sequence: That of its last message, once that has come back; 0: it has not.
         sent: Whether it was ever sent; from then on it may be in the log.
         tries: How often.
+        news: Done when it has arrived; or it says what came instead, and is replaced.
     """
 
     def __init__(
@@ -89,8 +91,8 @@ class _Write:
         self.sequence = 0
         self.sent = False
         self.tries = 0
+        self.news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gave_up: StoreUnavailable | None = None
-        self._news: asyncio.Future[None] | None = None
 
     def arrived(self, sequence: int) -> None:
         """Its last message has come back."""
@@ -104,26 +106,17 @@ class _Write:
 
     def tell(self, error: Exception | None) -> None:
         """Let who waits for it go on."""
-        if self._news is not None and not self._news.done():
+        if not self.news.done():
             if error is None:
-                self._news.set_result(None)
+                self.news.set_result(None)
             else:
-                self._news.set_exception(error)
+                self.news.set_exception(error)
+                self.news.exception()  # perhaps nobody waits for it just now
 
     def check(self) -> None:
         """Raise what it was given up for, if it was."""
         if self._gave_up is not None:
             raise self._gave_up
-
-    async def wait(self) -> None:
-        """Wait until it has arrived; raises what is told instead."""
-        self.check()
-        if not self.sequence:
-            self._news = asyncio.get_running_loop().create_future()
-            try:
-                await self._news
-            finally:
-                self._news = None
 
 
 class Writer:
@@ -257,6 +250,8 @@ class Writer:
                 write.check()
                 if write.sequence:
                     return write.sequence
+                # From before it is sent on: nothing that comes of it may be missed.
+                write.news = asyncio.get_running_loop().create_future()
                 try:
                     await self._send(session, write)
                 except SessionLost:
@@ -307,7 +302,7 @@ class Writer:
                     headers=headers,
                     reply=reply if place == last else "",
                 )
-            await write.wait()
+            await write.news
         finally:
             session.forget(reply)
 
@@ -331,7 +326,9 @@ class Writer:
             StoreUnavailable: The server cannot store it.
         """
         if error.err_code in _DUPLICATE:
-            await write.wait()
+            if not write.sequence:
+                write.news = asyncio.get_running_loop().create_future()
+                await write.news
         elif error.err_code in _WRONG_SEQUENCE:
             await self._overtaken(session, write, error)
         elif error.err_code in _NOT_NOW:

@@ -178,22 +178,34 @@ async def test_whoever_opens_the_page_sees_agents_fail_and_recover() -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def unwatched() -> AsyncIterator[Demo]:
-    """A demonstration with no connection, so that no story is played: only what tests ask for."""
+    """A demonstration that nobody looks at, so that no story is played: only what tests ask for."""
     async with demo() as running:
         yield running
+        async with plain_http(running) as client:
+            assert await events_of(client, "demo") == []
         assert await running.end() == (0, "")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(unwatched: Demo) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=unwatched.url, trust_env=False, verify=False) as client:
+    async with plain_http(unwatched) as client:
         yield client
         await client.put("/demo/upstream", json={"mode": BY_SCHEDULE})
+
+
+def plain_http(running: Demo) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=running.url, trust_env=False, verify=False)
 
 
 async def submit(http: httpx2.AsyncClient, user_id: str, **order: Any) -> None:
     answer = await http.post("/api/tasks", json={"user_id": user_id, **order})
     assert answer.status_code == 201, answer.text
+
+
+async def events_of(http: httpx2.AsyncClient, user_id: str) -> list[Event]:
+    about = {"topic": f"user:{user_id}", "since": "0", "limit": "500"}
+    events: list[Event] = (await http.get("/api/events", params=about)).json()["items"]
+    return events
 
 
 async def told(
@@ -202,8 +214,7 @@ async def told(
     """Read all of a user's events, again and again, until ``until`` says that there are enough."""
     async with asyncio.timeout(STORY_LIMIT_S):
         while True:
-            about = {"topic": f"user:{user_id}", "since": "0", "limit": "500"}
-            events: list[Event] = (await http.get("/api/events", params=about)).json()["items"]
+            events = await events_of(http, user_id)
             if until(events):
                 return events
             await CLOCK.sleep(LOOK_S)

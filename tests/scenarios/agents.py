@@ -21,9 +21,14 @@ LIMIT_S = float(os.environ.get("AGENT_LIMIT_S", "5"))
 ATTEMPTS = int(os.environ.get("AGENT_ATTEMPTS", "3"))
 
 gateway = Gateway()
-# The gateway retries, visibly; the SDK's own retries would only hide a failure.
-client = AsyncOpenAI(base_url=UPSTREAM, api_key="sk-test-not-a-key", max_retries=0, timeout=10)
-blocking = OpenAI(base_url=UPSTREAM, api_key="sk-test-not-a-key", max_retries=0, timeout=10)
+# The gateway retries, visibly; the SDK's own retries would only hide a failure, as its own limit
+# would hide the attempt's.
+client = AsyncOpenAI(
+    base_url=UPSTREAM, api_key="sk-test-not-a-key", max_retries=0, timeout=LIMIT_S + 5
+)
+blocking = OpenAI(
+    base_url=UPSTREAM, api_key="sk-test-not-a-key", max_retries=0, timeout=LIMIT_S + 5
+)
 
 
 async def _asked(question: str) -> str:

@@ -113,7 +113,9 @@ class Ledger:
             except ExpectationFailed:
                 self.refused.add(number)
             except StoreUnavailable as away:
+                assert not self.log.stale, self.log.reason
                 (self.in_doubt if away.in_doubt else self.refused).add(number)
+                await CLOCK.sleep(0.001)
             if self.over:
                 return
 

@@ -117,7 +117,8 @@ async def serve_demo(
             gateway,
             plan,
             pace=pace,
-            watched=lambda: hub.connections > 0 and not hub.draining,
+            # Workers are connected, too, but follow nothing.
+            watched=lambda: not hub.draining and any(one.topics for one in hub.followers),
             calm=lambda: all(breaker.state == "closed" for breaker in breakers.values()),
         )
         playing = asyncio.create_task(story.play(), name="story")
