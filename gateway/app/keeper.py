@@ -216,10 +216,13 @@ class Keeper:
         pid = kept.process.pid
         listening = asyncio.create_task(self._listen(kept))
         dying = asyncio.create_task(asyncio.to_thread(os.wait4, pid, 0))
+        before = 0
         while not dying.done():
             if (resident := _resident_bytes(pid)) is not None:
-                kept.resident_bytes = resident
+                before, kept.resident_bytes = kept.resident_bytes, resident
             await asyncio.wait({dying}, timeout=LOOK_EVERY_S)
+        # The last look may have seen it while it was being taken down.
+        kept.resident_bytes = max(before, kept.resident_bytes)
         _, status, usage = dying.result()
         self._process = None
         kept.process.returncode = kept.code = os.waitstatus_to_exitcode(status)

@@ -155,6 +155,6 @@ async def test_a_connection_that_breaks_loses_and_doubles_nothing(server: NatsSe
         async def cut() -> None:
             proxy.cut()
 
-        await ledger.disturb(cut, times(20, 200))
+        await ledger.disturb(cut, times(5, 200))
         await ledger.check(server.url)
         assert not ledger.in_doubt
