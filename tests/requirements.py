@@ -74,6 +74,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WS-07": (
         "tests/scenarios/test_recoveries.py::test_a_connection_lost_at_sixty_percent_keeps_the_work_and_says_when_it_goes_on",
+        "tests/scenarios/test_workers.py::test_a_connection_that_breaks_costs_nothing_and_doubles_nothing",
     ),
     "WS-08": ("tests/scenarios/test_errors.py::test_each_failure_says_what_it_is_and_what_to_do",),
     "WS-09": (
@@ -212,12 +213,16 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WEFT-W9": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),
+    "WEFT-W10": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
     "WEFT-W14": (
         "tests/scenarios/test_leases.py::test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing",
     ),
     "WEFT-W16": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
+    "WEFT-W22": ("tests/scenarios/test_leases.py::test_an_identity_belongs_to_whoever_proves_it",),
     "MESH-09": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
         "tests/scenarios/test_leases.py::test_a_claim_over_http_of_a_worker_that_was_killed_runs_out",
@@ -247,6 +252,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_though_nobody_asks",
     ),
     "MESH-W11": ("tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",),
+    "MESH-W14": (
+        "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+    ),
     "FLUX-01": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
         "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
@@ -268,6 +276,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "FLUX-W2": (
         "tests/scenarios/test_nodes.py::test_what_is_written_on_one_node_is_read_on_the_other",
         "tests/scenarios/test_nodes.py::test_a_browser_whose_node_is_killed_goes_on_at_the_other",
+    ),
+    "FLUX-W17": (
+        "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
     "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
 }

@@ -8,6 +8,11 @@ sees the same entries in the same order. What is kept over a restart is what the
 with one replica, all that it has answered for survives the end of its process; with three, also
 the loss of one machine.
 
+Its parts, each in a file of its own: ``session`` is one connection and ``link`` the next one,
+``stream`` makes and checks the stream, ``feed`` is the consumer and ``view`` what came through
+it, ``writing`` appends, ``reading`` finds what is older than the view, ``codec`` says what a
+message looks like.
+
 What the port leaves open is here so:
 
 - ``at`` is the clock of the server that leads the stream.

@@ -326,6 +326,7 @@ class Writer:
             StoreUnavailable: The server cannot store it.
         """
         if error.err_code in _DUPLICATE:
+            write.check()
             if not write.sequence:
                 write.news = asyncio.get_running_loop().create_future()
                 await write.news

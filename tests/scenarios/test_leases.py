@@ -146,7 +146,8 @@ def order_of(page: Browser, task_id: str) -> list[str]:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.requirement("WS-19", "FLUX-01", "WEFT-08", "WEFT-W7", "WEFT-W9", "MESH-W2", "MESH-W5")
+@pytest.mark.requirement("WS-19", "FLUX-01", "WEFT-08", "WEFT-W7", "WEFT-W9", "WEFT-W10")
+@pytest.mark.requirement("MESH-W2", "MESH-W5", "MESH-W14")
 async def test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work(
     gateway: GatewayProcess, sign: signal.Signals
 ) -> None:
@@ -289,7 +290,7 @@ async def test_a_silent_worker_is_marked_though_nobody_asks(gateway: GatewayProc
 # --- leases --------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("MESH-09", "MESH-11", "MESH-W6", "WEFT-W16", "WEFT-09")
+@pytest.mark.requirement("MESH-09", "MESH-11", "MESH-W6", "WEFT-W16", "WEFT-09", "FLUX-W17")
 async def test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -446,7 +447,7 @@ async def test_a_gateway_that_was_stopped_for_a_while_blames_no_worker(
 # --- who is who ----------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("MESH-17")
+@pytest.mark.requirement("MESH-17", "WEFT-W22")
 async def test_an_identity_belongs_to_whoever_proves_it(gateway: GatewayProcess) -> None:
     async with browser(gateway.url) as operator:
         async with worker_process(gateway.url, "twin") as first:

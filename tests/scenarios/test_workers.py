@@ -233,6 +233,7 @@ async def test_the_gateway_asks_a_worker_to_leave(gateway: GatewayProcess) -> No
             assert await worker.process.wait() == 0
 
 
+@pytest.mark.requirement("WS-07")
 async def test_a_connection_that_breaks_costs_nothing_and_doubles_nothing(
     gateway: GatewayProcess,
 ) -> None:
