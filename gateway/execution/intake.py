@@ -122,6 +122,12 @@ class Intake:
         try:
             return await self.log.append(drafts, expected=expected)
         except StoreUnavailable as error:
+            written = (
+                "whether this was written is not known: ask again under the same idempotency key"
+                if error.in_doubt
+                else "nothing was written"
+            )
             raise Unavailable(
-                "the store does not answer; nothing was written", retry_after=STORE_RETRY_AFTER_S
+                f"the store does not answer; {written}",
+                retry_after=error.retry_after or STORE_RETRY_AFTER_S,
             ) from error
