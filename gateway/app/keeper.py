@@ -38,7 +38,7 @@ __all__ = ["Keeper"]
 logger = logging.getLogger(__name__)
 
 # Between two looks at the memory of the process.
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.1
 # How long the news of a death is told to a gateway that does not answer, and how often.
 REPORT_WITHIN_S = 30.0
 REPORT_EVERY_S = 0.5
