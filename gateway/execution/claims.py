@@ -81,6 +81,7 @@ class Claims:
         self._presence = presence
         # In the order in which the claims came; the values mean nothing.
         self._news: dict[asyncio.Event, None] = {}
+        # One takes at a time, so that who asks twice finds what its first claim took.
         self._turn = asyncio.Lock()
         # When the next piece of a task may be told; of tasks that were told of lately.
         self._next_piece_at: OrderedDict[str, float] = OrderedDict()
@@ -123,7 +124,8 @@ class Claims:
         ttl_s = float(params.get("lease_ttl", self._settings.lease_ttl))
         there = self._presence(worker.agent_id, session_id)
         if "task_id" in params:
-            return await self._take_one(worker, params["task_id"], ttl_s, there)
+            async with self._turn:
+                return await self._take_one(worker, params["task_id"], ttl_s, there)
         news = asyncio.Event()
         self._news[news] = None
         until = self._clock.monotonic() + params.get("wait", 0)

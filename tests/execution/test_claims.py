@@ -104,3 +104,19 @@ async def test_who_comes_back_is_told_what_it_holds_and_goes_on_or_gives_it_back
     other = await hand(here)
     assert (await other.claim())["task_id"] == task_id
     await other.tell("task.complete", result=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_who_asks_for_a_task_twice_at_once_has_one_claim(
+    open_world: OpenWorld, seed: int
+) -> None:
+    """The second asks before the store has taken the first; that is not another worker."""
+    chance = random.Random(seed)
+    here = await open_world(seed=seed, wrap=lambda log: SlowLog(log, chance))
+    worker = await hand(here)
+    task_id = await here.submit("writer")
+    claims = await asyncio.gather(*(worker.claim(task_id=task_id) for _ in range(10)))
+    assert {(claim["task_id"], claim["term"], claim["attempt"]) for claim in claims} == {
+        (task_id, 1, 1)
+    }
+    await worker.tell("task.complete", result=1)
