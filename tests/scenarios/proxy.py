@@ -3,9 +3,11 @@ A TCP proxy that fails on purpose: between a browser and the gateway, an agent a
 
     async with Proxy(port) as proxy:
         ... connect to proxy.port ...
-        proxy.cut()           # RST to both ends of every connection
-        proxy.refuse = True   # new connections are closed at once
-        proxy.stalled = True  # bytes are taken and go nowhere; the sockets stay open
+        proxy.cut()               # RST to both ends of every connection
+        proxy.refuse = True       # new connections are closed at once
+        proxy.stalled = True      # bytes are taken and go nowhere; the sockets stay open
+        proxy.out.stalled = True  # only what comes from whoever connects
+        proxy.back.stalled = True # only what the target answers
 """
 
 from __future__ import annotations
@@ -20,14 +22,41 @@ __all__ = ["Proxy"]
 CHUNK_BYTES = 65536
 
 
+class Direction:
+    """The bytes that go one way: on and on, or nowhere for a while."""
+
+    def __init__(self) -> None:
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether bytes go nowhere."""
+        return not self._flowing.is_set()
+
+    @stalled.setter
+    def stalled(self, stalled: bool) -> None:
+        if stalled:
+            self._flowing.clear()
+        else:
+            self._flowing.set()
+
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry bytes until either end is gone."""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(CHUNK_BYTES):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+
+
 class Proxy:
     """One listening port in front of another; an async context manager."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self.refuse = False
-        self._flowing = asyncio.Event()
-        self._flowing.set()
+        self.out, self.back = Direction(), Direction()
         self._writers: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -55,15 +84,12 @@ class Proxy:
 
     @property
     def stalled(self) -> bool:
-        """Whether bytes go nowhere."""
-        return not self._flowing.is_set()
+        """Whether bytes go nowhere, in either direction."""
+        return self.out.stalled and self.back.stalled
 
     @stalled.setter
     def stalled(self, stalled: bool) -> None:
-        if stalled:
-            self._flowing.clear()
-        else:
-            self._flowing.set()
+        self.out.stalled = self.back.stalled = stalled
 
     def cut(self) -> None:
         """Reset every connection, both ends."""
@@ -88,8 +114,8 @@ class Proxy:
             return
         self._writers |= {writer, far_writer}
         pumps = [
-            asyncio.ensure_future(self._pump(reader, far_writer)),
-            asyncio.ensure_future(self._pump(far_reader, writer)),
+            asyncio.ensure_future(self.out.pump(reader, far_writer)),
+            asyncio.ensure_future(self.back.pump(far_reader, writer)),
         ]
         self._pumps.update(pumps)
         try:
@@ -102,10 +128,3 @@ class Proxy:
             for end in (writer, far_writer):
                 with contextlib.suppress(OSError):
                     end.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(CHUNK_BYTES):
-                await self._flowing.wait()
-                writer.write(data)
-                await writer.drain()

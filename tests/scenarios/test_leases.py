@@ -396,9 +396,15 @@ async def test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_f
 async def test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_every_task(
     in_time: bool,
 ) -> None:
-    """Within its grace they finish; what they hold then is ended with a reason, not left open."""
+    """
+    Within its grace they finish; what they hold then is ended with a reason, not left open.
+
+    So it is where the gateway's memory is all that knows the tasks; see ``test_nodes`` for others.
+    """
     async with (
-        gateway_process(target=None, drain_grace=20 if in_time else 0.5) as stopping,
+        gateway_process(
+            target=None, store="memory", drain_grace=20 if in_time else 0.5
+        ) as stopping,
         browser(stopping.url, "term") as page,
         worker_process(stopping.url, "term") as worker,
     ):

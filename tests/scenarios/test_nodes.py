@@ -7,16 +7,25 @@ import contextlib
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-import pytest_asyncio
 
 from gateway.app.clock import SystemClock
 from tests.nats import NatsServer, free_ports, nats_server
+from tests.scenarios.durable import (
+    LEDGER_AGENTS,
+    QUICK,
+    Asker,
+    is_away,
+    is_ready,
+    judge_ends,
+    seeded,
+    two_nodes,
+    until,
+    whole,
+)
 from tests.scenarios.harness import (
     Event,
     GatewayProcess,
@@ -28,85 +37,9 @@ from tests.scenarios.harness import (
 from tests.scenarios.proxy import Proxy
 from tests.upstream import Upstream
 
-# The tests share a NATS server; each has a log of its own on it.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLOCK = SystemClock()
-AGENTS = "tests.scenarios.ledger_agents:gateway"
-# Quick to notice who is lost; a node that is started needs less.
-QUICK = {"heartbeat_timeout": 2, "offline_after": 6, "retry_base": 0.05, "rate_http": 0}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def nats() -> AsyncIterator[NatsServer]:
-    async with nats_server() as server:
-        yield server
-
-
-@pytest.fixture
-def store(nats: NatsServer, request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A log of the test's own, as settings."""
-    name = "".join(letter for letter in request.node.name if letter.isalnum())[:60]
-    return {"store": nats.url, "store_stream": name, "store_timeout": 2, **QUICK}
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[random.Random]:
-    """Chance that can be repeated; the seed is told when the test fails."""
-    try:
-        yield random.Random(seed)
-    except BaseException as error:
-        error.add_note(f"seed {seed}")
-        raise
-
-
-async def is_ready(gateway: GatewayProcess) -> bool:
-    return (await gateway.http.get("/ready")).status_code == 200
-
-
-async def until(holds: Any, *, within_s: float = 15.0) -> None:
-    """Wait until something that is asked for holds."""
-    async with asyncio.timeout(within_s):
-        while not await holds():
-            await CLOCK.sleep(0.02)
-
-
-async def whole(gateway: GatewayProcess, tasks: set[str]) -> list[Event]:
-    """Every event of the log, when all tasks have ended; checked as a complete recording."""
-    async with browser(gateway.url, since="start") as late:
-        await late.until(
-            lambda _: tasks <= {event["task_id"] for event in late.all("task_finished")},
-            within_s=60,
-        )
-        late.check(complete=True)
-        return list(late.events)
-
-
-class Asker:
-    """Somebody who asks again under the same key until the gateway has taken it."""
-
-    def __init__(self, port: int) -> None:
-        self.http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5)
-        self.accepted: dict[str, set[str]] = {}
-        self.refused = 0
-
-    async def ask(self, key: str, question: str) -> None:
-        body = {"agent": "scribe", "input": {"question": question}, "user_id": "asker"}
-        while True:
-            try:
-                answer = await self.http.post(
-                    "/api/tasks", json=body, headers={"Idempotency-Key": key}
-                )
-            except httpx2.HTTPError:
-                self.refused += 1
-                await CLOCK.sleep(0.02)
-                continue
-            assert answer.status_code in (201, 503), answer.text
-            if answer.status_code == 201:
-                self.accepted.setdefault(key, set()).add(answer.json()["task_id"])
-                return
-            self.refused += 1
-            await CLOCK.sleep(0.05)
 
 
 # --- one node ------------------------------------------------------------------------------------
@@ -121,45 +54,23 @@ async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
     (port,) = free_ports(1)
     with seeded(random.randrange(10_000)) as chance:
         async with contextlib.AsyncExitStack() as stack:
-            asker = Asker(port)
-            await stack.enter_async_context(asker.http)
+            asker = await stack.enter_async_context(Asker(port))
             gateway = await stack.enter_async_context(
                 gateway_process(target=None, port=port, **store)
             )
             for _ in range(2):
                 await stack.enter_async_context(
-                    worker_process(gateway.url, target=AGENTS, env={"LEDGER": str(ledger)})
+                    worker_process(gateway.url, target=LEDGER_AGENTS, env={"LEDGER": str(ledger)})
                 )
-            numbers = iter(range(100_000))
-            over = asyncio.Event()
-
-            async def load() -> None:
-                while not over.is_set():
-                    await asker.ask(f"key-{next(numbers)}", str(chance.randrange(1, 6)))
-                    await CLOCK.sleep(0.05)
-
-            loads = [asyncio.ensure_future(load()) for _ in range(2)]
+            asker.begin(chance)
             for _ in range(kills):
                 await CLOCK.sleep(chance.uniform(0.1, 1.0))
                 await gateway.stop(signal.SIGKILL)
                 gateway = await stack.enter_async_context(
                     gateway_process(target=None, port=port, **store)
                 )
-            over.set()
-            await asyncio.gather(*loads)
-            # Asked again under the same key, the answer was the same task.
-            assert {len(known) for known in asker.accepted.values()} == {1}
-            tasks = set().union(*asker.accepted.values())
-            assert len(tasks) == len(asker.accepted)
-            events = await whole(gateway, tasks)
-            ends = Counter(e["task_id"] for e in events if e["type"] == "task_finished")
-            assert set(ends) == tasks
-            assert set(ends.values()) == {1}
-            outcomes = Counter(e["outcome"] for e in events if e["type"] == "task_finished")
-            assert outcomes == {"succeeded": len(tasks)}
-            results = [e["result"].split() for e in events if e["type"] == "task_finished"]
-            for lines in results:
-                assert lines == [str(n) for n in range(1, len(lines) + 1)]
+            tasks = await asker.end()
+            judge_ends(await whole(gateway, tasks), tasks)
 
 
 @pytest.mark.requirement("WEFT-01", "WEFT-18", "WS-03")
@@ -222,7 +133,7 @@ async def test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards(
         for answer in refused:
             assert answer.json()["code"] == "unavailable"
             assert int(answer.headers["retry-after"]) >= 1
-        await until(lambda: _not(is_ready(gateway)))
+        await until(lambda: is_away(gateway))
         assert "not ready" in (await gateway.http.get("/ready")).json()["detail"]
         assert (await gateway.http.get("/health")).json()["status"] == "ok"
         # What is known is still told.
@@ -254,7 +165,7 @@ async def test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards(
         # Where the loss of its connections can be seen, it is known at once.
         between.refuse = True
         between.cut()
-        await until(lambda: _not(is_ready(gateway)), within_s=1.0)
+        await until(lambda: is_away(gateway), within_s=1.0)
         between.refuse = False
         await until(lambda: is_ready(gateway))
 
@@ -275,7 +186,7 @@ async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most
             await upstream.wait_for_calls(1)
             server.kill()
             upstream.release()
-            await until(lambda: _not(is_ready(gateway)))
+            await until(lambda: is_away(gateway))
             refused = await gateway.http.post("/api/tasks", json={"agent": "once"})
             assert refused.status_code == 503
             await server.start()
@@ -287,22 +198,7 @@ async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most
             assert recovered["recovery_time"] > 0
 
 
-async def _not(holds: Any) -> bool:
-    return not await holds
-
-
 # --- two nodes -----------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def two_nodes(
-    store: dict[str, Any], *, target: str | None = None, **options: Any
-) -> AsyncIterator[tuple[GatewayProcess, GatewayProcess]]:
-    async with (
-        gateway_process(target=target, **options, **store) as first,
-        gateway_process(target=target, **options, **store) as second,
-    ):
-        yield first, second
 
 
 async def seen(gateway: GatewayProcess, position: Event) -> Event:
@@ -377,11 +273,11 @@ async def test_a_worker_and_its_node_are_killed_and_the_other_node_gives_its_tas
     async with (
         two_nodes(store) as (first, second),
         browser(second.url, "ann") as page,
-        worker_process(first.url, target=AGENTS, env=env) as lost,
+        worker_process(first.url, target=LEDGER_AGENTS, env=env) as lost,
     ):
         task = await second.task("scribe", "200", user_id="ann")
         await page.event("partial_result", task_id=task["task_id"])
-        async with worker_process(second.url, target=AGENTS, env=env) as heir:
+        async with worker_process(second.url, target=LEDGER_AGENTS, env=env) as heir:
             lost.process.kill()
             await first.stop(signal.SIGKILL)
             error = await page.event("agent_error", task_id=task["task_id"], within_s=20)
