@@ -13,7 +13,7 @@ import { demo_panel } from "./demo-panel.js";
 import { event_list } from "./event-list.js";
 import { CallError, GatewayClient, NoAnswer, topics_of } from "./gateway-client.js";
 import { banners, breakers, notices } from "./panels.js";
-import { LIMITS, addHistory, emptyState, fromSnapshot, reduceAll, withAgents, withTasks, withoutTask } from "./reducer.js";
+import { LIMITS, addHistory, emptyState, fromSnapshot, reduceAll, withAgents, withDegradation, withTasks, withoutTask } from "./reducer.js";
 import { task_cards } from "./task-cards.js";
 import { sentence } from "./words.js";
 import { worker_watch } from "./worker-watch.js";
@@ -23,7 +23,10 @@ const at = (id) => document.getElementById(id);
 
 /** Reduced at once beyond this, without waiting for a frame: a hidden page gets no frames. */
 const QUEUE_MAX = 2000;
-const HISTORY_OFFSETS = 500; // how far back the list of events begins
+/** How far back the list of events begins; further where little was found, as offsets have holes. */
+const HISTORY_OFFSETS = [500, 8000];
+const HISTORY_EVENTS = 100; // this many are no longer little
+const HISTORY_PAGES = 4;
 const HISTORY_TASKS = 100;
 const LOOK_UP_AT_ONCE = 20; // unknown tasks asked for after a snapshot
 const ANNOUNCE_EVERY_MS = 1500; // a screen reader hears the newest of what came in between
@@ -85,10 +88,18 @@ function begin() {
   client.on("snapshot", (given) => mine === client && take_snapshot(given));
   client.on("missed", (info) => mine === client && tell_missed(info));
   client.on("event", (event) => mine === client && take_event(event));
+  client.on("degradation", (told) => mine === client && take_degradation(told));
   count_by(() => client.server_now());
   draw_identity();
   schedule();
   client.start();
+}
+
+function take_degradation(told) {
+  digest();
+  if (told && !state.degradation) announce(told.user_message);
+  state = withDegradation(state, told);
+  schedule();
 }
 
 function take_event(event) {
@@ -121,11 +132,10 @@ async function fill_in(mine, { epoch, offset }) {
   if (!(await live_again()) || mine !== client) return;
   const asked = (...call) => take_answer(mine, ...call);
   const [topic] = topics_of(mine.session);
-  const since = `${epoch}:${Math.max(0, offset - HISTORY_OFFSETS)}`;
   const unknown = [...state.tasks.values()].filter(({ status }) => status === "unknown");
   await Promise.all([
     asked("task.list", { limit: HISTORY_TASKS }, ({ items }) => withTasks(state, [...items].sort(by_creation))),
-    asked("event.list", { topic, since, limit: 500 }, ({ items }) => addHistory(state, items)),
+    look_back(asked, topic, { epoch, offset }),
   ]);
   for (const { task_id } of unknown.slice(-LOOK_UP_AT_ONCE)) {
     await asked("task.get", { task_id }, (record) => withTasks(state, [record]));
@@ -133,6 +143,25 @@ async function fill_in(mine, { epoch, offset }) {
       state = withoutTask(state, task_id);
       schedule();
     }
+  }
+}
+
+/** The newest events before a snapshot. */
+async function look_back(asked, topic, { epoch, offset }) {
+  for (const reach of HISTORY_OFFSETS) {
+    const params = { topic, since: `${epoch}:${Math.max(0, offset - reach)}`, limit: 500 };
+    let found = 0;
+    for (let page = 0; page < HISTORY_PAGES; page += 1) {
+      let cursor = null;
+      await asked("event.list", params, ({ items, next }) => {
+        found += items.length;
+        cursor = next;
+        return addHistory(state, items);
+      });
+      if (!cursor) break;
+      params.cursor = cursor;
+    }
+    if (found >= HISTORY_EVENTS || reach >= offset) return;
   }
 }
 

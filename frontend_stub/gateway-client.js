@@ -15,6 +15,8 @@
  *   session   the result of `connect`
  *   snapshot  {snapshot, epoch, offset, epoch_changed, first}: replaces the state held so far
  *   event     one event, as sent by the gateway
+ *   degradation  while the gateway's store is away, when no event can tell it: the fields of the
+ *             `graceful_degradation` to come; null when that is over, or not known any more
  *   missed    after a reconnect or a gap: {complete: true, caught_up: 17}, nothing is missing; or
  *             {complete: false, reason: "history_gone" | "epoch_changed" | "gap"}, see the snapshot
  */
@@ -97,6 +99,7 @@ export class GatewayClient extends EventTarget {
   #heard_at_ms = 0;
   #probed = false;
   #fruitless_resyncs = 0;
+  #degradation = null;
   #timers = { retry: null, open: null, watch: null, save: null };
 
   /**
@@ -245,6 +248,7 @@ export class GatewayClient extends EventTarget {
       socket.close();
     }
     this.#replay = null;
+    this.#degraded(null);
     for (const { method, done, timer } of [...this.#pending.values()]) {
       clearTimeout(timer);
       done(new NoAnswer(method, why));
@@ -438,6 +442,7 @@ export class GatewayClient extends EventTarget {
     switch (method) {
       case "heartbeat":
         this.#set_clock(params.server_time);
+        this.#degraded(params.degradation ?? null);
         // An answer on arrival, not by a timer: a hidden page's timers are held back by the browser.
         this.#send("ping", {}, this.#options.call_timeout_ms, () => {});
         this.#compare(params.offset);
@@ -455,6 +460,12 @@ export class GatewayClient extends EventTarget {
       }
       default: // a later gateway may have more to say
     }
+  }
+
+  #degraded(degradation) {
+    if (degradation === this.#degradation) return; // null and null: each heartbeat makes a new object
+    this.#degradation = degradation;
+    this.#emit("degradation", degradation);
   }
 
   /** A heartbeat names the newest event of our subscription: ahead of us, we have missed something. */

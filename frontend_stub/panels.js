@@ -8,6 +8,7 @@ import { BREAKER_STATE, MODE, clock, duration, lookup } from "./words.js";
 export function banners(place) {
   function draw(state) {
     const items = [...state.degradations.values()];
+    if (state.degradation) items.unshift(state.degradation);
     const told = items.some((event) => event.mode === state.mode);
     if (!told && Object.hasOwn(MODE, state.mode)) {
       items.unshift({ degradation_id: "mode", user_message: `${MODE[state.mode]}.`, mode: state.mode });

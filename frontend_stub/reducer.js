@@ -25,6 +25,7 @@ export function emptyState() {
     failures: new Map(), // error_id → the newest event about it; open ones only
     breakers: new Map(), // name → {name, scope, state, opened_at, probe_at, error_id, …}
     degradations: new Map(), // degradation_id → its event; those in force only
+    degradation: null, // what no event can tell while it lasts: the store is away
     agents: new Map(), // agent_id → worker, as agent.list describes it and events have changed it
     events: [], // oldest first, of this epoch after those of earlier ones
     notices: [], // newest last
@@ -67,7 +68,7 @@ export function addHistory(state, events) {
  * was left out for size, while nobody listened; ask `task.get` and pass the answer to `withTasks`.
  */
 export function fromSnapshot(snapshot, { epoch, offset }, previous = emptyState()) {
-  const draft = new Draft({ ...emptyState(), epoch, offset, dropped: previous.dropped });
+  const draft = new Draft({ ...emptyState(), epoch, offset, dropped: previous.dropped, degradation: previous.degradation });
   draft.state.mode = snapshot.mode ?? "normal";
   draft.own("events", (events) => events.concat(previous.events));
   for (const task of previous.tasks.values()) {
@@ -105,6 +106,11 @@ export function withAgents(state, records, seen_at = null) {
     agents.set(record.agent_id, { ...worker_of(record.agent_id), ...state.agents.get(record.agent_id), ...record, seen_at });
   }
   return { ...state, agents };
+}
+
+/** Take over what the client tells as `degradation`; null: nothing. */
+export function withDegradation(state, degradation) {
+  return { ...state, degradation };
 }
 
 function worker_of(agent_id) {

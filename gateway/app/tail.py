@@ -46,7 +46,14 @@ async def tail(
     console = Console(highlight=False, soft_wrap=True)
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
+    degraded = False
+
     def note(kind: str, told: Any) -> None:
+        nonlocal degraded
+        if kind == "heartbeat":
+            was, degraded = degraded, "degradation" in told
+            if degraded == was:
+                return
         if (text := _note(kind, told)) is not None:
             notes.print(Text(text, style="dim"))
 
@@ -142,6 +149,9 @@ def _note(kind: str, told: Any) -> str | None:
             return f"not connected: {reason}{again}"
         case "gap":
             return f"gap: offsets {told.get('from')} to {told.get('to')} are no longer kept"
+        case "heartbeat":
+            degradation = told.get("degradation")
+            return degradation["user_message"] if degradation else "everything is recorded again"
         case "drain":
             return "the gateway is going down, coming back when it does"
     return None

@@ -66,6 +66,10 @@ SENTENCES: Mapping[tuple[str, str], str] = {
     ("graceful_degradation", "store_away"): (
         "For a moment nothing new could be recorded. What you already had was not lost."
     ),
+    # Told while it lasts; the sentence before this is for the record, afterwards.
+    ("graceful_degradation", "store_away_now"): (
+        "Right now nothing new can be recorded. What you already have is not lost."
+    ),
     ("graceful_degradation", "draining"): (
         "The service is about to restart. What is running is being finished first."
     ),

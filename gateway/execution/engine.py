@@ -237,6 +237,11 @@ class Engine:
         """Why this node should not be asked now; see ``Service.reason``."""
         return self.watch.reason
 
+    @property
+    def degradation(self) -> Mapping[str, Any] | None:
+        """What no event can tell now; see ``Service.degradation``."""
+        return self.watch.absences.degradation
+
     def require_ready(self) -> None:
         """Go on only when this node knows what the log says; see ``Service.require_ready``."""
         if not self._alive:

@@ -37,6 +37,15 @@ class Service(Protocol):
         """Why this node should not be asked now, for operators; None: it should."""
         ...
 
+    @property
+    def degradation(self) -> Mapping[str, Any] | None:
+        """
+        What is degraded and cannot be told by an event: fields of ``graceful_degradation``.
+
+        None: nothing is. It changes when what ``log.watch`` watches does.
+        """
+        ...
+
     def require_ready(self) -> None:
         """
         Go on only when this node knows what the log says.

@@ -12,13 +12,10 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
-from gateway.domain.announcements import sentence
-from gateway.domain.errors import ExpectationFailed, StoreUnavailable, Unavailable
-from gateway.domain.own_failures import store_away
-from gateway.domain.timestamps import rfc3339
-from gateway.execution.failure_fields import about, over
+from gateway.domain.errors import StoreUnavailable, Unavailable
+from gateway.execution.absences import Absences
 from gateway.execution.intake import Intake
 from gateway.execution.state import State
 from gateway.ports import Entry, EventLog, Snapshot
@@ -26,8 +23,6 @@ from gateway.ports import Entry, EventLog, Snapshot
 __all__ = ["Folds", "Saving", "StoreWatch"]
 
 logger = logging.getLogger(__name__)
-
-SUBJECT = "store/log"
 
 # The store is asked again after this when it did not take a snapshot, or gave none.
 RETRY_S = 1.0
@@ -85,20 +80,20 @@ class StoreWatch:
         save_every: Entries after which a snapshot is saved: well before the log drops them.
 
     Attributes:
+        absences: Those of the store, and who is told of them.
         on_saved: Called with the offset of a snapshot, for the other nodes to know.
     """
 
     def __init__(self, log: EventLog, intake: Intake, folds: Folds, *, save_every: int) -> None:
         self._log = log
-        self._intake = intake
+        self._clock = intake.clock
+        self.absences = Absences(log, intake)
         self._folds = folds
         self._save_every = save_every
         self._news = asyncio.Event()
         self._ready = asyncio.Event()
         self._read, self._to_read = 0, 0
         self._unsaved = 0
-        self._away_since: float | None = None
-        self._last_end_at = 0.0
         self.on_saved: Callable[[int], None] = lambda offset: None
 
     # --- for others -------------------------------------------------------------------------
@@ -137,8 +132,7 @@ class StoreWatch:
         self._unsaved += 1
         if self._unsaved == self._save_every:
             self._news.set()
-        if entry.subject == SUBJECT:
-            self._last_end_at = entry.at
+        self.absences.applied(entry)
 
     def saved_elsewhere(self, offset: int) -> None:
         """Another node has saved a snapshot: this one need not for a while."""
@@ -152,7 +146,7 @@ class StoreWatch:
 
     async def run(self) -> None:
         """Begin, stay in step, begin again when that is needed; until cancelled."""
-        unwatch = self._log.watch(self._news.set)
+        unwatch = self._log.watch(self._changed)
         try:
             while True:
                 await self._begin()
@@ -163,11 +157,15 @@ class StoreWatch:
         finally:
             unwatch()
 
+    def _changed(self) -> None:
+        self.absences.look()
+        self._news.set()
+
     async def _begin(self) -> None:
         after = await self._restored()
         await self._log.start(after=after, progress=self._progress)
         self._unsaved = max(0, self._log.head - after)
-        self._away_since = None
+        self.absences.forget()
         self._folds.begin()
         self._ready.set()
         self._news.set()
@@ -180,7 +178,7 @@ class StoreWatch:
                 break
             except StoreUnavailable as error:
                 logger.warning("no snapshot yet: %s", error)
-                await self._intake.clock.sleep(RETRY_S)
+                await self._clock.sleep(RETRY_S)
         if snapshot is None:
             return 0
         if snapshot.version != self._folds.version:
@@ -202,13 +200,11 @@ class StoreWatch:
         while not self._log.stale:
             await self._news.wait()
             self._news.clear()
-            now = self._intake.clock.wall()
-            if not self._log.available:
-                self._away_since = self._away_since or now
-            elif self._away_since is not None and not self._log.stale:
-                since, self._away_since = self._away_since, None
+            self.absences.look()
+            if self.absences.over and not self._log.stale:
                 self._folds.made_up()
-                await self._tell(since)
+                if not await self.absences.record():
+                    self._news.set()
             if self._unsaved >= self._save_every and self._log.available:
                 await self.save()
 
@@ -225,63 +221,3 @@ class StoreWatch:
         except StoreUnavailable as error:
             logger.warning("a snapshot could not be saved: %s", error)
             self._unsaved += unsaved
-
-    async def _tell(self, since: float) -> None:
-        """Tell everybody that the store was away, and is back; one node does."""
-        if self._last_end_at > since:
-            return
-        drafts = self._drafts(since)
-        try:
-            await self._intake.append(drafts, expected={SUBJECT: self._log.last_offset(SUBJECT)})
-        except ExpectationFailed:
-            return  # another node was first
-        except Unavailable:
-            self._away_since = since
-            self._news.set()
-
-    def _drafts(self, since: float) -> list[Any]:
-        ids, now = self._intake.ids, self._intake.clock.wall()
-        degradation_id, error_id = ids.uuid7(), ids.uuid7()
-        failure = store_away()
-        _, said = sentence("graceful_degradation", mode="store_away")
-        degraded = self._intake.draft(
-            "graceful_degradation",
-            SUBJECT,
-            user_id="*",
-            severity="critical",
-            message="the store was away: nothing new could be recorded",
-            degradation_id=degradation_id,
-            scope="store",
-            mode="store_away",
-            available_features=["live_events", "reading"],
-            disabled_features=["new_tasks", "recording"],
-            performance_impact="What was asked for meanwhile was refused; ask again.",
-            since=rfc3339(since),
-            **about(
-                failure,
-                error_id=error_id,
-                said=said,
-                estimate={
-                    "estimated_recovery_time": 0,
-                    "recovery_estimate_source": "default",
-                },
-            ),
-        )
-        message, said = sentence("system_recovered", scope="store")
-        recovered = self._intake.draft(
-            "system_recovered",
-            SUBJECT,
-            user_id="*",
-            message=message,
-            scope="store",
-            recovery_successful=True,
-            recovery_time=round(max(0.0, now - since), 3),
-            attempts_made=1,
-            degradation_id=degradation_id,
-            **over(
-                {"error_type": failure.error_type, "error_code": failure.error_code},
-                error_id,
-                said,
-            ),
-        )
-        return [degraded, recovered]

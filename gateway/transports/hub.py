@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.domain.settings import Settings
@@ -88,7 +89,6 @@ class Hub:
         self._started = asyncio.Event()
         self._clock = clock
         self._chance = ids.random
-        self._epoch = log.epoch
         self._fresh: list[Entry] = []
         self._followers: dict[Follower, None] = {}
         self._by_topic: dict[str, dict[Follower, None]] = {}
@@ -121,6 +121,7 @@ class Hub:
     async def run(self) -> None:
         """Feed and look after the followers until cancelled; then everything has ended."""
         unfollow = self.log.follow(self._take)
+        unwatch = self.log.watch(self._log_changed)
         self.running = True
         self._started.set()
         try:
@@ -131,6 +132,7 @@ class Hub:
             self.running = False
             self._started.clear()
             unfollow()
+            unwatch()
             for reader in tuple(self._readers):
                 reader.cancel()
             await asyncio.gather(*self._readers, return_exceptions=True)
@@ -333,13 +335,24 @@ class Hub:
 
     # --- looking after --------------------------------------------------------------------
 
+    def _log_changed(self) -> None:
+        if self.log.stale:
+            # What followers have and what will come do not belong together: each comes back and
+            # hears where it stands.
+            for follower in tuple(self._followers):
+                follower.sink.close(CloseCode.epoch_changed, "the log begins anew")
+            return
+        # The store has gone or is back, which everybody is told at once; others may hear of it
+        # after us, so not in this turn.
+        for follower in self._followers:
+            follower.due = -math.inf
+        asyncio.get_running_loop().call_soon(self._look_now)
+
+    def _look_now(self) -> None:
+        self._look(self._clock.monotonic())
+
     def _look(self, now: float) -> None:
-        # A log that is not open yet has no name, and nobody has seen anything of it.
-        stale = self._epoch not in ("", self.log.epoch)
         for follower in tuple(self._followers):
-            if stale:
-                follower.sink.close(CloseCode.epoch_changed, "the log's epoch changed")
-                continue
             unsent = follower.sink.unsent()
             if unsent:
                 accepted = follower.written - unsent
@@ -354,7 +367,6 @@ class Hub:
                 follower.accepted, follower.accepted_at = follower.written, now
             if follower.due <= now:
                 self._call_due(follower, now)
-        self._epoch = self.log.epoch
 
     def _call_due(self, follower: Follower, now: float) -> None:
         try:

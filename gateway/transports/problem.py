@@ -61,7 +61,7 @@ def problem(
 def problem_of(error: RequestError | StoreUnavailable) -> Response:
     """Answer with an error of ours."""
     if isinstance(error, StoreUnavailable):
-        error = Unavailable("the store is away", retry_after=1.0)
+        error = Unavailable("the store is away", retry_after=error.retry_after)
     headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
     return problem(
         error.http_status,

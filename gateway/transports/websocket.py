@@ -146,6 +146,7 @@ class _Connection:
         self._follower: Follower = self._hub.join(self._sink, door.audience(None))
         now = self._clock.monotonic()
         self._alive_at = self._heartbeat_at = now
+        self._degradation: Mapping[str, Any] | None = None
         self._busy = False
         self._connect_by = now + self._hub.settings.connect_timeout
         self._follower.on_due = self._look
@@ -235,20 +236,19 @@ class _Connection:
             self._close(CloseCode.no_sign_of_life)
             return math.inf
         # One look early, since the next one might be too late.
-        if now >= self._heartbeat_at + settings.heartbeat_interval - 2 * self._hub.look_s:
-            self._heartbeat_at = now
-            self._follower.tell(
-                "heartbeat",
-                {
-                    "offset": self._follower.newest,
-                    "server_time": rfc3339(self._clock.wall()),
-                },
-            )
+        interval_s = settings.heartbeat_interval - 2 * self._hub.look_s
+        degradation = self._service.degradation
+        if now >= self._heartbeat_at + interval_s or degradation is not self._degradation:
+            self._heartbeat_at, self._degradation = now, degradation
+            beat = {"offset": self._follower.newest, "server_time": rfc3339(self._clock.wall())}
+            if degradation is not None:
+                beat["degradation"] = degradation
+            self._follower.tell("heartbeat", beat)
         expires_in = math.inf
         if caller.expires_at is not None:
             expires_in = caller.expires_at - self._clock.wall()
         return min(
-            self._heartbeat_at + settings.heartbeat_interval - 2 * self._hub.look_s,
+            self._heartbeat_at + interval_s,
             max(lost_at, now + self._hub.look_s),
             now + expires_in,
         )
@@ -279,8 +279,8 @@ class _Connection:
             self._refuse(refusal_of(final.error, request.id, close=final.close))
         except RequestError as error:
             self._refuse(refusal_of(error, request.id))
-        except StoreUnavailable:
-            away = Unavailable("the store is away", retry_after=1.0)
+        except StoreUnavailable as error:
+            away = Unavailable("the store is away", retry_after=error.retry_after)
             self._refuse(refusal_of(away, request.id))
         except Exception:
             logger.exception("%s failed", request.method)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from gateway import Task
@@ -76,3 +78,45 @@ async def test_a_deadline_that_passed_meanwhile_ends_the_task_when_it_is_back(
     log.away = False
     await here.passing(20)
     assert here.engine.state.tasks[task_id].status == "failed"
+
+
+def told_now(here: World) -> Mapping[str, object] | None:
+    return here.engine.degradation
+
+
+async def test_what_is_told_while_it_is_away_is_recorded_when_it_is_back(
+    open_world: OpenWorld,
+) -> None:
+    """Nothing can be recorded meanwhile, so whoever is connected is told without an event."""
+    here, log = await away_world(open_world)
+    log.away = True
+    told = told_now(here)
+    assert told is not None
+    await here.passing(5)
+    assert told_now(here) is told
+    assert here.said("graceful_degradation") == []
+    log.away = False
+    assert told_now(here) is None
+    await here.passing(1)
+    (degraded,) = here.said("graceful_degradation")
+    (recovered,) = here.said("system_recovered")
+    assert {name: degraded[name] for name in told if name != "user_message"} == {
+        name: value for name, value in told.items() if name != "user_message"
+    }
+    assert recovered["degradation_id"] == told["degradation_id"]
+    assert recovered["recovery_time"] == 5.0
+
+
+async def test_one_that_goes_away_again_before_that_is_recorded_was_away_all_the_time(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+    log.away = True
+    told = told_now(here)
+    log.away = False
+    log.away = True
+    await here.passing(5)
+    assert told_now(here) is told
+    log.away = False
+    await here.passing(1)
+    assert [event["recovery_time"] for event in here.said("system_recovered")] == [5.0]

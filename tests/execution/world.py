@@ -28,6 +28,7 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.engine import Engine
 from gateway.ports import Draft, Entry, EventLog
+from gateway.stores.followers import Followers
 from gateway.stores.memory import MemoryLog
 
 __all__ = [
@@ -123,15 +124,32 @@ class AwayLog:
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self.away = False
+        self._away = False
+        self._watchers: Followers[[]] = Followers()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
+    @property
+    def away(self) -> bool:
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        self._watchers.tell()
+
+    @property
+    def available(self) -> bool:
+        return not self._away
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        return self._watchers.add(watcher)
+
     async def append(
         self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
     ) -> int:
-        if self.away:
+        if self._away:
             raise StoreUnavailable("the store is away")
         return await self._log.append(drafts, expected=expected)
 

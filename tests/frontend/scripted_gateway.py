@@ -22,7 +22,7 @@ async (options) => {
   const { GatewayClient } = await import("/gateway-client.js");
   globalThis.told = [];
   globalThis.client = new GatewayClient("ws://page.test/ws", options);
-  for (const name of ["state", "snapshot", "event", "missed"])
+  for (const name of ["state", "snapshot", "event", "missed", "degradation"])
     client.on(name, (detail) => told.push([name, detail]));
   client.start();
 }

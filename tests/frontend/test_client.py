@@ -126,6 +126,23 @@ async def test_a_heartbeat_that_is_always_ahead_is_not_chased_for_ever(
     await gateway.until("client.position.offset === 3 && client.state.name === 'live'")
 
 
+DEGRADATIONS = "told.filter(([name]) => name === 'degradation').length"
+
+
+async def test_what_no_event_can_tell_is_told_while_it_lasts(gateway: ScriptedGateway) -> None:
+    """And not beyond the connection: another gateway may be well."""
+    first = await lively(gateway)
+    beat = {"offset": 2, "server_time": "2026-11-22T05:04:54.123Z"}
+    degradation = {"degradation_id": "d1", "scope": "store"}
+    for told in (beat, beat | {"degradation": degradation}, beat):
+        first.notice("heartbeat", **told)
+    first.notice("heartbeat", **beat, degradation=degradation)
+    await gateway.until(f"{DEGRADATIONS} === 3")
+    await first.close(1012)
+    await gateway.until(f"{DEGRADATIONS} === 4")
+    assert await gateway.told("degradation") == [degradation, None, degradation, None]
+
+
 async def test_silence_over_two_heartbeats_is_a_cut(gateway: ScriptedGateway) -> None:
     """A dead line tells nothing by itself."""
     await gateway.begin()

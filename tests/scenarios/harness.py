@@ -249,6 +249,7 @@ class Browser:
         events: The events among them.
         hello: The answer to ``connect``.
         subscribed: The answer to ``subscribe``.
+        degradation: What the newest heartbeat said is degraded; None: nothing.
         may_be_lost: Whether its gateway is going to be killed.
     """
 
@@ -257,6 +258,7 @@ class Browser:
         self.frames: list[tuple[float, bytes]] = []
         self.events: list[Event] = []
         self.at: dict[int, float] = {}
+        self.degradation: Event | None = None
         self.hello: Event = {}
         self.subscribed: Event = {}
         self.may_be_lost = False
@@ -282,6 +284,8 @@ class Browser:
                 if "type" in frame:
                     self.events.append(frame)
                     self.at[frame["offset"]] = loop.time()
+                elif frame.get("method") == "heartbeat":
+                    self.degradation = frame["params"].get("degradation")
                 elif "id" in frame:
                     self._replies[frame["id"]] = frame
                 self._news.notify_all()

@@ -134,6 +134,8 @@ async def test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards(
             assert answer.json()["code"] == "unavailable"
             assert int(answer.headers["retry-after"]) >= 1
         await until(lambda: is_away(gateway))
+        told = await operator.until(lambda _: operator.degradation)
+        assert told["scope"] == "store"
         assert "not ready" in (await gateway.http.get("/ready")).json()["detail"]
         assert (await gateway.http.get("/health")).json()["status"] == "ok"
         # What is known is still told.
@@ -144,6 +146,7 @@ async def test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards(
         await until(lambda: is_ready(gateway))
         degraded = await operator.event("graceful_degradation", scope="store")
         recovered = await operator.event("system_recovered", scope="store")
+        assert told["degradation_id"] == degraded["degradation_id"]
         assert recovered["degradation_id"] == degraded["degradation_id"]
         again = await asyncio.gather(
             *(

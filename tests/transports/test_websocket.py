@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from gateway.ports import EventLog
 from gateway.protocol.codes import CloseCode
 from gateway.protocol.session import MALFORMED_IN_A_ROW_MAX
+from tests.execution.world import AwayLog
 from tests.transports.world import SECRET, connected, offsets, token, until, wire, world
 
 FAST_AND_PLAIN = pytest.mark.parametrize("fast", [True, False], ids=["frames", "plain"])
@@ -148,6 +150,26 @@ async def test_heartbeats_carry_the_newest_offset_of_the_subscription() -> None:
         await here.publish(user_id="bob", count=3)
         await client.events(1)
         assert (await client.notice("heartbeat"))["offset"] == last
+
+
+async def test_everybody_is_told_at_once_that_the_store_is_away_and_that_it_is_back() -> None:
+    """No event can: it could not be recorded. Who comes meanwhile is told, too."""
+    logs: list[AwayLog] = []
+
+    def wrap(log: EventLog) -> EventLog:
+        logs.append(AwayLog(log))
+        return logs[0]
+
+    async with world(wrap_log=wrap) as here, connected(here) as client, connected(here) as other:
+        logs[0].away = True
+        told = await client.notice("heartbeat")
+        assert told["degradation"]["scope"] == "store"
+        assert (await other.notice("heartbeat")) | told == told
+        async with connected(here) as late:
+            assert (await late.notice("heartbeat"))["degradation"] == told["degradation"]
+            logs[0].away = False
+            for each in (client, other, late):
+                assert "degradation" not in await each.notice("heartbeat")
 
 
 # --- bad input ------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from gateway.domain.events import topics_of
 from gateway.domain.settings import Settings
 from gateway.execution.agents import Agents
 from gateway.execution.engine import Engine
-from gateway.ports import Draft
+from gateway.ports import Draft, EventLog
 from gateway.stores.memory import MemoryLog
 from gateway.transports.application import create_app
 from gateway.transports.hub import Hub
@@ -140,19 +140,21 @@ async def world(
     secret: str = "",
     frontend: Path | None = None,
     wrap: Callable[[Any], Any] | None = None,
+    wrap_log: Callable[[EventLog], EventLog] = lambda log: log,
     before_stop: Any = None,
     **changes: Any,
 ) -> AsyncIterator[World]:
-    """Run a gateway; ``changes`` are settings."""
+    """Run a gateway; ``changes`` are settings, ``wrap_log`` puts another log before its own."""
     settings = Settings(token_secret=secret, **changes)
     ids = RandomIds()
-    log = MemoryLog(
+    memory = MemoryLog(
         epoch=ids.uuid7(),
         clock=CLOCK,
         events_max=settings.log_events,
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
     )
+    log = wrap_log(memory)
     engine = ScriptedEngine(log=log, clock=CLOCK, ids=ids, settings=settings, agents=Agents())
     app = create_app(
         engine,
