@@ -22,16 +22,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from gateway.app.kept import EXIT_MEMORY, state_of
+from gateway.app.kept import EXIT_MEMORY
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
 from gateway.execution.folders import remove_folder
+from gateway.execution.processes import end_all, resident_bytes, state_of
 
 __all__ = ["Keeper"]
 
@@ -52,13 +52,9 @@ KILL_AFTER_S = 5.0
 # What was written before the death is read within this.
 LAST_WORDS_S = 1.0
 
-# What it had started is looked for this often, and so many times, until it is gone.
-END_LOOK_S, END_LOOKS = 0.02, 100
-
 # What every process of a worker uses.
 RESOURCES = ("agent_memory", "process", "temp_files")
 
-PROC = pathlib.Path("/proc")
 PREFIX, LOCK = "gateway-work-", "lock"
 
 Key = tuple[str, int]
@@ -218,7 +214,7 @@ class Keeper:
         dying = asyncio.create_task(asyncio.to_thread(os.wait4, pid, 0))
         before = 0
         while not dying.done():
-            if (resident := _resident_bytes(pid)) is not None:
+            if (resident := resident_bytes(pid)) is not None:
                 before, kept.resident_bytes = kept.resident_bytes, resident
             await asyncio.wait({dying}, timeout=LOOK_EVERY_S)
         # The last look may have seen it while it was being taken down.
@@ -317,7 +313,7 @@ class Keeper:
 
     async def _clear(self, kept: _Process) -> list[str]:
         """End what the process has started, remove its files, and look: what is still there?"""
-        living = await asyncio.to_thread(_end_session, kept.process.pid)
+        living = await asyncio.to_thread(end_all, [kept.process.pid], of=os.getsid)
         left = await asyncio.to_thread(remove_folder, kept.folder)
         leftovers = [f"process: {pid}" for pid in living]
         return leftovers + ([f"temp_files: {left} in {kept.folder.name}"] if left else [])
@@ -385,39 +381,6 @@ def _send(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, sign)
-
-
-def _end_session(leader: int) -> list[int]:
-    """
-    End what a process has started, in its own group or in others, though it is gone itself.
-
-    Returns:
-        The ids of those that do not end.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
-    for _ in range(END_LOOKS):
-        living = []
-        for entry in PROC.glob("[0-9]*"):
-            pid = int(entry.name)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                # A zombie is gone; whoever should have noticed has not.
-                if os.getsid(pid) == leader and state_of(pid) != "Z":
-                    living.append(pid)
-                    os.kill(pid, signal.SIGKILL)
-        if not living:
-            return []
-        threading.Event().wait(END_LOOK_S)
-    return living
-
-
-def _resident_bytes(pid: int) -> int | None:
-    """Resident memory of a process; None: it is gone, or nobody can tell."""
-    try:
-        pages = int((PROC / str(pid) / "statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") or None
 
 
 async def _pause(seconds: float) -> None:

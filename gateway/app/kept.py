@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import pathlib
 import signal
 import socket
 import threading
@@ -19,7 +18,9 @@ from typing import Any
 
 import orjson
 
-__all__ = ["EXIT_MEMORY", "Line", "state_of"]
+from gateway.execution.processes import state_of
+
+__all__ = ["EXIT_MEMORY", "Line"]
 
 # How a process ends that had no memory left: sysexits.h has nothing nearer than EX_OSERR.
 EXIT_MEMORY = 71
@@ -81,11 +82,3 @@ class Line:
                 # It reads this as soon as it runs again, and lets this process run, too.
                 self.say("stopped")
                 os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def state_of(pid: int) -> str | None:
-    """A process's state as one letter (R, S, T, Z, …); None: it is gone, or nobody can tell."""
-    try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return None

@@ -12,13 +12,12 @@ import dataclasses
 import inspect
 import logging
 import os
-import pathlib
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.execution.folders import remove_folder
+from gateway.execution.processes import end_all, resident_bytes
 from gateway.execution.threads import Threads
 from gateway.execution.work import Task
 
@@ -28,9 +27,8 @@ logger = logging.getLogger(__name__)
 
 # A hook that takes longer is named as a leftover; the task's news does not wait for it.
 HOOK_LIMIT_S = 5.0
-# How long a process that was killed may take to be gone; then it is named, too.
+# How long a process that was seen to end may take to say so.
 END_LIMIT_S = 2.0
-PROC = pathlib.Path("/proc")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ async def clean(
         threads: Where sync hooks run.
         still_running: What of the attempt could not be stopped; None: nothing.
     """
-    before = resident_bytes()
+    before = resident_bytes() or 0
     resources: list[str] = []
     leftovers = [] if still_running is None else [still_running]
     for hook in hooks:
@@ -77,10 +75,10 @@ async def clean(
         (resources if await _ran(hook, task, name, threads) else leftovers).append(name)
     freed = 0
     if task._processes:
-        freed += sum(resident_bytes(process.pid) for process in task._processes)
+        freed += sum(resident_bytes(process.pid) or 0 for process in task._processes)
         left = await threads.run(lambda: _end(task._processes), name="cleanup")
         leftovers += [f"process: {pid}" for pid in left]
-        if len(left) < len(task._processes):
+        if not set(left) >= {process.pid for process in task._processes}:
             resources.append("process")
     folder = task._temp_dir
     if folder is not None:
@@ -89,21 +87,17 @@ async def clean(
             leftovers.append(f"temp_files: {still_there} in {folder.name}")
         else:
             resources.append("temp_files")
-    freed += max(0, before - resident_bytes()) if resources else 0
+    freed += max(0, before - (resident_bytes() or 0)) if resources else 0
     return Cleaned(resources, freed, leftovers)
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     """End processes and what they have started; returns the ids of those that do not end."""
+    left = end_all([process.pid for process in processes], of=os.getpgid)
     for process in processes:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    left = []
-    for process in processes:
-        try:
-            process.wait(END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            left.append(process.pid)
+        # Or it would stay as a zombie.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0 if left else END_LIMIT_S)
     return left
 
 
@@ -135,20 +129,3 @@ async def _called(hook: Callable[..., Any], task: Task, name: str, threads: Thre
     except (SystemExit, KeyboardInterrupt) as error:
         # A hook that exits has failed; it does not take the gateway with it.
         raise RuntimeError(f"the hook raised {type(error).__name__}") from error
-
-
-def resident_bytes(pid: int | None = None) -> int:
-    """
-    Resident memory of a process.
-
-    Args:
-        pid: None: this one.
-
-    Returns:
-        0 where the system does not tell it this way, and of a process that is gone.
-    """
-    try:
-        pages = (PROC / str(pid or "self") / "statm").read_text().split()[1]
-    except (OSError, IndexError):
-        return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
