@@ -87,7 +87,8 @@ CODES: Mapping[str, Kind] = {
                                      retried=NO, counted=NO),
     # database_error
     "database_connection_lost": TYPES["database_error"],
-    "store_away": TYPES["database_error"],
+    # Ours, not the agent's.
+    "store_away":               Kind("database_error", YES, YES, "wait", counted=NO),
     # auth_error
     "llm_auth_failed":          TYPES["auth_error"],
     "llm_permission_denied":    TYPES["auth_error"],

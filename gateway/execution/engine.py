@@ -11,18 +11,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
-from gateway.domain.errors import Conflict, Rejected, RequestError, Unavailable
-from gateway.domain.recovery import Backoff, Next
+from gateway.domain.errors import RequestError, Unavailable
+from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
 from gateway.execution.attempt import Attempts
 from gateway.execution.breaker_news import BreakerNews
-from gateway.execution.breakers import Breakers, Refusal
+from gateway.execution.breakers import Breakers
 from gateway.execution.claims import Claims
 from gateway.execution.core import Core, Reach
 from gateway.execution.handlers import Handlers
@@ -32,7 +33,6 @@ from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.limits import Limits
 from gateway.execution.monitor import Monitor
 from gateway.execution.nodes import Nodes
-from gateway.execution.order import Order
 from gateway.execution.orders import Orders
 from gateway.execution.params import check
 from gateway.execution.publishing import Publishing
@@ -40,6 +40,7 @@ from gateway.execution.reactions import Reactions
 from gateway.execution.runner import Runner
 from gateway.execution.state import State
 from gateway.execution.store_watch import Folds, Saving, StoreWatch
+from gateway.execution.supervised import Supervised
 from gateway.execution.task_reports import TaskReports
 from gateway.execution.telling import Telling
 from gateway.execution.work import Task as Work
@@ -175,6 +176,8 @@ class Engine:
         )
         self.reactions = Reactions(
             state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self._leases,
             breakers=self.breakers,
             limits=self._limits,
             workers=self.workers,
@@ -184,6 +187,17 @@ class Engine:
             agents=agents,
             monitor=self._monitor,
             clock=clock,
+        )
+        self._supervised = Supervised(
+            holder=self.runner.holder,
+            orders=self.orders,
+            lifecycle=self.lifecycle,
+            breakers=self.breakers,
+            agents=agents,
+            attempts=self.attempts,
+            monitor=self._monitor,
+            clock=clock,
+            settings=settings,
         )
         log.follow(self._apply)
         self.durable = saving is not None
@@ -268,53 +282,13 @@ class Engine:
         """A connection is gone; see ``Service.session_closed``."""
         await self.workers.session_closed(session_id)
 
-    # --- supervising code that runs elsewhere -------------------------------------------------
-
-    @contextlib.asynccontextmanager
-    async def attempt(
+    def attempt(
         self, agent_name: str, *, user_id: str, input: Any, timeout_s: float | None
-    ) -> AsyncIterator[Work]:
-        """
-        Supervise the block as one attempt, without the queue; see ``Gateway.attempt``.
-
-        Raises:
-            Rejected: If the agent's breaker is open, or the gateway is leaving.
-        """
-        declared = self.agents.get(agent_name)
-        policy = self.agents.policy(agent_name)
-        limit_s = timeout_s or policy.timeout_s
-        task = await self.orders.submit(
-            Order(
-                agent_name=agent_name,
-                input=input,
-                user_id=user_id,
-                # The block's own limit always comes first: a caller's deadline stops nobody's code.
-                timeout_s=limit_s + self.settings.task_timeout,
-                max_attempts=1,
-                reserved_for=self.runner.holder,
-            )
+    ) -> AbstractAsyncContextManager[Work]:
+        """Supervise a block as one attempt, without the queue; see ``Supervised.attempt``."""
+        return self._supervised.attempt(
+            agent_name, user_id=user_id, input=input, timeout_s=timeout_s
         )
-        admitted = self.breakers.admission_of(task, policy)
-        if isinstance(admitted, Refusal):
-            # It opened between the two appends.
-            wait_s = admitted.retry_after_s
-            await self.lifecycle.end(
-                task.task_id,
-                own_failures.circuit_open(wait_s),
-                cause="exception",
-                after=Next("failed", reason="circuit_open"),
-            )
-            raise Rejected(
-                f"{agent_name} takes no tasks now: circuit_breaker_open",
-                code="circuit_breaker_open",
-                retry_after=wait_s,
-            )
-        await self.lifecycle.start(
-            task.task_id, holder=self.runner.holder, limit_s=limit_s, admission=admitted
-        )
-        hooks = () if declared is None else declared.cleanup
-        async with self.attempts.around(task, policy, limit_s=limit_s, hooks=hooks) as work:
-            yield work
 
     async def ended(self, task_id: str) -> Task:
         """Wait until a task has ended; see ``Reactions.ended``."""
@@ -403,14 +377,7 @@ class Engine:
     async def _end(self, tasks: Iterable[Task]) -> None:
         for task in list(tasks):
             try:
-                await self.lifecycle.end(
-                    task.task_id,
-                    own_failures.shutdown(),
-                    cause="exception",
-                    after=Next("failed", reason="shutdown"),
-                )
-            except Conflict:
-                continue
+                await self.lifecycle.give_up(task.task_id, own_failures.shutdown())
             except RequestError:
                 # One that cannot be told must not leave the others open.
                 logger.exception("task %s could not be ended", task.task_id)

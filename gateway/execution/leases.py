@@ -7,6 +7,7 @@ whatever the worker still says is refused, however late it comes.
 
 from __future__ import annotations
 
+from gateway.domain.errors import StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.task import Task
 from gateway.execution.lifecycle import Decision, Lifecycle
@@ -76,12 +77,24 @@ class Leases:
         await self._lifecycle.decide(task_id, decide)
         return self._state.tasks[task_id]
 
-    async def lose(self, task_id: str, term: int, failure: Failure) -> None:
+    async def lose(
+        self, task_id: str, term: int, failure: Failure, *, ends_at: float | None = None
+    ) -> None:
         """
         Take a task away from a worker that is lost; what it has told is kept.
 
+        Args:
+            ends_at: Only if the lease still ends then: a renewal may come first, on any node.
+
         Raises:
-            StaleTerm: If the lease has passed on already.
+            StaleTerm: If the lease has passed on already, or was renewed.
         """
+
+        def require(task: Task) -> None:
+            if ends_at is not None and task.lease_expires_at != ends_at:
+                raise StaleTerm(f"task {task_id}: the lease was renewed")
+
         cause = "agent_lost" if failure.error_type == "agent_lost" else "timeout"
-        await self._lifecycle.fail(task_id, term, failure, cause=cause, rest=Rest())
+        await self._lifecycle.fail(
+            task_id, term, failure, cause=cause, rest=Rest(), require=require
+        )

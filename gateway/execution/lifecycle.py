@@ -9,6 +9,7 @@ refused by its term.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from gateway.domain.recovery import Backoff, Next
 from gateway.domain.task import Task, subject_of
 from gateway.execution.agents import Agents
 from gateway.execution.breakers import Admission, Breakers
+from gateway.execution.doubts import Doubts
 from gateway.execution.intake import Intake
 from gateway.execution.order import Order
 from gateway.execution.pieces import Piece, Rest
@@ -65,6 +67,8 @@ class Lifecycle:
         self._agents = agents
         self._verdicts = Verdicts(state, telling, agents, backoff, intake.clock, intake.ids)
         self.stale_terms = 0
+        # Of beginnings: nobody would make the attempt, or run the block that the task is for.
+        self.doubts = Doubts()
 
     # --- the beginning ----------------------------------------------------------------------
 
@@ -116,7 +120,9 @@ class Lifecycle:
                 **optional,
             )
         )
-        await self._intake.append(drafts, expected=expected)
+        reserved = order.reserved_for is not None
+        with self.doubts.about(drafts[-1]) if reserved else contextlib.nullcontext():
+            await self._intake.append(drafts, expected=expected)
         return self._state.tasks[task_id]
 
     async def start(
@@ -177,7 +183,8 @@ class Lifecycle:
                 limit=limit_s,
             )
         )
-        await self._intake.append(drafts, expected=expected)
+        with self.doubts.about(drafts[-1]):
+            await self._intake.append(drafts, expected=expected)
         return task
 
     # --- while it runs ----------------------------------------------------------------------
@@ -267,6 +274,7 @@ class Lifecycle:
         cause: str,
         detail: Mapping[str, Any] | None = None,
         rest: Rest | None = None,
+        require: Callable[[Task], None] = lambda task: None,
     ) -> Next:
         """
         End an attempt that failed, and decide what comes next.
@@ -276,6 +284,7 @@ class Lifecycle:
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
             detail: For operators, redacted already.
             rest: What the attempt had not told yet.
+            require: Raises if that is no longer to be; asked again when somebody was first.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -285,6 +294,7 @@ class Lifecycle:
         def decide(task: Task) -> Decision:
             nonlocal after
             self.held(task, term)
+            require(task)
             after = self._verdicts.after(task, failure)
             return self._verdicts.drafts(
                 task, failure, after, cause=cause, detail=detail, rest=rest or Rest()
@@ -324,6 +334,15 @@ class Lifecycle:
 
         await self.decide(task_id, decide)
         await self._breakers.act()
+
+    async def give_up(self, task_id: str, failure: Failure) -> None:
+        """End a task that cannot go on, with ``failure`` as the reason; nothing if it has ended."""
+        cancelled = failure.error_type == "cancelled"
+        after = Next("cancelled" if cancelled else "failed", reason=failure.error_code)
+        with contextlib.suppress(Conflict):
+            await self.end(
+                task_id, failure, cause="cancelled" if cancelled else "exception", after=after
+            )
 
     async def hurry(self, task_id: str) -> None:
         """

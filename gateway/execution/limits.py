@@ -150,7 +150,7 @@ class Limits:
         task = self._state.live.get(task_id)
         if task is None or task.lease_expires_at is None:
             return
-        ends_at = task.lease_expires_at
+        lease_ends_at = ends_at = task.lease_expires_at
         was_to_end_at, anew = self._fresh.pop(task_id, (0.0, 0.0))
         if was_to_end_at == ends_at:
             ends_at = max(ends_at, anew)
@@ -158,10 +158,11 @@ class Limits:
             # It was renewed meanwhile, or is another holder's, or this node did not run.
             self._look_at(task_id, ends_at)
             return
+        lost = own_failures.agent_lost("lease_expired")
         try:
-            await self._leases.lose(task_id, task.term, own_failures.agent_lost("lease_expired"))
+            await self._leases.lose(task_id, task.term, lost, ends_at=lease_ends_at)
         except StaleTerm:
-            pass
+            self.lease(task)  # renewed at the last moment, or another's
         except Unavailable:
             self._lease_due.setdefault(task_id, due)  # it is called again
             raise

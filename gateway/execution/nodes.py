@@ -16,8 +16,7 @@ import orjson
 
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
-from gateway.domain.errors import Conflict, NotFound, RequestError
-from gateway.domain.recovery import Next
+from gateway.domain.errors import NotFound, RequestError
 from gateway.execution.agents import Agents
 from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.state import State
@@ -100,13 +99,7 @@ class Nodes:
         for task in self._state.held_by(self._holder):
             if task.reserved_for is not None:
                 # Code of this process runs it, which nobody else has.
-                with contextlib.suppress(Conflict):
-                    await self._lifecycle.end(
-                        task.task_id,
-                        own_failures.shutdown(),
-                        cause="exception",
-                        after=Next("failed", reason="shutdown"),
-                    )
+                await self._lifecycle.give_up(task.task_id, own_failures.shutdown())
         with contextlib.suppress(NotFound):
             await self._workers.remove(self._holder)
 

@@ -8,14 +8,19 @@ past; when all of it is read, ``begin`` looks after everything that is still ope
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 
+from gateway.domain import own_failures
 from gateway.domain.breaker import Breaker, Outcome, subject_of
-from gateway.domain.errors import NotFound
+from gateway.domain.errors import NotFound, StaleTerm
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents
 from gateway.execution.attempt import Attempts
 from gateway.execution.breakers import Breakers
 from gateway.execution.claims import Claims
+from gateway.execution.leases import Leases
+from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.limits import Limits
 from gateway.execution.monitor import Monitor
 from gateway.execution.runner import Runner
@@ -36,6 +41,8 @@ class Reactions:
         self,
         *,
         state: State,
+        lifecycle: Lifecycle,
+        leases: Leases,
         breakers: Breakers,
         limits: Limits,
         workers: Workers,
@@ -47,6 +54,8 @@ class Reactions:
         clock: Clock,
     ) -> None:
         self._state = state
+        self._lifecycle = lifecycle
+        self._leases = leases
         self._breakers = breakers
         self._limits = limits
         self._workers = workers
@@ -142,6 +151,8 @@ class Reactions:
         task = self._state.tasks.get(task_id)
         if task is None:
             return
+        if self._lifecycle.doubts.settled(entry):
+            self._monitor.at(self._clock.wall(), functools.partial(self._undo, task_id, task.term))
         match entry.type:
             case "task_submitted":
                 self._limits.submitted(task)
@@ -179,6 +190,15 @@ class Reactions:
     def _woke_late(self) -> None:
         self._workers.forgive()
         self._limits.refresh()
+
+    async def _undo(self, task_id: str, term: int) -> None:
+        """Undo a beginning of which nobody was told: an attempt, or a task for a block."""
+        task = self._state.live.get(task_id)
+        if task is not None and task.reserved_for is not None:
+            await self._lifecycle.give_up(task_id, own_failures.store_away())
+        elif task is not None and task.status == "running" and task.term == term:
+            with contextlib.suppress(StaleTerm):
+                await self._leases.release(task_id, term)
 
     # --- timers -----------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ import logging
 
 from gateway.domain import own_failures
 from gateway.domain.errors import Conflict, ExpectationFailed, Unavailable
-from gateway.domain.recovery import Next
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.agents import Agents, Declared
@@ -106,12 +105,7 @@ class Runner:
     async def _give_up(self, task: Task) -> None:
         """End a task that a mistake of our own has stopped: an end is what it always gets."""
         try:
-            await self._lifecycle.end(
-                task.task_id,
-                own_failures.internal_error(),
-                cause="exception",
-                after=Next("failed", reason="internal_error"),
-            )
+            await self._lifecycle.give_up(task.task_id, own_failures.internal_error())
         except Exception:
             logger.exception("task %s could not be ended", task.task_id)
 

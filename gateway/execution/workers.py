@@ -317,6 +317,9 @@ class Workers:
         live.beat_at = self._now()
         if session_id is not None and session_id not in self._closed:
             live.session_id, live.connected = session_id, True
+        elif session_id is None and live.session_id is None:
+            # It has no connection that could be lost; after a restart it may be heard first so.
+            live.connected = True
         self._watch(worker.agent_id)
         if worker.status != "healthy" and self._status(live)[0] == "healthy":
             await self._change(worker, "healthy", "heartbeat")

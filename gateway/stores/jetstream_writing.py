@@ -176,7 +176,7 @@ class Writer:
                 sequence = await self._write(write)
         except TimeoutError:
             if write.sent and self._link.current is not None and self._succeeded_at < begun:
-                self._set_stuck("it takes nothing now (is its disk full?)")
+                self._set_stuck("takes nothing now (is its disk full?)")
             raise self._link.away(in_doubt=write.sent) from None
         self._succeeded_at = loop.time()
         return last_offset_of(sequence)

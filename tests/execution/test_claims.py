@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from gateway.domain.errors import StaleTerm
 from tests.execution.conftest import OpenWorld
 from tests.execution.test_workers import Hand, hand
 from tests.execution.world import SlowLog, World
@@ -120,3 +121,26 @@ async def test_who_asks_for_a_task_twice_at_once_has_one_claim(
         (task_id, 1, 1)
     }
     await worker.tell("task.complete", result=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_lease_that_was_renewed_at_the_last_moment_is_not_taken_away(
+    open_world: OpenWorld, seed: int
+) -> None:
+    """Who decides that it is over and meets the renewal looks again at when it ends."""
+    chance = random.Random(seed)
+    here = await open_world(seed=seed, wrap=lambda log: SlowLog(log, chance))
+    worker = await hand(here)
+    kept = 0
+    for _ in range(40):
+        await here.submit("writer", max_attempts=10)
+        await worker.claim(lease_ttl=1)
+        await here.passing(1 - chance.random() * 0.01)
+        try:
+            await worker.tell("task.heartbeat", lease_ttl=1)
+        except StaleTerm:
+            continue
+        kept += 1
+        await here.passing(0.5)
+        await worker.tell("task.complete", result=1)
+    assert 0 < kept < 40

@@ -23,7 +23,7 @@ import orjson
 from gateway.app.check import check_lines
 from gateway.app.gateway import Gateway
 from gateway.domain.access import LOCAL_OPERATOR, Caller
-from gateway.domain.errors import StoreUnavailable
+from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.engine import Engine
@@ -34,6 +34,7 @@ from gateway.stores.memory import MemoryLog
 __all__ = [
     "AwayLog",
     "Ids",
+    "LateLog",
     "SlowLog",
     "Stop",
     "VirtualClock",
@@ -152,6 +153,34 @@ class AwayLog:
         if self._away:
             raise StoreUnavailable("the store is away")
         return await self._log.append(drafts, expected=expected)
+
+
+class LateLog:
+    """The same log, which at times takes what it is given without an answer, and much later."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+        self.late = False
+        self.under_way: list[tuple[Sequence[Draft], Mapping[str, int] | None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def append(
+        self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
+    ) -> int:
+        if self.late:
+            self.under_way.append((drafts, expected))
+            raise StoreUnavailable("the store is away", in_doubt=True)
+        return await self._log.append(drafts, expected=expected)
+
+    async def arrive(self) -> None:
+        """Take what is under way, as far as nobody else was first."""
+        self.late = False
+        while self.under_way:
+            drafts, expected = self.under_way.pop(0)
+            with contextlib.suppress(ExpectationFailed):
+                await self._log.append(drafts, expected=expected)
 
 
 class Stop:

@@ -99,6 +99,10 @@ async def test_what_was_known_before_a_kill_is_known_after_it(store: dict[str, A
         # Its lease has outlived the gateway: it finishes as if nothing had been.
         done = await again.http.post(f"{path}/complete", json={**lease, "result": "done"})
         assert done.json()["status"] == "succeeded"
+        # Nor has it to register again to be given the next.
+        following = await again.task("ghost", user_id="ann")
+        claim = await again.http.post("/api/tasks/claim", json=proof)
+        assert claim.json()["task_id"] == following["task_id"]
         async with browser(again.url, "ann", since="start") as page:
             assert (await page.finished(running["task_id"]))["result"] == "done"
 
