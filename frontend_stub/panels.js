@@ -25,14 +25,18 @@ function banner() {
   function update(event) {
     set_text(title, event.user_message ?? MODE[event.mode] ?? "Some features are reduced.");
     const parts = [];
-    if (event.available_features?.length > 0) parts.push(`Works: ${event.available_features.join(", ")}`);
-    if (event.disabled_features?.length > 0) parts.push(`Paused: ${event.disabled_features.join(", ")}`);
+    if (event.available_features?.length > 0) parts.push(`Works: ${names(event.available_features)}`);
+    if (event.disabled_features?.length > 0) parts.push(`Paused: ${names(event.disabled_features)}`);
     if (typeof event.performance_impact === "string") parts.push(event.performance_impact);
     if (event.since) parts.push(`since ${clock(event.since)}`);
     set_text(detail, parts.join(" · "));
     show(detail, parts.length > 0);
   }
   return { element, update };
+}
+
+function names(features) {
+  return features.join(", ").replaceAll("_", " ");
 }
 
 /** Rejections and notifications, until they are dismissed. */

@@ -168,6 +168,8 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WEFT-10": (
         "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+        "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_harms_nobody",
+        "tests/scenarios/test_partitions.py::test_a_store_that_stands_still_is_waited_for_by_nobody",
     ),
     "WEFT-13": (
         "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
@@ -177,6 +179,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WEFT-16": (
         "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
+        "tests/scenarios/test_partitions.py::test_a_cluster_that_loses_its_leader_loses_nothing_else",
     ),
     "WEFT-17": (
         "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
@@ -197,12 +200,14 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WEFT-W1": (
         "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+        "tests/scenarios/test_partitions.py::test_a_store_that_stands_still_is_waited_for_by_nobody",
     ),
     "WEFT-W4": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),
     "WEFT-W5": (
         "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
+        "tests/scenarios/test_partitions.py::test_a_cluster_that_loses_its_leader_loses_nothing_else",
     ),
     "WEFT-W6": (
         "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
@@ -274,8 +279,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),
     "FLUX-W2": (
+        "tests/scenarios/test_claim_histories.py::test_no_term_has_two_holders_whichever_node_is_asked",
         "tests/scenarios/test_nodes.py::test_what_is_written_on_one_node_is_read_on_the_other",
         "tests/scenarios/test_nodes.py::test_a_browser_whose_node_is_killed_goes_on_at_the_other",
+        "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_harms_nobody",
     ),
     "FLUX-W17": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
