@@ -8,12 +8,13 @@ BIN := .venv/bin
 PLACE := $(shell pwd -P | cksum | cut -d ' ' -f 1)
 DEV := .venv/dev-$(PLACE).stamp
 DEMO := .venv/demo-$(PLACE).stamp
-# Tests start processes of their own, so that more workers than this only wait for each other.
-TEST_WORKERS ?= 2
+# Most tests wait for processes of their own: a few more than there are processors.
+TEST_WORKERS ?= 3
 PYTEST_ARGS ?=
 # Agents for `make cluster`, as module:gateway; empty: none of its own.
 AGENTS ?=
-PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) $(PYTEST_ARGS)
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+ON-NATS := GATEWAY_TEST_STORE=nats $(PYTEST) -m "not own_store" tests/scenarios
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HEADING = @printf '\n== %s\n'
 
@@ -36,6 +37,8 @@ setup: $(DEV) ## Make .venv with everything that development needs
 test: setup chromium check ## Everything that CI runs
 	$(HEADING) "tests ($(TEST_WORKERS) at a time)"
 	@$(PYTEST)
+	$(HEADING) "scenarios on NATS"
+	@$(ON-NATS)
 	$(HEADING) "requirements"
 	@$(BIN)/python -m tests.requirements
 
@@ -67,7 +70,7 @@ soak: setup chromium ## The tests with their full counts and times
 
 durable: setup ## The scenarios again, on NATS instead of memory
 	$(HEADING) "scenarios on NATS"
-	@GATEWAY_TEST_STORE=nats $(PYTEST) tests/scenarios
+	@$(ON-NATS)
 
 bench: setup ## Measure, and print the figures
 	@$(BIN)/python -m tests.bench

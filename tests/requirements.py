@@ -191,6 +191,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WEFT-19": (
         "tests/scenarios/test_leases.py::test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_every_task",
+        "tests/scenarios/test_nodes.py::test_told_to_stop_it_leaves_what_is_open_to_whoever_comes_next",
         "tests/scenarios/test_workers.py::test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye",
         "tests/scenarios/test_workers.py::test_the_gateway_asks_a_worker_to_leave",
     ),

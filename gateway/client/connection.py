@@ -52,8 +52,9 @@ SILENT_HEARTBEATS = 2.5
 CLOSE_WAIT_S = 1.0
 
 # Full jitter: a wait is anything from 0 to the first of these seconds, doubled with each try up
-# to the second, so that those who were cut off together do not come back together.
-RECONNECT_BASE_S, RECONNECT_MAX_S, DOUBLINGS_MAX = 0.5, 20.0, 6
+# to the second, so that those who were cut off together do not come back together. Backends are
+# few beside browsers, and a worker that stays away is soon taken for lost: the bound is short.
+RECONNECT_BASE_S, RECONNECT_MAX_S, DOUBLINGS_MAX = 0.5, 5.0, 4
 assert RECONNECT_BASE_S * 2**DOUBLINGS_MAX >= RECONNECT_MAX_S
 
 Token = str | Callable[[], str | Awaitable[str]] | None

@@ -218,7 +218,7 @@ async def test_waits_grow_and_are_spread() -> None:
     assert 0 < waits[0] <= 0.01
     wait_s: Callable[[int], float] = client._wait_s
     chances[0] = 1.0
-    assert [wait_s(tries) for tries in (0, 1, 2, 10, 2000)] == [0.5, 1.0, 2.0, 20.0, 20.0]
+    assert [wait_s(tries) for tries in (0, 1, 2, 10, 2000)] == [0.5, 1.0, 2.0, 5.0, 5.0]
 
 
 async def test_closing_ends_the_iteration() -> None:

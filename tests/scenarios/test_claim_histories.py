@@ -20,6 +20,8 @@ from tests.scenarios.claim_histories import Call, Operation, Outcome, read, viol
 from tests.scenarios.durable import seeded, two_nodes, whole
 from tests.scenarios.harness import ROOT, browser, gateway_process, times
 
+pytestmark = pytest.mark.own_store
+
 # --- the checker finds what was planted ----------------------------------------------------------
 
 

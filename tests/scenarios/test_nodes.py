@@ -37,7 +37,7 @@ from tests.scenarios.harness import (
 from tests.scenarios.proxy import Proxy
 from tests.upstream import Upstream
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]
 
 CLOCK = SystemClock()
 
@@ -50,7 +50,7 @@ async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
     store: dict[str, Any], tmp_path: Path
 ) -> None:
     """Whatever was answered with 201 is finished once; workers come back by themselves."""
-    kills, ledger = times(3, 100), tmp_path / "ledger"
+    kills, ledger = times(10, 100), tmp_path / "ledger"
     (port,) = free_ports(1)
     with seeded(random.randrange(10_000)) as chance:
         async with contextlib.AsyncExitStack() as stack:
@@ -58,10 +58,13 @@ async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
             gateway = await stack.enter_async_context(
                 gateway_process(target=None, port=port, **store)
             )
-            for _ in range(2):
+            env = {"LEDGER": str(ledger)}
+            workers = [
                 await stack.enter_async_context(
-                    worker_process(gateway.url, target=LEDGER_AGENTS, env={"LEDGER": str(ledger)})
+                    worker_process(gateway.url, target=LEDGER_AGENTS, env=env)
                 )
+                for _ in range(2)
+            ]
             asker.begin(chance)
             for _ in range(kills):
                 await CLOCK.sleep(chance.uniform(0.1, 1.0))
@@ -71,6 +74,8 @@ async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
                 )
             tasks = await asker.end()
             judge_ends(await whole(gateway, tasks), tasks)
+            for worker in workers:
+                await worker.stop()
 
 
 @pytest.mark.requirement("WEFT-01", "WEFT-18", "WS-03")
@@ -203,6 +208,29 @@ async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most
             assert len(page.all("task_finished")) == 1
             recovered = await page.event("system_recovered", scope="store")
             assert recovered["recovery_time"] > 0
+
+
+@pytest.mark.requirement("WEFT-19")
+async def test_told_to_stop_it_leaves_what_is_open_to_whoever_comes_next(
+    store: dict[str, Any],
+) -> None:
+    """What runs here beyond the grace is given back: no failure, and no attempt spent."""
+    async with Upstream() as upstream:
+        upstream.schedule("hold", "fine")
+        settings = store | {"drain_grace": 0.5}
+        async with gateway_process(upstream=upstream.url, **settings) as first:
+            running = await first.task("once", user_id="ann")
+            await upstream.wait_for_calls(1)
+            waiting = await first.task("nobody", user_id="ann")
+            assert await first.stop() == 0
+        async with (
+            gateway_process(upstream=upstream.url, **settings) as again,
+            browser(again.url, "ann", since="start") as page,
+        ):
+            finished = await page.finished(running["task_id"])
+            assert finished["outcome"] == "succeeded"
+            assert page.all("agent_error") == []
+            assert (await again.get(f"/api/tasks/{waiting['task_id']}"))["status"] == "pending"
 
 
 # --- two nodes -----------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from tests.scenarios.harness import (
 )
 from tests.scenarios.proxy import Direction, Proxy
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]
 
 CLOCK = SystemClock()
 ELECTION_S = 60.0  # of a cluster's leaders, on a busy machine

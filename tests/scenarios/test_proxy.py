@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
+
 from gateway.app.clock import SystemClock
 from tests.scenarios.proxy import Proxy
 from tests.transports.world import until
+
+pytestmark = pytest.mark.own_store
 
 
 async def test_what_was_cut_is_cut_again_without_a_word() -> None:

@@ -32,7 +32,9 @@ async def test_a_browser_cut_off_twenty_times_has_every_event_exactly_once() -> 
         Proxy(gateway.port) as proxy,
         browser(gateway.url) as operator,
     ):
-        upstream.schedule(*["500", "fine", "429_ra0", "s_drop", "fine", "reset_before"] * 400, "fine")
+        upstream.schedule(
+            *["500", "fine", "429_ra0", "s_drop", "fine", "reset_before"] * 400, "fine"
+        )
         received: list[dict[str, Any]] = []
         news = asyncio.Event()
         connection = Connection(

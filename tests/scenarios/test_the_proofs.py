@@ -11,6 +11,8 @@ import pytest
 TESTS = Path(__file__).parents[1]
 SCENARIOS = Path(__file__).parent
 
+pytestmark = pytest.mark.own_store
+
 MOCKS = ("unittest.mock", "mock", "pytest_mock", "responses", "respx", "aioresponses")
 
 
