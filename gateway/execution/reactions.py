@@ -106,6 +106,7 @@ class Reactions:
             self._breaker_moved(name, entry)
         elif kind == "agent" and entry.type == "agent_registered":
             self._agents.learn(self._state.workers[name].agents.values())
+            self._workers.registered(name)
             self.look_again()
         elif kind == "agent":
             # A worker that is back may have a claim that waits.

@@ -84,6 +84,8 @@ class Workers:
         self._live: dict[str, Liveness] = {}
         self.on_heard: Callable[[str], object] = lambda agent_id: None
         self.on_leave: Callable[[str, float], object] = lambda agent_id, grace_s: None
+        # Who registers here just now.
+        self._registering: set[str] = set()
         # Connections that were closed lately and when, oldest first.
         self._closed: dict[str, float] = {}
 
@@ -114,12 +116,15 @@ class Workers:
                 if not (may or known.proves(secret)):
                     raise NotPermitted("this agent_id is another worker's", field="agent_secret")
                 known_at = known.last_offset
+            self._registering.add(agent_id)
             try:
                 await self._intake.append([draft], expected={draft.subject: known_at})
                 break
             except ExpectationFailed as race:
                 # Another process was first, or the log knows of one that we have let go of.
                 known_at = race.actual
+            finally:
+                self._registering.discard(agent_id)
         else:
             raise Unavailable(f"worker {agent_id} changes too fast; ask again", retry_after=1.0)
         connected = caller.session_id not in self._closed
@@ -276,6 +281,17 @@ class Workers:
             if not worker.removed and worker.status != "offline" and agent_id not in self._live:
                 self._live[agent_id] = Liveness(self._now(), connected=False)
                 self._watch(agent_id)
+
+    def registered(self, agent_id: str) -> None:
+        """
+        The log tells of a worker; if it was not registered here, it has come to another node.
+
+        What it has asked for over a connection to this one it does not hear any more, though that
+        may look open from here for long.
+        """
+        if agent_id not in self._registering:
+            self._live[agent_id] = Liveness(self._now())
+            self._watch(agent_id)
 
     def heard_elsewhere(self, agent_id: str) -> None:
         """Another node has heard a worker, over a connection of its own."""

@@ -176,7 +176,7 @@ class Writer:
                 sequence = await self._write(write)
         except TimeoutError:
             if write.sent and self._link.current is not None and self._succeeded_at < begun:
-                self._set_stuck("takes nothing now (is its disk full?)")
+                self._set_stuck("the store takes nothing now (is its disk full?)")
             raise self._link.away(in_doubt=write.sent) from None
         self._succeeded_at = loop.time()
         return last_offset_of(sequence)
@@ -206,7 +206,7 @@ class Writer:
     def _set_stuck(self, reason: str | None) -> None:
         if reason != self.stuck:
             self.stuck = reason
-            logger.warning("the store %s", reason or "takes entries again")
+            logger.warning(reason or "the store takes entries again")
             self._changed()
 
     def give_up(self, reason: str) -> None:

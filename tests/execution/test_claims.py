@@ -11,7 +11,7 @@ import pytest
 from gateway.domain.errors import StaleTerm
 from tests.execution.conftest import OpenWorld
 from tests.execution.test_workers import Hand, hand
-from tests.execution.world import SlowLog, World
+from tests.execution.world import SlowLog, World, another_node
 
 
 async def again(worker: Hand, session: str) -> list[dict[str, object]]:
@@ -37,6 +37,22 @@ async def test_who_has_come_back_hears_nothing_over_the_connection_that_it_has_l
     assert claim["task_id"] == task_id
     await worker.tell("task.complete", result=1)
     assert await lost is None
+
+
+async def test_who_has_come_to_another_node_hears_nothing_from_the_first(here: World) -> None:
+    """The connection that it has lost may look open from there for a minute."""
+    async with another_node(here) as there:
+        worker = await hand(here, session="lost")
+        lost = asyncio.create_task(worker.claim(wait=20))
+        await here.passing(1)
+        back = dataclasses.replace(worker, here=there)
+        assert await again(back, "new") == []
+        task_id = await there.submit("writer")
+        await here.passing(1)
+        claim = await back.claim(wait=1)
+        assert claim["task_id"] == task_id
+        await back.tell("task.complete", result=1)
+        assert await lost is None
 
 
 async def test_another_registration_over_the_same_connection_costs_no_claim(here: World) -> None:

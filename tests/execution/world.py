@@ -40,6 +40,7 @@ __all__ = [
     "VirtualClock",
     "VirtualLoop",
     "World",
+    "another_node",
     "consistent",
     "world",
 ]
@@ -349,6 +350,21 @@ async def world(
     ours = ("Attempts.make", "Attempts._tell", "Runner.", "Monitor.")
     left = [job for job in asyncio.all_tasks() if any(o in repr(job.get_coro()) for o in ours)]
     assert left == [], left
+
+
+@contextlib.asynccontextmanager
+async def another_node(here: World) -> AsyncIterator[World]:
+    """Run a second gateway on the same log, without signals between the two."""
+    gateway = Gateway(here.engine.settings)
+    gateway.engine = Engine(
+        log=here.engine.log,
+        clock=here.engine.clock,
+        ids=Ids(VirtualClock(), 1),
+        settings=here.engine.settings,
+        agents=gateway._agents,
+    )
+    async with gateway.lifespan():
+        yield World(gateway, gateway.engine)
 
 
 def compliant(here: World, *, complete: bool = True) -> None:
