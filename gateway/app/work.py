@@ -25,7 +25,6 @@ from gateway.domain.errors import ConfigurationError, GatewayError, RequestError
 from gateway.domain.failure import Failure
 from gateway.domain.preserved import Preserved
 from gateway.domain.task import Attempt, Task
-from gateway.execution.agents import Declared
 from gateway.execution.attempt import Attempts
 from gateway.execution.pieces import TEXT_CHARS_MAX, Piece, Rest
 from gateway.execution.values import RESULT_BYTES_MAX, measured
@@ -76,7 +75,7 @@ async def work(
         token=token,
         handle=handle,
         domain=domain,
-        agents=[_item(declared) for declared in agents],
+        agents=[declared.registration() for declared in agents],
         capabilities=sorted({c for declared in agents for c in declared.policy.capabilities}),
         concurrency=desk.concurrency,
         make=desk.make,
@@ -363,22 +362,6 @@ def _record_of(claim: Claim, *, now: float, bytes_max: int) -> Task:
         mode=claim["mode"],
         attempts=attempts,
     )
-
-
-def _item(declared: Declared) -> dict[str, Any]:
-    """An agent as ``agent.register`` takes it."""
-    policy = declared.policy
-    item: dict[str, Any] = {
-        "name": policy.name,
-        "timeout": policy.timeout_s,
-        "fallback": declared.fallback is not None,
-        "features": list(policy.features),
-        "upstream": policy.upstream,
-        "breaker": policy.breaker,
-    }
-    if policy.max_attempts:
-        item["max_attempts"] = policy.max_attempts
-    return item
 
 
 def _note_for(url: str) -> Any:

@@ -32,6 +32,21 @@ class Declared:
     fallback: Function | None = None
     cleanup: tuple[Function, ...] = ()
 
+    def registration(self) -> dict[str, Any]:
+        """Describe the agent as ``agent.register`` takes it."""
+        policy = self.policy
+        item: dict[str, Any] = {
+            "name": policy.name,
+            "timeout": policy.timeout_s,
+            "fallback": self.fallback is not None,
+            "features": list(policy.features),
+            "upstream": policy.upstream,
+            "breaker": policy.breaker,
+        }
+        if policy.max_attempts:
+            item["max_attempts"] = policy.max_attempts
+        return item
+
 
 class Agents:
     """

@@ -108,32 +108,17 @@ class Nodes:
         worker = self._state.workers.get(self._holder)
         if worker is not None and not worker.removed:
             await self._workers.heard(worker, self._holder)
-        elif agents := [
-            {
-                "name": declared.policy.name,
-                "timeout": declared.policy.timeout_s,
-                "fallback": declared.fallback is not None,
-                "features": list(declared.policy.features),
-                "upstream": declared.policy.upstream,
-                "breaker": declared.policy.breaker,
-                **(
-                    {"max_attempts": declared.policy.max_attempts}
-                    if declared.policy.max_attempts
-                    else {}
-                ),
-            }
-            for declared in self._agents
-        ]:
+        elif agents := [declared.registration() for declared in self._agents]:
             about = {"agent_id": self._holder, "handle": HANDLE, "type": "node", "agents": agents}
             await self._workers.register(about, self._caller)
 
     # --- between nodes ----------------------------------------------------------------------
 
     async def _tell(self) -> None:
-        heard, self._heard = self._heard, set()
-        self._workers.on_heard = self._heard.add
-        if heard:
-            await self._say(HEARD, sorted(heard))
+        if self._heard:
+            heard = sorted(self._heard)
+            self._heard.clear()
+            await self._say(HEARD, heard)
         while self._leaving:
             await self._say(LEAVE, self._leaving.popitem())
         if self._saved_at:

@@ -14,13 +14,14 @@ import dataclasses
 import random
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Set
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_asyncio
 
+from tests.scenarios.durable import seeded
 from tests.scenarios.harness import (
     Browser,
     Event,
@@ -145,16 +146,6 @@ async def crew(
         await asyncio.gather(*(place.employ() for place in crew.places))
         yield crew
         await asyncio.gather(*(place.dismiss() for place in crew.places))
-
-
-@contextlib.contextmanager
-def seeded(seed: int) -> Iterator[random.Random]:
-    """Give the chance of a seed, which is named when something fails."""
-    try:
-        yield random.Random(seed)
-    except BaseException as error:
-        error.add_note(f"seed {seed}")
-        raise
 
 
 class Watch:
