@@ -22,18 +22,21 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import nats
+import nats.errors
 import orjson
 import psutil
 
 from gateway.app.clock import SystemClock
 
-__all__ = ["NatsServer", "free_ports", "nats_cluster", "nats_folder", "nats_server"]
+__all__ = ["NatsServer", "free_ports", "leader_of", "nats_cluster", "nats_folder", "nats_server"]
 
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
+ELECTION_LIMIT_S = 60.0  # of a cluster's leaders, on a busy machine
 
 CLOCK = SystemClock()
 
@@ -207,6 +210,28 @@ async def nats_cluster(size: int = 3) -> AsyncIterator[list[NatsServer]]:
         finally:
             for server in servers:
                 server.kill()
+
+
+async def leader_of(servers: Sequence[NatsServer], stream: str, *, current: int = 2) -> int:
+    """
+    Tell which server of a cluster leads a stream, once so many replicas are up to date.
+
+    Args:
+        current: The leader included.
+    """
+    async with asyncio.timeout(ELECTION_LIMIT_S):
+        client = await nats.connect([server.url for server in servers])
+        try:
+            while True:
+                with contextlib.suppress(nats.errors.Error):
+                    cluster = (await client.jetstream().stream_info(stream)).cluster
+                    if cluster is not None and cluster.leader:
+                        others = [peer for peer in cluster.replicas or () if peer.current]
+                        if len(others) + 1 >= current:
+                            return int(cluster.leader.removeprefix("n")) - 1
+                await CLOCK.sleep(0.1)
+        finally:
+            await client.close()
 
 
 def free_ports(count: int) -> list[int]:

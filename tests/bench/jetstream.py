@@ -3,35 +3,48 @@ The durable log against one nats-server of its own: appending, and beginning fro
 
     python -m tests.bench.jetstream [EVENTS]
 
-EVENTS (100,000) is how many a node that starts has to read. An entry is about 700 bytes, of one
-of 1,000 users and of a task with five entries. Latency ends when this node's followers have seen
-the entry. Memory is what the reading process grew by.
+EVENTS (100,000) is how many a node that starts has to read and fold: the lives of tasks as a real
+gateway writes them, of 1,000 users. Latency ends when this node's followers have seen the entry.
+Memory is what the reading process grew by. Then the leader of three servers is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import multiprocessing
+import re
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import psutil
 
+from gateway import Gateway, Task
 from gateway.app.clock import RandomIds, SystemClock
-from gateway.ports import Draft, Entry
+from gateway.domain.errors import StoreUnavailable
+from gateway.domain.settings import Settings
+from gateway.execution.agents import Agents
+from gateway.execution.engine import Engine
+from gateway.execution.saved import JsonSaving
+from gateway.ports import Draft, EventLog
 from gateway.stores.jetstream import JetStreamLog
-from tests.nats import NatsServer
+from gateway.stores.memory import MemoryLog
+from tests.nats import NatsServer, leader_of, nats_cluster
 
 __all__ = ["run"]
 
 EVENTS = 100_000
 APPENDS = 2000
 FILLING = 512
+FAILOVERS = 3
+UUIDS = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 
 
 async def run(events: int = EVENTS) -> None:
@@ -47,17 +60,25 @@ async def run(events: int = EVENTS) -> None:
             await _beginning(server, events)
         finally:
             server.kill()
+    await _failover()
 
 
-def _log(server: NatsServer, events_max: int) -> JetStreamLog:
+def _log(
+    server: NatsServer,
+    events_max: int,
+    *,
+    servers: Sequence[str] = (),
+    replicas: int = 1,
+) -> JetStreamLog:
     return JetStreamLog(
-        [server.url],
+        servers or [server.url],
         clock=SystemClock(),
         ids=RandomIds(),
         events_max=events_max,
         bytes_max=8 * 2**30,
         age_max_s=86400.0,
         stream="BENCH",
+        replicas=replicas,
     )
 
 
@@ -113,14 +134,86 @@ async def _timed(
 
 
 async def _filling(server: NatsServer, events: int) -> None:
+    """Write the lives of so many tasks that there are ``events`` entries."""
+    life = await _life()
+    entries = sum(len(drafts) for drafts in life)
     log = _log(server, events)
     await log.open()
     await log.start()
-    _, seconds = await _timed(
-        lambda number: log.append([_draft(number, about="filled")]), count=events, at_once=FILLING
+
+    async def live(number: int) -> int:
+        for drafts in life:
+            await log.append([_of_another(draft, number) for draft in drafts])
+        return log.head
+
+    _, seconds = await _timed(live, count=events // entries, at_once=FILLING)
+    print(
+        f"{events:,} entries of {events // entries:,} tasks written, {FILLING} at a time:"
+        f" {events / seconds:,.0f}/s"
     )
-    print(f"{events:,} entries written, {FILLING} at a time: {events / seconds:,.0f}/s")
     await log.close()
+
+
+async def _life() -> list[Sequence[Draft]]:
+    """What a real gateway appends for a task that streams an answer, append by append."""
+    gateway = Gateway(Settings())
+    written: list[Sequence[Draft]] = []
+    clock, ids = SystemClock(), RandomIds()
+    memory = MemoryLog(epoch="e", clock=clock, events_max=100, bytes_max=10**6, age_max_s=3600.0)
+
+    @gateway.agent("bench")
+    async def answer(task: Task, question: str) -> str:
+        for _ in range(3):
+            task.append("so it goes " * 10)
+            await clock.sleep(0.11)
+        return "the end"
+
+    gateway.engine = Engine(
+        log=_Noting(memory, written),
+        clock=clock,
+        ids=ids,
+        settings=gateway.settings,
+        agents=gateway._agents,
+    )
+    async with gateway.lifespan():
+        handle = await gateway.submit("bench", {"question": "?"}, user_id="user-000")
+        await handle.result()
+    return written
+
+
+class _Noting:
+    """A log that writes down what is appended."""
+
+    def __init__(self, log: EventLog, written: list[Sequence[Draft]]) -> None:
+        self._log = log
+        self._written = written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def append(
+        self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
+    ) -> int:
+        self._written.append(drafts)
+        return await self._log.append(drafts, expected=expected)
+
+
+def _of_another(draft: Draft, number: int) -> Draft:
+    """The same of another task, of one of 1,000 users: no two have an id in common."""
+
+    def other(text: bytes) -> bytes:
+        text = UUIDS.sub(b"%08x" % number + rb"\1", text)
+        return text.replace(b"user-000", b"user-%03d" % (number % 1000))
+
+    return Draft(
+        other(draft.subject.encode()).decode(),
+        draft.type,
+        tuple(other(topic.encode()).decode() for topic in draft.topics),
+        draft.operators_only,
+        other(draft.body),
+        draft.detail and other(draft.detail),
+        draft.state and other(draft.state),
+    )
 
 
 async def _beginning(server: NatsServer, events: int) -> None:
@@ -128,33 +221,80 @@ async def _beginning(server: NatsServer, events: int) -> None:
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as other:
         figures = other.submit(_begin, server.port, server.folder, events)
-        seen, seconds, grown = await asyncio.wrap_future(figures)
-    print(f"{seen:,} entries read at the start in {seconds:.1f} s, {seen / seconds:,.0f}/s")
-    print(f"memory for them: {grown / 2**20:,.0f} MiB, {grown / seen:,.0f} bytes each")
+        seconds, grown, peak, tasks = await asyncio.wrap_future(figures)
+    print(
+        f"{events:,} entries folded at the start in {seconds:.1f} s, {events / seconds:,.0f}/s;"
+        f" {tasks:,} tasks known"
+    )
+    print(f"memory for them: {grown / 2**20:,.0f} MiB, at the most {peak / 2**20:,.0f} MiB")
 
 
-def _begin(port: int, folder: Path, events: int) -> tuple[int, float, int]:
-    """Start a node; gives entries, seconds, and bytes that the process grew by."""
+def _begin(port: int, folder: Path, events: int) -> tuple[float, int, int, int]:
+    """Start a node; gives seconds, bytes that it grew by, those at the most, and tasks known."""
     return asyncio.run(_begin_here(NatsServer(folder, port=port), events))
 
 
-async def _begin_here(server: NatsServer, events: int) -> tuple[int, float, int]:
-    log = _log(server, events)
-    seen = 0
+async def _begin_here(server: NatsServer, events: int) -> tuple[float, int, int, int]:
+    clock, ids = SystemClock(), RandomIds()
+    engine = Engine(
+        log=_log(server, events),
+        clock=clock,
+        ids=ids,
+        settings=Settings(log_events=events),
+        agents=Agents(),
+        saving=JsonSaving(),
+    )
+    before, begun = psutil.Process().memory_info().rss, time.perf_counter()
+    async with engine.running():
+        await engine.watch.until_ready()
+        seconds = time.perf_counter() - begun
+        grown = psutil.Process().memory_info().rss - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return seconds, grown, peak, len(engine.state.tasks)
 
-    def follow(entry: Entry) -> None:
-        nonlocal seen
-        seen += 1
 
-    log.follow(follow)
-    await log.open()
-    process = psutil.Process()
-    before, begun = process.memory_info().rss, time.perf_counter()
-    await log.start()
-    seconds = time.perf_counter() - begun
-    grown = process.memory_info().rss - before
-    await log.close()
-    return seen, seconds, grown
+async def _failover() -> None:
+    """Kill the leader of three servers under load; how long is nothing taken?"""
+    print(f"three nats-servers, three replicas, the leader killed {FAILOVERS} times, 16 at a time")
+    async with nats_cluster(3) as servers:
+        log = _log(servers[0], 100_000, servers=[s.url for s in servers], replicas=3)
+        await log.open()
+        await log.start()
+        clock = SystemClock()
+        pauses: list[float] = []
+        over = False
+        answered_at = time.perf_counter()
+        longest = 0.0
+        numbers = itertools.count()
+
+        async def write() -> None:
+            nonlocal answered_at, longest
+            while not over:
+                try:
+                    await log.append([_draft(next(numbers) * 5)])
+                except StoreUnavailable:
+                    await clock.sleep(0.01)  # it says so at once
+                    continue
+                now = time.perf_counter()
+                longest = max(longest, now - answered_at)
+                answered_at = now
+
+        writers = [asyncio.ensure_future(write()) for _ in range(16)]
+        for _ in range(FAILOVERS):
+            leader = servers[await leader_of(servers, "BENCH")]
+            longest = 0.0
+            count = next(numbers)
+            leader.kill()
+            while next(numbers) < count + 2_000 or longest < 0.05:
+                await clock.sleep(0.1)
+            pauses.append(longest)
+            await leader.start()
+            await leader_of(servers, "BENCH", current=3)
+        over = True
+        await asyncio.gather(*writers)
+        await log.close()
+    words = ", ".join(f"{pause:.1f}" for pause in pauses)
+    print(f"seconds between the last append taken before and the first after: {words}")
 
 
 if __name__ == "__main__":

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import nats as nats_client
 import pytest
 
 from gateway.app.clock import SystemClock
-from tests.nats import NatsServer, nats_cluster, nats_server
+from tests.nats import NatsServer, leader_of, nats_cluster, nats_server
 from tests.scenarios.durable import (
     LEDGER_AGENTS,
     Asker,
@@ -142,21 +140,6 @@ async def test_a_cluster_that_loses_its_leader_loses_nothing_else(
                     await accepted(asker, 5)
                     await leader.start()
                     await accepted(asker, 5)
-
-
-async def leader_of(servers: list[NatsServer], stream: str) -> int:
-    """Which of the servers leads the stream."""
-    async with asyncio.timeout(ELECTION_S):
-        client = await nats_client.connect([server.url for server in servers])
-        try:
-            while True:
-                with contextlib.suppress(nats_client.errors.Error):
-                    cluster = (await client.jetstream().stream_info(stream)).cluster
-                    if cluster is not None and cluster.leader:
-                        return int(cluster.leader.removeprefix("n")) - 1
-                await CLOCK.sleep(0.1)
-        finally:
-            await client.close()
 
 
 @pytest.mark.requirement("WEFT-10", "WEFT-W1")
