@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.app.clock import SystemClock
 from gateway.client.connection import Connection
 from tests.scenarios.harness import browser, gateway_process, times
 from tests.scenarios.proxy import Proxy
@@ -72,6 +73,8 @@ async def test_a_browser_cut_off_twenty_times_has_every_event_exactly_once() -> 
                 while not received or received[-1]["offset"] < expected[-1]:
                     news.clear()
                     await news.wait()
+                while proxy.connections <= rounds * CUTS:
+                    await SystemClock().sleep(0.01)
             receiving.cancel()
         assert proxy.connections > rounds * CUTS
         assert [event["offset"] for event in received] == expected
