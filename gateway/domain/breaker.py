@@ -83,19 +83,25 @@ class Window:
             self.buckets.append([second, 0, 0])
         self.buckets[-1][1] += 1
         self.buckets[-1][2] += failed
-        self._forget(at)
+        while self.buckets[0][0] <= at - WINDOW_S:
+            del self.buckets[0]
 
     def counts(self, now: float) -> tuple[int, int]:
-        """Outcomes and failures up to ``now``."""
-        self._forget(now)
-        return sum(b[1] for b in self.buckets), sum(b[2] for b in self.buckets)
+        """
+        Outcomes and failures of the window that ends ``now``.
+
+        Reading lets go of nothing: the reader's clock may be ahead, and the fold is the log's.
+        """
+        inside = [b for b in self.buckets if b[0] > now - WINDOW_S]
+        return sum(b[1] for b in inside), sum(b[2] for b in inside)
+
+    @property
+    def newest(self) -> int:
+        """The second of the newest outcome, as the log tells time; 0 when there is none."""
+        return self.buckets[-1][0] if self.buckets else 0
 
     def clear(self) -> None:
         self.buckets.clear()
-
-    def _forget(self, now: float) -> None:
-        while self.buckets and self.buckets[0][0] <= now - WINDOW_S:
-            del self.buckets[0]
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -107,6 +113,7 @@ class Breaker:
         version: Grows by one with each opening.
         error_id: Of the failure that its opening is, until it closes; None while closed.
         last_type: error_type of the newest counted failure.
+        probe_failed: Whether a probe of this opening has failed.
         last_offset: Of its subject, for decisions.
     """
 
@@ -126,6 +133,7 @@ class Breaker:
     successes: int = 0
     openings: int = 0
     last_offset: int = 0
+    probe_failed: bool = False
 
     # --- folds ------------------------------------------------------------------------------
 
@@ -151,6 +159,7 @@ class Breaker:
         if failed:
             self.consecutive += 1
             self.last_type = error_type or self.last_type
+            self.probe_failed = self.state == "half_open"
         else:
             self.consecutive = 0
             if self.state == "half_open":
@@ -168,6 +177,7 @@ class Breaker:
         self.openings += 1
         self.probes.clear()
         self.successes = 0
+        self.probe_failed = False
 
     def probing(self, event: Mapping[str, Any]) -> None:
         """Fold ``circuit_breaker_test_request``: one permit is taken."""
@@ -180,9 +190,27 @@ class Breaker:
         self.opened_at = self.first_opened_at = self.probe_at = self.error_id = None
         self.consecutive = self.successes = self.openings = 0
         self.probes.clear()
+        self.probe_failed = False
         self.window.clear()
 
     # --- questions --------------------------------------------------------------------------
+
+    def due(self) -> Literal["open", "closed"] | None:
+        """
+        Tell the state that what is folded makes due; None: it is as it should be.
+
+        Whoever looks finds the same, however late and by whatever clock: the rate is that of the
+        newest outcome's time.
+        """
+        if self.state == "half_open":
+            if self.probe_failed:
+                return "open"
+            return "closed" if self.successes >= self.rules.permits else None
+        if self.state == "closed" and (
+            self.consecutive >= self.rules.threshold or self.rate_tripped(self.window.newest)
+        ):
+            return "open"
+        return None
 
     def permits_left(self, now: float) -> int:
         """How many more may pass as probes; 0 while it is closed or cooling down."""

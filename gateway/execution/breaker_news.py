@@ -50,6 +50,8 @@ class BreakerNews:
             cooldown_period=cooldown_s,
             fallback_active=fallback or None,
         )
+        # As it was when it was judged, however late it is told.
+        judged = breaker.window
         return self._intake.draft(
             "circuit_breaker_triggered",
             subject_of(breaker.name),
@@ -59,8 +61,8 @@ class BreakerNews:
             message=message,
             breaker=breaker.name,
             scope=policy.breaker_scope,
-            failure_threshold_reached=max(breaker.consecutive, breaker.window.counts(now)[1], 1),
-            failure_rate=round(breaker.failure_rate(now), 3),
+            failure_threshold_reached=max(breaker.consecutive, judged.counts(judged.newest)[1], 1),
+            failure_rate=round(breaker.failure_rate(judged.newest), 3),
             cooldown_period=cooldown_s,
             probe_at=rfc3339(now + cooldown_s),
             fallback_active=fallback,

@@ -7,6 +7,10 @@ asked) and a listener that notes what it decides. It never wraps an await: an at
 admitted first, runs outside, and its outcome is reported when the log has it. Measured before:
 ``call()`` never sees an ``async def`` fail, ``calling()`` lets 100 of 100 callers through
 half-open, and a cancelled caller counts as a failure.
+
+Whoever decided may be killed before its append. What is noted here is lost with it; the folds
+still tell what is due (``Breaker.due``), so that whoever begins finds it there, and whoever
+comes to it late sees whether it still is.
 """
 
 from __future__ import annotations
@@ -109,7 +113,7 @@ def _succeed() -> None:
 class _Decisions(pybreaker.CircuitBreakerListener):
     """Notes which breakers are to open or close."""
 
-    def __init__(self, breaker: Breaker, wanted: dict[str, tuple[str, int]]) -> None:
+    def __init__(self, breaker: Breaker, wanted: dict[str, str]) -> None:
         self._breaker = breaker
         self._wanted = wanted
 
@@ -121,7 +125,7 @@ class _Decisions(pybreaker.CircuitBreakerListener):
     ) -> None:
         # It is also told of changes that the log has brought; what differs from the log is news.
         if new_state.name != self._breaker.state.replace("_", "-"):
-            self._wanted[self._breaker.name] = new_state.name, self._breaker.version
+            self._wanted[self._breaker.name] = new_state.name
 
 
 class Breakers:
@@ -137,8 +141,15 @@ class Breakers:
         self._intake = intake
         self._news = news
         self._circuits: dict[str, pybreaker.CircuitBreaker] = {}
-        # By name: the state that is due, and the version of the breaker that it is due for.
-        self._wanted: dict[str, tuple[str, int]] = {}
+        # By name: the state that is due.
+        self._wanted: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Note what is due by the folds: whoever was to act on it may have been lost before."""
+        for breaker in self._state.breakers.values():
+            due = breaker.due()
+            if due is not None:
+                self._wanted[breaker.name] = due
 
     def report(self, outcome: Outcome, *, at: float) -> None:
         """
@@ -196,20 +207,20 @@ class Breakers:
         for _ in range(TURNS_MAX):
             if not self._wanted:
                 return
-            name, (wanted, version) = self._wanted.popitem()
-            breaker = self._state.breakers[name]
-            if breaker.version != version or breaker.state == wanted:
-                continue  # somebody else has done it
+            name, wanted = self._wanted.popitem()
+            breaker = self._state.breakers.get(name)
+            if breaker is None or breaker.due() != wanted:
+                continue  # somebody else has done it, or outcomes came that speak against it
             opening = wanted == pybreaker.STATE_OPEN
             draft = self._news.triggered(breaker) if opening else self._news.closed(breaker)
             try:
                 await self._intake.append([draft], expected={subject_of(name): breaker.last_offset})
             except ExpectationFailed:
                 # A probe has begun meanwhile; what is due is due all the same.
-                self._wanted.setdefault(name, (wanted, version))
+                self._wanted.setdefault(name, wanted)
             except Unavailable as error:
                 # The outcome itself is told; this is made up for when the store is back.
-                self._wanted.setdefault(name, (wanted, version))
+                self._wanted.setdefault(name, wanted)
                 logger.warning("breaker %s is due to be %s: %s", name, wanted, error)
                 return
 

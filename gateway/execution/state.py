@@ -105,8 +105,9 @@ class State:
         if "outcome" not in hidden:
             return None
         outcome = Outcome(**hidden["outcome"])
-        judge = self.breakers.get(outcome.breaker)
-        counts = judge is not None and judge.record(
+        # Known from here on, if not before: every node counts the same.
+        scope = "agent" if outcome.breaker == event.get("agent_name") else "upstream"
+        counts = self.breaker(outcome.breaker, scope).record(
             outcome, at=entry.at, error_type=event.get("error_type")
         )
         return outcome if counts else None

@@ -99,6 +99,24 @@ def test_the_window_slides_by_the_second() -> None:
     assert window.counts(NOW + 59 + 30) == (0, 0)
 
 
+def test_a_reader_whose_clock_is_ahead_takes_nothing_from_the_window() -> None:
+    it = breaker()
+    for number in range(OUTCOMES_MIN - 1):
+        it.record(outcome("failure" if number % 2 else "success"), at=NOW)
+    assert it.window.counts(NOW + WINDOW_S + 1) == (0, 0)
+    assert it.window.counts(NOW) == (19, 9)
+    it.record(outcome("failure"), at=NOW)
+    assert it.rate_tripped(NOW)
+
+
+def test_what_is_too_old_goes_when_the_log_has_news() -> None:
+    window = Window()
+    for second in range(0, 300, 7):
+        window.add(NOW + second, failed=True)
+        assert len(window.buckets) <= WINDOW_S
+        assert window.buckets[0][0] > NOW + second - WINDOW_S
+
+
 # --- open ------------------------------------------------------------------------------------
 
 
@@ -175,6 +193,62 @@ def test_closing_forgets_everything_but_the_version() -> None:
     assert (it.state, it.version, it.consecutive, it.successes) == ("closed", 1, 0, 0)
     assert (it.opened_at, it.probe_at, it.error_id) == (None, None, None)
     assert it.window.counts(NOW) == (0, 0)
+
+
+# --- what is due -----------------------------------------------------------------------------
+
+
+def test_failures_in_a_row_make_opening_due_until_a_success_or_the_opening() -> None:
+    it = breaker(threshold=3)
+    for due in (None, None, "open"):
+        it.record(outcome("failure"), at=NOW)
+        assert it.due() == due
+    it.record(outcome("success"), at=NOW)
+    assert it.due() is None
+    for _ in range(3):
+        it.record(outcome("failure"), at=NOW)
+    assert it.due() == "open"
+    open_it(it)
+    assert it.due() is None
+
+
+@pytest.mark.parametrize("last", ["success", "failure"])
+def test_the_rate_makes_opening_due_by_the_time_of_the_newest_outcome(last: str) -> None:
+    it = breaker(threshold=100)
+    for number in range(OUTCOMES_MIN):
+        assert it.due() is None
+        failed = (number % 2 == 0) == (last == "success")
+        it.record(outcome("failure" if failed else "success"), at=NOW + number)
+    assert it.due() == "open"
+    # The next one comes when all of these are too old to count.
+    it.record(outcome("failure"), at=NOW + OUTCOMES_MIN + WINDOW_S)
+    assert it.due() is None
+
+
+def test_all_permits_succeeding_makes_closing_due() -> None:
+    it = half_opened(permits=2)
+    it.probing({"test_request_id": "p2"})
+    for probe, due in (("p1", None), ("p2", "closed")):
+        it.record(outcome("success", generation=1, probe=probe), at=NOW)
+        assert it.due() == due
+    it.closed()
+    assert it.due() is None
+
+
+def test_a_failed_probe_makes_opening_due_whatever_the_others_tell() -> None:
+    it = half_opened(permits=2)
+    it.probing({"test_request_id": "p2"})
+    it.record(outcome("failure", generation=1, probe="p1"), at=NOW)
+    assert it.due() == "open"
+    it.record(outcome("success", generation=1, probe="p2"), at=NOW)
+    assert it.due() == "open"
+    open_it(it)
+    assert (it.due(), it.probe_failed) == (None, False)
+    it.probing({"test_request_id": "p3"})
+    assert it.due() is None
+    it.record(outcome("failure", generation=2, probe="p3"), at=NOW)
+    it.closed()
+    assert (it.due(), it.probe_failed) == (None, False)
 
 
 class AnyOrder(RuleBasedStateMachine):
