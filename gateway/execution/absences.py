@@ -22,6 +22,8 @@ from gateway.ports import Draft, Entry, EventLog
 __all__ = ["Absences"]
 
 SUBJECT = "store/log"
+# So often it is tried at a stretch when others tell of theirs at the same time.
+TRIES_MAX = 5
 NO_ESTIMATE = {"estimated_recovery_time": 0, "recovery_estimate_source": "default"}
 
 
@@ -80,18 +82,24 @@ class Absences:
         Record that the store was away and is back, unless another node did.
 
         Returns:
-            Whether that is done; if not, the store has gone away again.
+            Whether that is done; if not, the store did not take it, or has gone away again.
         """
         absence = self._absence
         assert absence is not None
-        try:
-            if self._last_end_at <= absence.since:
-                await self._intake.append(
-                    self._drafts(absence), expected={SUBJECT: self._log.last_offset(SUBJECT)}
-                )
-        except ExpectationFailed:
-            pass  # another node was first
-        except Unavailable:
+        drafts, last = self._drafts(absence), self._log.last_offset(SUBJECT)
+        for _ in range(TRIES_MAX):
+            if self._last_end_at > absence.since:
+                break  # another node was first
+            try:
+                await self._intake.append(drafts, expected={SUBJECT: last})
+                break
+            except ExpectationFailed as error:
+                # Somebody was first, which has been folded by now; or the last one was told so
+                # long ago that this node does not remember it, and the store does.
+                last = error.actual
+            except Unavailable:
+                return False
+        else:
             return False
         self._absence = None
         return True

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from gateway.domain.errors import StoreUnavailable, Unavailable
+from gateway.domain.settings import Settings
 from gateway.execution.absences import Absences
 from gateway.execution.intake import Intake
+from gateway.execution.monitor import Monitor
 from gateway.execution.state import State
 from gateway.ports import Entry, EventLog, Snapshot
 
@@ -24,7 +27,16 @@ __all__ = ["Folds", "Saving", "StoreWatch"]
 
 logger = logging.getLogger(__name__)
 
-# The store is asked again after this when it did not take a snapshot, or gave none.
+# Of what the log keeps, a quarter passes between two snapshots: none is dropped unsaved.
+SAVES_PER_LOG = 4
+# What is unsaved is counted in so many portions.
+PORTIONS = 16
+# What a store may keep beside an entry's own bytes: subject, headers, topics. JetStream's messages
+# are larger than their entries, measured by 130 to 350 bytes, by 1100 with expectations of another
+# subject; one with detail is smaller, since an entry holds the event twice. So rather too much is
+# counted, and a snapshot comes too soon.
+BESIDE_ENTRY_BYTES = 1024
+# The store is asked again after this when it did not take something, or gave no snapshot.
 RETRY_S = 1.0
 # Whoever was told to come back while the log is read may do so after this.
 READING_RETRY_S = 1.0
@@ -69,6 +81,82 @@ class Folds:
     made_up: Callable[[], None]
 
 
+@dataclasses.dataclass(slots=True)
+class _Portion:
+    """
+    Some entries in a row.
+
+    Attributes:
+        at: When the first of them was accepted.
+        last: The offset of the last of them.
+    """
+
+    at: float
+    entries: int = 0
+    size: int = 0
+    last: int = 0
+
+
+class _Unsaved:
+    """
+    What no snapshot knows, by each of the log's bounds.
+
+    Offsets cannot be subtracted to know how many entries there are after a snapshot (in JetStream
+    they have gaps), and to keep each of them would be much; so they are counted in portions. One
+    that is saved in part counts whole: the next snapshot comes sooner, never later.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._entries_max = settings.log_events / SAVES_PER_LOG
+        self._bytes_max = settings.log_bytes / SAVES_PER_LOG
+        self._age_max_s = settings.log_age / SAVES_PER_LOG
+        self._portions: deque[_Portion] = deque()
+        self._entries = self._size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._portions)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is as much as should be, by count or bytes."""
+        return self._entries >= self._entries_max or self._size >= self._bytes_max
+
+    @property
+    def due_at(self) -> float | None:
+        """When it will be as old as should be; None: there is nothing."""
+        return self._portions[0].at + self._age_max_s if self._portions else None
+
+    def add(self, entry: Entry) -> None:
+        """An entry was folded."""
+        if not self._portions or self._closed(self._portions[-1], entry.at):
+            self._portions.append(_Portion(entry.at))
+        portion, size = self._portions[-1], entry.size + BESIDE_ENTRY_BYTES
+        portion.entries += 1
+        portion.size += size
+        portion.last = entry.offset
+        self._entries += 1
+        self._size += size
+
+    def _closed(self, portion: _Portion, at: float) -> bool:
+        return (
+            portion.entries >= self._entries_max / PORTIONS
+            or portion.size >= self._bytes_max / PORTIONS
+            or at - portion.at >= self._age_max_s / PORTIONS
+        )
+
+    def saved(self, offset: int) -> None:
+        """A snapshot knows everything up to ``offset``."""
+        while self._portions and self._portions[0].last <= offset:
+            portion = self._portions.popleft()
+            self._entries -= portion.entries
+            self._size -= portion.size
+
+    def clear(self) -> None:
+        """Count anew."""
+        self._portions.clear()
+        self._entries = self._size = 0
+
+
 class StoreWatch:
     """
     Keeps the folds in step with the log.
@@ -77,23 +165,34 @@ class StoreWatch:
         log: The log; who follows it does so already.
         intake: To tell of absences.
         folds: What is kept in step.
-        save_every: Entries after which a snapshot is saved: well before the log drops them.
+        settings: The log's bounds: a snapshot is saved well before it drops entries.
+        monitor: Calls when a snapshot is due because of its age.
 
     Attributes:
         absences: Those of the store, and who is told of them.
         on_saved: Called with the offset of a snapshot, for the other nodes to know.
     """
 
-    def __init__(self, log: EventLog, intake: Intake, folds: Folds, *, save_every: int) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        intake: Intake,
+        folds: Folds,
+        *,
+        settings: Settings,
+        monitor: Monitor,
+    ) -> None:
         self._log = log
         self._clock = intake.clock
         self.absences = Absences(log, intake)
         self._folds = folds
-        self._save_every = save_every
+        self._settings = settings
+        self._monitor = monitor
         self._news = asyncio.Event()
         self._ready = asyncio.Event()
         self._read, self._to_read = 0, 0
-        self._unsaved = 0
+        self._unsaved = _Unsaved(settings)
+        self._reminded_at: float | None = None
         self.on_saved: Callable[[int], None] = lambda offset: None
 
     # --- for others -------------------------------------------------------------------------
@@ -129,14 +228,16 @@ class StoreWatch:
 
     def applied(self, entry: Entry) -> None:
         """An entry was folded."""
-        self._unsaved += 1
-        if self._unsaved == self._save_every:
-            self._news.set()
+        if self._folds.save is not None:
+            first = not self._unsaved
+            self._unsaved.add(entry)
+            if first or self._unsaved.full:
+                self._news.set()
         self.absences.applied(entry)
 
     def saved_elsewhere(self, offset: int) -> None:
         """Another node has saved a snapshot: this one need not for a while."""
-        self._unsaved = max(0, self._log.head - offset)
+        self._unsaved.saved(offset)
 
     # --- its life ---------------------------------------------------------------------------
 
@@ -163,12 +264,31 @@ class StoreWatch:
 
     async def _begin(self) -> None:
         after = await self._restored()
+        # What is read now is counted like what comes later: the snapshot does not know it.
+        self._unsaved.clear()
+        self._reminded_at = None  # the monitor may have been told to forget
         await self._log.start(after=after, progress=self._progress)
-        self._unsaved = max(0, self._log.head - after)
+        self._look_for_loss(after)
         self.absences.forget()
         self._folds.begin()
         self._ready.set()
         self._news.set()
+
+    def _look_for_loss(self, after: int) -> None:
+        """Say so if the log no longer had what comes after the snapshot."""
+        oldest = self._log.oldest
+        if self._folds.save is not None and oldest > after + 1:
+            logger.critical(
+                "entries were lost unseen: what is saved ends at offset %d, and the log begins at "
+                "%d; accepted tasks may be unknown now, and ended ones run again. "
+                "The log dropped what no snapshot knew; see whether its bounds are too small "
+                "(log_events=%d, log_bytes=%d, log_age=%g)",
+                after,
+                oldest,
+                self._settings.log_events,
+                self._settings.log_bytes,
+                self._settings.log_age,
+            )
 
     async def _restored(self) -> int:
         """Let the folds know the newest snapshot; gives its offset, 0 when there is none."""
@@ -200,24 +320,54 @@ class StoreWatch:
         while not self._log.stale:
             await self._news.wait()
             self._news.clear()
+            done = True
             self.absences.look()
             if self.absences.over and not self._log.stale:
                 self._folds.made_up()
-                if not await self.absences.record():
-                    self._news.set()
-            if self._unsaved >= self._save_every and self._log.available:
-                await self.save()
+                done = await self.absences.record()
+            if self._due and self._log.available:
+                done = await self.save() and done
+            self._remind()
+            if not done:
+                # A store that is there may refuse all the same, at once, each time.
+                await self._clock.sleep(RETRY_S)
+                self._news.set()
 
-    async def save(self) -> None:
-        """Save a snapshot, unless there is nothing new; a store that is away is tried later."""
+    @property
+    def _due(self) -> bool:
+        due_at = self._unsaved.due_at
+        return self._unsaved.full or (due_at is not None and due_at <= self._clock.wall())
+
+    def _remind(self) -> None:
+        """See to it that somebody looks when what is unsaved has become old."""
+        due_at = self._unsaved.due_at
+        if due_at is not None and due_at != self._reminded_at:
+            self._reminded_at = due_at
+            self._monitor.at(due_at, self._reminded)
+
+    async def _reminded(self) -> None:
+        self._news.set()
+
+    async def save(self) -> bool:
+        """
+        Save a snapshot, unless there is nothing new.
+
+        Returns:
+            Whether that is done; if not, it may be tried later.
+        """
         if self._folds.save is None or not self._unsaved or not self.ready:
-            return
-        # Both in one turn of the loop: the folds know exactly the head.
-        snapshot = Snapshot(self._log.head, self._folds.version, self._folds.save())
-        unsaved, self._unsaved = self._unsaved, 0
+            return True
         try:
+            # Both in one turn of the loop: the folds know exactly the head.
+            snapshot = Snapshot(self._log.head, self._folds.version, self._folds.save())
             await self._log.save_snapshot(snapshot)
-            self.on_saved(snapshot.offset)
         except StoreUnavailable as error:
             logger.warning("a snapshot could not be saved: %s", error)
-            self._unsaved += unsaved
+            return False
+        except Exception:
+            # A mistake of ours. Without whoever calls this no absence would be told any more.
+            logger.exception("a snapshot could not be saved")
+            return False
+        self._unsaved.saved(snapshot.offset)
+        self.on_saved(snapshot.offset)
+        return True

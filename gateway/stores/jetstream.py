@@ -406,12 +406,14 @@ class JetStreamLog:
     # --- snapshots --------------------------------------------------------------------------
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
+        # Of the log that it was made of: another may stand in its place after the wait.
+        epoch = self._view.epoch
         session = await self._link.session()
         try:
             await save_snapshot(
                 session,
                 self._stream,
-                epoch=self._view.epoch,
+                epoch=epoch,
                 snapshot=snapshot,
                 replicas=self._bounds.replicas,
                 id=self._ids.uuid7(),

@@ -20,6 +20,7 @@ from gateway.stores.jetstream_session import ApiError, Session, answer_of
 __all__ = ["load_snapshot", "save_snapshot"]
 
 _KEPT = 2
+# Unless the server takes less in one message.
 _CHUNK_BYTES = 512 * 1024
 _MANIFEST = "manifest"
 _NOT_FOUND = 10059
@@ -54,7 +55,8 @@ async def save_snapshot(
     # Keys sort by offset.
     key = f"{snapshot.offset:020d}-{id}"
     body = memoryview(snapshot.body)
-    chunks = [bytes(body[at : at + _CHUNK_BYTES]) for at in range(0, len(body), _CHUNK_BYTES)]
+    size = min(_CHUNK_BYTES, session.payload_bytes_max)
+    chunks = [bytes(body[at : at + size]) for at in range(0, len(body), size)]
     for number, chunk in enumerate(chunks):
         answer_of(await session.request(f"{stream}.{key}.{number}", chunk))
     manifest = {

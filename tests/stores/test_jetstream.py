@@ -12,7 +12,7 @@ from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.ports import Entry, EventLog, Snapshot
 from gateway.stores import jetstream, jetstream_feed, jetstream_reading
 from gateway.stores.jetstream_codec import SLOTS
-from tests.nats import NatsServer
+from tests.nats import NatsServer, nats_folder
 from tests.scenarios.proxy import Proxy
 from tests.stores.contract import EventLogContract
 from tests.stores.drafts import Clock, draft
@@ -212,6 +212,21 @@ async def test_of_snapshots_two_are_kept(server: NatsServer) -> None:
             await log.save_snapshot(Snapshot(await log.append([draft()]), number, b"x" * 600_000))
         info = await admin.api(f"STREAM.INFO.{stream}_SNAPSHOTS")
         assert info["state"]["messages"] == 2 * 3
+
+
+async def test_a_snapshot_is_cut_into_what_the_server_takes_in_one_message() -> None:
+    with nats_folder() as folder:
+        config = folder / "nats.conf"
+        config.write_text("max_payload: 64KB")
+        server = NatsServer(folder, options=["-c", str(config)])
+        try:
+            await server.start()
+            async with jetstream_log(server.url) as log:
+                snapshot = Snapshot(await log.append([draft()]), 1, b"x" * 600_000)
+                await log.save_snapshot(snapshot)
+                assert await log.load_snapshot() == snapshot
+        finally:
+            server.kill()
 
 
 async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsServer) -> None:
