@@ -26,6 +26,7 @@ from gateway.domain.failure import Failure
 from gateway.domain.preserved import Preserved
 from gateway.domain.task import Attempt, Task
 from gateway.execution.attempt import Attempts
+from gateway.execution.once import Once
 from gateway.execution.pieces import TEXT_CHARS_MAX, Piece, Rest
 from gateway.execution.values import RESULT_BYTES_MAX, measured
 
@@ -169,7 +170,9 @@ class _Desk:
 
     # --- what attempts say ------------------------------------------------------------------
 
-    async def tell(self, task_id: str, term: int, piece: Piece) -> None:
+    async def tell(
+        self, task_id: str, term: int, piece: Piece, *, once: Once | None = None
+    ) -> None:
         """Take what the attempt has produced, or how far it is."""
         held = self._held(task_id, term)
         async with held.turn:
@@ -224,6 +227,7 @@ class _Desk:
         memory_freed: int,
         leftovers: list[str],
         error: Mapping[str, Any] | None,
+        once: Once | None = None,
     ) -> None:
         """Take what was cleaned up after the attempt."""
         held = self._claims.get(task_id)
@@ -286,7 +290,7 @@ class _Desk:
         if piece.text is not None:
 
             async def was_done() -> bool:
-                return await self._has_text(held, piece.text or "")
+                return await self._has_text(held)
 
             await self.worker.report(
                 "task.update", held.claim, {"text": piece.text}, was_done=was_done
@@ -300,8 +304,8 @@ class _Desk:
             told = {name: value for name, value in told.items() if value is not None}
             await self.worker.report("task.update", held.claim, told)
 
-    async def _has_text(self, held: _Held, text: str) -> bool:
-        """Whether the gateway has a piece of text whose answer was lost: by its length."""
+    async def _has_text(self, held: _Held) -> bool:
+        """Whether the gateway has a piece of text that it did not acknowledge: by the length."""
         while True:
             try:
                 known = await self.worker.ask("task.partial", {"task_id": held.claim["task_id"]})
@@ -309,10 +313,18 @@ class _Desk:
             except (Disconnected, TimeoutError):
                 # As long as nobody can say, it may be there; whoever reports has the bound.
                 await self._clock.sleep(ASK_AGAIN_S)
-            except RequestError:
-                # Unknown. Said twice it can be seen; left out it would be missed by nobody.
-                return False
-        return len(known["preserved_text"]) >= held.text_chars + len(text) or known["truncated"]
+            except RequestError as error:
+                if error.retry_after is None:
+                    # Unknown. Said twice it can be seen; left out it would be missed by nobody.
+                    return False
+                await self._clock.sleep(error.retry_after)
+        kept_chars = len(known["preserved_text"])
+        if kept_chars == held.text_chars:
+            # It has not grown: the piece is missing, or came after the text was cut. Of a step
+            # that did not fit, ``truncated`` says nothing about the text.
+            return bool(known["truncated"] and not known["evicted"])
+        # It has grown by the piece, or by what still fitted; or it is let go of, with the piece.
+        return True
 
 
 class _Held:

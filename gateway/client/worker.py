@@ -50,6 +50,8 @@ FRAME_BYTES_DEFAULT = 65_536
 
 # The gateway does not know the task, or says that somebody else has it.
 _LOST = frozenset({"stale_term", "not_found", "conflict"})
+# The store gave no answer: some of it may be written. Other refusals come before anything is.
+_IN_DOUBT = "unavailable"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,7 +189,8 @@ class Worker:
         Tell the gateway about a claim; waits for a gateway that is away, up to 300 s.
 
         Args:
-            was_done: Asked when a connection was lost before the answer, to not say twice what
+            was_done: Asked before it is said again, when the connection was lost before the
+                answer or the gateway could not say what became of it, to not say twice what
                 must be said once; None: saying it twice is harmless.
 
         Raises:
@@ -202,16 +205,18 @@ class Worker:
                     try:
                         return await self.call(method, whole)
                     except (Disconnected, TimeoutError):
-                        if was_done is not None and await was_done():
-                            return None
-                        await _pause(LOST_PAUSE_S)
+                        in_doubt, pause_s = True, LOST_PAUSE_S
                     except CallFailed as error:
                         if error.code in _LOST:
                             self._lost(task_id)
                             raise StaleTerm(error.message) from error
                         if error.retry_after is None:
                             raise
-                        await _pause(error.retry_after)
+                        in_doubt, pause_s = error.code == _IN_DOUBT, error.retry_after
+                    # Asked after the pause: what was on its way may have arrived by then.
+                    await _pause(pause_s)
+                    if in_doubt and was_done is not None and await was_done():
+                        return None
         except TimeoutError as error:
             self._lost(task_id)
             raise StaleTerm(f"task {task_id}: nobody was there to be told") from error

@@ -12,26 +12,26 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from typing import Any
 
 from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.classification import classify
 from gateway.domain.description import describe
-from gateway.domain.errors import Conflict, InvalidInput, RequestError, StaleTerm, Unavailable
+from gateway.domain.errors import Conflict, InvalidInput, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task as Record
 from gateway.execution.agents import Declared, Function
+from gateway.execution.attempt_news import AttemptNews, Listener
 from gateway.execution.cleanup import clean
-from gateway.execution.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
+from gateway.execution.pieces import Pieces
 from gateway.execution.threads import Threads
-from gateway.execution.values import RESULT_BYTES_MAX
 from gateway.execution.work import Task
 from gateway.ports import Clock
 
-__all__ = ["Attempts", "Listener"]
+__all__ = ["Attempts"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,47 +39,6 @@ logger = logging.getLogger(__name__)
 TELL_EVERY_S = 0.12
 # How long code has to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
-# What the store did not take is told again after this, unless the store says when.
-RETRY_S = 1.0
-
-
-class Listener(Protocol):
-    """
-    Whom attempts tell what becomes of them: the lifecycle, or a gateway elsewhere.
-
-    Each of the first three raises ``StaleTerm`` if the attempt has lost its task.
-    """
-
-    async def tell(self, task_id: str, term: int, piece: Piece) -> None:
-        """Take what the attempt has produced, or how far it is."""
-
-    async def succeed(
-        self, task_id: str, term: int, result: Any, *, steps: Mapping[str, Any] | None = None
-    ) -> None:
-        """End the task with its result; ``steps`` are finished ones that were not told yet."""
-
-    async def fail(
-        self,
-        task_id: str,
-        term: int,
-        failure: Failure,
-        *,
-        cause: str,
-        detail: Mapping[str, Any] | None = None,
-        rest: Rest | None = None,
-    ) -> object:
-        """Take why the attempt failed, and decide what comes next."""
-
-    async def cleaned(
-        self,
-        task_id: str,
-        *,
-        resources: list[str],
-        memory_freed: int,
-        leftovers: list[str],
-        error: Mapping[str, Any] | None,
-    ) -> None:
-        """Take what was cleaned up after the attempt; the task may have ended."""
 
 
 class Attempts:
@@ -127,8 +86,7 @@ class Attempts:
         """Make the attempt that ``record`` has just been started for; never raises."""
         policy = declared.policy
         function = declared.fallback if fallback and declared.fallback else declared.function
-        term = record.term
-        async with self._supervised(record, policy.timeout_s) as (task, pieces, over):
+        async with self._supervised(record, policy.timeout_s) as (task, news, over):
             running = asyncio.ensure_future(self._call(function, task))
             gone = asyncio.ensure_future(over.wait())
             try:
@@ -157,11 +115,11 @@ class Attempts:
                 cause = "timeout"
             with contextlib.suppress(StaleTerm, Conflict):
                 if failure is not None:
-                    await self._failed(task, term, pieces, failure, cause=cause, detail=detail)
+                    await news.fail(failure, cause=cause, detail=detail)
                 elif running.done():
-                    await self._succeeded(task, term, pieces, running.result())
+                    await news.succeed(running.result())
             still = await self._stopped(running, function, task)
-        await self._clean(record, task, declared.cleanup, still)
+        await self._clean(record, task, news, declared.cleanup, still)
 
     @contextlib.asynccontextmanager
     async def around(
@@ -172,8 +130,7 @@ class Attempts:
 
         What the block raises is told, and raised on. Cancelling the caller cancels the task.
         """
-        term = record.term
-        async with self._supervised(record, limit_s) as (task, pieces, _):
+        async with self._supervised(record, limit_s) as (task, news, _):
             try:
                 async with asyncio.timeout(limit_s) as limit:
                     yield task
@@ -187,15 +144,13 @@ class Attempts:
                     failure = self._classified(error, policy)
                     cause = "cancelled" if failure.error_type == "cancelled" else "exception"
                 with contextlib.suppress(StaleTerm, Conflict):
-                    await self._failed(
-                        task, term, pieces, failure, cause=cause, detail=describe(error)
-                    )
+                    await news.fail(failure, cause=cause, detail=describe(error))
                 raise
             else:
                 with contextlib.suppress(StaleTerm, Conflict):
-                    await self._succeeded(task, term, pieces, task.result)
+                    await news.succeed(task.result)
             finally:
-                await self._clean(record, task, hooks, None)
+                await self._clean(record, task, news, hooks, None)
 
     def _classified(self, error: BaseException, policy: AgentPolicy) -> Failure:
         if isinstance(error, InputMismatch):
@@ -207,14 +162,14 @@ class Attempts:
     @contextlib.asynccontextmanager
     async def _supervised(
         self, record: Record, limit_s: float
-    ) -> AsyncIterator[tuple[Task, Pieces, asyncio.Event]]:
+    ) -> AsyncIterator[tuple[Task, AttemptNews, asyncio.Event]]:
         """Give an attempt its voice: a task to speak to, and a teller that passes it on."""
         loop = asyncio.get_running_loop()
-        news, over = asyncio.Event(), asyncio.Event()
+        waiting, over = asyncio.Event(), asyncio.Event()
 
         def wake() -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(news.set)
+                loop.call_soon_threadsafe(waiting.set)
 
         pieces = Pieces(
             task_id=record.task_id,
@@ -230,9 +185,10 @@ class Attempts:
             step_bytes_max=self._settings.partial_bytes_task,
         )
         known = self._over[record.task_id] = over, pieces
-        teller = asyncio.ensure_future(self._tell(task, record.term, pieces, news))
+        news = AttemptNews(record, pieces, self._lifecycle, self._clock)
+        teller = asyncio.ensure_future(self._tell(pieces, news, waiting))
         try:
-            yield task, pieces, over
+            yield task, news, over
         finally:
             # The next attempt may have begun while this one was being stopped.
             if self._over.get(record.task_id) is known:
@@ -242,91 +198,30 @@ class Attempts:
             with contextlib.suppress(asyncio.CancelledError):
                 await teller
 
-    async def _tell(self, task: Task, term: int, pieces: Pieces, news: asyncio.Event) -> None:
+    async def _tell(self, pieces: Pieces, news: AttemptNews, waiting: asyncio.Event) -> None:
         while True:
-            await news.wait()
-            news.clear()
+            await waiting.wait()
+            waiting.clear()
             while (piece := pieces.take()) is not None:
                 try:
-                    await self._told(self._lifecycle.tell, task.task_id, term, piece)
+                    await news.tell(piece)
                 except StaleTerm:
                     return
                 except RequestError:
-                    logger.exception("task %s: a piece was not told", task.task_id)
+                    logger.exception("task %s: a piece was not told", news.task_id)
                 await self._clock.sleep(TELL_EVERY_S)
 
-    async def _succeeded(self, task: Task, term: int, pieces: Pieces, result: Any) -> None:
-        rest = pieces.close()
-        # What was streamed is told to its end; steps that wait are kept with the result.
-        for start in range(0, len(rest.text), TEXT_CHARS_MAX):
-            text = rest.text[start : start + TEXT_CHARS_MAX]
-            piece = Piece(text=text)
-            await self._told(self._lifecycle.tell, task.task_id, term, piece)
-        try:
-            await self._told(self._lifecycle.succeed, task.task_id, term, result, steps=rest.steps)
-        except StaleTerm:
-            raise
-        except RequestError as error:
-            failure = own_failures.unencodable_result(rule=error.code, bytes_max=RESULT_BYTES_MAX)
-            await self._told(
-                self._lifecycle.fail,
-                task.task_id,
-                term,
-                failure,
-                cause="exception",
-                detail=describe(error),
-                rest=Rest(steps=rest.steps),
-            )
-
-    async def _failed(
-        self,
-        task: Task,
-        term: int,
-        pieces: Pieces,
-        failure: Failure,
-        *,
-        cause: str,
-        detail: Mapping[str, Any] | None,
-    ) -> None:
-        await self._told(
-            self._lifecycle.fail,
-            task.task_id,
-            term,
-            failure,
-            cause=cause,
-            detail=detail,
-            rest=pieces.close(),
-        )
-
-    async def _told(self, tell: Callable[..., Awaitable[object]], *what: Any, **more: Any) -> None:
-        """
-        Tell until it is taken.
-
-        A store that is away takes it when it is back, or refuses it: by then the task's deadline
-        may have ended it, or another may have it.
-        """
-        while True:
-            try:
-                await tell(*what, **more)
-            except Unavailable as error:
-                logger.warning("not told yet: %s", error)
-                await self._clock.sleep(error.retry_after or RETRY_S)
-            else:
-                return
-
     async def _clean(
-        self, record: Record, task: Task, hooks: Sequence[Function], still_running: str | None
+        self,
+        record: Record,
+        task: Task,
+        news: AttemptNews,
+        hooks: Sequence[Function],
+        still_running: str | None,
     ) -> None:
         cleaned = await clean(task, hooks, threads=self.threads, still_running=still_running)
         if cleaned:
-            await self._told(
-                self._lifecycle.cleaned,
-                task.task_id,
-                resources=cleaned.resources,
-                memory_freed=cleaned.memory_freed,
-                leftovers=cleaned.leftovers,
-                error=record.attempts[task.attempt - 1].error,
-            )
+            await news.cleaned(cleaned, error=record.attempts[task.attempt - 1].error)
 
     # --- calling ----------------------------------------------------------------------------
 

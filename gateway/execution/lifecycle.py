@@ -21,6 +21,7 @@ from gateway.execution.agents import Agents
 from gateway.execution.breakers import Admission, Breakers
 from gateway.execution.doubts import Doubts
 from gateway.execution.intake import Intake
+from gateway.execution.once import Once, trying
 from gateway.execution.order import Order
 from gateway.execution.pieces import Piece, Rest
 from gateway.execution.state import State
@@ -135,9 +136,11 @@ class Lifecycle:
         fallback: str | None = None,
         agent_name: str | None = None,
         lease_ttl_s: float | None = None,
-    ) -> Task:
+    ) -> int:
         """
-        Begin the next attempt under a new term.
+        Begin the next attempt under a new term, and give it.
+
+        The task may be under a later one by then: this process may have stood still.
 
         Args:
             holder: agent_id of whoever makes it.
@@ -154,7 +157,8 @@ class Lifecycle:
         task = self._task(task_id)
         if task.status not in ("pending", "waiting"):
             raise Conflict(f"task {task_id} is {task.status}")
-        hidden: dict[str, Any] = {"term": task.term + 1, "holder": holder}
+        term = task.term + 1
+        hidden: dict[str, Any] = {"term": term, "holder": holder}
         expected = {subject_of(task_id): task.last_offset}
         drafts: list[Draft] = []
         if admission is not None:
@@ -185,13 +189,15 @@ class Lifecycle:
         )
         with self.doubts.about(drafts[-1]):
             await self._intake.append(drafts, expected=expected)
-        return task
+        return term
 
     # --- while it runs ----------------------------------------------------------------------
 
-    async def tell(self, task_id: str, term: int, piece: Piece) -> None:
+    async def tell(
+        self, task_id: str, term: int, piece: Piece, *, once: Once | None = None
+    ) -> None:
         """
-        Append what an attempt has produced, or how far it is.
+        Append what an attempt has produced, or how far it is; see ``trying`` for ``once``.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -224,7 +230,8 @@ class Lifecycle:
                 )
             return [draft], {}
 
-        await self.decide(task_id, decide)
+        with trying(once, self._intake.log, decide) as decide_once:
+            await self.decide(task_id, decide_once)
 
     # --- the end of an attempt --------------------------------------------------------------
 
@@ -367,27 +374,20 @@ class Lifecycle:
 
         await self.decide(task_id, decide)
 
-    async def cleaned(
-        self,
-        task_id: str,
-        *,
-        resources: list[str],
-        memory_freed: int,
-        leftovers: list[str],
-        error: Mapping[str, Any] | None,
-        status: str | None = None,
-    ) -> None:
-        """Tell what was cleaned up after an attempt; it may be told after the task's end."""
-        task = self._task(task_id)
-        draft = self._telling.cleaned(
-            task,
-            resources=resources,
-            memory_freed=memory_freed,
-            leftovers=leftovers,
-            error=error,
-            status=status,
-        )
-        await self._intake.append([draft])
+    async def cleaned(self, task_id: str, *, once: Once | None = None, **found: Any) -> None:
+        """
+        Tell what was cleaned up after an attempt; it may be told after the task's end.
+
+        Args:
+            once: See ``trying``.
+            found: As ``Telling.cleaned`` takes it.
+        """
+
+        def decide(task: Task) -> Decision:
+            return [self._telling.cleaned(task, **found)], {}
+
+        with trying(once, self._intake.log, decide) as decide_once:
+            await self.decide(task_id, decide_once)
 
     # --- how it decides ---------------------------------------------------------------------
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, cast
 
 import pytest
 
+from gateway import Gateway, Task
+from gateway.app.kept import Line
+from gateway.app.work import work
 from gateway.client.errors import CallFailed
 from gateway.client.worker import Claim, Identity, Worker
 from gateway.domain.access import LOCAL_OPERATOR
-from gateway.domain.errors import StaleTerm
+from gateway.domain.errors import StaleTerm, StoreUnavailable
+from gateway.domain.settings import Settings
+from gateway.ports import Draft, EventLog
 from tests.scenarios.proxy import Proxy
 from tests.transports.world import SECRET, World, token, until, world
 
@@ -343,3 +348,95 @@ async def test_a_mistake_of_its_own_ends_the_attempt_and_not_the_worker() -> Non
         again = await submit(here)
         await until(lambda: desk.claims)
         assert desk.claims[0]["task_id"] == again
+
+
+class DoubtfulLog:
+    """The same log, which gives no answer to the first piece of text it is given."""
+
+    def __init__(self, log: EventLog, *, writes: bool) -> None:
+        self._log = log
+        self._writes = writes
+        self.doubted = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def append(
+        self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
+    ) -> int:
+        if self.doubted or drafts[0].type != "partial_result" or b'"text"' not in drafts[0].body:
+            return await self._log.append(drafts, expected=expected)
+        self.doubted = True
+        if self._writes:
+            await self._log.append(drafts, expected=expected)
+        raise StoreUnavailable("no answer", retry_after=0.01, in_doubt=True)
+
+
+@pytest.mark.parametrize("writes", [True, False])
+async def test_a_text_that_the_store_left_in_doubt_is_asked_for_before_it_is_said_again(
+    writes: bool,
+) -> None:
+    async with (
+        world(wrap_log=lambda log: cast(EventLog, DoubtfulLog(log, writes=writes))) as here,
+        working(here.ws) as desk,
+    ):
+        task = here.engine.state.tasks[await submit(here)]
+        await until(lambda: desk.claims)
+        asked: list[str] = []
+
+        async def was_done() -> bool:
+            known = await desk.worker.ask("task.partial", {"task_id": task.task_id})
+            asked.append(known["preserved_text"])
+            return bool(known["preserved_text"] == "Hello ")
+
+        for text in ("Hello ", "world"):
+            told = {"text": text}
+            await desk.worker.report("task.update", desk.claims[0], told, was_done=was_done)
+        assert task.preserved.text == "Hello world"
+        assert task.preserved.pieces == 2
+        assert asked == ["Hello " if writes else ""]
+
+
+class NobodyKeepsIt:
+    """The line of a worker whose keeper listens to nothing."""
+
+    hello: Mapping[str, Any] = {}
+
+    def say(self, kind: str, **about: Any) -> None:
+        """Tell nobody."""
+
+
+@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize("step_bytes", [10, 600])
+async def test_an_agent_elsewhere_is_heard_once_whatever_else_was_not_kept(
+    writes: bool, step_bytes: int
+) -> None:
+    """That there was no room for a step says nothing about the text."""
+    worker = Gateway(Settings(partial_bytes_task=1000))
+
+    @worker.agent("writer", timeout=20.0)
+    async def writer(task: Task) -> str:
+        task.preserve("first", "x" * step_bytes)
+        task.preserve("second", "x" * step_bytes)
+        await until(lambda: here.engine.state.tasks[task.task_id].preserved.pieces == 2)
+        task.append("Hello ")
+        await until(lambda: here.engine.state.tasks[task.task_id].preserved.text)
+        task.append("world")
+        return "done"
+
+    async with world(
+        partial_bytes_task=1000,
+        wrap_log=lambda log: cast(EventLog, DoubtfulLog(log, writes=writes)),
+    ) as here:
+        line = cast(Line, NobodyKeepsIt())
+        doing = work(worker, line, url=here.ws, handle="w", domain=None, concurrency=1, grace_s=1.0)
+        running = asyncio.create_task(doing)
+        created = await call(here, "task.create", agent="writer")
+        task = here.engine.state.tasks[created["task_id"]]
+        await until(lambda: not task.live or running.done())
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        assert (task.status, task.preserved.text) == ("succeeded", "Hello world")
+        assert task.preserved.pieces == 4
+        assert task.preserved.evicted == (["second"] if step_bytes == 600 else [])
