@@ -290,7 +290,10 @@ def _leased(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: 
     if task.status != "running":
         return
     if event["action"] == "renewed":
-        task.lease_expires_at = seconds_of(event["expires_at"])
+        # By the log's time, like every lease; the event says it by the clock of who renewed it.
+        ttl_s = state.get("lease_ttl")
+        ends_at = seconds_of(event["expires_at"]) if ttl_s is None else at + ttl_s
+        task.lease_expires_at = ends_at
         return
     # Given back: as before it was taken, but for the number of the attempt.
     task.status = "pending"

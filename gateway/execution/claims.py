@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     NotFound,
     RequestError,
     StaleTerm,
+    Unavailable,
 )
 from gateway.domain.redaction import redact
 from gateway.domain.settings import Settings
@@ -34,7 +35,7 @@ from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.pieces import Piece, Rest
 from gateway.execution.state import State
 from gateway.execution.values import RESULT_BYTES_MAX, measured
-from gateway.ports import Clock
+from gateway.ports import Clock, EventLog
 
 __all__ = ["Claims"]
 
@@ -43,6 +44,9 @@ There = Callable[[], bool]
 
 # Who reports more often is answered later.
 PIECE_EVERY_S = 0.1
+# Whoever waits for this node to catch up looks again after this; whoever asks while the store is
+# away may come back after that.
+LOOK_AGAIN_S, AWAY_RETRY_S = 0.02, 1.0
 # Tasks whose pace is remembered; who was told of longest ago may go at once.
 PACED_MAX = 10_000
 
@@ -55,6 +59,8 @@ class Claims:
         lifecycle: Decides about the tasks.
         leases: Renews and takes back.
         breakers: Who is let through.
+        log: Asked whether it is there.
+        lag_wait_s: How long one who knows more than this node waits for it to catch up.
         presence: Tells of a worker and the connection on which it asks whether it can, then and
             later, be told there what it is given.
     """
@@ -69,6 +75,8 @@ class Claims:
         agents: Agents,
         clock: Clock,
         settings: Settings,
+        log: EventLog,
+        lag_wait_s: float,
         presence: Callable[[str, str | None], There],
     ) -> None:
         self._state = state
@@ -78,6 +86,8 @@ class Claims:
         self._agents = agents
         self._clock = clock
         self._settings = settings
+        self._log = log
+        self._lag_wait_s = lag_wait_s
         self._presence = presence
         # In the order in which the claims came; the values mean nothing.
         self._news: dict[asyncio.Event, None] = {}
@@ -219,8 +229,7 @@ class Claims:
                 fallback = stand_in
 
         async def begin() -> int:
-            term = task.term + 1
-            await self._lifecycle.start(
+            return await self._lifecycle.start(
                 task.task_id,
                 holder=worker.agent_id,
                 limit_s=policy.timeout_s,
@@ -229,7 +238,6 @@ class Claims:
                 agent_name=name,
                 lease_ttl_s=ttl_s,
             )
-            return term
 
         starting = asyncio.ensure_future(begin())
         try:
@@ -275,13 +283,13 @@ class Claims:
 
     async def heartbeat(self, worker: Worker, params: Params) -> dict[str, Any]:
         """Renew a lease."""
-        task, term = self._held(worker, params), params["term"]
+        task, term = await self._held(worker, params), params["term"]
         await self._leases.renew(task.task_id, term, ttl_s=params.get("lease_ttl"))
         return _renewed(task, term)
 
     async def update(self, worker: Worker, params: Params) -> dict[str, Any]:
         """Take what an attempt has produced, and how far it is."""
-        task = self._held(worker, params)
+        task = await self._held(worker, params)
         # By its own term to the end: between two pieces the task may become another's.
         term = params["term"]
         for piece in _pieces_of(params, bytes_max=self._settings.partial_bytes_task):
@@ -294,7 +302,7 @@ class Claims:
 
     async def complete(self, worker: Worker, params: Params) -> Task:
         """End a task with its result."""
-        task = self._held(worker, params)
+        task = await self._held(worker, params)
         result = params.get("result")
         measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
         await self._lifecycle.succeed(
@@ -304,7 +312,7 @@ class Claims:
 
     async def fail(self, worker: Worker, params: Params) -> Task:
         """Take a worker's own account of why its attempt failed."""
-        task = self._held(worker, params)
+        task = await self._held(worker, params)
         failure = own_failures.reported(
             error_type=params.get("error_type"),
             error_code=params.get("error_code"),
@@ -331,7 +339,7 @@ class Claims:
 
     async def release(self, worker: Worker, params: Params) -> Task:
         """Take a task back that its worker gives back."""
-        task = self._held(worker, params)
+        task = await self._held(worker, params)
         return await self._leases.release(task.task_id, task.term)
 
     async def _pace(self, task_id: str) -> None:
@@ -344,14 +352,34 @@ class Claims:
         if turn_at > now:
             await self._clock.sleep(turn_at - now)
 
-    def _held(self, worker: Worker, params: Params) -> Task:
-        task = self._state.tasks.get(params["task_id"])
+    async def _held(self, worker: Worker, params: Params) -> Task:
+        """
+        Give the task that a worker holds, as it says, once this node knows as much as it does.
+
+        Raises:
+            NotFound, StaleTerm: If that is not so.
+            Unavailable: If this node is cut off and cannot know.
+        """
+        task_id, term = params["task_id"], params["term"]
+        until = self._clock.monotonic() + self._lag_wait_s
+        # It has been given the task by another node, which knew more.
+        while (task := self._state.tasks.get(task_id)) is None or task.term < term:
+            if self._clock.monotonic() >= until:
+                break
+            await self._clock.sleep(LOOK_AGAIN_S)
+        if task is not None and task.holder == worker.agent_id and task.term == term:
+            return task
+        if not self._log.available:
+            raise Unavailable(
+                f"this node cannot know who holds task {task_id}: the store is away",
+                retry_after=AWAY_RETRY_S,
+            )
         if task is None:
-            raise NotFound(f"there is no task {params['task_id']}", field="task_id")
+            raise NotFound(f"there is no task {task_id}", field="task_id")
         if task.holder != worker.agent_id:
             self._lifecycle.stale_terms += 1
-            raise StaleTerm(f"task {task.task_id} is not held by this worker", field="agent_id")
-        self._lifecycle.held(task, params["term"])
+            raise StaleTerm(f"task {task_id} is not held by this worker", field="agent_id")
+        self._lifecycle.held(task, term)
         return task
 
 

@@ -34,6 +34,7 @@ from gateway.execution.limits import Limits
 from gateway.execution.monitor import Monitor
 from gateway.execution.nodes import Nodes
 from gateway.execution.orders import Orders
+from gateway.execution.orphans import Orphans
 from gateway.execution.params import check
 from gateway.execution.publishing import Publishing
 from gateway.execution.reactions import Reactions
@@ -52,10 +53,10 @@ __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
-# Of what the log keeps, a quarter passes between two snapshots: none is dropped unsaved.
-SAVES_PER_LOG = 4
 # How long the attempts that were ended at the end have to clean up.
 CLEAN_LIMIT_S = 2.0
+# How long a worker that knows more than this node waits for it to catch up, on a log of many.
+LAG_WAIT_S = 1.0
 
 
 class Engine:
@@ -105,6 +106,7 @@ class Engine:
         self.attempts = Attempts(
             self.lifecycle, clock, settings, freed=lambda: self.reactions.look_again()
         )
+        self._monitor = Monitor(clock)
         self.runner = Runner(
             holder=ids.uuid7(),
             state=self.state,
@@ -112,6 +114,7 @@ class Engine:
             breakers=self.breakers,
             agents=agents,
             attempts=self.attempts,
+            monitor=self._monitor,
             clock=clock,
             settings=settings,
         )
@@ -124,7 +127,6 @@ class Engine:
             agents=agents,
             settings=settings,
         )
-        self._monitor = Monitor(clock)
         self._leases = Leases(self.state, self.lifecycle, self.telling, clock)
         self.workers = Workers(
             state=self.state,
@@ -142,9 +144,11 @@ class Engine:
             agents=agents,
             clock=clock,
             settings=settings,
+            log=log,
+            lag_wait_s=0.0 if saving is None else LAG_WAIT_S,
             presence=self.workers.presence,
         )
-        self._alive = self._opened = False
+        self._alive = self._opened = self._ran = False
         self._limits = Limits(
             state=self.state,
             lifecycle=self.lifecycle,
@@ -174,20 +178,6 @@ class Engine:
             Publishing(core, TaskReports(core, self.workers, self.claims)),
             WorkerHandlers(self.state, self.workers, self.claims, self._reach).by_name,
         )
-        self.reactions = Reactions(
-            state=self.state,
-            lifecycle=self.lifecycle,
-            leases=self._leases,
-            breakers=self.breakers,
-            limits=self._limits,
-            workers=self.workers,
-            claims=self.claims,
-            runner=self.runner,
-            attempts=self.attempts,
-            agents=agents,
-            monitor=self._monitor,
-            clock=clock,
-        )
         self._supervised = Supervised(
             holder=self.runner.holder,
             orders=self.orders,
@@ -199,7 +189,32 @@ class Engine:
             clock=clock,
             settings=settings,
         )
-        log.follow(self._apply)
+        orphans = Orphans(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self._leases,
+            runner=self.runner,
+            supervised=self._supervised,
+            clock=clock,
+            settings=settings,
+        )
+        self.reactions = Reactions(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self._leases,
+            breakers=self.breakers,
+            limits=self._limits,
+            workers=self.workers,
+            claims=self.claims,
+            runner=self.runner,
+            attempts=self.attempts,
+            agents=agents,
+            supervised=self._supervised,
+            orphans=orphans,
+            monitor=self._monitor,
+            clock=clock,
+        )
+        self._unfollow = log.follow(self._apply)
         self.durable = saving is not None
         self.watch = StoreWatch(
             log,
@@ -212,7 +227,8 @@ class Engine:
                 forget=self.reactions.forget,
                 made_up=self.reactions.made_up,
             ),
-            save_every=max(1, settings.log_events // SAVES_PER_LOG),
+            settings=settings,
+            monitor=self._monitor,
         )
         self._nodes: Nodes | None = None
         if pulse is not None:
@@ -224,6 +240,8 @@ class Engine:
                 agents=agents,
                 lifecycle=self.lifecycle,
                 watch=self.watch,
+                supervised=self._supervised,
+                secret=ids.uuid7() + ids.uuid7(),
                 clock=clock,
             )
 
@@ -308,6 +326,8 @@ class Engine:
         """
         self.orders.draining = False
         self.claims.resume()
+        if self._ran:
+            self.reactions.forget()
         await self.open()
         self._alive = True
         self.watch.renew()
@@ -332,6 +352,10 @@ class Engine:
             if self.durable:
                 await self._log.close()
                 self._opened = False
+                # It lets go of its followers, and is read anew by whoever runs once more.
+                self._unfollow()
+                self._unfollow = self._log.follow(self._apply)
+                self._ran = True
 
     async def open(self) -> None:
         """
@@ -367,6 +391,9 @@ class Engine:
                     await self.watch.save()
                 except RequestError as error:
                     logger.warning("left without a goodbye: %s", error)
+            # What they say from here on would be refused; what they leave is cleaned up.
+            self.attempts.all_ended()
+            await self._idle(CLEAN_LIMIT_S)
             return
         # Whoever does not run will not any more: nobody has to wait to hear it.
         await self._end(task for task in self.state.live.values() if task.status != "running")
@@ -386,7 +413,9 @@ class Engine:
         """Wait until nothing runs, in the runner or under ``attempt``."""
         deadline = self._clock.monotonic() + limit_s
         # On a log of many nodes the others' tasks are theirs.
-        while self.runner.busy or (self.state.running and not self.durable):
+        while (
+            self.runner.busy or self._supervised.busy or (self.state.running and not self.durable)
+        ):
             if self._clock.monotonic() >= deadline:
                 return
             await self._clock.sleep(0.02)

@@ -21,6 +21,7 @@ from gateway.execution.agents import Agents
 from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.state import State
 from gateway.execution.store_watch import StoreWatch
+from gateway.execution.supervised import Supervised
 from gateway.execution.workers import Workers
 from gateway.ports import Clock, Pulse
 
@@ -42,6 +43,7 @@ class Nodes:
 
     Args:
         holder: agent_id under which this process holds its tasks.
+        secret: What it proves that with; the same for its whole life, so that it can come back.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class Nodes:
         agents: Agents,
         lifecycle: Lifecycle,
         watch: StoreWatch,
+        supervised: Supervised,
+        secret: str,
         clock: Clock,
     ) -> None:
         self._holder = holder
@@ -63,6 +67,8 @@ class Nodes:
         self._agents = agents
         self._lifecycle = lifecycle
         self._watch = watch
+        self._supervised = supervised
+        self._secret = secret
         self._clock = clock
         self._caller = Caller(HANDLE, frozenset({"agent"}), session_id=holder)
         self._heard: set[str] = set()
@@ -108,8 +114,12 @@ class Nodes:
         worker = self._state.workers.get(self._holder)
         if worker is not None and not worker.removed:
             await self._workers.heard(worker, self._holder)
-        elif agents := [declared.registration() for declared in self._agents]:
-            about = {"agent_id": self._holder, "handle": HANDLE, "type": "node", "agents": agents}
+            return
+        agents = [declared.registration() for declared in self._agents]
+        # Whoever only answers for others holds nothing that could be lost with it.
+        if agents or self._supervised.used:
+            about: dict[str, Any] = {"agent_id": self._holder, "agent_secret": self._secret}
+            about |= {"handle": HANDLE, "type": "node", "agents": agents}
             await self._workers.register(about, self._caller)
 
     # --- between nodes ----------------------------------------------------------------------

@@ -23,8 +23,10 @@ from gateway.execution.leases import Leases
 from gateway.execution.lifecycle import Lifecycle
 from gateway.execution.limits import Limits
 from gateway.execution.monitor import Monitor
+from gateway.execution.orphans import Orphans
 from gateway.execution.runner import Runner
 from gateway.execution.state import State
+from gateway.execution.supervised import Supervised
 from gateway.execution.workers import Workers
 from gateway.ports import Clock, Entry
 
@@ -50,6 +52,8 @@ class Reactions:
         runner: Runner,
         attempts: Attempts,
         agents: Agents,
+        supervised: Supervised,
+        orphans: Orphans,
         monitor: Monitor,
         clock: Clock,
     ) -> None:
@@ -63,6 +67,8 @@ class Reactions:
         self._runner = runner
         self._attempts = attempts
         self._agents = agents
+        self._supervised = supervised
+        self._orphans = orphans
         self._monitor = monitor
         self._clock = clock
         self._ends: dict[str, list[asyncio.Future[Task]]] = {}
@@ -126,7 +132,10 @@ class Reactions:
                 self._monitor.at(task.next_attempt_at, self._look)
         for breaker in self._state.breakers.values():
             self._watch_breaker(breaker)
+        self._breakers.begin()
+        self._monitor.at(self._clock.wall(), self._breakers.act)
         self._workers.resume()
+        self._monitor.at(self._clock.wall(), self._orphans.free)
         self.look_again()
 
     def forget(self) -> None:
@@ -137,6 +146,8 @@ class Reactions:
         self._limits.clear()
         self._breakers.clear()
         self._attempts.all_ended()
+        self._runner.forget()
+        self._supervised.forget()
         for task_id in list(self._ends):
             for end in self._ends.pop(task_id):
                 if not end.done():
@@ -211,4 +222,5 @@ class Reactions:
         self._state.forget(now)
         self._workers.forget(now)
         self._monitor.at(now + FORGET_EVERY_S, self._let_go)
+        self._monitor.at(now, self._orphans.free)
         await self._breakers.act()

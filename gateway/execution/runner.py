@@ -18,12 +18,16 @@ from gateway.execution.agents import Agents, Declared
 from gateway.execution.attempt import Attempts
 from gateway.execution.breakers import Admission, Breakers
 from gateway.execution.lifecycle import Lifecycle
+from gateway.execution.monitor import Monitor
 from gateway.execution.state import State
 from gateway.ports import Clock
 
 __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
+
+# A task whose start the store did not take is looked at again after this, unless it says when.
+RETRY_S = 1.0
 
 
 class Runner:
@@ -43,6 +47,7 @@ class Runner:
         breakers: Breakers,
         agents: Agents,
         attempts: Attempts,
+        monitor: Monitor,
         clock: Clock,
         settings: Settings,
     ) -> None:
@@ -52,16 +57,27 @@ class Runner:
         self._breakers = breakers
         self._agents = agents
         self._attempts = attempts
+        self._monitor = monitor
         self._clock = clock
         self._slots = settings.workers
         self._wake = asyncio.Event()
-        self._busy: set[asyncio.Task[None]] = set()
+        self._busy: dict[asyncio.Task[None], str] = {}
+        # The task whose start is under way.
+        self._starting: str | None = None
         self._paused = False
 
     @property
     def busy(self) -> int:
-        """Attempts that run now."""
-        return len(self._busy)
+        """Attempts that run now, or are about to."""
+        return len(self._busy) + (self._starting is not None)
+
+    def has(self, task_id: str) -> bool:
+        """Whether this process makes an attempt at a task, or is about to."""
+        return task_id == self._starting or task_id in self._busy.values()
+
+    def forget(self) -> None:
+        """What is being made counts for nothing any more: nobody knows its tasks."""
+        self._busy = dict.fromkeys(self._busy, "")
 
     def wake(self) -> None:
         """Something has changed: look whether there is something to do."""
@@ -84,17 +100,18 @@ class Runner:
                     started = await self._next()
                     if started is None:
                         break
-                    record, declared = started
-                    attempt = group.create_task(self._make(record, declared))
-                    self._busy.add(attempt)
+                    record, declared, term = started
+                    attempt = group.create_task(self._make(record, declared, term))
+                    self._busy[attempt] = record.task_id
                     attempt.add_done_callback(self._freed)
 
     def _freed(self, attempt: asyncio.Task[None]) -> None:
-        self._busy.discard(attempt)
+        self._busy.pop(attempt, None)
         self._wake.set()
 
-    async def _make(self, record: Task, declared: Declared) -> None:
-        term = record.term
+    async def _make(self, record: Task, declared: Declared, term: int) -> None:
+        if record.status != "running" or record.term != term:
+            return  # This process stood still, and the task is somebody else's by now.
         try:
             await self._attempts.make(record, declared, fallback=record.mode == "fallback")
         except Exception:
@@ -109,27 +126,35 @@ class Runner:
         except Exception:
             logger.exception("task %s could not be ended", task.task_id)
 
-    async def _next(self) -> tuple[Task, Declared] | None:
-        """Start the most urgent task that can be started now; None: there is none."""
+    async def _next(self) -> tuple[Task, Declared, int] | None:
+        """Start the most urgent task that can be started now, with its term; None: none can."""
         names = [declared.policy.name for declared in self._agents]
         for task in self._state.ready(lambda task: task.agent_name in names, self._clock.wall()):
             declared = self._agents.get(task.agent_name)
             assert declared is not None
+            self._starting = task.task_id
             try:
-                if await self._start(task, declared):
-                    return task, declared
+                if (term := await self._start(task, declared)) is not None:
+                    return task, declared, term
             except (ExpectationFailed, Conflict):
                 # Somebody else took it, or the permit: look again.
                 self._wake.set()
             except Unavailable as error:
                 logger.warning("task %s was not started: %s", task.task_id, error)
+                self._monitor.at(self._clock.wall() + (error.retry_after or RETRY_S), self._look)
             except Exception:
                 # One task that cannot be started must not stop all others.
                 logger.exception("task %s could not be started", task.task_id)
                 await self._give_up(task)
+            finally:
+                self._starting = None
         return None
 
-    async def _start(self, task: Task, declared: Declared) -> bool:
+    async def _look(self) -> None:
+        self.wake()
+
+    async def _start(self, task: Task, declared: Declared) -> int | None:
+        """Begin an attempt and give its term; None: it cannot begin now."""
         policy = declared.policy
         fallback = task.next_mode == "fallback"
         admission: Admission | None = None
@@ -138,16 +163,15 @@ class Runner:
             if isinstance(admitted, Admission):
                 admission = admitted
             elif declared.fallback is None:
-                return False
+                return None
             else:
                 fallback = True
         if not self._attempts.has_room(declared, fallback=fallback):
-            return False
-        await self._lifecycle.start(
+            return None
+        return await self._lifecycle.start(
             task.task_id,
             holder=self.holder,
             limit_s=policy.timeout_s,
             admission=admission,
             fallback=policy.fallback if fallback else None,
         )
-        return True

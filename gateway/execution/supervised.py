@@ -43,6 +43,9 @@ class Supervised:
     Args:
         holder: agent_id under which this process holds its tasks.
         monitor: Ends what could not begin, as soon as the store takes it.
+
+    Attributes:
+        used: Whether there was ever one, so that others have to know this process.
     """
 
     def __init__(
@@ -67,6 +70,22 @@ class Supervised:
         self._monitor = monitor
         self._clock = clock
         self._settings = settings
+        self._beginning = 0
+        self._tasks: set[str] = set()
+        self.used = False
+
+    @property
+    def busy(self) -> int:
+        """Blocks that run now, or are about to."""
+        return self._beginning + len(self._tasks)
+
+    def has(self, task_id: str) -> bool:
+        """Whether there may be a block for a task."""
+        return self._beginning > 0 or task_id in self._tasks
+
+    def forget(self) -> None:
+        """What runs counts for nothing any more: nobody knows its tasks."""
+        self._tasks.clear()
 
     @contextlib.asynccontextmanager
     async def attempt(
@@ -87,13 +106,28 @@ class Supervised:
             task = await asyncio.shield(beginning)
         except asyncio.CancelledError:
             with contextlib.suppress(RequestError, ExpectationFailed):
-                self._end_soon(await beginning, own_failures.cancelled("user"))
+                task = await beginning
+                self._tasks.discard(task.task_id)
+                self._end_soon(task, own_failures.cancelled("user"))
             raise
         hooks = () if declared is None else declared.cleanup
-        async with self._attempts.around(task, policy, limit_s=limit_s, hooks=hooks) as work:
-            yield work
+        try:
+            async with self._attempts.around(task, policy, limit_s=limit_s, hooks=hooks) as work:
+                yield work
+        finally:
+            self._tasks.discard(task.task_id)
 
     async def _begin(self, agent_name: str, user_id: str, input: Any, limit_s: float) -> Task:
+        self.used = True
+        self._beginning += 1
+        try:
+            task = await self._begun(agent_name, user_id, input, limit_s)
+            self._tasks.add(task.task_id)
+        finally:
+            self._beginning -= 1
+        return task
+
+    async def _begun(self, agent_name: str, user_id: str, input: Any, limit_s: float) -> Task:
         policy = self._agents.policy(agent_name)
         task = await self._orders.submit(
             Order(
@@ -118,7 +152,7 @@ class Supervised:
                     retry_after=wait_s,
                 )
             try:
-                return await self._lifecycle.start(
+                await self._lifecycle.start(
                     task.task_id, holder=self._holder, limit_s=limit_s, admission=admitted
                 )
             except ExpectationFailed:
@@ -126,6 +160,7 @@ class Supervised:
             except Unavailable:
                 self._end_soon(task, own_failures.store_away())
                 raise
+            return task
         self._end_soon(task, own_failures.internal_error())
         raise Unavailable(f"{agent_name} could not be begun: others were always faster")
 

@@ -221,7 +221,7 @@ class Telling:
             agent_name=task.agent_name,
             task_id=task.task_id,
             attempt=task.attempt,
-            state=None if judged is None else {"outcome": judged.as_dict()},
+            state={"lease_ttl": ttl_s} if judged is None else {"outcome": judged.as_dict()},
             agent_id=task.holder,
             term=task.term,
             action=action,

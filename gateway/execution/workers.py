@@ -128,7 +128,8 @@ class Workers:
         else:
             raise Unavailable(f"worker {agent_id} changes too fast; ask again", retry_after=1.0)
         connected = caller.session_id not in self._closed
-        self._live[agent_id] = Liveness(self._now(), caller.session_id, connected=connected)
+        live = self._begin_to_hear(agent_id)
+        live.session_id, live.connected = caller.session_id, connected
         worker = self._state.workers[agent_id]
         self._watch(agent_id)
         if not connected:
@@ -165,12 +166,18 @@ class Workers:
 
     async def remove(self, agent_id: str) -> Worker:
         """Let a worker say goodbye; what it holds is given back."""
-        worker = self.known(agent_id)
-        for task in self._state.held_by(agent_id):
+        self.known(agent_id)
+        for task_id, term in self._held(agent_id):
             with contextlib.suppress(StaleTerm):
-                await self._leases.release(task.task_id, task.term)
-        if not worker.removed:
+                await self._leases.release(task_id, term)
+        for _ in range(RACES_MAX):
+            worker = self.known(agent_id)
+            if worker.removed:
+                break
+            # Somebody else may be first, with something else: its lost connection, for one.
             await self._change(worker, "offline", "goodbye", removed=True)
+        else:
+            raise Unavailable(f"worker {agent_id} changes too fast; ask again", retry_after=1.0)
         self._live.pop(agent_id, None)
         return worker
 
@@ -290,8 +297,15 @@ class Workers:
         may look open from here for long.
         """
         if agent_id not in self._registering:
-            self._live[agent_id] = Liveness(self._now())
+            self._begin_to_hear(agent_id)
             self._watch(agent_id)
+
+    def _begin_to_hear(self, agent_id: str) -> Liveness:
+        """Hear a worker anew; it is still to leave if it was asked to."""
+        before = self._live.get(agent_id)
+        live = Liveness(self._now(), leaving=None if before is None else before.leaving)
+        self._live[agent_id] = live
+        return live
 
     def heard_elsewhere(self, agent_id: str) -> None:
         """Another node has heard a worker, over a connection of its own."""
@@ -386,13 +400,18 @@ class Workers:
             await self._change(worker, status, workers.reason_of(status, connected=live.connected))
 
     async def _take_all(self, worker: Worker) -> None:
-        for task in self._state.held_by(worker.agent_id):
+        for task_id, term in self._held(worker.agent_id):
             try:
-                await self._leases.lose(task.task_id, task.term, agent_lost("heartbeat_lost"))
+                await self._leases.lose(task_id, term, agent_lost("heartbeat_lost"))
             except StaleTerm:
                 continue
             except RequestError:
-                logger.exception("task %s could not be taken back", task.task_id)
+                # Found again later, see `Orphans`.
+                logger.exception("task %s could not be taken back", task_id)
+
+    def _held(self, agent_id: str) -> list[tuple[str, int]]:
+        """What a worker holds now, with the terms: by the time it is looked at it may be lost."""
+        return [(task.task_id, task.term) for task in self._state.held_by(agent_id)]
 
     def _status(self, live: Liveness) -> tuple[Status, float | None]:
         return workers.status_by_beat(
