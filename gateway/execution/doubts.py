@@ -17,7 +17,7 @@ import orjson
 from gateway.domain.errors import Unavailable
 from gateway.ports import Draft, Entry
 
-__all__ = ["Doubts"]
+__all__ = ["Doubts", "event_id_of"]
 
 # What has not turned up while so many others became doubtful is forgotten: a lease or a deadline
 # ends what comes of it then.
@@ -36,7 +36,7 @@ class Doubts:
         try:
             yield
         except (Unavailable, asyncio.CancelledError):
-            self._event_ids[_event_id(draft.body)] = None
+            self._event_ids[event_id_of(draft.body)] = None
             if len(self._event_ids) > DOUBTS_MAX:
                 self._event_ids.popitem(last=False)
             raise
@@ -45,10 +45,11 @@ class Doubts:
         """Tell whether this is one of them; it is none any more."""
         if not self._event_ids:
             return False
-        event_id = _event_id(entry.public)
+        event_id = event_id_of(entry.public)
         return event_id in self._event_ids and self._event_ids.pop(event_id) is None
 
 
-def _event_id(event: bytes) -> str:
+def event_id_of(event: bytes) -> str:
+    """Give the id of an encoded event."""
     event_id: str = orjson.loads(event)["event_id"]
     return event_id

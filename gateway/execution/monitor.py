@@ -29,6 +29,8 @@ SLEEP_S_MAX = 10.0
 LATE_S = 1.0
 # An action that the store did not take is tried again after this, unless the store says when.
 RETRY_S = 1.0
+# One that failed by a mistake of ours is tried again after this.
+FAILED_RETRY_S = 30.0
 
 
 class Monitor:
@@ -73,8 +75,10 @@ class Monitor:
                     # The store did not take it: what is due stays due.
                     self.at(self._clock.wall() + (error.retry_after or RETRY_S), action)
                 except Exception:
-                    # One action that fails must not stop the clock for all others.
-                    logger.exception("a timer's action failed")
+                    # One action that fails must not stop the clock for all others, and a task
+                    # must not be without its deadline for it.
+                    logger.exception("a timer's action failed; it is tried again")
+                    self.at(self._clock.wall() + FAILED_RETRY_S, action)
             wait = SLEEP_S_MAX
             if self._due:
                 wait = min(wait, max(0.0, self._due[0][0] - self._clock.wall()))

@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import orjson
-
 from gateway.domain.task import Task
+from gateway.execution.doubts import event_id_of
 from gateway.ports import Draft, Entry, EventLog
 
 __all__ = ["Once", "trying"]
@@ -42,7 +41,7 @@ class Once:
             if self._there:
                 raise _There
             drafts, expected = decide(task)
-            self._event_ids.update(_event_id(draft.body) for draft in drafts)
+            self._event_ids.update(event_id_of(draft.body) for draft in drafts)
             self._subjects.update(draft.subject for draft in drafts)
             return drafts, expected
 
@@ -55,7 +54,7 @@ class Once:
 
     def _seen(self, entry: Entry) -> None:
         # Most entries are about something else; those need not be read.
-        if entry.subject in self._subjects and _event_id(entry.public) in self._event_ids:
+        if entry.subject in self._subjects and event_id_of(entry.public) in self._event_ids:
             self._there = True
 
 
@@ -77,8 +76,3 @@ def trying(once: Once | None, log: EventLog, decide: Decide) -> Iterator[Decide]
 
 class _There(Exception):
     """An earlier try is in the log."""
-
-
-def _event_id(event: bytes) -> str:
-    event_id: str = orjson.loads(event)["event_id"]
-    return event_id
