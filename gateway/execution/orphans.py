@@ -87,9 +87,9 @@ class Orphans:
 
     def _is_gone(self, owner: str, task: Task) -> bool:
         worker = self._state.workers.get(owner)
+        if task.lease_expires_at is not None and (worker is None or not worker.by_socket):
+            return False  # Over HTTP it is lost when its lease ends, not before.
         if worker is None:
             began_at = task.attempts[-1].started_at if task.attempts else task.created_at
             return self._clock.wall() > began_at + self._known_after_s
-        if worker.by_socket or task.lease_expires_at is None:
-            return worker.removed or worker.status == "offline"
-        return False  # Its lease ends.
+        return worker.removed or worker.status == "offline"

@@ -30,7 +30,8 @@ Proof = dict[str, Any]
 async def registered(node: Node, session: str | None = None) -> tuple[Caller, Proof]:
     """A worker for ``writer``."""
     caller = Caller("w", SCOPES, session_id=session)
-    answer = await node.engine.call("agent.register", {"handle": "writer"}, caller)
+    about = {"handle": "writer", "agents": [{"name": "writer", "timeout": 1000.0}]}
+    answer = await node.engine.call("agent.register", about, caller)
     return caller, {name: answer[name] for name in ("agent_id", "agent_secret")}
 
 
@@ -253,6 +254,22 @@ async def test_what_could_not_be_taken_from_a_dead_node_is_taken_later() -> None
 
 
 # --- workers -------------------------------------------------------------------------------------
+
+
+async def test_a_claim_over_http_is_lost_when_its_lease_ends_and_not_before() -> None:
+    """Though its worker has been offline for long: it may be busy, and has promised nothing."""
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        caller, proof = await registered(node)
+        await node.gateway.submit("writer", timeout=3000.0)
+        await node.engine.call("task.claim", {**proof, "lease_ttl": 120}, caller)
+        await cluster.passing(119)
+        assert node.engine.state.workers[proof["agent_id"]].status == "offline"
+        assert cluster.said("agent_error") == []
+        await cluster.passing(2)
+        (lost,) = cluster.said("agent_error")
+        assert lost["error_code"] == "lease_expired"
 
 
 @pytest.mark.parametrize("seed", range(6))
