@@ -39,6 +39,7 @@ from gateway.execution.params import check
 from gateway.execution.publishing import Publishing
 from gateway.execution.reactions import Reactions
 from gateway.execution.runner import Runner
+from gateway.execution.skew import Skew
 from gateway.execution.state import State
 from gateway.execution.store_watch import Folds, Saving, StoreWatch
 from gateway.execution.supervised import Supervised
@@ -214,6 +215,7 @@ class Engine:
             monitor=self._monitor,
             clock=clock,
         )
+        self._skew = Skew(clock)
         self._unfollow = log.follow(self._apply)
         self.durable = saving is not None
         self.watch = StoreWatch(
@@ -426,6 +428,7 @@ class Engine:
         outcome = self.state.apply(entry)
         self.watch.applied(entry)
         if self.watch.ready:
+            self._skew.seen(entry)
             self.reactions.to(entry, outcome)
         self._reach.saw(entry.offset)
 
