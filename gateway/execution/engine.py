@@ -56,8 +56,9 @@ logger = logging.getLogger(__name__)
 
 # How long the attempts that were ended at the end have to clean up.
 CLEAN_LIMIT_S = 2.0
-# How long a worker that knows more than this node waits for it to catch up, on a log of many.
-LAG_WAIT_S = 1.0
+# How long a worker that knows more than this node waits for it to catch up, on a log of many: at
+# the most so long, and well under the silence for which it would be taken for lost meanwhile.
+LAG_WAIT_S, LAG_WAITS_PER_TIMEOUT = 1.0, 4
 
 
 class Engine:
@@ -137,6 +138,7 @@ class Engine:
             monitor=self._monitor,
             settings=settings,
         )
+        lag_wait_s = min(LAG_WAIT_S, settings.heartbeat_timeout / LAG_WAITS_PER_TIMEOUT)
         self.claims = Claims(
             state=self.state,
             lifecycle=self.lifecycle,
@@ -146,7 +148,7 @@ class Engine:
             clock=clock,
             settings=settings,
             log=log,
-            lag_wait_s=0.0 if saving is None else LAG_WAIT_S,
+            lag_wait_s=0.0 if saving is None else lag_wait_s,
             presence=self.workers.presence,
         )
         self._alive = self._opened = self._ran = False
