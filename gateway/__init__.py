@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.app.gateway import Gateway
-    from gateway.execution.work import Task
+    from gateway.attempts.task import Task
 
 __all__ = ["Gateway", "Task"]
 
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
 
         return Gateway
     if name == "Task":
-        from gateway.execution.work import Task
+        from gateway.attempts.task import Task
 
         return Task
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -185,7 +185,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
     ),
     "WEFT-18": (
-        "tests/app/test_keeper.py::test_what_a_process_was_given_and_never_began_does_not_wait_for_the_lease",
+        "tests/worker/test_keeper.py::test_what_a_process_was_given_and_never_began_does_not_wait_for_the_lease",
         "tests/scenarios/test_nodes.py::test_what_was_known_before_a_kill_is_known_after_it",
         "tests/scenarios/test_workers.py::test_a_killed_process_comes_back_as_the_same_worker",
     ),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+INSIDE = "Inside execution"
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -46,6 +47,37 @@ def test_imports_between_the_rooms_point_one_way() -> None:
         ("gateway/domain/errors.py", "import gateway.ports", "Rooms import downwards only"),
         ("gateway/stores/__init__.py", "import gateway.execution", "Rooms import downwards only"),
         ("gateway/execution/__init__.py", "import gateway.client", "Rooms import downwards only"),
+        ("gateway/attempts/__init__.py", "import gateway.stores", "Rooms import downwards only"),
+        ("gateway/worker/__init__.py", "import gateway.transports", "Rooms import downwards only"),
+        ("gateway/values.py", "import gateway.attempts", "Rooms import downwards only"),
+        (
+            "gateway/execution/record/intake.py",
+            "import gateway.execution.tasks",
+            "Inside execution",
+        ),
+        (
+            "gateway/execution/guards/__init__.py",
+            "import gateway.execution.tasks",
+            "Inside execution",
+        ),
+        (
+            "gateway/execution/tasks/__init__.py",
+            "import gateway.execution.holders",
+            "Inside execution",
+        ),
+        (
+            "gateway/execution/holders/__init__.py",
+            "import gateway.execution.node",
+            "Inside execution",
+        ),
+        (
+            "gateway/execution/handlers/__init__.py",
+            "import gateway.execution.node",
+            "Inside execution",
+        ),
+        ("gateway/execution/somebody.py", "", INSIDE),
+        ("gateway/execution/__init__.py", "import gateway.stores", "The log is known by its port"),
+        ("gateway/worker/__init__.py", "import gateway.execution", "A worker decides nothing"),
         ("gateway/utils.py", "", "every room is listed"),
         ("gateway/client/__init__.py", "import gateway.ports", "The client knows the wire"),
         ("gateway/protocol/__init__.py", "import asyncio", "Nothing below the ports waits"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pathlib
 
 from gateway.app.clock import RandomIds, SystemClock
+from gateway.attempts.agents import Agents
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings
-from gateway.execution.agents import Agents
 from gateway.execution.engine import Engine
 from gateway.stores.memory import MemoryLog
 
@@ -36,8 +36,8 @@ def build_engine(settings: Settings, agents: Agents) -> Engine:
 
 def _durable_engine(settings: Settings, agents: Agents) -> Engine:
     try:
-        from gateway.execution.saved import JsonSaving
-        from gateway.stores.jetstream import JetStreamLog
+        from gateway.execution.record.snapshot import JsonSaving
+        from gateway.stores.jetstream.log import JetStreamLog
     except ModuleNotFoundError as error:
         if error.name not in ("nats", "msgspec"):
             raise

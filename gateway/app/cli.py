@@ -211,7 +211,7 @@ def _keep(
     token: str | None,
 ) -> NoReturn:
     """Be the process that starts the worker's, and watches it."""
-    from gateway.app.keeper import Keeper
+    from gateway.worker.keeper import Keeper
 
     arguments = ["work", target, "--url", url, "--grace", str(grace_s), "--log-level", log_level]
     for name, value in options.items():
@@ -224,9 +224,10 @@ def _work(
     target: str, options: Mapping[str, Any], *, grace_s: float, url: str, line_fd: int
 ) -> NoReturn:
     """Be the process in which the agents run."""
-    from gateway.app.kept import EXIT_MEMORY, Line
+    from gateway.app.clock import SystemClock
     from gateway.app.load import load
-    from gateway.app.work import work
+    from gateway.worker.desk import work
+    from gateway.worker.line import EXIT_MEMORY, Line
 
     line = Line(line_fd)
     try:
@@ -234,8 +235,10 @@ def _work(
         gateway.configure(read_settings(os.environ))
         run(
             work(
-                gateway,
+                gateway.agents,
                 line,
+                settings=gateway.settings,
+                clock=SystemClock(),
                 url=url,
                 handle=options["handle"] or target.partition(":")[0],
                 domain=options["domain"],

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.app.build import build_engine, frontend_dir
 from gateway.app.settings import read_settings
+from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.task import Task
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError, TaskFailed
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
-from gateway.execution.agents import Agents, Declared
 from gateway.execution.engine import Engine
-from gateway.execution.order import Order
-from gateway.execution.values import INPUT_BYTES_MAX, measured
-from gateway.execution.work import Task
+from gateway.execution.tasks.order import Order
+from gateway.values import INPUT_BYTES_MAX, measured
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -77,11 +77,14 @@ class Gateway:
 
     Args:
         settings: How it behaves; None: as the environment says (``GATEWAY_*``).
+
+    Attributes:
+        agents: Those that were declared with ``agent``.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
-        self._agents = Agents()
+        self.agents = Agents()
         self._running = False
 
     # --- declaring --------------------------------------------------------------------------
@@ -138,7 +141,7 @@ class Gateway:
                 features=tuple(features),
                 capabilities=tuple(capabilities),
             )
-            self._agents.declare(Declared(policy, function, fallback, tuple(cleanup)))
+            self.agents.declare(Declared(policy, function, fallback, tuple(cleanup)))
             return function
 
         return declare
@@ -237,7 +240,7 @@ class Gateway:
     @functools.cached_property
     def engine(self) -> Engine:
         """The inside; made at first use, with the settings of that moment."""
-        return build_engine(self.settings, self._agents)
+        return build_engine(self.settings, self.agents)
 
     @property
     def settings(self) -> Settings:

@@ -1,1 +1,1 @@
-"""What we run: the write path, the folds, attempts, breakers and timers."""
+"""What is decided: drafts, folds, guards, holders, and the handlers of the doors."""

@@ -14,40 +14,40 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from gateway.attempts.agents import Agents
+from gateway.attempts.attempt import Attempts
+from gateway.attempts.task import Task as Work
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
 from gateway.domain.errors import RequestError, Unavailable
 from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
-from gateway.execution.agents import Agents
-from gateway.execution.attempt import Attempts
-from gateway.execution.breaker_news import BreakerNews
-from gateway.execution.breakers import Breakers
-from gateway.execution.claims import Claims
-from gateway.execution.core import Core, Reach
-from gateway.execution.handlers import Handlers
-from gateway.execution.intake import Intake
-from gateway.execution.leases import Leases
-from gateway.execution.lifecycle import Lifecycle
-from gateway.execution.limits import Limits
+from gateway.execution.guards.breakers import Breakers
+from gateway.execution.handlers.params import check
+from gateway.execution.handlers.publishing import Publishing
+from gateway.execution.handlers.task_reports import TaskReports
+from gateway.execution.handlers.tasks import Handlers
+from gateway.execution.handlers.workers import WorkerHandlers
+from gateway.execution.holders.block import Supervised
+from gateway.execution.holders.claims import Claims
+from gateway.execution.holders.leases import Leases
+from gateway.execution.holders.limits import Limits
+from gateway.execution.holders.orphans import Orphans
+from gateway.execution.holders.registry import Workers
+from gateway.execution.holders.runner import Runner
 from gateway.execution.monitor import Monitor
-from gateway.execution.nodes import Nodes
-from gateway.execution.orders import Orders
-from gateway.execution.orphans import Orphans
-from gateway.execution.params import check
-from gateway.execution.publishing import Publishing
+from gateway.execution.node.others import Nodes
+from gateway.execution.node.skew import Skew
+from gateway.execution.node.watch import Folds, Saving, StoreWatch
 from gateway.execution.reactions import Reactions
-from gateway.execution.runner import Runner
-from gateway.execution.skew import Skew
-from gateway.execution.state import State
-from gateway.execution.store_watch import Folds, Saving, StoreWatch
-from gateway.execution.supervised import Supervised
-from gateway.execution.task_reports import TaskReports
-from gateway.execution.telling import Telling
-from gateway.execution.work import Task as Work
-from gateway.execution.worker_handlers import WorkerHandlers
-from gateway.execution.workers import Workers
+from gateway.execution.record.breaker_drafts import BreakerNews
+from gateway.execution.record.intake import Intake
+from gateway.execution.record.reach import Core, Reach
+from gateway.execution.record.state import State
+from gateway.execution.record.task_drafts import Telling
+from gateway.execution.tasks.acceptance import Orders
+from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.ports import Clock, Entry, EventLog, IdSource, Pulse
 
 __all__ = ["Engine"]

@@ -11,23 +11,23 @@ import asyncio
 import contextlib
 import functools
 
+from gateway.attempts.agents import Agents
+from gateway.attempts.attempt import Attempts
 from gateway.domain import own_failures
 from gateway.domain.breaker import Breaker, Outcome, subject_of
 from gateway.domain.errors import NotFound, StaleTerm
 from gateway.domain.task import Task
-from gateway.execution.agents import Agents
-from gateway.execution.attempt import Attempts
-from gateway.execution.breakers import Breakers
-from gateway.execution.claims import Claims
-from gateway.execution.leases import Leases
-from gateway.execution.lifecycle import Lifecycle
-from gateway.execution.limits import Limits
+from gateway.execution.guards.breakers import Breakers
+from gateway.execution.holders.block import Supervised
+from gateway.execution.holders.claims import Claims
+from gateway.execution.holders.leases import Leases
+from gateway.execution.holders.limits import Limits
+from gateway.execution.holders.orphans import Orphans
+from gateway.execution.holders.registry import Workers
+from gateway.execution.holders.runner import Runner
 from gateway.execution.monitor import Monitor
-from gateway.execution.orphans import Orphans
-from gateway.execution.runner import Runner
-from gateway.execution.state import State
-from gateway.execution.supervised import Supervised
-from gateway.execution.workers import Workers
+from gateway.execution.record.state import State
+from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.ports import Clock, Entry
 
 __all__ = ["Reactions"]

@@ -28,13 +28,13 @@ import psutil
 
 from gateway import Gateway, Task
 from gateway.app.clock import RandomIds, SystemClock
+from gateway.attempts.agents import Agents
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.settings import Settings
-from gateway.execution.agents import Agents
 from gateway.execution.engine import Engine
-from gateway.execution.saved import JsonSaving
+from gateway.execution.record.snapshot import JsonSaving
 from gateway.ports import Draft, EventLog
-from gateway.stores.jetstream import JetStreamLog
+from gateway.stores.jetstream.log import JetStreamLog
 from gateway.stores.memory import MemoryLog
 from tests.nats import NatsServer, leader_of, nats_cluster
 
@@ -173,7 +173,7 @@ async def _life() -> list[Sequence[Draft]]:
         clock=clock,
         ids=ids,
         settings=gateway.settings,
-        agents=gateway._agents,
+        agents=gateway.agents,
     )
     async with gateway.lifespan():
         handle = await gateway.submit("bench", {"question": "?"}, user_id="user-000")

@@ -18,7 +18,7 @@ from gateway.app.gateway import Gateway
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
-from gateway.execution.saved import JsonSaving
+from gateway.execution.record.snapshot import JsonSaving
 from gateway.ports import Clock, Draft, Entry, Hearer, Progress, Reader, Snapshot
 from gateway.stores.followers import Followers
 from gateway.stores.memory import MemoryLog
@@ -272,7 +272,7 @@ class Cluster:
             clock=clock or self.clock,
             ids=Ids(self.clock, self._nodes),
             settings=self.settings,
-            agents=gateway._agents,
+            agents=gateway.agents,
             saving=JsonSaving(),
             pulse=NoPulse(),
         )

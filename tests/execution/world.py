@@ -339,7 +339,7 @@ async def world(
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
     )
-    engine = Engine(log=wrap(log), clock=clock, ids=ids, settings=settings, agents=gateway._agents)
+    engine = Engine(log=wrap(log), clock=clock, ids=ids, settings=settings, agents=gateway.agents)
     gateway.engine = engine
     here = World(gateway, engine)
     async with gateway.lifespan():
@@ -361,7 +361,7 @@ async def another_node(here: World) -> AsyncIterator[World]:
         clock=here.engine.clock,
         ids=Ids(VirtualClock(), 1),
         settings=here.engine.settings,
-        agents=gateway._agents,
+        agents=gateway.agents,
     )
     async with gateway.lifespan():
         yield World(gateway, gateway.engine)

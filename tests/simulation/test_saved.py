@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.domain.settings import Settings
-from gateway.execution.saved import JsonSaving
-from gateway.execution.state import State
+from gateway.execution.record.snapshot import JsonSaving
+from gateway.execution.record.state import State
 from gateway.ports import Entry
 from tests.execution.world import VirtualLoop, world
 from tests.simulation.test_random_runs import SOAK, live

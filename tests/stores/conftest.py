@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway.stores import jetstream_link, jetstream_stream
+from gateway.stores.jetstream import link, stream
 from tests.nats import NatsServer, nats_server
 
 
@@ -22,5 +22,5 @@ def server() -> Iterator[NatsServer]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often whether the store is there than anybody would pay for."""
-    monkeypatch.setattr(jetstream_link, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(jetstream_stream, "BEHIND_LIMIT_S", 0.3)
+    monkeypatch.setattr(link, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(stream, "BEHIND_LIMIT_S", 0.3)

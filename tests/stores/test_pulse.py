@@ -11,7 +11,7 @@ from gateway.ports import Pulse
 from gateway.stores.pulse import LocalPulse
 from tests.nats import NatsServer, nats_server
 from tests.stores.contract_pulse import PulseContract
-from tests.stores.jetstream_world import (
+from tests.stores.jetstream.world import (
     jetstream_log,
     new_stream,
     until,

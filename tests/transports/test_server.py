@@ -97,7 +97,7 @@ PROGRAM = textwrap.dedent(
     import asyncio, sys
     from gateway.app.clock import RandomIds, SystemClock
     from gateway.domain.settings import Settings
-    from gateway.execution.agents import Agents
+    from gateway.attempts.agents import Agents
     from gateway.execution.engine import Engine
     from gateway.stores.memory import MemoryLog
     from gateway.transports.application import create_app

@@ -19,10 +19,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from gateway.app.clock import RandomIds, SystemClock
+from gateway.attempts.agents import Agents
 from gateway.domain.access import Caller
 from gateway.domain.events import topics_of
 from gateway.domain.settings import Settings
-from gateway.execution.agents import Agents
 from gateway.execution.engine import Engine
 from gateway.ports import Draft, EventLog
 from gateway.stores.memory import MemoryLog

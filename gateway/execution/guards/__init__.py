@@ -1,0 +1,1 @@
+"""Who is let through, and who is refused with a reason."""

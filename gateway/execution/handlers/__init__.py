@@ -1,0 +1,1 @@
+"""The operations of the doors: one handler for each name in the table."""

@@ -1,0 +1,100 @@
+"""
+Leases of workers: renewed while they live, given back, and taken away when they are lost.
+
+The rule: a task that is taken from a worker gets a higher term with its next attempt, so that
+whatever the worker still says is refused, however late it comes.
+"""
+
+from __future__ import annotations
+
+from gateway.attempts.pieces import Rest
+from gateway.domain.errors import StaleTerm
+from gateway.domain.failure import Failure
+from gateway.domain.task import Task
+from gateway.execution.record.state import State
+from gateway.execution.record.task_drafts import Telling
+from gateway.execution.tasks.lifecycle import Decision, Lifecycle
+from gateway.ports import Clock
+
+__all__ = ["Leases"]
+
+# A renewal is in the log, since an expiry is decided on what everybody knows; not each beat is.
+RENEW_SHARE = 1 / 3
+
+
+class Leases:
+    """
+    Decides about leases.
+
+    Args:
+        lifecycle: Appends, and decides what comes after a loss.
+    """
+
+    def __init__(self, state: State, lifecycle: Lifecycle, telling: Telling, clock: Clock) -> None:
+        self._state = state
+        self._lifecycle = lifecycle
+        self._telling = telling
+        self._clock = clock
+
+    async def renew(self, task_id: str, term: int, *, ttl_s: float | None = None) -> Task:
+        """
+        Start a lease afresh, at the earliest after a third of its length.
+
+        Args:
+            ttl_s: A new length; None: as it was granted.
+
+        Raises:
+            StaleTerm: If the lease has passed on.
+        """
+        task = self._state.tasks[task_id]
+        self._lifecycle.held(task, term)
+        length_s = ttl_s or task.lease_ttl_s
+        if length_s is None or task.lease_expires_at is None:
+            return task
+        left_s = task.lease_expires_at - self._clock.wall()
+        if ttl_s is None and left_s > length_s * (1 - RENEW_SHARE):
+            return task
+
+        def decide(task: Task) -> Decision:
+            self._lifecycle.held(task, term)
+            return [self._telling.lease_changed(task, "renewed", length_s)], {}
+
+        await self._lifecycle.decide(task_id, decide)
+        return task
+
+    async def release(self, task_id: str, term: int) -> Task:
+        """
+        Take a task back that its worker gives back; no failure, no attempt spent.
+
+        Raises:
+            StaleTerm: If the lease has passed on.
+        """
+
+        def decide(task: Task) -> Decision:
+            self._lifecycle.held(task, term)
+            return [self._telling.lease_changed(task, "released", None)], {}
+
+        await self._lifecycle.decide(task_id, decide)
+        return self._state.tasks[task_id]
+
+    async def lose(
+        self, task_id: str, term: int, failure: Failure, *, ends_at: float | None = None
+    ) -> None:
+        """
+        Take a task away from a worker that is lost; what it has told is kept.
+
+        Args:
+            ends_at: Only if the lease still ends then: a renewal may come first, on any node.
+
+        Raises:
+            StaleTerm: If the lease has passed on already, or was renewed.
+        """
+
+        def require(task: Task) -> None:
+            if ends_at is not None and task.lease_expires_at != ends_at:
+                raise StaleTerm(f"task {task_id}: the lease was renewed")
+
+        cause = "agent_lost" if failure.error_type == "agent_lost" else "timeout"
+        await self._lifecycle.fail(
+            task_id, term, failure, cause=cause, rest=Rest(), require=require
+        )

@@ -1,0 +1,185 @@
+"""
+The limits of tasks over time: the caller's deadline, the queue's, a lease's, an attempt's.
+
+Each is a timer that looks at the folds when it is due, and acts only on what is still so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+from gateway.attempts.agents import Agents
+from gateway.domain import own_failures
+from gateway.domain.errors import Conflict, StaleTerm, Unavailable
+from gateway.domain.recovery import Next
+from gateway.domain.task import Task
+from gateway.execution.holders.leases import Leases
+from gateway.execution.holders.registry import Workers
+from gateway.execution.monitor import Monitor
+from gateway.execution.record.state import State
+from gateway.execution.tasks.lifecycle import Lifecycle
+from gateway.ports import Clock
+
+__all__ = ["Limits"]
+
+# How long after an attempt's limit its worker may still tell that it was over.
+LIMIT_MARGIN_S = 0.5
+
+
+class Limits:
+    """
+    Watches tasks.
+
+    Args:
+        monitor: Calls when something is due.
+        queue_timeout_s: How long a task waits for somebody to take it.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        lifecycle: Lifecycle,
+        leases: Leases,
+        workers: Workers,
+        agents: Agents,
+        monitor: Monitor,
+        clock: Clock,
+        queue_timeout_s: float,
+    ) -> None:
+        self._state = state
+        self._lifecycle = lifecycle
+        self._leases = leases
+        self._workers = workers
+        self._agents = agents
+        self._monitor = monitor
+        self._clock = clock
+        self._queue_timeout_s = queue_timeout_s
+        self._lease_due: dict[str, float] = {}
+        self._fresh_at = 0.0
+        # Leases that nobody could renew, by task: when each was to end, and when it does.
+        self._fresh: dict[str, tuple[float, float]] = {}
+
+    def refresh(self) -> None:
+        """
+        Begin every lease afresh: nobody could renew it here, as this node did not run.
+
+        What a worker has told meanwhile waits in its connection, and gets the time to be read.
+        """
+        now = self._fresh_at = self._clock.wall()
+        self._fresh = {
+            task.task_id: (task.lease_expires_at, now + task.lease_ttl_s)
+            for task in self._state.live.values()
+            if task.lease_expires_at is not None and task.lease_ttl_s is not None
+        }
+
+    def clear(self) -> None:
+        """Watch nothing; the timers are gone."""
+        self._lease_due.clear()
+        self._fresh.clear()
+
+    def submitted(self, task: Task) -> None:
+        """Look at a new task when nobody has taken it, and when its caller gives up."""
+        task_id = task.task_id
+        # First, so that of two limits that are as long the better reason is told.
+        self._monitor.at(task.created_at + self._queue_timeout_s, lambda: self._untaken(task_id))
+        self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
+
+    def attempt(self, task: Task) -> None:
+        """Look at a worker's attempt when its lease ends, and when its limit is over."""
+        if task.lease_expires_at is None:
+            return
+        task_id, term = task.task_id, task.term
+        self.lease(task)
+        limit_s = self._agents.policy_for(task).timeout_s
+        over_at = task.attempts[-1].started_at + limit_s + LIMIT_MARGIN_S
+        self._monitor.at(over_at, lambda: self._limit_over(task_id, term, limit_s))
+
+    def lease(self, task: Task) -> None:
+        """Look at a lease when it ends; one timer a task, the earliest that was asked for."""
+        task_id, due = task.task_id, task.lease_expires_at
+        if due is not None and due < self._lease_due.get(task_id, math.inf):
+            self._look_at(task_id, due)
+
+    def _look_at(self, task_id: str, due: float) -> None:
+        self._lease_due[task_id] = due
+        self._monitor.at(due, lambda: self._lease_over(task_id, due))
+
+    # --- when it is due ---------------------------------------------------------------------
+
+    async def _deadline(self, task_id: str) -> None:
+        task = self._state.live.get(task_id)
+        if task is None:
+            return
+        policy = self._agents.policy_for(task)
+        breaker = self._state.breakers.get(policy.breaker)
+        if task.status != "running" and breaker is not None and breaker.state != "closed":
+            failure = own_failures.circuit_open(breaker.retry_after_s(self._clock.wall()))
+            after = Next("failed", reason="circuit_open")
+        else:
+            failure = own_failures.caller_deadline(task.timeout_s)
+            after = Next("failed", reason="caller_deadline")
+        with contextlib.suppress(Conflict):
+            await self._lifecycle.end(task_id, failure, cause="timeout", after=after)
+
+    async def _untaken(self, task_id: str) -> None:
+        task = self._state.live.get(task_id)
+        if task is None or task.status != "pending":
+            return
+        taken_by = self._fresh_at + self._queue_timeout_s
+        if self._clock.wall() < taken_by:
+            # While this node did not run nobody could take it.
+            self._monitor.at(taken_by, lambda: self._untaken(task_id))
+            return
+        breaker = self._state.breakers.get(self._agents.policy_for(task).breaker)
+        if breaker is not None and breaker.state != "closed":
+            return  # It waits for a probe, as long as its own limit allows.
+        with contextlib.suppress(Conflict):
+            await self._lifecycle.end(
+                task_id,
+                own_failures.no_worker(),
+                cause="timeout",
+                after=Next("dead_lettered", reason="no_worker"),
+            )
+
+    async def _lease_over(self, task_id: str, due: float) -> None:
+        if self._lease_due.get(task_id) != due:
+            return  # A renewal has made the lease shorter, and was looked at already.
+        del self._lease_due[task_id]
+        task = self._state.live.get(task_id)
+        if task is None or task.lease_expires_at is None:
+            return
+        lease_ends_at = ends_at = task.lease_expires_at
+        was_to_end_at, anew = self._fresh.pop(task_id, (0.0, 0.0))
+        if was_to_end_at == ends_at:
+            ends_at = max(ends_at, anew)
+        if self._clock.wall() < ends_at:
+            # It was renewed meanwhile, or is another holder's, or this node did not run.
+            self._look_at(task_id, ends_at)
+            return
+        lost = own_failures.agent_lost("lease_expired")
+        try:
+            await self._leases.lose(task_id, task.term, lost, ends_at=lease_ends_at)
+        except StaleTerm:
+            self.lease(task)  # renewed at the last moment, or another's
+        except Unavailable:
+            self._lease_due.setdefault(task_id, due)  # it is called again
+            raise
+
+    async def _limit_over(self, task_id: str, term: int, limit_s: float) -> None:
+        task = self._state.live.get(task_id)
+        if task is None or task.term != term or task.holder is None:
+            return
+        told_by = self._fresh_at + LIMIT_MARGIN_S
+        if self._clock.wall() < told_by:
+            self._monitor.at(told_by, lambda: self._limit_over(task_id, term, limit_s))
+            return
+        # A worker that lives would have told that its attempt ran into its limit.
+        if self._workers.beats(task.holder):
+            failure = own_failures.agent_lost("stalled")
+        else:
+            upstream = self._agents.policy_for(task).upstream
+            failure = own_failures.timed_out(limit_s, llm_upstream=upstream is not None)
+        with contextlib.suppress(StaleTerm):
+            await self._leases.lose(task_id, term, failure)

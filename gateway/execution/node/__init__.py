@@ -1,0 +1,1 @@
+"""This process among other gateways on the same log."""

@@ -1,0 +1,373 @@
+"""
+The folds and the log, in step: from the beginning, through absences of the store, and anew.
+
+A gateway that starts begins with the newest snapshot and folds what came after it. While the
+store is away it goes on with what it knows. When another log stands in the old one's place, or
+entries were dropped before this node had seen them, it forgets everything and begins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.domain.errors import StoreUnavailable, Unavailable
+from gateway.domain.settings import Settings
+from gateway.execution.monitor import Monitor
+from gateway.execution.node.absences import Absences
+from gateway.execution.record.intake import Intake
+from gateway.execution.record.state import State
+from gateway.ports import Entry, EventLog, Snapshot
+
+__all__ = ["Folds", "Saving", "StoreWatch"]
+
+logger = logging.getLogger(__name__)
+
+# Of what the log keeps, a quarter passes between two snapshots: none is dropped unsaved.
+SAVES_PER_LOG = 4
+# What is unsaved is counted in so many portions.
+PORTIONS = 16
+# What a store may keep beside an entry's own bytes: subject, headers, topics. JetStream's messages
+# are larger than their entries, measured by 130 to 350 bytes, by 1100 with expectations of another
+# subject; one with detail is smaller, since an entry holds the event twice. So rather too much is
+# counted, and a snapshot comes too soon.
+BESIDE_ENTRY_BYTES = 1024
+# The store is asked again after this when it did not take something, or gave no snapshot.
+RETRY_S = 1.0
+# Whoever was told to come back while the log is read may do so after this.
+READING_RETRY_S = 1.0
+
+
+class Saving(Protocol):
+    """Writes the folds down, and reads them."""
+
+    version: int
+
+    def save(self, state: State) -> bytes:
+        """Write down everything that the folds know."""
+
+    def restore(self, state: State, body: bytes) -> None:
+        """
+        Let the folds know what was written down; they must know nothing yet.
+
+        Raises:
+            ValueError: If it cannot be read.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    """
+    How the folds are begun, written down, and forgotten.
+
+    Attributes:
+        save: Writes down what they know; None: they need not outlive this process.
+        restore: Lets them know what was written down; raises ``ValueError`` if it cannot.
+        version: Of the format; another one is not read.
+        begin: Called when they know what the log says.
+        forget: Lets them know nothing again.
+        made_up: Called when the store was away and is back.
+    """
+
+    save: Callable[[], bytes] | None
+    restore: Callable[[bytes], None]
+    version: int
+    begin: Callable[[], None]
+    forget: Callable[[], None]
+    made_up: Callable[[], None]
+
+
+@dataclasses.dataclass(slots=True)
+class _Portion:
+    """
+    Some entries in a row.
+
+    Attributes:
+        at: When the first of them was accepted.
+        last: The offset of the last of them.
+    """
+
+    at: float
+    entries: int = 0
+    size: int = 0
+    last: int = 0
+
+
+class _Unsaved:
+    """
+    What no snapshot knows, by each of the log's bounds.
+
+    Offsets cannot be subtracted to know how many entries there are after a snapshot (in JetStream
+    they have gaps), and to keep each of them would be much; so they are counted in portions. One
+    that is saved in part counts whole: the next snapshot comes sooner, never later.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._entries_max = settings.log_events / SAVES_PER_LOG
+        self._bytes_max = settings.log_bytes / SAVES_PER_LOG
+        self._age_max_s = settings.log_age / SAVES_PER_LOG
+        self._portions: deque[_Portion] = deque()
+        self._entries = self._size = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._portions)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is as much as should be, by count or bytes."""
+        return self._entries >= self._entries_max or self._size >= self._bytes_max
+
+    @property
+    def due_at(self) -> float | None:
+        """When it will be as old as should be; None: there is nothing."""
+        return self._portions[0].at + self._age_max_s if self._portions else None
+
+    def add(self, entry: Entry) -> None:
+        """An entry was folded."""
+        if not self._portions or self._closed(self._portions[-1], entry.at):
+            self._portions.append(_Portion(entry.at))
+        portion, size = self._portions[-1], entry.size + BESIDE_ENTRY_BYTES
+        portion.entries += 1
+        portion.size += size
+        portion.last = entry.offset
+        self._entries += 1
+        self._size += size
+
+    def _closed(self, portion: _Portion, at: float) -> bool:
+        return (
+            portion.entries >= self._entries_max / PORTIONS
+            or portion.size >= self._bytes_max / PORTIONS
+            or at - portion.at >= self._age_max_s / PORTIONS
+        )
+
+    def saved(self, offset: int) -> None:
+        """A snapshot knows everything up to ``offset``."""
+        while self._portions and self._portions[0].last <= offset:
+            portion = self._portions.popleft()
+            self._entries -= portion.entries
+            self._size -= portion.size
+
+    def clear(self) -> None:
+        """Count anew."""
+        self._portions.clear()
+        self._entries = self._size = 0
+
+
+class StoreWatch:
+    """
+    Keeps the folds in step with the log.
+
+    Args:
+        log: The log; who follows it does so already.
+        intake: To tell of absences.
+        folds: What is kept in step.
+        settings: The log's bounds: a snapshot is saved well before it drops entries.
+        monitor: Calls when a snapshot is due because of its age.
+
+    Attributes:
+        absences: Those of the store, and who is told of them.
+        on_saved: Called with the offset of a snapshot, for the other nodes to know.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        intake: Intake,
+        folds: Folds,
+        *,
+        settings: Settings,
+        monitor: Monitor,
+    ) -> None:
+        self._log = log
+        self._clock = intake.clock
+        self.absences = Absences(log, intake)
+        self._folds = folds
+        self._settings = settings
+        self._monitor = monitor
+        self._news = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._read, self._to_read = 0, 0
+        self._unsaved = _Unsaved(settings)
+        self._reminded_at: float | None = None
+        self.on_saved: Callable[[int], None] = lambda offset: None
+
+    # --- for others -------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the folds know what the log says."""
+        return self._ready.is_set()
+
+    @property
+    def reason(self) -> str | None:
+        """Why this node should not be asked now, for operators; None: it should."""
+        if not self.ready:
+            share = f" ({self._read} of {self._to_read} entries)" if self._to_read else ""
+            return f"the log is being read{share}"
+        return None if self._log.available else self._log.reason or "the store is away"
+
+    def require_ready(self) -> None:
+        """
+        Go on only when the folds know what the log says.
+
+        Raises:
+            Unavailable: If they do not yet.
+        """
+        if not self.ready:
+            raise Unavailable(
+                f"the gateway is not ready: {self.reason}", retry_after=READING_RETRY_S
+            )
+
+    async def until_ready(self) -> None:
+        """Wait until the folds know what the log says."""
+        await self._ready.wait()
+
+    def applied(self, entry: Entry) -> None:
+        """An entry was folded."""
+        if self._folds.save is not None:
+            first = not self._unsaved
+            self._unsaved.add(entry)
+            if first or self._unsaved.full:
+                self._news.set()
+        self.absences.applied(entry)
+
+    def saved_elsewhere(self, offset: int) -> None:
+        """Another node has saved a snapshot: this one need not for a while."""
+        self._unsaved.saved(offset)
+
+    # --- its life ---------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """Be of the loop that runs now; before ``run``, and before anybody waits."""
+        self._news, self._ready = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> None:
+        """Begin, stay in step, begin again when that is needed; until cancelled."""
+        unwatch = self._log.watch(self._changed)
+        try:
+            while True:
+                await self._begin()
+                await self._stay()
+                logger.warning("the log is another one, or has a hole: everything is read anew")
+                self._ready.clear()
+                self._folds.forget()
+        finally:
+            unwatch()
+
+    def _changed(self) -> None:
+        self.absences.look()
+        self._news.set()
+
+    async def _begin(self) -> None:
+        after = await self._restored()
+        # What is read now is counted like what comes later: the snapshot does not know it.
+        self._unsaved.clear()
+        self._reminded_at = None  # the monitor may have been told to forget
+        await self._log.start(after=after, progress=self._progress)
+        self._look_for_loss(after)
+        self.absences.forget()
+        self._folds.begin()
+        self._ready.set()
+        self._news.set()
+
+    def _look_for_loss(self, after: int) -> None:
+        """Say so if the log no longer had what comes after the snapshot."""
+        oldest = self._log.oldest
+        if self._folds.save is not None and oldest > after + 1:
+            logger.critical(
+                "entries were lost unseen: what is saved ends at offset %d, and the log begins at "
+                "%d; accepted tasks may be unknown now, and ended ones run again. "
+                "The log dropped what no snapshot knew; see whether its bounds are too small "
+                "(log_events=%d, log_bytes=%d, log_age=%g)",
+                after,
+                oldest,
+                self._settings.log_events,
+                self._settings.log_bytes,
+                self._settings.log_age,
+            )
+
+    async def _restored(self) -> int:
+        """Let the folds know the newest snapshot; gives its offset, 0 when there is none."""
+        while True:
+            try:
+                snapshot = await self._log.load_snapshot()
+                break
+            except StoreUnavailable as error:
+                logger.warning("no snapshot yet: %s", error)
+                await self._clock.sleep(RETRY_S)
+        if snapshot is None:
+            return 0
+        if snapshot.version != self._folds.version:
+            logger.warning("the snapshot has format %d, the log is read whole", snapshot.version)
+            return 0
+        try:
+            self._folds.restore(snapshot.body)
+        except (ValueError, LookupError):
+            logger.exception("the snapshot cannot be read, the log is read whole")
+            self._folds.forget()
+            return 0
+        return snapshot.offset
+
+    def _progress(self, read: int, to_read: int) -> None:
+        self._read, self._to_read = read, to_read
+
+    async def _stay(self) -> None:
+        """Tell of absences, and save now and then; returns when all has to begin anew."""
+        while not self._log.stale:
+            await self._news.wait()
+            self._news.clear()
+            done = True
+            self.absences.look()
+            if self.absences.over and not self._log.stale:
+                self._folds.made_up()
+                done = await self.absences.record()
+            if self._due and self._log.available:
+                done = await self.save() and done
+            self._remind()
+            if not done:
+                # A store that is there may refuse all the same, at once, each time.
+                await self._clock.sleep(RETRY_S)
+                self._news.set()
+
+    @property
+    def _due(self) -> bool:
+        due_at = self._unsaved.due_at
+        return self._unsaved.full or (due_at is not None and due_at <= self._clock.wall())
+
+    def _remind(self) -> None:
+        """See to it that somebody looks when what is unsaved has become old."""
+        due_at = self._unsaved.due_at
+        if due_at is not None and due_at != self._reminded_at:
+            self._reminded_at = due_at
+            self._monitor.at(due_at, self._reminded)
+
+    async def _reminded(self) -> None:
+        self._news.set()
+
+    async def save(self) -> bool:
+        """
+        Save a snapshot, unless there is nothing new.
+
+        Returns:
+            Whether that is done; if not, it may be tried later.
+        """
+        if self._folds.save is None or not self._unsaved or not self.ready:
+            return True
+        try:
+            # Both in one turn of the loop: the folds know exactly the head.
+            snapshot = Snapshot(self._log.head, self._folds.version, self._folds.save())
+            await self._log.save_snapshot(snapshot)
+        except StoreUnavailable as error:
+            logger.warning("a snapshot could not be saved: %s", error)
+            return False
+        except Exception:
+            # A mistake of ours. Without whoever calls this no absence would be told any more.
+            logger.exception("a snapshot could not be saved")
+            return False
+        self._unsaved.saved(snapshot.offset)
+        self.on_saved(snapshot.offset)
+        return True

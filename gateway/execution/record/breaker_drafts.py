@@ -1,0 +1,167 @@
+"""The events about breakers: opened, probing, closed, and requests that are not taken."""
+
+from __future__ import annotations
+
+from gateway.attempts.agents import Agents
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.announcements import sentence
+from gateway.domain.breaker import Breaker, subject_of
+from gateway.domain.own_failures import circuit_open
+from gateway.domain.timestamps import rfc3339
+from gateway.execution.record.failure_fields import Fields, about, over
+from gateway.execution.record.intake import Intake
+from gateway.ports import Draft
+
+__all__ = ["BreakerNews"]
+
+
+class BreakerNews:
+    """
+    Makes the drafts about breakers.
+
+    Args:
+        intake: Makes drafts.
+        agents: Who shares which breaker, and has a fallback.
+    """
+
+    def __init__(self, intake: Intake, agents: Agents) -> None:
+        self._intake = intake
+        self._agents = agents
+
+    def _fallback_active(self, breaker: str) -> bool:
+        return any(policy.fallback is not None for policy in self._agents.behind(breaker))
+
+    def _spokesman(self, breaker: Breaker) -> AgentPolicy:
+        """The agent that a breaker's events name: its own, or the first that shares it."""
+        behind = self._agents.behind(breaker.name)
+        return behind[0] if behind else AgentPolicy(breaker.name)
+
+    def triggered(self, breaker: Breaker) -> Draft:
+        """Tell that a breaker opens; the fold then counts the failure as open until it closes."""
+        now = self._intake.clock.wall()
+        policy = self._spokesman(breaker)
+        reopened = breaker.error_id is not None
+        fallback = self._fallback_active(breaker.name)
+        cooldown_s = breaker.rules.cooldown_s
+        message, said = sentence(
+            "circuit_breaker_triggered",
+            breaker=breaker.name,
+            reopened=reopened or None,
+            cooldown_period=cooldown_s,
+            fallback_active=fallback or None,
+        )
+        # As it was when it was judged, however late it is told.
+        judged = breaker.window
+        return self._intake.draft(
+            "circuit_breaker_triggered",
+            subject_of(breaker.name),
+            user_id="*",
+            agent_name=policy.name,
+            severity="critical" if reopened else "error",
+            message=message,
+            breaker=breaker.name,
+            scope=policy.breaker_scope,
+            failure_threshold_reached=max(breaker.consecutive, judged.counts(judged.newest)[1], 1),
+            failure_rate=round(breaker.failure_rate(judged.newest), 3),
+            cooldown_period=cooldown_s,
+            probe_at=rfc3339(now + cooldown_s),
+            fallback_active=fallback,
+            breaker_version=breaker.version + 1,
+            reopened=reopened,
+            **about(
+                circuit_open(None),
+                error_id=breaker.error_id or self._intake.ids.uuid7(),
+                said=said,
+                estimate=_cooldown(cooldown_s),
+            ),
+        )
+
+    def test_request(
+        self, breaker: Breaker, policy: AgentPolicy, *, test_request_id: str, task: Fields
+    ) -> Draft:
+        """Tell that one call is let through to see whether it works again."""
+        assert breaker.error_id is not None
+        message, said = sentence("circuit_breaker_test_request", breaker=breaker.name)
+        return self._intake.draft(
+            "circuit_breaker_test_request",
+            subject_of(breaker.name),
+            **task,
+            agent_name=policy.name,
+            message=message,
+            breaker=breaker.name,
+            test_request_id=test_request_id,
+            monitoring_enabled=True,
+            **about(
+                circuit_open(None),
+                error_id=breaker.error_id,
+                said=said,
+                estimate=_cooldown(0.0),
+            ),
+        )
+
+    def closed(self, breaker: Breaker) -> Draft:
+        """Tell that a breaker closes."""
+        assert breaker.error_id is not None
+        now = self._intake.clock.wall()
+        message, said = sentence("system_recovered", scope="breaker")
+        return self._intake.draft(
+            "system_recovered",
+            subject_of(breaker.name),
+            user_id="*",
+            agent_name=self._spokesman(breaker).name,
+            message=message,
+            scope="breaker",
+            recovery_successful=True,
+            recovery_time=round(max(0.0, now - (breaker.first_opened_at or now)), 3),
+            attempts_made=breaker.openings,
+            degradation_id=None,
+            **over(
+                {"error_type": "circuit_open", "error_code": "circuit_open"},
+                breaker.error_id,
+                said,
+            ),
+        )
+
+    def rejected(
+        self,
+        *,
+        reason: str,
+        user_id: str,
+        policy: AgentPolicy,
+        retry_after_s: float,
+        error_id: str | None,
+    ) -> Draft:
+        """Tell a user that a request was not taken, and when it may be."""
+        message, said = sentence(
+            "request_rejected", reason=reason, retry_after=round(retry_after_s, 3)
+        )
+        opened = reason == "circuit_breaker_open"
+        fields = about(
+            circuit_open(retry_after_s),
+            error_id=error_id,
+            said=said,
+            estimate={
+                "estimated_recovery_time": round(retry_after_s, 3),
+                "recovery_estimate_source": "breaker_cooldown" if opened else "default",
+            },
+        )
+        if not opened:
+            fields |= {"error_type": "resource_limit", "error_code": "capacity_exceeded"}
+        return self._intake.draft(
+            "request_rejected",
+            f"rejection/{policy.name}",
+            user_id=user_id,
+            agent_name=policy.name,
+            severity="warning",
+            message=message,
+            reason=reason,
+            retry_after=round(retry_after_s, 3),
+            **fields,
+        )
+
+
+def _cooldown(wait_s: float) -> Fields:
+    return {
+        "estimated_recovery_time": round(wait_s, 3),
+        "recovery_estimate_source": "breaker_cooldown",
+    }

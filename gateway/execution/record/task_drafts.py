@@ -1,0 +1,367 @@
+"""
+The words of the write path: one function per event that tells of a failure or its end.
+
+Each makes a draft from facts that are known; the sentences come from the catalogue
+(``domain.messages``), and an estimate always says where it comes from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.attempts.pieces import Rest
+from gateway.domain import messages
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.announcements import sentence
+from gateway.domain.breaker import Kind, Outcome
+from gateway.domain.failure import Failure
+from gateway.domain.recovery import STRATEGIES, Next
+from gateway.domain.task import Task, subject_of
+from gateway.domain.timestamps import rfc3339
+from gateway.execution.record.failure_fields import Fields, about, over
+from gateway.execution.record.intake import Intake
+from gateway.execution.record.state import State
+from gateway.ports import Draft
+
+__all__ = ["Telling", "outcome_of"]
+
+
+class Telling:
+    """
+    Makes the drafts about failures.
+
+    Args:
+        intake: Makes drafts.
+        state: For estimates from what was observed.
+    """
+
+    def __init__(self, intake: Intake, state: State) -> None:
+        self._intake = intake
+        self._state = state
+
+    # --- failure fields ---------------------------------------------------------------------
+
+    def estimate(self, failure: Failure, policy: AgentPolicy) -> Fields:
+        """Estimate the recovery time: the best source that there is, and which one it was."""
+        breaker = self._state.breakers.get(policy.breaker)
+        now = self._intake.clock.wall()
+        if not failure.is_recoverable:
+            seconds, source = 0.0, "default"
+        elif failure.retry_after_s is not None:
+            seconds = failure.retry_after_s
+            own = failure.error_type == "circuit_open"
+            source = "breaker_cooldown" if own else "upstream_retry_after"
+        elif breaker is not None and breaker.state == "open":
+            seconds, source = breaker.retry_after_s(now), "breaker_cooldown"
+        else:
+            observed = self._state.observed_recovery_s(policy.name, failure.error_type)
+            if observed is not None:
+                seconds, source = observed, "observed_median"
+            else:
+                seconds = messages.default_recovery_s(failure.error_type, failure.error_code)
+                source = "default"
+        return {"estimated_recovery_time": round(seconds, 3), "recovery_estimate_source": source}
+
+    def about(self, failure: Failure, error_id: str, policy: AgentPolicy, said: str) -> Fields:
+        """The failure fields of an event about ``failure``; ``said`` is what users are told."""
+        return about(failure, error_id=error_id, said=said, estimate=self.estimate(failure, policy))
+
+    # --- tasks ------------------------------------------------------------------------------
+
+    def of_task(self, type: str, task: Task, **fields: Any) -> Draft:
+        """Make any event about a task; fields given win over the task's own."""
+        envelope: Fields = {
+            "user_id": task.user_id,
+            "agent_name": task.agent_name,
+            "task_id": task.task_id,
+            "attempt": task.attempt or None,
+        }
+        for name in ("correlation_id", "causation_id", "traceparent"):
+            if (value := getattr(task, name)) is not None:
+                envelope[name] = value
+        if task.holder is not None:
+            envelope["agent_id"] = task.holder
+        return self._intake.draft(type, subject_of(task.task_id), **{**envelope, **fields})
+
+    def partial_preserved(
+        self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, rest: Rest
+    ) -> Draft:
+        """Tell what is kept, what was still on its way included."""
+        kept = task.preserved.copy()
+        for name, data in rest.steps.items():
+            kept.add_step(name, data)
+        kept.add_text(rest.text)
+        plan = task.plan if rest.plan is None else rest.plan
+        progress = kept.progress(task.progress if rest.progress is None else rest.progress, plan)
+        now = self._intake.clock.wall()
+        message, said = sentence(
+            "partial_result_preserved",
+            steps=len(kept.steps),
+            characters=len(kept.text),
+            progress=progress or None,
+        )
+        return self.of_task(
+            "partial_result_preserved",
+            task,
+            severity="warning",
+            message=message,
+            state=dataclasses.asdict(rest),
+            preserved_data=kept.steps,
+            preserved_text=kept.text,
+            lost_data=kept.lost(plan),
+            progress=progress,
+            confidence_reduced=True,
+            size=kept.size,
+            sha256=kept.sha256(),
+            truncated=kept.truncated,
+            evicted=kept.evicted,
+            expires_at=rfc3339(self._state.expires_at(task, now)),
+            url=f"/api/tasks/{task.task_id}/partial",
+            **self.about(failure, error_id, policy, said),
+        )
+
+    def error(
+        self,
+        task: Task,
+        failure: Failure,
+        error_id: str,
+        policy: AgentPolicy,
+        after: Next,
+        *,
+        cause: str,
+        detail: Mapping[str, Any] | None,
+        outcome: Outcome | None,
+    ) -> Draft:
+        """Tell that an attempt failed, and what comes next."""
+        will_retry = after.will_retry
+        return self.of_task(
+            "agent_error",
+            task,
+            severity="info" if failure.error_type == "cancelled" else "error",
+            agent_name=task.agent_name or policy.name,
+            message=messages.developer_message(
+                failure, agent_name=policy.name, attempt=task.attempt or None
+            ),
+            detail=detail,
+            state=None if outcome is None else {"outcome": outcome.as_dict()},
+            will_retry=will_retry,
+            max_attempts=task.max_attempts,
+            cause=cause,
+            **self.about(
+                failure,
+                error_id,
+                policy,
+                messages.user_message(
+                    failure.error_code,
+                    failure.error_type,
+                    will_retry=will_retry,
+                    delay_s=after.delay_s if will_retry else failure.retry_after_s,
+                    fallback=after.step == "fallback",
+                    action=failure.suggested_action,
+                ),
+            ),
+        )
+
+    def recovery(
+        self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, after: Next
+    ) -> Draft:
+        """Tell that another attempt will be made, and when."""
+        strategy = STRATEGIES[after.step]
+        message, said = sentence(
+            "recovery_attempt", strategy=strategy, backoff_delay=round(after.delay_s, 3)
+        )
+        return self.of_task(
+            "recovery_attempt",
+            task,
+            severity="warning",
+            message=message,
+            attempt=task.attempt + 1,
+            strategy=strategy,
+            attempt_number=task.recoveries + 1,
+            max_attempts=task.max_attempts,
+            backoff_delay=round(after.delay_s, 3),
+            next_attempt_at=rfc3339(self._intake.clock.wall() + after.delay_s),
+            served_by=policy.fallback if after.step == "fallback" else None,
+            **self.about(failure, error_id, policy, said),
+        )
+
+    def reassigned(self, task: Task, holder: str) -> Draft:
+        """Tell that another worker goes on where one was lost."""
+        message, said = sentence("task_reassigned")
+        last = task.last_error or {}
+        return self.of_task(
+            "task_reassigned",
+            task,
+            severity="warning",
+            message=message,
+            attempt=task.attempt + 1,
+            agent_id=holder,
+            previous_agent_id=task.lost_holder,
+            new_agent_id=holder,
+            attempts=task.attempt,
+            errors=_errors_of(task),
+            reason=last.get("error_code", "agent_lost"),
+            **{
+                **over(task.last_error, task.error_id, said),
+                "estimated_recovery_time": 0.0,
+                "recovery_estimate_source": "default",
+            },
+        )
+
+    def lease_changed(self, task: Task, action: str, ttl_s: float | None) -> Draft:
+        """Note for operators that a lease was renewed or given back."""
+        judged = outcome_of(task, "neutral") if ttl_s is None else None
+        now = self._intake.clock.wall()
+        return self._intake.draft(
+            "lease_changed",
+            subject_of(task.task_id),
+            message=f"lease {action}",
+            agent_name=task.agent_name,
+            task_id=task.task_id,
+            attempt=task.attempt,
+            state={"lease_ttl": ttl_s} if judged is None else {"outcome": judged.as_dict()},
+            agent_id=task.holder,
+            term=task.term,
+            action=action,
+            expires_at=None if ttl_s is None else rfc3339(now + ttl_s),
+        )
+
+    def recovered(self, task: Task) -> Draft:
+        """Tell that a task got well again."""
+        assert task.error_id is not None
+        assert task.failed_at is not None
+        scope = "task" if task.mode == "primary" else "task by fallback"
+        message, said = sentence("system_recovered", scope=scope)
+        return self.of_task(
+            "system_recovered",
+            task,
+            message=message,
+            scope="task",
+            recovery_successful=True,
+            recovery_time=round(max(0.0, self._intake.clock.wall() - task.failed_at), 3),
+            attempts_made=task.attempt,
+            degradation_id=None,
+            **over(task.last_error, task.error_id, said),
+        )
+
+    def dead_lettered(
+        self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, reason: str
+    ) -> Draft:
+        """Tell that a task is given up and kept for operators."""
+        message, said = sentence("task_dead_lettered", reason=reason)
+        errors = _errors_of(task)
+        if task.status == "running":
+            errors.append(
+                {
+                    "attempt": task.attempt,
+                    "error_type": failure.error_type,
+                    "error_code": failure.error_code,
+                    "message": messages.developer_message(
+                        failure, agent_name=policy.name, attempt=task.attempt
+                    ),
+                }
+            )
+        return self.of_task(
+            "task_dead_lettered",
+            task,
+            severity="critical",
+            message=message,
+            previous_agent_id=task.holder,
+            attempts=task.attempt,
+            errors=errors,
+            reason=reason,
+            **self.about(failure, error_id, policy, said),
+        )
+
+    def finished(
+        self,
+        task: Task,
+        outcome: str,
+        *,
+        reason: str | None = None,
+        result: Any = None,
+        error_id: str | None = None,
+        judged: Outcome | None = None,
+        steps: Mapping[str, Any] | None = None,
+    ) -> Draft:
+        """
+        Tell the end of a task; nothing comes after it but its cleanup.
+
+        Args:
+            judged: The outcome of the attempt that this ends; None: no breaker judges it.
+            steps: Finished steps that were not told yet.
+        """
+        hidden: Fields = {} if judged is None else {"outcome": judged.as_dict()}
+        if steps:
+            hidden["steps"] = steps
+        degraded = outcome == "succeeded" and task.mode == "fallback"
+        by_itself = task.agent_name if outcome == "succeeded" else None
+        return self.of_task(
+            "task_finished",
+            task,
+            severity="info" if outcome in ("succeeded", "cancelled") else "error",
+            message=f"task {outcome}" + (f": {reason}" if reason else ""),
+            state=hidden or None,
+            outcome=outcome,
+            degraded=degraded,
+            served_by=task.served_by if degraded else by_itself,
+            result=result,
+            error_id=error_id,
+            reason=reason,
+            duration=round(max(0.0, self._intake.clock.wall() - task.created_at), 3),
+            attempts_made=task.attempt,
+        )
+
+    def cleaned(
+        self,
+        task: Task,
+        *,
+        resources: list[str],
+        memory_freed: int,
+        leftovers: list[str],
+        error: Mapping[str, Any] | None,
+        status: str | None = None,
+    ) -> Draft:
+        """
+        Tell what was cleaned up after an attempt, as it was found to be afterwards.
+
+        Args:
+            status: As whoever looked calls it; None, and where something is left that it does
+                not mention: as the lists say.
+        """
+        if status is None or (status == "success" and leftovers):
+            status = "success" if not leftovers else "partial" if resources else "failed"
+        message, said = sentence("resource_cleanup", cleanup_status=status)
+        return self.of_task(
+            "resource_cleanup",
+            task,
+            severity="info" if status == "success" else "warning",
+            message=message,
+            resources_cleaned=resources,
+            memory_freed=memory_freed,
+            cleanup_status=status,
+            leftovers=leftovers,
+            **{
+                **over(error, error["error_id"] if error else None, said),
+                "retry_possible": bool(error and error["retry_possible"]),
+                "is_recoverable": bool(error is None or error["is_recoverable"]),
+            },
+        )
+
+
+def outcome_of(task: Task, kind: Kind) -> Outcome | None:
+    """How the breaker that admitted the task's attempt judges it; None: none did."""
+    if task.breaker is None:
+        return None
+    return Outcome(task.breaker, task.generation, task.probe, kind)
+
+
+def _errors_of(task: Task) -> list[Fields]:
+    return [
+        {"attempt": attempt.number}
+        | {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
+        for attempt in task.attempts
+        if attempt.error is not None
+    ]

@@ -1,0 +1,145 @@
+"""The entries about workers: who has registered, and who is worse or better than before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.domain.access import Caller
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.announcements import sentence
+from gateway.domain.errors import ConfigurationError, InvalidParams
+from gateway.domain.own_failures import agent_lost
+from gateway.domain.settings import Settings
+from gateway.domain.worker import ORDER, Status, Worker, digest_of, subject_of
+from gateway.execution.record.failure_fields import about, over
+from gateway.execution.record.intake import Intake
+from gateway.ports import Draft
+
+__all__ = ["WorkerNews"]
+
+
+class WorkerNews:
+    """Makes the drafts about workers."""
+
+    def __init__(self, intake: Intake, settings: Settings) -> None:
+        self._intake = intake
+        self._settings = settings
+
+    def registered(
+        self, agent_id: str, secret: str, params: Mapping[str, Any], caller: Caller
+    ) -> Draft:
+        """
+        Tell that a worker is there; of its secret only a digest is kept.
+
+        Args:
+            params: Of ``agent.register``.
+            caller: On whose behalf.
+
+        Raises:
+            InvalidParams: If what it says about its agents cannot be.
+        """
+        agents = [_policy_of(item) for item in params.get("agents") or [{"name": params["handle"]}]]
+        return self._intake.draft(
+            "agent_registered",
+            subject_of(agent_id),
+            message=f"worker {params['handle']} registered",
+            agent_name=agents[0].name,
+            state={
+                "agents": [dataclasses.asdict(policy) for policy in agents],
+                "secret_digest": digest_of(secret),
+                "owner": caller.user_id,
+                "by_socket": caller.session_id is not None,
+                "type": params.get("type"),
+            },
+            agent_id=agent_id,
+            handle=params["handle"],
+            agents=[policy.name for policy in agents],
+            capabilities=list(params.get("capabilities", ())),
+            domain=params.get("domain"),
+        )
+
+    def changed(
+        self, worker: Worker, status: Status, reason: str, *, removed: bool = False
+    ) -> list[Draft]:
+        """
+        Tell that a worker is worse or better; when it is well again, its failure is over.
+
+        Args:
+            removed: Whether it has said goodbye.
+        """
+        previous = worker.status
+        worse = ORDER.index(status) > ORDER.index(previous) and not removed
+        error_id = worker.error_id
+        fields: dict[str, Any] = {}
+        if worse:
+            error_id = error_id or self._intake.ids.uuid7()
+            lost = agent_lost("connection_lost" if status == "suspect" else "heartbeat_lost")
+            _, said = sentence("agent_status_changed", status=status)
+            fields = about(
+                lost,
+                error_id=error_id,
+                said=said,
+                estimate={
+                    "estimated_recovery_time": self._settings.heartbeat_timeout,
+                    "recovery_estimate_source": "default",
+                },
+            )
+        subject = subject_of(worker.agent_id)
+        name = next(iter(worker.agents), worker.handle)
+        drafts = [
+            self._intake.draft(
+                "agent_status_changed",
+                subject,
+                severity="info" if not worse else "warning" if status == "suspect" else "error",
+                message=f"worker {worker.handle}: {previous} to {status}, {reason}",
+                agent_name=name,
+                state={"removed": removed},
+                agent_id=worker.agent_id,
+                domain=worker.domain,
+                status=status,
+                previous_status=previous,
+                reason=reason,
+                health_score=worker.health_score,
+                **fields,
+            )
+        ]
+        if status == "healthy" and error_id is not None:
+            now = self._intake.clock.wall()
+            message, said = sentence("system_recovered", scope="agent")
+            drafts.append(
+                self._intake.draft(
+                    "system_recovered",
+                    subject,
+                    message=message,
+                    agent_name=name,
+                    agent_id=worker.agent_id,
+                    scope="agent",
+                    recovery_successful=True,
+                    recovery_time=round(max(0.0, now - (worker.worse_since or now)), 3),
+                    attempts_made=1,
+                    degradation_id=None,
+                    **over(
+                        {"error_type": "agent_lost", "error_code": "heartbeat_lost"},
+                        error_id,
+                        said,
+                    ),
+                )
+            )
+        return drafts
+
+
+def _policy_of(item: Mapping[str, Any]) -> AgentPolicy:
+    try:
+        return AgentPolicy(
+            item["name"],
+            timeout_s=item.get("timeout", 30.0),
+            max_attempts=item.get("max_attempts", 0),
+            fallback=f"{item['name'][:119]}-fallback" if item.get("fallback") else None,
+            upstream=item.get("upstream"),
+            breaker=item.get("breaker") or "",
+            features=tuple(item.get("features", ())),
+        )
+    except ConfigurationError as error:
+        raise InvalidParams(str(error), field="agents") from error

@@ -1,0 +1,1 @@
+"""A task from its order to its one end."""

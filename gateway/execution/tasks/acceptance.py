@@ -1,0 +1,142 @@
+"""
+Orders: whether what somebody asks for is taken on, and what is said when it is not.
+
+An order is taken once under its idempotency key, refused while nobody could serve it (the
+agent's breaker is open, the queue is full, the gateway is leaving), and otherwise becomes a
+task. A refusal is an event, too: the user is told, not only whoever called.
+"""
+
+from __future__ import annotations
+
+from gateway.attempts.agents import Agents
+from gateway.domain.errors import Conflict, ExpectationFailed, Rejected, Unavailable
+from gateway.domain.settings import Settings
+from gateway.domain.task import Task, subject_of
+from gateway.execution.guards.breakers import Breakers, Refusal
+from gateway.execution.record.breaker_drafts import BreakerNews
+from gateway.execution.record.intake import Intake
+from gateway.execution.record.state import State
+from gateway.execution.tasks.lifecycle import RACES_MAX, Lifecycle
+from gateway.execution.tasks.order import Order
+
+__all__ = ["Orders"]
+
+# When a full queue is worth another try, in seconds.
+QUEUE_RETRY_AFTER_S = 1.0
+# The most important tasks are still taken up to this multiple of the queue's limit.
+CRITICAL_FACTOR = 2
+
+
+class Orders:
+    """
+    Takes orders.
+
+    Attributes:
+        draining: Set when the gateway leaves; nothing is taken any more.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        intake: Intake,
+        news: BreakerNews,
+        breakers: Breakers,
+        lifecycle: Lifecycle,
+        agents: Agents,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._intake = intake
+        self._news = news
+        self._breakers = breakers
+        self._lifecycle = lifecycle
+        self._agents = agents
+        self._settings = settings
+        self.draining = False
+
+    async def submit(self, order: Order) -> Task:
+        """
+        Accept an order, unless it has been accepted under its key, or nobody can serve it now.
+
+        Raises:
+            Rejected: If the agent's breaker is open, the queue is full, or we are leaving.
+            Conflict: If its idempotency key stands for something else.
+        """
+        uses_of_key = 0
+        for _ in range(RACES_MAX):
+            if order.idempotency_key is None:
+                task_id = self._intake.ids.uuid7()
+            else:
+                task_id = order.id_by_key(uses_of_key)
+                known = self._state.task_of_key(order.user_id, order.idempotency_key)
+                if known is not None:
+                    return self._taken_before(known, order)
+            await self._refuse_if_full(order)
+            admission = None
+            policy = self._agents.policy(order.agent_name or order.capability or "")
+            breaker = self._state.breakers.get(policy.breaker)
+            served_by_agent = policy.fallback is None or order.reserved_for is not None
+            if breaker is not None and breaker.state != "closed" and served_by_agent:
+                admitted = self._breakers.admit(
+                    policy, user_id=order.user_id, task_id=None, attempt=None
+                )
+                if isinstance(admitted, Refusal):
+                    await self._reject(
+                        order,
+                        reason="circuit_breaker_open",
+                        retry_after_s=admitted.retry_after_s,
+                        error_id=admitted.breaker.error_id,
+                    )
+                else:
+                    admission = admitted
+            try:
+                return await self._lifecycle.submit(task_id, order, admission)
+            except ExpectationFailed as lost:
+                # The same request was faster, and is known now; or it came long ago.
+                uses_of_key += lost.subject == subject_of(task_id)
+        raise Unavailable("too many ask at once; ask again", retry_after=1.0)
+
+    def _taken_before(self, known: tuple[str, str], order: Order) -> Task:
+        task_id, fingerprint = known
+        if fingerprint != order.fingerprint:
+            raise Conflict(
+                "this idempotency key was used for another request; use a new key",
+                code="idempotency_key_reused",
+                field="idempotency_key",
+            )
+        task = self._state.tasks.get(task_id)
+        if task is None:
+            raise Conflict(
+                f"task {task_id} was made with this key, and is not kept any more",
+                code="idempotency_key_reused",
+                field="idempotency_key",
+            )
+        return task
+
+    async def _refuse_if_full(self, order: Order) -> None:
+        if self.draining:
+            await self._reject(order, reason="draining", retry_after_s=self._settings.drain_grace)
+        if order.reserved_for is not None:
+            return  # it begins at once, in whoever it is reserved for
+        limit = self._settings.queue_limit * (CRITICAL_FACTOR if order.priority == 0 else 1)
+        if self._state.queue_depth >= limit:
+            await self._reject(
+                order, reason="priority_load_shedding", retry_after_s=QUEUE_RETRY_AFTER_S
+            )
+
+    async def _reject(
+        self, order: Order, *, reason: str, retry_after_s: float, error_id: str | None = None
+    ) -> None:
+        policy = self._agents.policy(order.agent_name or order.capability or "")
+        draft = self._news.rejected(
+            reason=reason,
+            user_id=order.user_id,
+            policy=policy,
+            retry_after_s=retry_after_s,
+            error_id=error_id,
+        )
+        await self._intake.append([draft])
+        raise Rejected(
+            f"{policy.name} takes no tasks now: {reason}", code=reason, retry_after=retry_after_s
+        )

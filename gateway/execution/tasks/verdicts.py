@@ -1,0 +1,150 @@
+"""
+Verdicts: what follows from a failed attempt, and the events that say so.
+
+Pure but for a little state of its own, the retry budgets; ``lifecycle`` appends what is
+returned here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.attempts.agents import Agents
+from gateway.attempts.pieces import Rest
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.failure import RETRIED_TYPES, Failure
+from gateway.domain.recovery import Backoff, Next, RetryBudget, next_step
+from gateway.domain.task import Task
+from gateway.execution.record.state import State
+from gateway.execution.record.task_drafts import Telling, outcome_of
+from gateway.ports import Clock, Draft, IdSource
+
+__all__ = ["Verdicts"]
+
+
+class Verdicts:
+    """
+    Judges failures.
+
+    Args:
+        backoff: How long to wait between attempts.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        telling: Telling,
+        agents: Agents,
+        backoff: Backoff,
+        clock: Clock,
+        ids: IdSource,
+    ) -> None:
+        self._state = state
+        self._telling = telling
+        self._agents = agents
+        self._backoff = backoff
+        self._clock = clock
+        self._ids = ids
+        self._budgets: dict[str, RetryBudget] = {}
+
+    def called(self, policy: AgentPolicy) -> None:
+        """Count a call for the retry budget of its upstream."""
+        self._budget(policy).called(self._clock.wall())
+
+    def decided(self, task: Task, after: Next) -> None:
+        """Count what the log has accepted as coming next."""
+        if after.step == "retry":
+            self._budget(self._agents.policy_for(task)).retrying(self._clock.wall())
+
+    def after(self, task: Task, failure: Failure) -> Next:
+        """Decide what comes after a failed attempt of ``task``."""
+        policy = self._agents.policy_for(task)
+        now = self._clock.wall()
+        delay_s = self._backoff.delay_s(
+            task.recoveries + 1,
+            chance=self._ids.random(),
+            retry_after_s=failure.retry_after_s,
+        )
+        if task.mode == "fallback":
+            # The fallback was the last resort: the task ends as its agent's failure said.
+            first = task.last_error or {}
+            retryable = first.get("error_type", failure.error_type) in RETRIED_TYPES
+            return Next("dead_lettered" if retryable else "failed", reason="fallback_failed")
+        # Whoever runs a reserved task itself was told by the exception, and waits for nobody.
+        fallback = policy.fallback is not None and task.reserved_for is None
+        after = next_step(
+            failure,
+            tries_left=task.tries_left,
+            fallback=fallback,
+            delay_s=delay_s,
+            time_left_s=task.deadline_at - now,
+            budget_left=self._budget(policy).allows(now),
+        )
+        breaker = self._state.breakers.get(policy.breaker)
+        if after.step != "retry" or breaker is None:
+            return after
+        # An attempt is announced for when it can be made: not while the breaker holds it back.
+        held_s = breaker.holds_back_s(
+            now, failing=failure.counts and task.breaker is not None, probe=task.probe
+        )
+        if held_s <= after.delay_s:
+            return after
+        if fallback:
+            return Next("fallback")
+        if held_s >= task.deadline_at - now:
+            return Next("failed", reason="circuit_open")
+        return Next("retry", delay_s=held_s)
+
+    def drafts(
+        self,
+        task: Task,
+        failure: Failure,
+        after: Next,
+        *,
+        cause: str,
+        detail: Mapping[str, Any] | None,
+        rest: Rest,
+    ) -> list[Draft]:
+        """
+        Make the events of a failed attempt, in their order.
+
+        Args:
+            after: What comes next.
+            cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
+            detail: For operators, redacted already.
+            rest: What the attempt had not told yet.
+        """
+        policy = self._agents.policy_for(task)
+        error_id = task.error_id or self._ids.uuid7()
+        drafts = []
+        if task.preserved or rest:
+            drafts.append(self._telling.partial_preserved(task, failure, error_id, policy, rest))
+        judged = outcome_of(task, "failure" if failure.counts else "neutral")
+        drafts.append(
+            self._telling.error(
+                task,
+                failure,
+                error_id,
+                policy,
+                after,
+                cause=cause,
+                detail=detail,
+                outcome=judged,
+            )
+        )
+        if not after.ends:
+            drafts.append(self._telling.recovery(task, failure, error_id, policy, after))
+            return drafts
+        assert after.reason is not None
+        if after.step == "dead_lettered":
+            drafts.append(
+                self._telling.dead_lettered(task, failure, error_id, policy, after.reason)
+            )
+        drafts.append(
+            self._telling.finished(task, after.step, reason=after.reason, error_id=error_id)
+        )
+        return drafts
+
+    def _budget(self, policy: AgentPolicy) -> RetryBudget:
+        return self._budgets.setdefault(policy.budget, RetryBudget())

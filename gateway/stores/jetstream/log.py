@@ -1,0 +1,439 @@
+"""
+The durable log: a stream of NATS JetStream, shared by any number of gateway nodes.
+
+The server decides: it takes a message only if its subject's last one is the one expected, and it
+gives each message its sequence, which makes its offsets (see ``codec``). What this
+node knows comes from one ordered consumer alone, its own writes included, so that every node
+sees the same entries in the same order. What is kept over a restart is what the server keeps:
+with one replica, all that it has answered for survives the end of its process; with three, also
+the loss of one machine.
+
+Its parts, each in a file of its own: ``session`` is one connection and ``link`` the next one,
+``stream`` makes and checks the stream, ``feed`` is the consumer and ``view`` what came through
+it, ``writing`` appends, ``reading`` finds what is older than the view, ``codec`` says what a
+message looks like.
+
+What the port leaves open is here so:
+
+- ``at`` is the clock of the server that leads the stream.
+- While its limit lasts, an append is found out about: everything sent has an id, which the
+  stream does not take twice, so it is sent again until it has come back or is refused. After
+  that it is ``StoreUnavailable`` with ``in_doubt``, and what arrives late is seen by everybody.
+- On a stream with several replicas a decision may overtake an append about the same subject
+  that has no expectation and is under way at that moment. Of two decisions one always fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gateway.domain.errors import StoreUnavailable
+from gateway.ports import Clock, Draft, Entry, IdSource, Progress, Reader, Snapshot
+from gateway.stores.followers import Followers
+from gateway.stores.jetstream.codec import sequence_of
+from gateway.stores.jetstream.feed import Delivery, Feed
+from gateway.stores.jetstream.link import Link
+from gateway.stores.jetstream.pulse import NatsPulse
+from gateway.stores.jetstream.reading import read_stored
+from gateway.stores.jetstream.session import ApiError, Session, SessionLost
+from gateway.stores.jetstream.snapshots import load_snapshot, save_snapshot
+from gateway.stores.jetstream.stream import (
+    Bounds,
+    StreamState,
+    ensure_stream,
+    look_at_stream,
+    settled_stream,
+)
+from gateway.stores.jetstream.view import View
+from gateway.stores.jetstream.writing import Writer
+
+__all__ = ["JetStreamLog"]
+
+logger = logging.getLogger(__name__)
+
+
+# Messages before the snapshot that a start reads all the same, for this node's memory alone:
+# most browsers that come back after a restart were no further behind.
+_LEAD_MESSAGES = 10_000
+
+# Readers of what is older than this node's memory, at once; more wait for their turn.
+_READERS_MAX = 4
+
+# How often a start tells how far it is, in messages.
+_PROGRESS_EVERY = 5000
+
+_MOMENT_S = 0.1
+
+_FAILURES = (ApiError, SessionLost, TimeoutError)
+
+
+class JetStreamLog:
+    """
+    An ``EventLog`` in NATS; see the port for what it guarantees.
+
+    Args:
+        servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
+        clock: Tells how old entries are by now.
+        ids: For a new log's name, and for chance.
+        events_max: Messages kept at the most by the stream, entries by this node's memory.
+        bytes_max: Bytes kept at the most, by each.
+        age_max_s: Seconds an entry is kept at the most.
+        stream: The stream's name, and the first token of its subjects.
+        replicas: Servers that keep it: 1, 3 or 5.
+        timeout_s: Limit of every call, in seconds.
+
+    Attributes:
+        pulse: Signals between the nodes on this stream.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        *,
+        clock: Clock,
+        ids: IdSource,
+        events_max: int,
+        bytes_max: int,
+        age_max_s: float,
+        stream: str = "GATEWAY",
+        replicas: int = 1,
+        timeout_s: float = 5.0,
+    ) -> None:
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", stream), stream
+        self._stream = stream
+        self._clock = clock
+        self._ids = ids
+        self._timeout_s = timeout_s
+        self._bounds = Bounds(events_max, bytes_max, age_max_s, replicas)
+        self._view = View(bounds=self._bounds, clock=clock)
+        self._link = Link(
+            servers,
+            name=f"gateway {stream}",
+            timeout_s=timeout_s,
+            prepare=self._prepare,
+            look=self._look,
+            changed=lambda: self._watchers.tell(),
+            chance=ids.random,
+        )
+        self._writer = Writer(
+            stream=stream,
+            name=ids.uuid7(),
+            link=self._link,
+            view=self._view,
+            timeout_s=timeout_s,
+            refresh=self._ask,
+            changed=lambda: self._watchers.tell(),
+        )
+        self._feed: Feed | None = None
+        self._started = False
+        self._stale: str | None = None
+        self._listening = asyncio.Lock()
+        self._goal = self._to_read = 0
+        self._caught_up = asyncio.Event()
+        self._progress: Progress | None = None
+        self._watchers: Followers[[]] = Followers()
+        self._deep = asyncio.Semaphore(_READERS_MAX)
+        self.pulse = NatsPulse(stream, session=lambda: self._link.current)
+
+    # --- beginning and ending ---------------------------------------------------------------
+
+    async def open(self) -> None:
+        await self._link.open()
+
+    async def start(self, *, after: int = 0, progress: Progress | None = None) -> None:
+        self._progress = progress
+        begun = listening = False
+        while not listening:
+            try:
+                session = await self._link.session()
+                if not begun:
+                    await self._begin(session, after)
+                    begun = True
+                listening = await self._listen(session)
+            except (*_FAILURES, StoreUnavailable):
+                await _moment()
+        # From here on a session that is lost is replaced, and its feed with it.
+        await self._caught_up.wait()
+        if progress is not None:
+            progress(self._to_read, self._to_read)
+        self._progress = None
+        self._watchers.tell()
+
+    async def close(self) -> None:
+        await self._link.close()
+        if self._feed is not None:
+            await self._feed.close()
+            self._feed = None
+        self._view.readers.clear()
+        self._watchers.clear()
+
+    async def _begin(self, session: Session, after: int) -> None:
+        state = await look_at_stream(session, self._stream)
+        seen = max(state.first - 1, sequence_of(after) - _LEAD_MESSAGES, 0)
+        self._view.begin(epoch=state.epoch, after=seen, followed_after=after)
+        self._view.first = state.first
+        self._writer.begin(session, last=state.last)
+        self._goal = state.last
+        self._to_read = max(0, state.last - seen)
+        self._stale = None
+        self._started = True
+
+    async def _listen(self, session: Session) -> bool:
+        """Let the feed come over ``session``; False: it is not the right one any more."""
+        async with self._listening:
+            if self._feed is not None:
+                await self._feed.close()
+            self._caught_up.clear()
+            self._feed = Feed(
+                session,
+                self._stream,
+                take=self._take,
+                idle=self._caught_up.set,
+                after=self._view.sequence,
+            )
+            try:
+                await self._feed.open()
+            except _FAILURES:
+                await session.close()  # another one may do better
+                raise
+            if self._view.sequence >= self._goal:
+                self._caught_up.set()
+            return not session.lost.done()
+
+    def _take(self, delivery: Delivery) -> None:
+        if self._stale is not None:
+            return
+        view = self._view
+        if not view.take(delivery):
+            self._begin_anew(f"messages before {delivery.sequence} were dropped unseen")
+            return
+        if view.sequence >= self._goal:
+            self._caught_up.set()
+        if self._progress is not None and view.sequence % _PROGRESS_EVERY == 0:
+            self._progress(view.sequence - view.begun_after, self._to_read)
+
+    # --- how it is --------------------------------------------------------------------------
+
+    @property
+    def available(self) -> bool:
+        return self._link.current is not None and self.reason is None
+
+    @property
+    def reason(self) -> str | None:
+        return self._link.reason or self._stale or self._writer.stuck
+
+    @property
+    def stale(self) -> bool:
+        return self._stale is not None
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        return self._watchers.add(watcher)
+
+    @property
+    def foreign(self) -> int:
+        """Messages in the stream that no gateway had written, and that were skipped."""
+        return self._view.foreign
+
+    async def _prepare(self, session: Session) -> None:
+        """Make sure, over a new session, that the stream is the one we know."""
+        state = await ensure_stream(
+            session, self._stream, self._bounds, new_epoch=self._ids.uuid7()
+        )
+        if not self._view.epoch:
+            self._view.begin(epoch=state.epoch, after=0, followed_after=0)
+        elif state.epoch == self._view.epoch:
+            state = await self._settled(session, self._view.sequence)
+            if self._started and state.first > self._view.sequence + 1:
+                self._begin_anew(f"messages before {state.first} were dropped unseen")
+        self._adopt(state)
+        self._writer.begin(session, last=state.last)
+        await self.pulse.listen(session)
+        if self._started:
+            await self._listen(session)
+
+    async def _look(self, session: Session) -> None:
+        """Ask whether the stream is there, still the one we know, and takes what it is given."""
+        await self._ask(session)
+        await self._writer.probe(session)
+
+    async def _ask(self, session: Session) -> None:
+        seen = self._view.sequence
+        try:
+            state = await look_at_stream(session, self._stream)
+        except TimeoutError:
+            # The answer stands in line behind entries; as long as these come, it is there.
+            if self._view.sequence == seen:
+                raise
+            return
+        if not state.epoch:
+            raise ApiError(0, f"stream {self._stream} is not a gateway's any more")
+        if state.epoch == self._view.epoch and state.last < seen:
+            raise ApiError(0, f"stream {self._stream} has less than was seen of it")
+        self._adopt(state)
+
+    async def _settled(self, session: Session, seen: int) -> StreamState:
+        return await settled_stream(session, self._stream, seen=seen, new_epoch=self._ids.uuid7())
+
+    def _adopt(self, state: StreamState) -> None:
+        if state.epoch != self._view.epoch:
+            self._begin_anew("another log stands in its place", epoch=state.epoch)
+            self._view.first = state.first
+        else:
+            self._view.first = max(self._view.first, state.first)
+
+    def _begin_anew(self, reason: str, *, epoch: str | None = None) -> None:
+        """Nothing that followers know can be relied on, until ``start`` is called again."""
+        self._started = False
+        self._stale = reason
+        self._writer.give_up(reason)
+        self._caught_up.set()  # whoever waits for it looks whether we are stale
+        if epoch is not None:
+            self._view.begin(epoch=epoch, after=0, followed_after=0)
+        logger.warning("stream %s: the log begins anew: %s", self._stream, reason)
+        self._watchers.tell()
+
+    # --- the log ----------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> str:
+        return self._view.epoch
+
+    @property
+    def head(self) -> int:
+        return self._view.head
+
+    @property
+    def oldest(self) -> int:
+        return self._view.oldest
+
+    async def append(
+        self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
+    ) -> int:
+        assert drafts
+        if self._stale is not None:
+            raise self._away()
+        assert self._started, "start it first"
+        return await self._writer.append(drafts, expected or {})
+
+    async def read(
+        self,
+        *,
+        after: int,
+        topics: Iterable[str] | None,
+        limit: int,
+        until: int | None = None,
+        size_max: int | None = None,
+    ) -> list[Entry]:
+        view = self._view
+        topics = None if topics is None else tuple(topics)
+        until = view.head if until is None else min(until, view.head)
+        after = max(after, view.oldest - 1)
+        found: list[Entry] = []
+        # While the stream is read the floor may rise, and what was above it be there, too.
+        while len(found) < limit and after < (floor := min(view.floor, until)):
+            left = None if size_max is None else size_max - sum(len(e.public) for e in found)
+            stored, all_of_it = await self._read_stored(
+                after=after, until=floor, topics=topics, limit=limit - len(found), size_max=left
+            )
+            found += stored
+            if not all_of_it:
+                return found
+            after = floor
+        size = sum(len(entry.public) for entry in found)
+        rest = view.ring.read(
+            after=after,
+            topics=topics,
+            limit=limit - len(found),
+            until=until,
+            size_max=None if size_max is None else size_max - size,
+        )
+        # "At least one" has been given if anything was found in the stream.
+        if found and rest and size_max is not None and size + len(rest[0].public) > size_max:
+            return found
+        return found + rest
+
+    async def _read_stored(
+        self,
+        *,
+        after: int,
+        until: int,
+        topics: Iterable[str] | None,
+        limit: int,
+        size_max: int | None,
+    ) -> tuple[list[Entry], bool]:
+        async with self._deep:
+            session = await self._link.session()
+            try:
+                found = await read_stored(
+                    session,
+                    self._stream,
+                    after=after,
+                    until=until,
+                    topics=topics,
+                    limit=limit,
+                    size_max=size_max,
+                    entries_of=self._view.entries_of,
+                    breathe=lambda: self._clock.sleep(0),
+                )
+                # What was dropped meanwhile shows in ``oldest``, which readers compare.
+                await self._ask(session)
+            except _FAILURES as error:
+                raise self._away() from error
+        return found
+
+    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
+        self._view.ring.trim(self._clock.wall())
+        return self._view.ring.count(after=after, topics=topics, until=self._view.head)
+
+    def newest(self, topics: Iterable[str] | None) -> int:
+        self._view.ring.trim(self._clock.wall())
+        return self._view.ring.newest(topics, until=self._view.head)
+
+    def last_offset(self, subject: str) -> int:
+        return self._view.subjects.last(subject)
+
+    def follow(self, reader: Reader) -> Callable[[], None]:
+        return self._view.readers.add(reader)
+
+    def _away(self) -> StoreUnavailable:
+        if self._stale is not None:
+            return StoreUnavailable(f"the store is away: {self._stale}")
+        return self._link.away()
+
+    # --- snapshots --------------------------------------------------------------------------
+
+    async def save_snapshot(self, snapshot: Snapshot) -> None:
+        # Of the log that it was made of: another may stand in its place after the wait.
+        epoch = self._view.epoch
+        session = await self._link.session()
+        try:
+            await save_snapshot(
+                session,
+                self._stream,
+                epoch=epoch,
+                snapshot=snapshot,
+                replicas=self._bounds.replicas,
+                id=self._ids.uuid7(),
+            )
+        except _FAILURES as error:
+            raise self._away() from error
+
+    async def load_snapshot(self) -> Snapshot | None:
+        session = await self._link.session()
+        epoch = self._view.epoch
+        try:
+            snapshot = await load_snapshot(session, self._stream, epoch=epoch)
+            if snapshot is not None:
+                self._adopt(await self._settled(session, sequence_of(snapshot.offset)))
+        except _FAILURES as error:
+            raise self._away() from error
+        return snapshot if self._view.epoch == epoch else None
+
+
+async def _moment() -> None:
+    """Wait a little; real time, whatever a test's clock says."""
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    await asyncio.wait((never,), timeout=_MOMENT_S)

@@ -1,0 +1,56 @@
+"""Signals between nodes that nobody replays, over core NATS; beside the stream, not in it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from urllib.parse import quote, unquote
+
+from gateway.ports import Hearer
+from gateway.stores.followers import Followers
+from gateway.stores.jetstream.session import Msg, Session, SessionLost
+
+__all__ = ["NatsPulse"]
+
+logger = logging.getLogger(__name__)
+
+
+class NatsPulse:
+    """
+    A ``Pulse`` of all nodes on one stream.
+
+    Args:
+        session: Gives the session; None while there is none.
+    """
+
+    def __init__(self, stream: str, *, session: Callable[[], Session | None]) -> None:
+        # Not below the stream's own prefix, or it would be stored.
+        self._prefix = f"{stream}_PULSE."
+        self._session = session
+        self._hearers: Followers[str, bytes] = Followers()
+
+    async def publish(self, subject: str, body: bytes) -> None:
+        session = self._session()
+        if session is not None:
+            with contextlib.suppress(SessionLost):
+                token = quote(subject, safe="").replace(".", "%2E")
+                await session.publish(self._prefix + token, body)
+
+    def follow(self, hearer: Hearer) -> Callable[[], None]:
+        return self._hearers.add(hearer)
+
+    async def listen(self, session: Session) -> None:
+        """
+        Hear over a new session.
+
+        Raises:
+            SessionLost: It is lost already.
+        """
+        await session.subscribe(self._prefix + "*", self._hear)
+
+    async def _hear(self, msg: Msg) -> None:
+        try:
+            self._hearers.tell(unquote(msg.subject[len(self._prefix) :]), msg.data)
+        except Exception:
+            logger.exception("whoever hears %s failed", msg.subject)

@@ -1,0 +1,166 @@
+"""
+Reading what is older than a node's memory, from the stream itself.
+
+The server answers with a chunk of messages after a sequence (batched direct get: nothing is made
+or kept there, unlike with a consumer), and for one user's topics it finds them by subject. So
+somebody who was away long costs little, and nothing that grows with what others did.
+"""
+
+from __future__ import annotations
+
+import calendar
+import contextlib
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import orjson
+
+from gateway.ports import Entry
+from gateway.stores.jetstream.codec import Foreign, last_offset_of, sequence_of, user_filters
+from gateway.stores.jetstream.feed import Delivery
+from gateway.stores.jetstream.session import ApiError, Msg, Session, answer_of
+
+__all__ = ["read_stored", "stored_last"]
+
+# One chunk: so much the server sends without being asked again, and so much is held in memory
+# at once beyond what is read for.
+_CHUNK_MESSAGES_MAX = 512
+_CHUNK_BYTES_MAX = 2 * 1024 * 1024
+
+_NOT_FOUND, _END = "404", "204"
+
+
+@dataclasses.dataclass(slots=True)
+class _Run:
+    """One filter's messages in order; ``until`` is up to where they are all there."""
+
+    filter: str | None
+    found: list[Delivery] = dataclasses.field(default_factory=list)
+    until: int = 0
+
+
+async def read_stored(
+    session: Session,
+    stream: str,
+    *,
+    after: int,
+    until: int,
+    topics: Iterable[str] | None,
+    limit: int,
+    size_max: int | None,
+    entries_of: Callable[[Delivery], list[Entry]],
+    breathe: Callable[[], Awaitable[None]],
+) -> tuple[list[Entry], bool]:
+    """
+    Read entries from the stream, with offsets over ``after`` up to ``until``.
+
+    Args:
+        entries_of: Gives a message's entries; raises ``Foreign`` for one that is not ours.
+        breathe: Called between chunks, so that others have a turn.
+
+    Returns:
+        The entries, and whether there are no more up to ``until``; else ``limit`` or
+        ``size_max`` was reached (see ``EventLog.read``).
+
+    Raises:
+        ApiError, SessionLost, TimeoutError: The server did not give a chunk.
+    """
+    wanted = None if topics is None else set(topics)
+    filters: list[str] = [] if wanted is None else user_filters(stream, wanted) or []
+    runs = [_Run(filter) for filter in filters] or [_Run(None)]
+    found: list[Entry] = []
+    size = 0
+    seen, last = sequence_of(after + 1) - 1, sequence_of(until)
+    while seen < last:
+        for run in runs:
+            if run.until <= seen:
+                await _fill(session, stream, run, after=seen, last=last)
+        seen = min(run.until for run in runs)
+        ready = [message for run in runs for message in run.found if message.sequence <= seen]
+        for run in runs:
+            run.found = [message for message in run.found if message.sequence > seen]
+        for message in sorted(ready, key=lambda message: message.sequence):
+            entries: list[Entry] = []
+            with contextlib.suppress(Foreign):
+                entries = entries_of(message)
+            for entry in entries:
+                if not after < entry.offset <= until:
+                    continue
+                if wanted is not None and wanted.isdisjoint(entry.topics):
+                    continue
+                size += len(entry.public)
+                if len(found) == limit or (found and size_max is not None and size > size_max):
+                    return found, False
+                found.append(entry)
+        await breathe()
+    return found, True
+
+
+async def stored_last(session: Session, stream: str, filter: str) -> int:
+    """
+    Tell the offset of the last message that matches ``filter``; 0 when none does.
+
+    Raises:
+        ApiError, SessionLost, TimeoutError: It could not be found out.
+    """
+    answer = await session.request(
+        f"$JS.API.DIRECT.GET.{stream}", orjson.dumps({"last_by_subj": filter})
+    )
+    headers = answer.headers or {}
+    if headers.get("Status") == _NOT_FOUND:
+        return 0
+    if "Nats-Sequence" not in headers:
+        answer_of(answer)
+    return last_offset_of(int(headers["Nats-Sequence"]))
+
+
+async def _fill(session: Session, stream: str, run: _Run, *, after: int, last: int) -> None:
+    asked: dict[str, Any] = {
+        "seq": after + 1,
+        "batch": _CHUNK_MESSAGES_MAX,
+        "max_bytes": _CHUNK_BYTES_MAX,
+    }
+    if run.filter is not None:
+        asked["next_by_subj"] = run.filter
+    failed: list[Msg] = []
+
+    def take(msg: Msg) -> bool:
+        headers = msg.headers or {}
+        status = headers.get("Status")
+        if status == _NOT_FOUND:
+            run.until = last
+        elif status == _END:
+            more = int(headers["Nats-Num-Pending"]) > 0
+            run.until = int(headers["Nats-Last-Sequence"]) if more else last
+        elif status is not None:
+            failed.append(msg)
+        else:
+            run.found.append(_delivery(msg, headers))
+            return False
+        return True
+
+    await session.stream_of_answers(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(asked), take)
+    if failed:
+        headers = failed[0].headers or {}
+        raise ApiError(0, headers.get("Description", f"status {headers.get('Status')}"))
+    if run.until <= after:
+        raise ApiError(0, f"nothing was given after message {after}, though there is more")
+
+
+def _delivery(msg: Msg, headers: dict[str, str]) -> Delivery:
+    return Delivery(
+        int(headers["Nats-Sequence"]),
+        _seconds(headers["Nats-Time-Stamp"]),
+        headers["Nats-Subject"],
+        msg.data,
+        headers.get("Nats-Msg-Id"),
+    )
+
+
+def _seconds(text: str) -> float:
+    """Read RFC 3339 with up to nanoseconds, as exactly as the feed reads its own."""
+    date, _, rest = text.rstrip("Z").partition(".")
+    day, _, clock = date.partition("T")
+    whole = calendar.timegm((*map(int, day.split("-")), *map(int, clock.split(":")), 0, 0, 0))
+    return (whole * 10**9 + int(rest.ljust(9, "0") or 0)) / 1e9

@@ -1,0 +1,168 @@
+"""
+What this node has seen of the stream: its followers are told, its memory is filled.
+
+Everything known here came through the one consumer, in the stream's order, so that decisions are
+compared with what the followers have seen and with nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Callable
+
+from gateway.ports import Clock, Entry
+from gateway.stores.followers import Followers
+from gateway.stores.jetstream.codec import Foreign, last_offset_of, unpack
+from gateway.stores.jetstream.feed import Delivery
+from gateway.stores.jetstream.stream import Bounds
+from gateway.stores.ring import Ring
+from gateway.stores.subjects import Subjects
+
+__all__ = ["View"]
+
+logger = logging.getLogger(__name__)
+
+# The first foreign message is told of, then each time there are so many more.
+_FOREIGN_TOLD_EVERY = 1000
+_SKIPPED_MAX = 1000
+
+
+class View:
+    """
+    One node's memory of the stream.
+
+    Attributes:
+        epoch: The log's name.
+        sequence: The last message seen.
+        begun_after: The last message that was not looked at.
+        head: The newest offset that followers have seen.
+        first: The sequence of the oldest message in the stream, when it was last asked.
+        ring: The newest entries.
+        subjects: What was last said of each subject.
+        arrivals: By the id of a message of ours that somebody waits for: who is told its sequence.
+        foreign: Messages that no gateway had written.
+        skipped: Where a subject's last one of these is.
+    """
+
+    def __init__(self, *, bounds: Bounds, clock: Clock) -> None:
+        self._bounds = bounds
+        self._clock = clock
+        self.readers: Followers[Entry] = Followers()
+        self.arrivals: dict[str, Callable[[int], None]] = {}
+        self.foreign = 0
+        self.skipped: dict[str, int] = {}
+        self.first = 1
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = itertools.count()
+        self.begin(epoch="", after=0, followed_after=0)
+
+    def begin(self, *, epoch: str, after: int, followed_after: int) -> None:
+        """
+        Forget everything, and see what comes after message ``after``.
+
+        Args:
+            followed_after: Followers are told of offsets over this one.
+        """
+        bounds = self._bounds
+        self.epoch = epoch
+        self.sequence = after
+        self.head = last_offset_of(after)
+        self.ring = Ring(
+            events_max=bounds.events_max, bytes_max=bounds.bytes_max, age_max_s=bounds.age_max_s
+        )
+        self.subjects = Subjects(events_max=bounds.events_max, forgotten=self.head)
+        self.begun_after = after
+        self._followed_after = followed_after
+        for _, _, future in self._waiting:
+            if not future.done():
+                future.set_result(None)
+        self._waiting.clear()
+
+    @property
+    def floor(self) -> int:
+        """Everything over this offset, up to the head, is in the ring."""
+        self.ring.trim(self._clock.wall())
+        return max(last_offset_of(self.begun_after), self.ring.dropped)
+
+    @property
+    def oldest(self) -> int:
+        """See ``EventLog.oldest``: as far as this node knows without asking."""
+        self.ring.trim(self._clock.wall())
+        gone = max(
+            last_offset_of(self.first - 1),
+            # By the count the server does what we would do; its bytes are counted differently.
+            last_offset_of(self.sequence - self._bounds.events_max),
+            self.ring.aged,
+        )
+        return min(gone, self.head) + 1
+
+    def entries_of(self, delivery: Delivery) -> list[Entry]:
+        """
+        Give the entries of a message.
+
+        Raises:
+            Foreign: It is not ours.
+        """
+        return unpack(
+            delivery.subject,
+            delivery.payload,
+            epoch=self.epoch,
+            sequence=delivery.sequence,
+            at=delivery.at,
+        )
+
+    def _skip(self, delivery: Delivery, subject: str) -> None:
+        if self.foreign % _FOREIGN_TOLD_EVERY == 0:
+            logger.warning(
+                "message %d (%s) was not written by a gateway; it is skipped, %d so far",
+                delivery.sequence,
+                delivery.subject,
+                self.foreign + 1,
+            )
+        self.foreign += 1
+        self.skipped[subject] = delivery.sequence
+        if len(self.skipped) > _SKIPPED_MAX:
+            del self.skipped[next(iter(self.skipped))]
+
+    def take(self, delivery: Delivery) -> bool:
+        """See the next message; False: it is not the next one, some before it are gone unseen."""
+        if delivery.sequence <= self.sequence:
+            return True
+        if delivery.sequence != self.sequence + 1 and self.sequence != self.begun_after:
+            return False
+        entries: list[Entry] = []
+        try:
+            entries = self.entries_of(delivery)
+        except Foreign as error:
+            self._skip(delivery, error.about)
+        for entry in entries:
+            self.ring.add(entry)
+            self.subjects.wrote(entry.subject, entry.offset)
+            self.head = entry.offset
+            if entry.offset > self._followed_after:
+                try:
+                    self.readers.tell(entry)
+                except Exception:
+                    # A mistake of ours. The others go on: what is in the log is in the log.
+                    logger.exception("a follower failed at offset %d", entry.offset)
+        self._advance(delivery.sequence)
+        if delivery.id is not None and (arrived := self.arrivals.get(delivery.id)) is not None:
+            arrived(delivery.sequence)
+        return True
+
+    def _advance(self, sequence: int) -> None:
+        self.sequence = sequence
+        while self._waiting and self._waiting[0][0] <= self.sequence:
+            _, _, future = heapq.heappop(self._waiting)
+            if not future.done():
+                future.set_result(None)
+
+    async def wait_for(self, sequence: int) -> None:
+        """Wait until message ``sequence`` has been seen, or everything begins anew."""
+        if self.sequence < sequence:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (sequence, next(self._order), future))
+            await future

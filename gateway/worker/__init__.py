@@ -1,0 +1,1 @@
+"""A worker process: it claims tasks from a gateway, runs its agents, and reports."""

@@ -1,0 +1,405 @@
+"""
+``gateway work``, the process that does the work: the agents of a module, run for a gateway.
+
+Agents are supervised here exactly as in the gateway's own process; only that what they produce
+and how they end is told over the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.attempts.agents import Agents
+from gateway.attempts.attempt import Attempts
+from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Rest
+from gateway.client.connection import Refused
+from gateway.client.errors import CallFailed, Disconnected
+from gateway.domain.errors import ConfigurationError, GatewayError, RequestError, StaleTerm
+from gateway.domain.failure import Failure
+from gateway.domain.preserved import Preserved
+from gateway.domain.settings import Settings
+from gateway.domain.task import Attempt, Task
+from gateway.execution.record.once import Once
+from gateway.ports import Clock
+from gateway.values import RESULT_BYTES_MAX, measured
+from gateway.worker.claimer import Claim, Identity, Worker
+from gateway.worker.line import Line
+
+__all__ = ["work"]
+
+logger = logging.getLogger(__name__)
+
+# What had not been told when an attempt ended goes along with its end, up to this size.
+REST_BYTES_MAX = 48 * 1024
+MEMORY_CODE = "memory_limit_exceeded"
+# Whether a piece of text has arrived is asked again after this, in seconds.
+ASK_AGAIN_S = 0.05
+
+
+async def work(
+    agents: Agents,
+    line: Line,
+    *,
+    settings: Settings,
+    clock: Clock,
+    url: str,
+    handle: str,
+    domain: str | None,
+    concurrency: int | None,
+    grace_s: float,
+) -> None:
+    """
+    Work until SIGTERM or SIGINT, or until the gateway says so.
+
+    Args:
+        agents: Who do the work.
+        line: To the process that watches this one.
+        url: Of the gateway that has the tasks.
+        concurrency: Tasks worked on at once; None: the setting ``workers``.
+        grace_s: Seconds that running attempts have at the end.
+
+    Raises:
+        ConfigurationError: If there is nothing to do.
+        GatewayError: If the gateway does not want this worker.
+        MemoryError: If an attempt has used up the memory; everything that could be told is.
+    """
+    if not list(agents):
+        raise ConfigurationError("no agents are declared there: decorate one with @gateway.agent()")
+    token, agent_id = line.hello.get("token"), line.hello.get("agent_id")
+    desk = _Desk(
+        agents,
+        line,
+        settings=settings,
+        clock=clock,
+        concurrency=concurrency or settings.workers,
+        grace_s=grace_s,
+    )
+    worker = desk.worker = Worker(
+        url,
+        token=token,
+        handle=handle,
+        domain=domain,
+        agents=[declared.registration() for declared in agents],
+        capabilities=sorted({c for declared in agents for c in declared.policy.capabilities}),
+        concurrency=desk.concurrency,
+        make=desk.make,
+        lost=desk.attempts.ended,
+        has_room=lambda: desk.attempts.threads.room,
+        identity=Identity(agent_id, line.hello["agent_secret"]) if agent_id else None,
+        # The keeper still tells what became of them.
+        kept=lambda task_id, term: [task_id, term] in line.hello.get("telling", ()),
+        on_registered=desk.registered,
+        on_notice=_note_for(url),
+    )
+    loop = asyncio.get_running_loop()
+    running = asyncio.ensure_future(worker.run())
+
+    def stop() -> None:
+        if desk.stopping:
+            worker.leave(0)  # asked twice: at once
+        elif desk.known:
+            worker.leave(grace_s)
+        else:
+            running.cancel()  # nothing was begun
+        desk.stopping = True
+
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sign, stop)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not desk.stopping:
+            raise
+    except Refused as error:
+        raise GatewayError(
+            f"{url}: {error}; give a token with scope agent with --token or GATEWAY_TOKEN"
+        ) from error
+    except CallFailed as error:
+        raise GatewayError(
+            f"{url}: the worker may not register: {error}; its token needs the scope agent"
+        ) from error
+    if desk.out_of_memory:
+        raise MemoryError
+
+
+class _Desk:
+    """Where claims become attempts, and what attempts say becomes calls; a ``Listener``."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        line: Line,
+        *,
+        settings: Settings,
+        clock: Clock,
+        concurrency: int,
+        grace_s: float,
+    ) -> None:
+        self.worker: Worker
+        self.concurrency = concurrency
+        self.known = self.stopping = False
+        self.out_of_memory = False
+        self._agents = agents
+        self._settings = settings
+        self._line = line
+        self._grace_s = grace_s
+        self._clock = clock
+        self._claims: dict[str, _Held] = {}
+        self.attempts = Attempts(self, clock, settings, freed=lambda: self.worker.look())
+
+    def registered(self, identity: Identity) -> None:
+        """The gateway knows this worker."""
+        self.known = True
+        self._line.say("registered", **identity.as_dict())
+
+    async def make(self, claim: Claim) -> None:
+        """Work on a claim; raises only what is our own mistake."""
+        declared = self._agents.get(claim["agent_name"])
+        if declared is None:
+            # For a capability, or by an operator's hand: nobody here is called that.
+            raise LookupError(f"no agent {claim['agent_name']!r} is declared here")
+        assert self.worker.identity is not None
+        task_id, term = claim["task_id"], claim["term"]
+        held = self._claims[task_id] = _Held(claim)
+        about = {name: claim[name] for name in ("agent_name", "user_id", "attempt")}
+        self._line.say("holds", task_id=task_id, term=term, **about)
+        try:
+            record = _record_of(
+                claim, now=self._clock.wall(), bytes_max=self._settings.partial_bytes_task
+            )
+            await self.attempts.make(record, declared, fallback=claim["mode"] == "fallback")
+        except Exception:
+            if not held.out_of_memory:
+                raise
+            # Its keeper cleans up, who has memory for it.
+            logger.info("task %s was not cleaned up after here", task_id, exc_info=True)
+        finally:
+            if self._claims.get(task_id) is held:
+                del self._claims[task_id]
+            self._line.say("ended", task_id=task_id, term=term)
+
+    # --- what attempts say ------------------------------------------------------------------
+
+    async def tell(
+        self, task_id: str, term: int, piece: Piece, *, once: Once | None = None
+    ) -> None:
+        """Take what the attempt has produced, or how far it is."""
+        held = self._held(task_id, term)
+        async with held.turn:
+            await self._tell(held, piece)
+
+    async def succeed(
+        self, task_id: str, term: int, result: Any, *, steps: Mapping[str, Any] | None = None
+    ) -> None:
+        """End the task with its result."""
+        measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
+        held = self._held(task_id, term)
+        async with held.turn:
+            rest = await self._tell_ahead(held, Rest(steps=steps or {}))
+            told = {"result": result} | ({"steps": rest.steps} if rest.steps else {})
+            await self.worker.report("task.complete", held.claim, told)
+
+    async def fail(
+        self,
+        task_id: str,
+        term: int,
+        failure: Failure,
+        *,
+        cause: str,
+        detail: Mapping[str, Any] | None = None,
+        rest: Rest | None = None,
+    ) -> None:
+        """Take why the attempt failed."""
+        held = self._held(task_id, term)
+        if failure.error_code == MEMORY_CODE:
+            self._run_out(held)
+        told: dict[str, Any] = {
+            "message": f"{failure.error_type}: {failure.error_code}",
+            "error_type": failure.error_type,
+            "error_code": failure.error_code,
+            "detail": {"cause": cause, **failure.facts, **(detail or {})},
+        }
+        if failure.retry_after_s is not None:
+            told["retry_after"] = failure.retry_after_s
+        async with held.turn:
+            rest = await self._tell_ahead(held, rest or Rest())
+            told |= {"steps": rest.steps} if rest.steps else {}
+            told |= {"text": rest.text} if rest.text else {}
+            told |= {"progress": rest.progress} if rest.progress is not None else {}
+            told |= {"plan": rest.plan} if rest.plan is not None else {}
+            await self.worker.report("task.fail", held.claim, told)
+
+    async def cleaned(
+        self,
+        task_id: str,
+        *,
+        resources: list[str],
+        memory_freed: int,
+        leftovers: list[str],
+        error: Mapping[str, Any] | None,
+        once: Once | None = None,
+    ) -> None:
+        """Take what was cleaned up after the attempt."""
+        held = self._claims.get(task_id)
+        if held is None:
+            return
+        if held.out_of_memory:
+            # Whoever sees this process end tells of both together.
+            self._line.say(
+                "cleaned",
+                task_id=task_id,
+                term=held.claim["term"],
+                resources=resources,
+                leftovers=leftovers,
+            )
+            return
+        status = "success" if not leftovers else "partial" if resources else "failed"
+        told = {
+            **{name: held.claim[name] for name in ("agent_name", "user_id", "attempt")},
+            "type": "resource_cleanup",
+            "resources_cleaned": resources,
+            "memory_freed": memory_freed,
+            "cleanup_status": status,
+            "leftovers": leftovers,
+        }
+        try:
+            await self.worker.report("event.publish", held.claim, told)
+        except RequestError as refused:
+            logger.info("task %s: its cleanup was not told: %s", task_id, refused)
+
+    # --- how --------------------------------------------------------------------------------
+
+    def _held(self, task_id: str, term: int) -> _Held:
+        held = self._claims.get(task_id)
+        if held is None or held.claim["term"] != term:
+            raise StaleTerm(f"task {task_id}: term {term} is over")
+        return held
+
+    def _run_out(self, held: _Held) -> None:
+        """
+        Memory has run out: finish, and let a fresh process come in this one's place.
+
+        What is left of the heap is nobody's guess, and the next task would pay for it.
+        """
+        held.out_of_memory = True
+        self._line.say("out_of_memory", task_id=held.claim["task_id"], term=held.claim["term"])
+        self.out_of_memory = True
+        self.worker.leave(self._grace_s, goodbye=False)
+
+    async def _tell_ahead(self, held: _Held, rest: Rest) -> Rest:
+        """Tell what is too much to go along with an attempt's end; returns what is left."""
+        if len(orjson.dumps([rest.steps, rest.text])) <= REST_BYTES_MAX:
+            return rest
+        for name, data in rest.steps.items():
+            await self._tell(held, Piece(step=name, data=data))
+        for start in range(0, len(rest.text), TEXT_CHARS_MAX):
+            await self._tell(held, Piece(text=rest.text[start : start + TEXT_CHARS_MAX]))
+        return Rest(progress=rest.progress, plan=rest.plan)
+
+    async def _tell(self, held: _Held, piece: Piece) -> None:
+        if piece.text is not None:
+
+            async def was_done() -> bool:
+                return await self._has_text(held)
+
+            await self.worker.report(
+                "task.update", held.claim, {"text": piece.text}, was_done=was_done
+            )
+            held.text_chars += len(piece.text)
+        elif piece.step is not None:
+            told = {"step": piece.step, "data": piece.data}
+            await self.worker.report("task.update", held.claim, told)
+        else:
+            told = {"progress": piece.progress, "step": piece.at_step, "plan": piece.plan}
+            told = {name: value for name, value in told.items() if value is not None}
+            await self.worker.report("task.update", held.claim, told)
+
+    async def _has_text(self, held: _Held) -> bool:
+        """Whether the gateway has a piece of text that it did not acknowledge: by the length."""
+        while True:
+            try:
+                known = await self.worker.ask("task.partial", {"task_id": held.claim["task_id"]})
+                break
+            except (Disconnected, TimeoutError):
+                # As long as nobody can say, it may be there; whoever reports has the bound.
+                await self._clock.sleep(ASK_AGAIN_S)
+            except RequestError as error:
+                if error.retry_after is None:
+                    # Unknown. Said twice it can be seen; left out it would be missed by nobody.
+                    return False
+                await self._clock.sleep(error.retry_after)
+        kept_chars = len(known["preserved_text"])
+        if kept_chars == held.text_chars:
+            # It has not grown: the piece is missing, or came after the text was cut. Of a step
+            # that did not fit, ``truncated`` says nothing about the text.
+            return bool(known["truncated"] and not known["evicted"])
+        # It has grown by the piece, or by what still fitted; or it is let go of, with the piece.
+        return True
+
+
+class _Held:
+    """
+    A claim that is worked on.
+
+    Attributes:
+        turn: What an attempt says is told in the order in which it was said.
+        text_chars: Characters of text that the gateway has.
+        out_of_memory: It has used more memory than there was.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.turn = asyncio.Lock()
+        self.text_chars = len(claim["preserved"]["text"])
+        self.out_of_memory = False
+
+
+def _record_of(claim: Claim, *, now: float, bytes_max: int) -> Task:
+    """The task as attempts know it."""
+    preserved = Preserved(bytes_max=bytes_max)
+    for name, data in claim["preserved"]["steps"].items():
+        preserved.add_step(name, data)
+    preserved.add_text(claim["preserved"]["text"])
+    number = claim["attempt"]
+    attempts = [
+        Attempt(number=n, agent_id=claim["agent_id"], mode=claim["mode"], started_at=now)
+        for n in range(1, number + 1)
+    ]
+    return Task(
+        task_id=claim["task_id"],
+        user_id=claim["user_id"],
+        agent_name=claim["agent_name"],
+        capability=None,
+        priority=5,
+        input=claim["input"],
+        timeout_s=claim["limit"],
+        max_attempts=claim["max_attempts"],
+        created_at=now,
+        sequence=0,
+        preserved=preserved,
+        status="running",
+        attempt=number,
+        term=claim["term"],
+        holder=claim["agent_id"],
+        mode=claim["mode"],
+        attempts=attempts,
+    )
+
+
+def _note_for(url: str) -> Any:
+    def note(name: str, about: Any) -> None:
+        if name == "disconnected":
+            logger.warning(
+                "no connection to %s (%s), trying again in %.1f s; is `gateway serve` running?",
+                url,
+                about["reason"] or about["code"],
+                about["retry_in"],
+            )
+
+    return note

@@ -1,0 +1,340 @@
+"""The log in NATS JetStream: the contract over a real server, and what several nodes see."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.domain.errors import ExpectationFailed, StoreUnavailable
+from gateway.ports import Entry, EventLog, Snapshot
+from gateway.stores.jetstream import feed, reading
+from gateway.stores.jetstream import log as log_module
+from gateway.stores.jetstream.codec import SLOTS
+from tests.nats import NatsServer, nats_folder
+from tests.scenarios.proxy import Proxy
+from tests.stores.contract import EventLogContract
+from tests.stores.drafts import Clock, draft
+from tests.stores.jetstream.world import (
+    CLOCK,
+    jetstream_log,
+    new_stream,
+    session,
+    until,
+)
+
+
+class TestJetStreamLog(EventLogContract):
+    """Everything that the port promises."""
+
+    keeps_snapshots = True
+
+    @pytest.fixture(autouse=True)
+    def _server(self, server: NatsServer) -> None:
+        self.server = server
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock(CLOCK.wall())
+
+    @contextlib.asynccontextmanager
+    async def open_log(
+        self,
+        clock: Clock,
+        *,
+        events_max: int = 1000,
+        bytes_max: int = 10_000_000,
+        age_max_s: float = 3600.0,
+    ) -> AsyncIterator[EventLog]:
+        async with jetstream_log(
+            self.server.url,
+            clock=clock,
+            events_max=events_max,
+            bytes_max=bytes_max,
+            age_max_s=age_max_s,
+        ) as log:
+            yield log
+
+    async def a_moment_later(self, clock: Clock) -> None:
+        await CLOCK.sleep(0.01)
+
+
+# --- more than one node, and more than one life -------------------------------------------------
+
+
+async def test_a_node_that_starts_shows_its_followers_everything(server: NatsServer) -> None:
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as first:
+        for number in range(5):
+            await first.append([draft(f"task/{number}"), draft(f"task/{number}")])
+        before = await first.read(after=0, topics=None, limit=100)
+        epoch = first.epoch
+    seen: list[Entry] = []
+    async with jetstream_log(server.url, stream=stream, start=False) as again:
+        again.follow(seen.append)
+        await again.start()
+        assert seen == before
+        assert (again.epoch, again.head) == (epoch, before[-1].offset)
+        assert again.last_offset("task/3") == before[7].offset
+        with pytest.raises(ExpectationFailed):
+            await again.append([draft("task/3")], expected={"task/3": 0})
+
+
+async def test_what_one_node_appends_every_node_sees_in_the_same_order(server: NatsServer) -> None:
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as one,
+        jetstream_log(server.url, stream=stream) as two,
+    ):
+        seen: dict[str, list[Entry]] = {"one": [], "two": []}
+        one.follow(seen["one"].append)
+        two.follow(seen["two"].append)
+        await asyncio.gather(
+            *(
+                log.append([draft(f"task/{number}"), draft(f"lock/{number}")][: 1 + number % 2])
+                for number in range(50)
+                for log in (one, two)
+            )
+        )
+        await until(lambda: one.head == two.head)
+        assert seen["one"] == seen["two"] == await one.read(after=0, topics=None, limit=1000)
+        assert len(seen["one"]) == 150
+        assert one.epoch == two.epoch
+
+
+async def test_of_two_nodes_that_decide_at_once_exactly_one_wins(server: NatsServer) -> None:
+    """And who lost has seen why when it is told."""
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as one,
+        jetstream_log(server.url, stream=stream) as two,
+    ):
+        lost: list[tuple[int, int, int]] = []
+
+        async def decide(log: EventLog, name: str) -> int:
+            wins = 0
+            while (last := log.last_offset("task/1")) < 30 * SLOTS:
+                try:
+                    await log.append(
+                        [draft("task/1", name), draft("task/1")], expected={"task/1": last}
+                    )
+                    wins += 1
+                except ExpectationFailed as error:
+                    lost.append((last, error.actual, log.last_offset("task/1")))
+            return wins
+
+        wins = await asyncio.gather(*(decide(log, "x") for log in (one, two) for _ in range(3)))
+        assert sum(wins) == 30
+        assert lost
+        assert all(last < actual <= seen for last, actual, seen in lost)
+        assert len(await one.read(after=0, topics=None, limit=1000)) == 60
+
+
+async def test_folds_begin_with_a_snapshot_and_older_entries_are_read_from_the_stream(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a browser that was away for longer than this node has been there."""
+    monkeypatch.setattr(log_module, "_LEAD_MESSAGES", 20)
+    monkeypatch.setattr(reading, "_CHUNK_MESSAGES_MAX", 7)
+    stream = new_stream()
+    users = ("user:a", "user:b", "system", "task:t", "user:c")
+    async with jetstream_log(server.url, stream=stream) as first:
+        for number in range(100):
+            its = users[number % 5 :][:2]
+            await first.append([draft(f"task/{number}", *its), draft(f"task/{number}")])
+        every = await first.read(after=0, topics=None, limit=1000)
+        after = every[140].offset
+        await first.save_snapshot(Snapshot(after, 1, b"folds"))
+    seen: list[Entry] = []
+    async with jetstream_log(server.url, stream=stream, start=False) as log:
+        log.follow(seen.append)
+        snapshot = await log.load_snapshot()
+        assert snapshot == Snapshot(after, 1, b"folds")
+        await log.start(after=snapshot.offset)
+        assert seen == every[141:]
+        assert (log.oldest, log.head) == (1, every[-1].offset)
+        assert log.count(after=0, topics=None) < 120
+        # Decisions about what was said before are the server's.
+        await log.append([draft("task/3")], expected={"task/3": every[7].offset})
+        with pytest.raises(ExpectationFailed) as lost:
+            await log.append([draft("task/4")], expected={"task/4": every[8].offset})
+        assert lost.value.actual == every[9].offset
+        with pytest.raises(ExpectationFailed):
+            await log.append([draft("task/5"), draft("x/1")], expected={"task/5": 0, "x/1": 0})
+
+        whole = await log.read(after=0, topics=None, limit=1000)
+        assert whole[:200] == every
+        for topics in (["user:a"], ["user:b", "user:c"], ["user:a", "system"], ["task:t"], []):
+            of = [entry for entry in whole if set(topics) & set(entry.topics)]
+            assert await log.read(after=0, topics=topics, limit=1000) == of
+            assert await log.read(after=0, topics=topics, limit=11) == of[:11]
+            assert await log.read(after=whole[57].offset, topics=topics, limit=1000) == [
+                entry for entry in of if entry.offset > whole[57].offset
+            ]
+        size = len(every[0].public)
+        assert await log.read(after=0, topics=None, limit=9, size_max=1) == every[:1]
+        assert await log.read(after=0, topics=None, limit=9, size_max=3 * size) == every[:3]
+        assert await log.read(after=0, topics=None, limit=9, until=every[2].offset) == every[:3]
+        for place in (79, 80, 81):  # about where this node's memory begins
+            assert (
+                await log.read(after=every[place].offset, topics=None, limit=1000)
+                == (whole[place + 1 :])
+            )
+
+
+async def test_a_snapshot_of_another_log_or_an_unfinished_one_is_passed_over(
+    server: NatsServer,
+) -> None:
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as log,
+        session(server.url) as admin,
+    ):
+        offset = await log.append([draft()])
+        await log.save_snapshot(Snapshot(offset, 1, b"x" * 1_200_000))
+        await admin.api(f"STREAM.PURGE.{stream}_SNAPSHOTS", {"filter": f"{stream}_SNAPSHOTS.*.1"})
+        assert await log.load_snapshot() is None
+        await log.save_snapshot(Snapshot(offset, 2, b"y"))
+        assert await log.load_snapshot() == Snapshot(offset, 2, b"y")
+        await admin.api(f"STREAM.DELETE.{stream}")
+        await until(lambda: log.stale)
+        assert await log.load_snapshot() is None
+
+
+async def test_of_snapshots_two_are_kept(server: NatsServer) -> None:
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as log,
+        session(server.url) as admin,
+    ):
+        for number in range(4):
+            await log.save_snapshot(Snapshot(await log.append([draft()]), number, b"x" * 600_000))
+        info = await admin.api(f"STREAM.INFO.{stream}_SNAPSHOTS")
+        assert info["state"]["messages"] == 2 * 3
+
+
+async def test_a_snapshot_is_cut_into_what_the_server_takes_in_one_message() -> None:
+    with nats_folder() as folder:
+        config = folder / "nats.conf"
+        config.write_text("max_payload: 64KB")
+        server = NatsServer(folder, options=["-c", str(config)])
+        try:
+            await server.start()
+            async with jetstream_log(server.url) as log:
+                snapshot = Snapshot(await log.append([draft()]), 1, b"x" * 600_000)
+                await log.save_snapshot(snapshot)
+                assert await log.load_snapshot() == snapshot
+        finally:
+            server.kill()
+
+
+async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsServer) -> None:
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log:
+        for _ in range(10):
+            await log.append([draft()])
+        epoch = log.epoch
+    async with jetstream_log(server.url, stream=stream, events_max=4, age_max_s=7200.0) as log:
+        assert log.epoch == epoch
+        assert len(await log.read(after=0, topics=None, limit=100)) == 4
+
+
+# --- the log begins anew --------------------------------------------------------------------
+
+
+async def test_when_the_stream_was_removed_another_log_takes_its_place(server: NatsServer) -> None:
+    """Followers are told, and nothing is appended until they have begun anew."""
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as log,
+        jetstream_log(server.url, stream=stream) as other,
+        session(server.url) as admin,
+    ):
+        epoch = log.epoch
+        offset = await log.append([draft("task/1")])
+        told: list[bool] = []
+        log.watch(lambda: told.append(log.stale))
+        await admin.api(f"STREAM.DELETE.{stream}")
+        await until(lambda: log.stale and other.stale)
+        assert log.epoch == other.epoch != epoch
+        assert not log.available
+        assert "another log" in (log.reason or "")
+        assert told[-1] is True
+        assert await log.read(after=0, topics=None, limit=9) == []
+        with pytest.raises(StoreUnavailable):
+            await log.append([draft()])
+        seen: list[Entry] = []
+        log.follow(seen.append)
+        await log.start()
+        await other.start()
+        assert (log.stale, log.available, log.reason) == (False, True, None)
+        with pytest.raises(ExpectationFailed):
+            await log.append([draft("task/1")], expected={"task/1": offset})
+        new = await other.append([draft("task/1")], expected={"task/1": 0})
+        await until(lambda: log.head == new)
+        assert [entry.offset for entry in seen] == [new]
+        assert told[-1] is False
+
+
+async def test_a_stream_that_was_set_back_is_another_log(server: NatsServer) -> None:
+    """Or the same offsets would be given to other entries: a backup was restored."""
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as log,
+        session(server.url) as admin,
+    ):
+        epoch = log.epoch
+        for _ in range(5):
+            await log.append([draft()])
+        config = (await admin.api(f"STREAM.INFO.{stream}"))["config"]
+        await admin.api(f"STREAM.DELETE.{stream}")
+        await admin.api(f"STREAM.CREATE.{stream}", config)
+        await until(lambda: log.stale)
+        assert log.epoch != epoch
+        await log.start()
+        assert await log.append([draft()]) == log.head
+
+
+async def test_who_missed_entries_begins_anew(server: NatsServer) -> None:
+    """A node that was cut off for longer than the log keeps anything has a hole in its folds."""
+    stream = new_stream()
+    async with Proxy(server.port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with (
+            jetstream_log(server.url, stream=stream, events_max=3) as other,
+            jetstream_log(url, stream=stream, events_max=3) as log,
+        ):
+            await log.append([draft()])
+            proxy.refuse = True
+            proxy.cut()
+            for _ in range(5):
+                await other.append([draft()])
+            proxy.refuse = False
+            await until(lambda: log.stale)
+            assert log.epoch == other.epoch
+            await log.start()
+            assert await log.append([draft()]) == other.head or log.head
+
+
+async def test_a_consumer_that_is_taken_away_is_made_again(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server says nothing of it; it is too quiet."""
+    monkeypatch.setattr(feed, "_HEARTBEAT_S", 0.1)
+    monkeypatch.setattr(feed, "_SILENCE_MAX_S", 0.35)
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as log,
+        session(server.url) as admin,
+    ):
+        seen: list[int] = []
+        log.follow(lambda entry: seen.append(entry.offset))
+        for _ in range(3):
+            await log.append([draft()])
+            (name,) = (await admin.api(f"CONSUMER.NAMES.{stream}"))["consumers"]
+            await admin.api(f"CONSUMER.DELETE.{stream}.{name}")
+            await log.append([draft()])
+        assert seen == [entry.offset for entry in await log.read(after=0, topics=None, limit=99)]
+        assert len(seen) == 6
