@@ -9,6 +9,7 @@ from gateway.attempts.agents import Agents
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
+from gateway.execution.parts import Parts
 from gateway.stores.memory import MemoryLog
 
 __all__ = ["build_engine", "frontend_dir"]
@@ -31,15 +32,14 @@ def build_engine(settings: Settings, agents: Agents) -> Engine:
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
     )
-    return Engine(log=log, clock=clock, ids=ids, settings=settings, agents=agents)
+    return Engine(Parts(log=log, clock=clock, ids=ids, settings=settings, agents=agents))
 
 
 def _durable_engine(settings: Settings, agents: Agents) -> Engine:
     try:
-        from gateway.execution.record.snapshot import JsonSaving
         from gateway.stores.jetstream.log import JetStreamLog
     except ModuleNotFoundError as error:
-        if error.name not in ("nats", "msgspec"):
+        if error.name != "nats":
             raise
         raise ConfigurationError(
             "a store on NATS needs its client: pip install 'agent-failure-gateway[nats]'"
@@ -57,13 +57,15 @@ def _durable_engine(settings: Settings, agents: Agents) -> Engine:
         timeout_s=settings.store_timeout,
     )
     return Engine(
-        log=log,
-        clock=clock,
-        ids=ids,
-        settings=settings,
-        agents=agents,
-        saving=JsonSaving(),
-        pulse=log.pulse,
+        Parts(
+            log=log,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            agents=agents,
+            durable=True,
+            pulse=log.pulse,
+        )
     )
 
 

@@ -27,7 +27,6 @@ from gateway.domain.errors import ConfigurationError, TaskFailed
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
 from gateway.execution.engine import Engine
-from gateway.execution.tasks.order import Order
 from gateway.values import INPUT_BYTES_MAX, measured
 
 if TYPE_CHECKING:
@@ -61,14 +60,14 @@ class Handle:
         Raises:
             TaskFailed: If it ended without success.
         """
-        task = await self._engine.ended(self.task_id)
+        task = await self._engine.parts.ends.of(self.task_id)
         if task.status != "succeeded":
             raise TaskFailed(task.task_id, task.status, task.last_error)
         return task.result
 
     async def status(self) -> dict[str, Any]:
         """Give the task as ``task.get`` would."""
-        return view(self._engine.state.tasks[self.task_id])
+        return view(self._engine.parts.state.tasks[self.task_id])
 
 
 class Gateway:
@@ -175,7 +174,6 @@ class Gateway:
             Rejected: If it is not taken now: breaker open, queue full, leaving.
             InvalidParams, TooLarge: If the input cannot be taken.
         """
-        engine = self.engine
         self._require_running()
         params = {
             "agent": agent,
@@ -187,19 +185,19 @@ class Gateway:
             "idempotency_key": idempotency_key,
         }
         self._check(input, params)
-        task = await engine.orders.submit(
-            Order(
-                agent_name=agent,
-                input=input,
-                user_id=user_id,
-                priority=priority,
-                timeout_s=timeout or engine.settings.task_timeout,
-                max_attempts=max_attempts or engine.agents.policy(agent).max_attempts,
-                correlation_id=correlation_id,
-                idempotency_key=idempotency_key,
-            )
+        acceptance = self.engine.parts.acceptance
+        order = acceptance.order(
+            agent,
+            input=input,
+            user_id=user_id,
+            priority=priority,
+            timeout=timeout,
+            max_attempts=max_attempts,
+            correlation_id=correlation_id,
+            idempotency_key=idempotency_key,
         )
-        return Handle(engine, task.task_id)
+        task = await acceptance.submit(order)
+        return Handle(self.engine, task.task_id)
 
     @contextlib.asynccontextmanager
     async def attempt(
@@ -230,7 +228,7 @@ class Gateway:
         """
         self._require_running()
         self._check(input, {"agent": agent, "user_id": user_id, "timeout": timeout})
-        async with self.engine.attempt(
+        async with self.engine.parts.blocks.attempt(
             agent, user_id=user_id, input=input, timeout_s=timeout
         ) as task:
             yield task

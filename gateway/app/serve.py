@@ -67,7 +67,7 @@ async def serve(
 
     async def tell() -> None:
         await server.wait_ready()
-        await gateway.engine.watch.until_ready()
+        await gateway.engine.parts.watch.until_ready()
         ready(server.url)
 
     telling = asyncio.create_task(tell())

@@ -1,8 +1,8 @@
 """
-One try at a task in this process: run the agent's code under its limit, tell what it gives.
+One attempt at a task in this process: run the agent's code under its limit, report what it gives.
 
 Whatever ends it (a result, an exception, the limit, a cancellation, the task's end from
-outside), the news goes out at once; only then is stopped and cleaned up what is left. Code
+outside), the report goes out at once; only then is stopped and cleaned up what is left. Code
 that does not stop when it is cancelled is left alone after a grace: what it says is refused.
 """
 
@@ -15,10 +15,11 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
-from gateway.attempts.agents import Declared, Function
+from gateway.attempts.agents import Agents, Declared, Function
+from gateway.attempts.assignment import Assignment
 from gateway.attempts.cleanup import clean
 from gateway.attempts.pieces import Pieces
-from gateway.attempts.reporter import AttemptNews, Listener
+from gateway.attempts.reporter import Listener, Reporter
 from gateway.attempts.task import Task
 from gateway.attempts.threads import Threads
 from gateway.domain import own_failures
@@ -28,7 +29,6 @@ from gateway.domain.description import describe
 from gateway.domain.errors import Conflict, InvalidInput, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
-from gateway.domain.task import Task as Record
 from gateway.ports import Clock
 
 __all__ = ["Attempts"]
@@ -46,7 +46,8 @@ class Attempts:
     Makes attempts with the agents of this process.
 
     Args:
-        lifecycle: Decides what comes after each.
+        agents: Those of this process.
+        listener: Takes what attempts report, and decides what comes next.
         clock: For the classification of dates in answers.
         settings: Bounds.
         freed: Called when a thread has ended, which may be long after its attempt.
@@ -54,12 +55,15 @@ class Attempts:
 
     def __init__(
         self,
-        lifecycle: Listener,
+        agents: Agents,
+        listener: Listener,
         clock: Clock,
         settings: Settings,
-        freed: Callable[[], None] = lambda: None,
+        *,
+        freed: Callable[[], None],
     ) -> None:
-        self._lifecycle = lifecycle
+        self.agents = agents
+        self._listener = listener
         self._clock = clock
         self._settings = settings
         self.threads = Threads(settings.threads, freed)
@@ -70,8 +74,8 @@ class Attempts:
         function = declared.fallback if fallback else declared.function
         return _is_async(function) or self.threads.room
 
-    def all_ended(self) -> None:
-        """Every task that is worked on here is unknown to the log: stop."""
+    def clear(self) -> None:
+        """Stop every attempt: their tasks are lost with their log, or this process leaves."""
         for task_id in tuple(self._over):
             self.ended(task_id)
 
@@ -82,17 +86,17 @@ class Attempts:
             pieces.close()
             over.set()
 
-    async def make(self, record: Record, declared: Declared, *, fallback: bool) -> None:
-        """Make the attempt that ``record`` has just been started for; never raises."""
+    async def make(self, assignment: Assignment, declared: Declared, *, fallback: bool) -> None:
+        """Make an attempt that has just been started; never raises."""
         policy = declared.policy
         function = declared.fallback if fallback and declared.fallback else declared.function
-        async with self._supervised(record, policy.timeout_s) as (task, news, over):
+        async with self._supervised(assignment) as (task, reporter, over):
             running = asyncio.ensure_future(self._call(function, task))
             gone = asyncio.ensure_future(over.wait())
             try:
                 await asyncio.wait(
                     {running, gone},
-                    timeout=policy.timeout_s,
+                    timeout=assignment.limit_s,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
             except asyncio.CancelledError:
@@ -110,27 +114,28 @@ class Attempts:
                     cause = "cancelled" if failure.error_type == "cancelled" else "exception"
             elif not over.is_set():
                 failure = own_failures.timed_out(
-                    policy.timeout_s, llm_upstream=policy.upstream is not None
+                    assignment.limit_s, llm_upstream=policy.upstream is not None
                 )
                 cause = "timeout"
             with contextlib.suppress(StaleTerm, Conflict):
                 if failure is not None:
-                    await news.fail(failure, cause=cause, detail=detail)
+                    await reporter.fail(failure, cause=cause, detail=detail)
                 elif running.done():
-                    await news.succeed(running.result())
+                    await reporter.succeed(running.result())
             still = await self._stopped(running, function, task)
-        await self._clean(record, task, news, declared.cleanup, still)
+        await self._clean(task, reporter, declared.cleanup, still)
 
     @contextlib.asynccontextmanager
     async def around(
-        self, record: Record, policy: AgentPolicy, *, limit_s: float, hooks: Sequence[Function]
+        self, assignment: Assignment, policy: AgentPolicy, *, hooks: Sequence[Function]
     ) -> AsyncIterator[Task]:
         """
         Supervise code that the caller runs: one attempt, without the queue.
 
         What the block raises is told, and raised on. Cancelling the caller cancels the task.
         """
-        async with self._supervised(record, limit_s) as (task, news, _):
+        limit_s = assignment.limit_s
+        async with self._supervised(assignment) as (task, reporter, _):
             try:
                 async with asyncio.timeout(limit_s) as limit:
                     yield task
@@ -144,13 +149,13 @@ class Attempts:
                     failure = self._classified(error, policy)
                     cause = "cancelled" if failure.error_type == "cancelled" else "exception"
                 with contextlib.suppress(StaleTerm, Conflict):
-                    await news.fail(failure, cause=cause, detail=describe(error))
+                    await reporter.fail(failure, cause=cause, detail=describe(error))
                 raise
             else:
                 with contextlib.suppress(StaleTerm, Conflict):
-                    await news.succeed(task.result)
+                    await reporter.succeed(task.result)
             finally:
-                await self._clean(record, task, news, hooks, None)
+                await self._clean(task, reporter, hooks, None)
 
     def _classified(self, error: BaseException, policy: AgentPolicy) -> Failure:
         if isinstance(error, InputMismatch):
@@ -161,9 +166,9 @@ class Attempts:
 
     @contextlib.asynccontextmanager
     async def _supervised(
-        self, record: Record, limit_s: float
-    ) -> AsyncIterator[tuple[Task, AttemptNews, asyncio.Event]]:
-        """Give an attempt its voice: a task to speak to, and a teller that passes it on."""
+        self, assignment: Assignment
+    ) -> AsyncIterator[tuple[Task, Reporter, asyncio.Event]]:
+        """Give an attempt its task to speak to, and a reporter that passes on what it says."""
         loop = asyncio.get_running_loop()
         waiting, over = asyncio.Event(), asyncio.Event()
 
@@ -172,56 +177,50 @@ class Attempts:
                 loop.call_soon_threadsafe(waiting.set)
 
         pieces = Pieces(
-            task_id=record.task_id,
-            attempt=record.attempt,
+            task_id=assignment.task_id,
+            attempt=assignment.attempt,
             # One more than is preserved, so that what is let go of here is missed there.
             chars_max=self._settings.partial_bytes_task + 1,
             wake=wake,
         )
-        task = Task(
-            record,
-            pieces=pieces,
-            timeout=limit_s,
-            step_bytes_max=self._settings.partial_bytes_task,
-        )
-        known = self._over[record.task_id] = over, pieces
-        news = AttemptNews(record, pieces, self._lifecycle, self._clock)
-        teller = asyncio.ensure_future(self._tell(pieces, news, waiting))
+        task = Task(assignment, pieces=pieces, step_bytes_max=self._settings.partial_bytes_task)
+        known = self._over[assignment.task_id] = over, pieces
+        reporter = Reporter(assignment, pieces, self._listener, self._clock)
+        teller = asyncio.ensure_future(self._tell(pieces, reporter, waiting))
         try:
-            yield task, news, over
+            yield task, reporter, over
         finally:
             # The next attempt may have begun while this one was being stopped.
-            if self._over.get(record.task_id) is known:
-                del self._over[record.task_id]
+            if self._over.get(assignment.task_id) is known:
+                del self._over[assignment.task_id]
             pieces.close()
             teller.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await teller
 
-    async def _tell(self, pieces: Pieces, news: AttemptNews, waiting: asyncio.Event) -> None:
+    async def _tell(self, pieces: Pieces, reporter: Reporter, waiting: asyncio.Event) -> None:
         while True:
             await waiting.wait()
             waiting.clear()
             while (piece := pieces.take()) is not None:
                 try:
-                    await news.tell(piece)
+                    await reporter.tell(piece)
                 except StaleTerm:
                     return
                 except RequestError:
-                    logger.exception("task %s: a piece was not told", news.task_id)
+                    logger.exception("task %s: a piece was not told", reporter.task_id)
                 await self._clock.sleep(TELL_EVERY_S)
 
     async def _clean(
         self,
-        record: Record,
         task: Task,
-        news: AttemptNews,
+        reporter: Reporter,
         hooks: Sequence[Function],
         still_running: str | None,
     ) -> None:
         cleaned = await clean(task, hooks, threads=self.threads, still_running=still_running)
         if cleaned:
-            await news.cleaned(cleaned, error=record.attempts[task.attempt - 1].error)
+            await reporter.cleaned(cleaned)
 
     # --- calling ----------------------------------------------------------------------------
 
@@ -336,6 +335,6 @@ def _error_of(running: asyncio.Future[Any]) -> BaseException | None:
 
 
 def _seen(running: asyncio.Future[Any]) -> None:
-    """Look at a late end, so that nothing warns of an exception that nobody has seen."""
+    """Look at a late end, so that asyncio does not warn of an exception that was not read."""
     if not running.cancelled() and (error := running.exception()) is not None:
         logger.info("an agent raised %s after its end", type(error).__name__)

@@ -21,7 +21,7 @@ from gateway.attempts.processes import end_all, resident_bytes
 from gateway.attempts.task import Task
 from gateway.attempts.threads import Threads
 
-__all__ = ["Cleaned", "clean"]
+__all__ = ["Cleaned", "clean", "status_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,11 @@ class Cleaned:
 
     def __bool__(self) -> bool:
         return bool(self.resources or self.leftovers)
+
+
+def status_of(resources: Sequence[str], leftovers: Sequence[str]) -> str:
+    """Give the ``cleanup_status`` of what is gone and what is left."""
+    return "success" if not leftovers else "partial" if resources else "failed"
 
 
 async def clean(

@@ -84,7 +84,7 @@ class Pieces:
         self._steps: dict[str, Any] = {}
         self._progress: tuple[float | None, str | None] | None = None
         self._plan: tuple[str, ...] | None = None
-        # Who was told longest ago is first: none of them can keep another from being told.
+        # The kind that was told longest ago is first, so that none keeps another from being told.
         self._turns = [self._take_progress, self._take_text, self._take_step]
         self._over = False
         self._overflowed = False
@@ -136,7 +136,7 @@ class Pieces:
             return None
 
     def close(self) -> Rest:
-        """End it: what waits is returned, and whoever adds more is told ``AttemptOver``."""
+        """End it: what waits is returned, and an agent that adds more is told ``AttemptOver``."""
         with self._lock:
             self._over = True
             progress = None if self._progress is None else self._progress[0]

@@ -1,5 +1,5 @@
 """
-What one attempt tells: in the order in which it came about, until it is taken, and once.
+The reporter of one attempt: it tells what comes about in its order, until it is taken, and once.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+from gateway.attempts.assignment import Assignment
 from gateway.attempts.cleanup import Cleaned
 from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
+from gateway.attempts.tries import Tries
 from gateway.domain import own_failures
 from gateway.domain.description import describe
 from gateway.domain.errors import RequestError, StaleTerm, Unavailable
 from gateway.domain.failure import Failure
-from gateway.domain.task import Task
-from gateway.execution.record.once import Once
 from gateway.ports import Clock
 from gateway.values import RESULT_BYTES_MAX
 
-__all__ = ["AttemptNews", "Listener"]
+__all__ = ["Listener", "Reporter"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,15 +30,15 @@ RETRY_S = 1.0
 
 class Listener(Protocol):
     """
-    Whom attempts tell what becomes of them: the lifecycle, or a gateway elsewhere.
+    The side that attempts report to: the lifecycle of this process, or a gateway elsewhere.
 
     Each of the first three raises ``StaleTerm`` if the attempt has lost its task, so that of its
-    end there is only one. What can be told more than once, pieces and cleanups, comes with a
-    ``once``: calls that are given the same one are tries of one event.
+    end there is only one. What can be told more than once, pieces and cleanups, comes with
+    ``tries``: calls that are given the same record are tries of one event.
     """
 
     async def tell(
-        self, task_id: str, term: int, piece: Piece, *, once: Once | None = None
+        self, task_id: str, term: int, piece: Piece, *, tries: Tries | None = None
     ) -> None:
         """Take what the attempt has produced, or how far it is."""
 
@@ -62,33 +62,35 @@ class Listener(Protocol):
     async def cleaned(
         self,
         task_id: str,
+        term: int,
         *,
         resources: list[str],
         memory_freed: int,
         leftovers: list[str],
-        error: Mapping[str, Any] | None,
-        once: Once | None = None,
+        tries: Tries | None = None,
     ) -> None:
         """Take what was cleaned up after the attempt; the task may have ended."""
 
 
-class AttemptNews:
+class Reporter:
     """
     Tells of one attempt.
 
     A store that is away takes it when it is back, or refuses it: by then the task's deadline may
-    have ended it, or another may have it.
+    have ended it, or another worker may have it.
 
     Args:
-        record: The task, just started for this attempt.
+        assignment: The attempt.
         pieces: What the attempt has not told yet.
-        listener: Who is told.
+        listener: Takes what is told.
         clock: For the time between two tries.
     """
 
-    def __init__(self, record: Task, pieces: Pieces, listener: Listener, clock: Clock) -> None:
-        self.task_id = record.task_id
-        self._term = record.term
+    def __init__(
+        self, assignment: Assignment, pieces: Pieces, listener: Listener, clock: Clock
+    ) -> None:
+        self.task_id = assignment.task_id
+        self._term = assignment.term
         self._pieces = pieces
         self._listener = listener
         self._clock = clock
@@ -121,15 +123,15 @@ class AttemptNews:
         """Tell why it failed, with what is left to tell."""
         await self._fail(failure, cause=cause, detail=detail, rest=self._pieces.close())
 
-    async def cleaned(self, cleaned: Cleaned, *, error: Mapping[str, Any] | None) -> None:
+    async def cleaned(self, cleaned: Cleaned) -> None:
         """Tell what was cleaned up after it."""
         await self._told_once(
             self._listener.cleaned,
             self.task_id,
+            self._term,
             resources=cleaned.resources,
             memory_freed=cleaned.memory_freed,
             leftovers=cleaned.leftovers,
-            error=error,
         )
 
     async def _fail(
@@ -148,11 +150,7 @@ class AttemptNews:
     async def _told_once(
         self, tell: Callable[..., Awaitable[object]], *what: Any, **more: Any
     ) -> None:
-        once = Once()
-        try:
-            await self._told(tell, *what, once=once, **more)
-        finally:
-            once.close()
+        await self._told(tell, *what, tries=Tries(), **more)
 
     async def _told(self, tell: Callable[..., Awaitable[object]], *what: Any, **more: Any) -> None:
         async with self._turn:

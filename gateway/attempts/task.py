@@ -15,10 +15,10 @@ from typing import Any
 
 import orjson
 
+from gateway.attempts.assignment import Assignment
 from gateway.attempts.pieces import Pieces
 from gateway.domain.errors import InvalidParams
 from gateway.domain.preserved import Kept
-from gateway.domain.task import Task as Record
 from gateway.values import measured
 
 __all__ = ["Task"]
@@ -46,20 +46,19 @@ class Task:
 
     def __init__(
         self,
-        record: Record,
+        assignment: Assignment,
         *,
         pieces: Pieces,
-        timeout: float,
         step_bytes_max: int,
     ) -> None:
-        self.task_id = record.task_id
-        self.user_id = record.user_id
-        self.agent_name = record.agent_name or ""
-        self.attempt = record.attempt
+        self.task_id = assignment.task_id
+        self.user_id = assignment.user_id
+        self.agent_name = assignment.agent_name
+        self.attempt = assignment.attempt
         # Copies: what an agent does to them changes nothing for the next attempt.
-        self.input = copy.deepcopy(record.input)
-        self.preserved: Kept = copy.deepcopy(record.preserved.kept())
-        self.timeout = timeout
+        self.input = copy.deepcopy(assignment.input)
+        self.preserved: Kept = copy.deepcopy(assignment.preserved)
+        self.timeout = assignment.limit_s
         self.result: Any = None
         self._pieces = pieces
         self._step_bytes_max = step_bytes_max

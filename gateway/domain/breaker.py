@@ -62,9 +62,6 @@ class Outcome:
     probe: str | None
     kind: Kind
 
-    def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
 
 @dataclasses.dataclass(slots=True)
 class Window:

@@ -11,9 +11,19 @@ the decision was based on.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.domain.facts import (
+    Fact,
+    Failed,
+    Finished,
+    Leased,
+    Progressed,
+    Salvaged,
+    Started,
+    Submitted,
+)
 from gateway.domain.preserved import Preserved
 from gateway.domain.timestamps import rfc3339, seconds_of
 
@@ -140,7 +150,7 @@ class Task:
 
 
 def submitted(
-    event: Mapping[str, Any], state: Mapping[str, Any], *, at: float, offset: int, bytes_max: int
+    event: Mapping[str, Any], fact: Submitted, *, at: float, offset: int, bytes_max: int
 ) -> Task:
     """Make the record of a task from its ``task_submitted``."""
     return Task(
@@ -149,7 +159,7 @@ def submitted(
         agent_name=event["agent_name"],
         capability=event.get("capability"),
         priority=event["priority"],
-        input=state.get("input"),
+        input=fact.input,
         timeout_s=event["timeout"],
         max_attempts=event["max_attempts"],
         created_at=at,
@@ -159,56 +169,64 @@ def submitted(
         causation_id=event.get("causation_id"),
         traceparent=event.get("traceparent"),
         retry_of=event.get("retry_of"),
-        idempotency_key=state.get("idempotency_key"),
-        reserved_for=state.get("reserved_for"),
-        breaker=state.get("breaker"),
-        generation=state.get("generation", 0),
-        probe=state.get("probe"),
+        idempotency_key=fact.idempotency_key,
+        reserved_for=fact.reserved_for,
+        breaker=fact.breaker,
+        generation=fact.generation,
+        probe=fact.probe,
         last_offset=offset,
     )
 
 
 def apply(
-    task: Task, event: Mapping[str, Any], state: Mapping[str, Any], *, at: float, offset: int
+    task: Task, event: Mapping[str, Any], fact: Fact | None, *, at: float, offset: int
 ) -> None:
-    """Fold one more entry about ``task``; ``at`` is when the log accepted it."""
+    """
+    Fold one more entry about ``task``.
+
+    Args:
+        fact: Its hidden half; None: it has none that can be read.
+        at: When the log accepted it, in seconds since the Unix epoch.
+    """
     task.last_offset = offset
     if not task.live:
         return
     if fold := _FOLDS.get(event["type"]):
-        fold(task, event, state, at)
+        fold(task, event, fact, at)
 
 
-def _started(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+def _started(task: Task, event: Mapping[str, Any], fact: Started | None, at: float) -> None:
+    if fact is None:
+        return  # without its term nothing could be decided about the attempt
     task.status = "running"
     task.attempt = event["attempt"]
-    task.term = state["term"]
-    task.holder = state["holder"]
+    task.term = fact.term
+    task.holder = fact.holder
     task.agent_name = event["agent_name"]
     task.mode = event.get("mode", "primary")
     task.served_by = event.get("served_by")
-    task.breaker = state.get("breaker")
-    task.generation = state.get("generation", 0)
-    task.probe = state.get("probe")
+    task.breaker = fact.breaker
+    task.generation = fact.generation
+    task.probe = fact.probe
     task.next_attempt_at = None
     task.lost_holder = None
-    task.lease_ttl_s = state.get("lease_ttl")
+    task.lease_ttl_s = fact.lease_ttl
     task.lease_expires_at = None if task.lease_ttl_s is None else at + task.lease_ttl_s
-    task.attempts.append(Attempt(task.attempt, state["holder"], task.mode, at, task.term))
+    task.attempts.append(Attempt(task.attempt, fact.holder, task.mode, at, task.term))
 
 
-def _progressed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+def _progressed(task: Task, event: Mapping[str, Any], fact: Progressed, at: float) -> None:
     if event["progress"] is not None:
         task.progress = event["progress"]
     if event["step"] is not None:
         task.step = event["step"]
-    if "plan" in state:
-        task.plan = tuple(state["plan"])
-    if state.get("retry_now"):
+    if fact.plan is not None:
+        task.plan = fact.plan
+    if fact.retry_now:
         task.next_attempt_at = at
 
 
-def _produced(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+def _produced(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
     task.preserved.pieces = event["piece"]
     if "step" in event:
         task.preserved.add_step(event["step"], event["data"])
@@ -218,19 +236,20 @@ def _produced(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at
         task.progress = event["progress"]
 
 
-def _preserved(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
-    # What was still on its way to a partial_result when the attempt failed.
-    for name, data in state.get("steps", {}).items():
+def _preserved(task: Task, event: Mapping[str, Any], fact: Salvaged | None, at: float) -> None:
+    if fact is None:
+        return  # nothing was on its way when the attempt failed
+    for name, data in fact.steps.items():
         task.preserved.add_step(name, data)
-    if text := state.get("text"):
-        task.preserved.add_text(text)
-    if state.get("progress") is not None:
-        task.progress = state["progress"]
-    if state.get("plan") is not None:
-        task.plan = tuple(state["plan"])
+    if fact.text:
+        task.preserved.add_text(fact.text)
+    if fact.progress is not None:
+        task.progress = fact.progress
+    if fact.plan is not None:
+        task.plan = fact.plan
 
 
-def _failed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+def _failed(task: Task, event: Mapping[str, Any], fact: Failed, at: float) -> None:
     if task.error_id is None:
         task.error_id = event["error_id"]
         task.failed_at = at
@@ -257,19 +276,19 @@ def _failed(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: 
         task.attempts[-1].error = task.last_error
 
 
-def _recovering(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+def _recovering(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
     task.recoveries = event["attempt_number"]
     task.next_attempt_at = at + event["backoff_delay"]
     task.next_mode = "fallback" if event["strategy"] == "fallback" else "primary"
 
 
-def _recovered(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+def _recovered(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
     task.error_id = task.failed_at = None
     task.recoveries = 0
 
 
-def _finished(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
-    for name, data in state.get("steps", {}).items():
+def _finished(task: Task, event: Mapping[str, Any], fact: Finished, at: float) -> None:
+    for name, data in (fact.steps or {}).items():
         task.preserved.add_step(name, data)
     task.status = event["outcome"]
     task.result = event["result"]
@@ -286,12 +305,12 @@ def _finished(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at
         task.attempts[-1].ended_at = at
 
 
-def _leased(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: float) -> None:
+def _leased(task: Task, event: Mapping[str, Any], fact: Leased, at: float) -> None:
     if task.status != "running":
         return
     if event["action"] == "renewed":
         # By the log's time, like every lease; the event says it by the clock of who renewed it.
-        ttl_s = state.get("lease_ttl")
+        ttl_s = fact.lease_ttl
         ends_at = seconds_of(event["expires_at"]) if ttl_s is None else at + ttl_s
         task.lease_expires_at = ends_at
         return
@@ -303,7 +322,8 @@ def _leased(task: Task, event: Mapping[str, Any], state: Mapping[str, Any], at: 
         task.attempts[-1].released = True
 
 
-_FOLDS = {
+# ``state`` calls each with the fact of its type, so that the type of the table may be loose.
+_FOLDS: dict[str, Callable[[Task, Mapping[str, Any], Any, float], None]] = {
     "lease_changed": _leased,
     "task_started": _started,
     "task_progress": _progressed,

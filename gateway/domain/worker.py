@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gateway.domain.agent import AgentPolicy
+from gateway.domain.facts import Registered, StatusChanged
 from gateway.domain.timestamps import rfc3339
 
 __all__ = [
@@ -97,41 +98,29 @@ class Worker:
         return capability in self.capabilities
 
 
-def registered(
-    event: Mapping[str, Any], state: Mapping[str, Any], *, at: float, offset: int
-) -> Worker:
+def registered(event: Mapping[str, Any], fact: Registered, *, at: float, offset: int) -> Worker:
     """Make the record of a worker from its ``agent_registered``."""
     return Worker(
         agent_id=event["agent_id"],
         handle=event["handle"],
-        agents={item["name"]: AgentPolicy(**_policy(item)) for item in state["agents"]},
+        agents={policy.name: policy for policy in fact.agents},
         capabilities=tuple(event["capabilities"]),
         domain=event["domain"],
-        type=state.get("type"),
-        secret_digest=state["secret_digest"],
-        owner=state["owner"],
-        by_socket=state["by_socket"],
+        type=fact.type,
+        secret_digest=fact.secret_digest,
+        owner=fact.owner,
+        by_socket=fact.by_socket,
         registered_at=at,
         last_offset=offset,
     )
 
 
-def _policy(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **item,
-        "capabilities": tuple(item.get("capabilities", ())),
-        "features": tuple(item.get("features", ())),
-    }
-
-
-def changed(
-    worker: Worker, event: Mapping[str, Any], state: Mapping[str, Any], *, at: float
-) -> None:
+def changed(worker: Worker, event: Mapping[str, Any], fact: StatusChanged, *, at: float) -> None:
     """Fold ``agent_status_changed``."""
     worse = ORDER.index(event["status"]) > ORDER.index(worker.status)
     worker.status = event["status"]
     worker.health_score = event["health_score"]
-    worker.removed = worker.removed or bool(state.get("removed"))
+    worker.removed = worker.removed or fact.removed
     if worker.status == "healthy":
         worker.error_id = worker.worse_since = None
     elif worse:

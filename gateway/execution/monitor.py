@@ -1,9 +1,9 @@
 """
 Timers: what has to happen when nothing else does.
 
-One task, one heap of due times in the log's time (seconds since the Unix epoch). An action
-looks at the folds when it is due and does nothing when the world has moved on, so nobody has
-to cancel a timer. One that the store does not take is called again until it does.
+One asyncio task, one heap of due times in the log's time (seconds since the Unix epoch). An
+action looks at the folds when it is due and does nothing when the world has moved on, so that
+timers are never cancelled. One that the store does not take is called again until it does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Action = Callable[[], Awaitable[None]]
 
 # The longest sleep at a stretch: a wall clock that is set is noticed within this time.
 SLEEP_S_MAX = 10.0
-# Whoever wakes this much later than planned was stopped, or its loop was blocked.
+# A wake-up this much later than planned: the process was stopped, or its loop was blocked.
 LATE_S = 1.0
 # An action that the store did not take is tried again after this, unless the store says when.
 RETRY_S = 1.0
@@ -40,17 +40,31 @@ class Monitor:
     At most two timers a live task (its deadline, its queue or backoff) and one a breaker stand
     in the heap, beside those of ended tasks until they are due.
 
-    Attributes:
-        woke_late: Called before anything else when this process did not run for a while. What
-            it did not hear meanwhile it could not hear.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.woke_late: Callable[[], None] = lambda: None
         self._clock = clock
+        self._when_late: list[Callable[[], None]] = []
         self._due: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
         self._earlier = asyncio.Event()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the Unix epoch."""
+        return self._clock.wall()
+
+    def when_late(self, action: Callable[[], None]) -> None:
+        """
+        Call ``action`` before anything else when this process did not run for a while.
+
+        What it did not hear meanwhile it could not hear.
+        """
+        self._when_late.append(action)
+
+    def soon(self, action: Action) -> None:
+        """Call ``action`` as soon as the loop comes to it."""
+        self.at(self._clock.wall(), action)
 
     def at(self, due: float, action: Action) -> None:
         """Call ``action`` at ``due``, in seconds since the Unix epoch."""
@@ -92,4 +106,5 @@ class Monitor:
                 earlier.cancel()
             if self._clock.wall() > until + LATE_S:
                 logger.warning("this process did not run for %.1f s", self._clock.wall() - until)
-                self.woke_late()
+                for late in self._when_late:
+                    late()

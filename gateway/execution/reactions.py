@@ -1,5 +1,5 @@
 """
-What follows from what the log says: timers are set, those who wait are woken, code is stopped.
+Reactions: what follows from what the log says. Timers are set, waits end, code is stopped.
 
 Only what is new at this moment has consequences. What is read again when a gateway starts is
 past; when all of it is read, ``begin`` looks after everything that is still open.
@@ -7,220 +7,165 @@ past; when all of it is read, ``begin`` looks after everything that is still ope
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import functools
+from collections.abc import Sequence
+from typing import Protocol
 
-from gateway.attempts.agents import Agents
 from gateway.attempts.attempt import Attempts
-from gateway.domain import own_failures
-from gateway.domain.breaker import Breaker, Outcome, subject_of
-from gateway.domain.errors import NotFound, StaleTerm
+from gateway.domain.breaker import Breaker, Outcome
 from gateway.domain.task import Task
 from gateway.execution.guards.breakers import Breakers
-from gateway.execution.holders.block import Supervised
-from gateway.execution.holders.claims import Claims
-from gateway.execution.holders.leases import Leases
+from gateway.execution.holders.bell import Bell
+from gateway.execution.holders.ends import Ends
 from gateway.execution.holders.limits import Limits
 from gateway.execution.holders.orphans import Orphans
-from gateway.execution.holders.registry import Workers
-from gateway.execution.holders.runner import Runner
+from gateway.execution.holders.presence import Presence
 from gateway.execution.monitor import Monitor
+from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
-from gateway.execution.tasks.lifecycle import Lifecycle
-from gateway.ports import Clock, Entry
+from gateway.ports import Entry
 
-__all__ = ["Reactions"]
+__all__ = ["Part", "Reactions"]
 
 # Between two looks for what is too old to keep.
-FORGET_EVERY_S = 30.0
+EXPIRE_EVERY_S = 30.0
+
+
+class Part(Protocol):
+    """A part that remembers what the log says, or works on it."""
+
+    def clear(self) -> None:
+        """Know nothing: the log is another one, or is read anew."""
 
 
 class Reactions:
-    """The consequences of entries, for the parts that live in time."""
+    """
+    The consequences of entries.
+
+    It has more than eight collaborators, since each part that lives in time is told here what
+    the log says, and nowhere else.
+
+    Args:
+        parts: Everything that has to forget a lost log, in that order.
+    """
 
     def __init__(
         self,
         *,
         state: State,
-        lifecycle: Lifecycle,
-        leases: Leases,
         breakers: Breakers,
         limits: Limits,
-        workers: Workers,
-        claims: Claims,
-        runner: Runner,
+        presence: Presence,
+        policies: Policies,
         attempts: Attempts,
-        agents: Agents,
-        supervised: Supervised,
         orphans: Orphans,
+        ends: Ends,
         monitor: Monitor,
-        clock: Clock,
+        bell: Bell,
+        parts: Sequence[Part],
     ) -> None:
         self._state = state
-        self._lifecycle = lifecycle
-        self._leases = leases
         self._breakers = breakers
         self._limits = limits
-        self._workers = workers
-        self._claims = claims
-        self._runner = runner
+        self._presence = presence
+        self._policies = policies
         self._attempts = attempts
-        self._agents = agents
-        self._supervised = supervised
         self._orphans = orphans
+        self._ends = ends
         self._monitor = monitor
-        self._clock = clock
-        self._ends: dict[str, list[asyncio.Future[Task]]] = {}
-        monitor.woke_late = self._woke_late
+        self._bell = bell
+        self._parts = parts
 
-    async def ended(self, task_id: str) -> Task:
-        """
-        Wait until a task has ended; cancelling ends the wait, not the task.
-
-        Raises:
-            NotFound: If it was lost with its log.
-        """
-        task = self._state.tasks[task_id]
-        if not task.live:
-            return task
-        end: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
-        self._ends.setdefault(task_id, []).append(end)
-        try:
-            return await end
-        finally:
-            waiting = self._ends.get(task_id, [])
-            if end in waiting:
-                waiting.remove(end)
-            if not waiting:
-                self._ends.pop(task_id, None)
-
-    def to(self, entry: Entry, outcome: Outcome | None) -> None:
+    def to(self, entry: Entry, outcome: Outcome | None, *, undo: bool) -> None:
         """
         Do what follows from an entry that is new at this moment.
 
         Args:
             entry: It is folded already.
             outcome: Of an attempt that it tells, if it counts.
+            undo: Whether it is a beginning whose writer was told that it failed.
         """
         if outcome is not None:
             self._breakers.report(outcome, at=entry.at)
         kind, _, name = entry.subject.partition("/")
         if kind == "task":
-            self._task_moved(name, entry)
+            self._task_moved(name, entry, undo=undo)
         elif kind == "breaker":
-            self._breaker_moved(name, entry)
-        elif kind == "agent" and entry.type == "agent_registered":
-            self._agents.learn(self._state.workers[name].agents.values())
-            self._workers.registered(name)
-            self.look_again()
+            self._watch_breaker(self._state.breakers[name])
+            self._bell.ring()
         elif kind == "agent":
+            if entry.type == "agent_registered":
+                self._policies.learn(self._state.workers[name].agents.values())
+                self._presence.registered(name)
             # A worker that is back may have a claim that waits.
-            self._claims.wake()
+            self._bell.ring()
 
     def begin(self) -> None:
         """The folds know what the log says: look after all that is open."""
-        self._monitor.at(self._clock.wall() + FORGET_EVERY_S, self._let_go)
+        self._monitor.at(self._monitor.now + EXPIRE_EVERY_S, self._expire)
         self._limits.refresh()
         for worker in self._state.workers.values():
-            self._agents.learn(worker.agents.values())
+            self._policies.learn(worker.agents.values())
         for task in self._state.live.values():
             self._limits.submitted(task)
             if task.status == "running":
                 self._limits.attempt(task)
             elif task.next_attempt_at is not None:
-                self._monitor.at(task.next_attempt_at, self._look)
+                self._monitor.at(task.next_attempt_at, self._bell.ring_later)
         for breaker in self._state.breakers.values():
             self._watch_breaker(breaker)
         self._breakers.begin()
-        self._monitor.at(self._clock.wall(), self._breakers.act)
-        self._workers.resume()
-        self._monitor.at(self._clock.wall(), self._orphans.free)
-        self.look_again()
+        self._monitor.soon(self._breakers.act)
+        self._presence.resume()
+        self._monitor.soon(self._orphans.free)
+        self._bell.ring()
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Know nothing, and stop what is done for tasks that are lost with their log."""
-        self._state.clear()
-        self._workers.clear()
-        self._monitor.clear()
-        self._limits.clear()
-        self._breakers.clear()
-        self._attempts.all_ended()
-        self._runner.forget()
-        self._supervised.forget()
-        for task_id in list(self._ends):
-            for end in self._ends.pop(task_id):
-                if not end.done():
-                    end.set_exception(NotFound(f"task {task_id} was lost with its log"))
+        for part in self._parts:
+            part.clear()
 
     def made_up(self) -> None:
-        """The store was away, and nobody could renew or tell anything."""
-        self._woke_late()
-        self._monitor.at(self._clock.wall(), self._breakers.act)
-        self.look_again()
+        """The store was away, so that nothing could be renewed or told."""
+        self._presence.forgive()
+        self._limits.refresh()
+        self._monitor.soon(self._breakers.act)
+        self._bell.ring()
 
-    def _task_moved(self, task_id: str, entry: Entry) -> None:
+    def _task_moved(self, task_id: str, entry: Entry, *, undo: bool) -> None:
         task = self._state.tasks.get(task_id)
         if task is None:
             return
-        if self._lifecycle.doubts.settled(entry):
-            self._monitor.at(self._clock.wall(), functools.partial(self._undo, task_id, task.term))
+        if undo:
+            self._monitor.soon(lambda: self._orphans.undo(task_id, task.term))
         match entry.type:
             case "task_submitted":
                 self._limits.submitted(task)
-                self.look_again()
+                self._bell.ring()
             case "task_started":
                 self._limits.attempt(task)
             case "agent_error" | "lease_changed":
                 self._limits.lease(task)
-                # It may have given back a breaker's permit that others wait for.
-                self.look_again()
+                # It may have given back a breaker's permit that other tasks wait for.
+                self._bell.ring()
             case "recovery_attempt" | "task_progress":
                 if task.next_attempt_at is not None:
-                    self._monitor.at(task.next_attempt_at, self._look)
+                    self._monitor.at(task.next_attempt_at, self._bell.ring_later)
             case "task_finished":
-                self._attempts.ended(task_id)
-                self.look_again()
-                for end in self._ends.pop(task_id, ()):
-                    if not end.done():
-                        end.set_result(task)
+                self._ended(task)
 
-    def _breaker_moved(self, name: str, entry: Entry) -> None:
-        assert entry.subject == subject_of(name)
-        self._watch_breaker(self._state.breakers[name])
-        self.look_again()
+    def _ended(self, task: Task) -> None:
+        self._attempts.ended(task.task_id)
+        self._bell.ring()
+        self._ends.ended(task)
 
     def _watch_breaker(self, breaker: Breaker) -> None:
         if breaker.state == "open" and breaker.probe_at is not None:
-            self._monitor.at(breaker.probe_at, self._look)
+            self._monitor.at(breaker.probe_at, self._bell.ring_later)
 
-    def look_again(self) -> None:
-        """Something may be there to do, for the worker of this process or for others."""
-        self._runner.wake()
-        self._claims.wake()
-
-    def _woke_late(self) -> None:
-        self._workers.forgive()
-        self._limits.refresh()
-
-    async def _undo(self, task_id: str, term: int) -> None:
-        """Undo a beginning of which nobody was told: an attempt, or a task for a block."""
-        task = self._state.live.get(task_id)
-        if task is not None and task.reserved_for is not None:
-            await self._lifecycle.give_up(task_id, own_failures.store_away())
-        elif task is not None and task.status == "running" and task.term == term:
-            with contextlib.suppress(StaleTerm):
-                await self._leases.release(task_id, term)
-
-    # --- timers -----------------------------------------------------------------------------
-
-    async def _look(self) -> None:
-        self.look_again()
-
-    async def _let_go(self) -> None:
-        now = self._clock.wall()
-        self._state.forget(now)
-        self._workers.forget(now)
-        self._monitor.at(now + FORGET_EVERY_S, self._let_go)
-        self._monitor.at(now, self._orphans.free)
+    async def _expire(self) -> None:
+        now = self._monitor.now
+        self._state.expire(now)
+        self._presence.expire(now)
+        self._monitor.at(now + EXPIRE_EVERY_S, self._expire)
+        self._monitor.soon(self._orphans.free)
         await self._breakers.act()

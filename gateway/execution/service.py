@@ -64,6 +64,15 @@ class Service(Protocol):
         """
         ...
 
+    async def reached(self, offset: int, *, within_s: float) -> bool:
+        """
+        Wait until this node has seen ``offset``; tells whether it has.
+
+        Args:
+            within_s: How long to wait, in seconds; 0: not at all.
+        """
+        ...
+
     def check_params(self, name: str, params: Any) -> None:
         """
         Check parameters against the schema of an operation or of a session's method.
@@ -74,7 +83,7 @@ class Service(Protocol):
         ...
 
     async def session_closed(self, session_id: str) -> None:
-        """A connection is gone; whoever worked over it is suspect."""
+        """A connection is gone; the workers that used it are suspect."""
         ...
 
     def task_owner(self, task_id: str) -> str | None:

@@ -326,13 +326,6 @@ class Hub:
             follower.tell("gap", {"from": follower.position + 1, "to": oldest - 1})
             follower.position = oldest - 1
 
-    async def wait_head(self, offset: int) -> bool:
-        """Wait up to ``lag_wait_s`` for the head to reach ``offset``; tell whether it did."""
-        until = self._clock.monotonic() + self.lag_wait_s
-        while self.log.head < offset and self._clock.monotonic() < until:
-            await self._clock.sleep(self.look_s)
-        return self.log.head >= offset
-
     # --- looking after --------------------------------------------------------------------
 
     def _log_changed(self) -> None:

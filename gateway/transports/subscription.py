@@ -86,7 +86,12 @@ async def begin(
     log = hub.log
     # Where a log may be behind itself, an offset over the head may exist on another node; where
     # it may not (lag_wait_s is 0), that offset never was.
-    if hub.lag_wait_s and _is_ahead(since, log) and not await hub.wait_head(since["offset"]):
+    lag_wait_s = hub.lag_wait_s
+    if (
+        lag_wait_s
+        and _is_ahead(since, log)
+        and not await service.reached(since["offset"], within_s=lag_wait_s)
+    ):
         hub.resumes["behind"] += 1
         raise Unavailable("this node has not seen that offset yet", retry_after=1.0)
     head = log.head

@@ -1,8 +1,8 @@
 """
-``gateway work``, the process that does the work: the agents of a module, run for a gateway.
+The desk of a worker: claims become attempts here, and what attempts report becomes calls.
 
-Agents are supervised here exactly as in the gateway's own process; only that what they produce
-and how they end is told over the wire.
+Agents are supervised exactly as in the gateway's own process; only that what they produce and
+how they end is told over the wire.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Any
 import orjson
 
 from gateway.attempts.agents import Agents
+from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
+from gateway.attempts.cleanup import status_of
 from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Rest
+from gateway.attempts.tries import Tries
 from gateway.client.connection import Refused
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.domain.errors import ConfigurationError, GatewayError, RequestError, StaleTerm
 from gateway.domain.failure import Failure
-from gateway.domain.preserved import Preserved
+from gateway.domain.preserved import Kept
 from gateway.domain.settings import Settings
-from gateway.domain.task import Attempt, Task
-from gateway.execution.record.once import Once
 from gateway.ports import Clock
 from gateway.values import RESULT_BYTES_MAX, measured
 from gateway.worker.claimer import Claim, Identity, Worker
@@ -58,7 +59,7 @@ async def work(
     Work until SIGTERM or SIGINT, or until the gateway says so.
 
     Args:
-        agents: Who do the work.
+        agents: Those that do the work.
         line: To the process that watches this one.
         url: Of the gateway that has the tasks.
         concurrency: Tasks worked on at once; None: the setting ``workers``.
@@ -129,7 +130,7 @@ async def work(
 
 
 class _Desk:
-    """Where claims become attempts, and what attempts say becomes calls; a ``Listener``."""
+    """A ``Listener`` that passes on over the wire what attempts report."""
 
     def __init__(
         self,
@@ -145,13 +146,12 @@ class _Desk:
         self.concurrency = concurrency
         self.known = self.stopping = False
         self.out_of_memory = False
-        self._agents = agents
         self._settings = settings
         self._line = line
         self._grace_s = grace_s
         self._clock = clock
         self._claims: dict[str, _Held] = {}
-        self.attempts = Attempts(self, clock, settings, freed=lambda: self.worker.look())
+        self.attempts = Attempts(agents, self, clock, settings, freed=lambda: self.worker.look())
 
     def registered(self, identity: Identity) -> None:
         """The gateway knows this worker."""
@@ -160,9 +160,9 @@ class _Desk:
 
     async def make(self, claim: Claim) -> None:
         """Work on a claim; raises only what is our own mistake."""
-        declared = self._agents.get(claim["agent_name"])
+        declared = self.attempts.agents.get(claim["agent_name"])
         if declared is None:
-            # For a capability, or by an operator's hand: nobody here is called that.
+            # For a capability, or by an operator's hand: no agent here is called that.
             raise LookupError(f"no agent {claim['agent_name']!r} is declared here")
         assert self.worker.identity is not None
         task_id, term = claim["task_id"], claim["term"]
@@ -170,14 +170,12 @@ class _Desk:
         about = {name: claim[name] for name in ("agent_name", "user_id", "attempt")}
         self._line.say("holds", task_id=task_id, term=term, **about)
         try:
-            record = _record_of(
-                claim, now=self._clock.wall(), bytes_max=self._settings.partial_bytes_task
-            )
-            await self.attempts.make(record, declared, fallback=claim["mode"] == "fallback")
+            assignment = _assignment_of(claim, limit_s=declared.policy.timeout_s)
+            await self.attempts.make(assignment, declared, fallback=claim["mode"] == "fallback")
         except Exception:
             if not held.out_of_memory:
                 raise
-            # Its keeper cleans up, who has memory for it.
+            # Its keeper cleans up, which has memory for it.
             logger.info("task %s was not cleaned up after here", task_id, exc_info=True)
         finally:
             if self._claims.get(task_id) is held:
@@ -187,7 +185,7 @@ class _Desk:
     # --- what attempts say ------------------------------------------------------------------
 
     async def tell(
-        self, task_id: str, term: int, piece: Piece, *, once: Once | None = None
+        self, task_id: str, term: int, piece: Piece, *, tries: Tries | None = None
     ) -> None:
         """Take what the attempt has produced, or how far it is."""
         held = self._held(task_id, term)
@@ -238,34 +236,33 @@ class _Desk:
     async def cleaned(
         self,
         task_id: str,
+        term: int,
         *,
         resources: list[str],
         memory_freed: int,
         leftovers: list[str],
-        error: Mapping[str, Any] | None,
-        once: Once | None = None,
+        tries: Tries | None = None,
     ) -> None:
         """Take what was cleaned up after the attempt."""
         held = self._claims.get(task_id)
-        if held is None:
+        if held is None or held.claim["term"] != term:
             return
         if held.out_of_memory:
-            # Whoever sees this process end tells of both together.
+            # The keeper, which sees this process end, tells of both together.
             self._line.say(
                 "cleaned",
                 task_id=task_id,
-                term=held.claim["term"],
+                term=term,
                 resources=resources,
                 leftovers=leftovers,
             )
             return
-        status = "success" if not leftovers else "partial" if resources else "failed"
         told = {
             **{name: held.claim[name] for name in ("agent_name", "user_id", "attempt")},
             "type": "resource_cleanup",
             "resources_cleaned": resources,
             "memory_freed": memory_freed,
-            "cleanup_status": status,
+            "cleanup_status": status_of(resources, leftovers),
             "leftovers": leftovers,
         }
         try:
@@ -285,7 +282,7 @@ class _Desk:
         """
         Memory has run out: finish, and let a fresh process come in this one's place.
 
-        What is left of the heap is nobody's guess, and the next task would pay for it.
+        What is left of the heap cannot be known, and the next task would pay for it.
         """
         held.out_of_memory = True
         self._line.say("out_of_memory", task_id=held.claim["task_id"], term=held.claim["term"])
@@ -327,11 +324,11 @@ class _Desk:
                 known = await self.worker.ask("task.partial", {"task_id": held.claim["task_id"]})
                 break
             except (Disconnected, TimeoutError):
-                # As long as nobody can say, it may be there; whoever reports has the bound.
+                # As long as there is no answer it may be there; ``report`` has the bound.
                 await self._clock.sleep(ASK_AGAIN_S)
             except RequestError as error:
                 if error.retry_after is None:
-                    # Unknown. Said twice it can be seen; left out it would be missed by nobody.
+                    # Unknown. Said twice it can be seen; left out it would never be missed.
                     return False
                 await self._clock.sleep(error.retry_after)
         kept_chars = len(known["preserved_text"])
@@ -360,35 +357,17 @@ class _Held:
         self.out_of_memory = False
 
 
-def _record_of(claim: Claim, *, now: float, bytes_max: int) -> Task:
-    """The task as attempts know it."""
-    preserved = Preserved(bytes_max=bytes_max)
-    for name, data in claim["preserved"]["steps"].items():
-        preserved.add_step(name, data)
-    preserved.add_text(claim["preserved"]["text"])
-    number = claim["attempt"]
-    attempts = [
-        Attempt(number=n, agent_id=claim["agent_id"], mode=claim["mode"], started_at=now)
-        for n in range(1, number + 1)
-    ]
-    return Task(
+def _assignment_of(claim: Claim, *, limit_s: float) -> Assignment:
+    kept = claim["preserved"]
+    return Assignment(
         task_id=claim["task_id"],
         user_id=claim["user_id"],
         agent_name=claim["agent_name"],
-        capability=None,
-        priority=5,
-        input=claim["input"],
-        timeout_s=claim["limit"],
-        max_attempts=claim["max_attempts"],
-        created_at=now,
-        sequence=0,
-        preserved=preserved,
-        status="running",
-        attempt=number,
+        attempt=claim["attempt"],
         term=claim["term"],
-        holder=claim["agent_id"],
-        mode=claim["mode"],
-        attempts=attempts,
+        input=claim["input"],
+        preserved=Kept(kept["steps"], kept["text"]),
+        limit_s=limit_s,
     )
 
 

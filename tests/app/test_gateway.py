@@ -170,7 +170,7 @@ def test_settings_are_fixed_once_it_is_in_use() -> None:
     gateway = Gateway()
     gateway.configure(FAST)
     assert gateway.settings is FAST
-    assert gateway.engine.settings is FAST
+    assert gateway.engine.parts.settings is FAST
     with pytest.raises(ConfigurationError, match="in use"):
         gateway.configure(Settings())
 
@@ -180,7 +180,7 @@ async def test_supervised_code_gives_its_result_to_whoever_looks() -> None:
     async with gateway.lifespan():
         async with gateway.attempt("search", user_id="42") as task:
             task.result = [1, 2]
-        assert gateway.engine.state.tasks[task.task_id].result == [1, 2]
+        assert gateway.engine.parts.state.tasks[task.task_id].result == [1, 2]
 
 
 async def test_a_gateway_that_leaves_takes_nothing() -> None:

@@ -119,7 +119,7 @@ async def test_an_input_that_does_not_fit_is_the_callers_mistake(
         return
     (error,) = here.said("agent_error")
     assert (task.status, error["error_type"]) == ("failed", "invalid_input")
-    assert here.engine.state.breakers["echo"].consecutive == 0
+    assert here.state.breakers["echo"].consecutive == 0
 
 
 async def test_an_agent_cannot_change_what_was_asked(here: World) -> None:
@@ -217,11 +217,11 @@ async def test_a_thread_that_runs_on_is_named_and_keeps_its_slot(open_world: Ope
     assert task.status == "dead_lettered"
     (cleanup,) = here.said("resource_cleanup")
     assert cleanup["leftovers"] == ["thread: blocked"]
-    assert not here.engine.attempts.threads.room
+    assert not here.engine.parts.attempts.threads.room
 
     waiting = await here.submit("next")
     await here.passing(10)
-    assert here.engine.state.tasks[waiting].status == "pending"
+    assert here.state.tasks[waiting].status == "pending"
     stop.go()
     assert (await here.done(waiting)).result == "done"
     assert len(refused) == 1
@@ -238,7 +238,7 @@ async def test_what_a_thread_raises_after_its_end_is_ignored(here: World) -> Non
 
     await here.run("blocked")
     stop.go()
-    await here.until(lambda: here.engine.attempts.threads.room)
+    await here.until(lambda: here.engine.parts.attempts.threads.room)
     assert len(here.said("agent_error")) == 1
 
 

@@ -110,7 +110,7 @@ async def test_a_hook_that_hangs_is_named_and_left_alone(here: World) -> None:
     assert cleanup["cleanup_status"] == "failed"
     go.set()
     stop.go()
-    await here.until(lambda: not here.engine.attempts.threads._running)
+    await here.until(lambda: not here.engine.parts.attempts.threads._running)
 
 
 async def test_hooks_are_called_when_the_gateway_stops(open_world: OpenWorld) -> None:

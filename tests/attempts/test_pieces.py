@@ -201,7 +201,7 @@ async def test_over_a_users_bound_the_longest_finished_goes_first(open_world: Op
     assert [bool(part["preserved_data"]) for part in parts] == [False, False, True]
     assert [part["evicted"] for part in parts] == [["part"], ["part"], []]
     assert parts[0]["truncated"]
-    tasks = here.engine.state.tasks
+    tasks = here.state.tasks
     assert tasks[live].preserved.steps
     assert tasks[other.task_id].preserved.steps
     consistent(here)
@@ -219,7 +219,7 @@ async def test_over_everybodys_bound_the_longest_finished_goes_first(
 
     tasks = [await here.run("keeper", user_id=user) for user in ("ann", "bob", "cy", "dee")]
     assert [bool(task.preserved.steps) for task in tasks] == [False, False, True, True]
-    assert here.engine.state._bytes_all <= 300
+    assert here.state._bytes_all <= 300
 
 
 async def test_parts_are_let_go_of_some_time_after_the_end(open_world: OpenWorld) -> None:
@@ -235,8 +235,8 @@ async def test_parts_are_let_go_of_some_time_after_the_end(open_world: OpenWorld
     assert task.preserved.steps
     await here.passing(60)
     assert not task.preserved.steps
-    assert here.engine.state._bytes_all == 0
-    assert task.task_id in here.engine.state.tasks
+    assert here.state._bytes_all == 0
+    assert task.task_id in here.state.tasks
 
 
 async def test_finished_tasks_are_known_for_a_day(here: World) -> None:
@@ -245,8 +245,8 @@ async def test_finished_tasks_are_known_for_a_day(here: World) -> None:
         task.preserve("part", 1)
 
     task = await here.run("echo", idempotency_key="k")
-    state: State = here.engine.state
-    state.forget(here.engine.clock.wall() + 86_000)
+    state: State = here.state
+    state.expire(here.engine.clock.wall() + 86_000)
     assert task.task_id in state.tasks
-    state.forget(here.engine.clock.wall() + 86_401)
+    state.expire(here.engine.clock.wall() + 86_401)
     assert (state.tasks, state.keys, state.preserving) == ({}, {}, {})

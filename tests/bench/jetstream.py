@@ -32,7 +32,7 @@ from gateway.attempts.agents import Agents
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
-from gateway.execution.record.snapshot import JsonSaving
+from gateway.execution.parts import Parts
 from gateway.ports import Draft, EventLog
 from gateway.stores.jetstream.log import JetStreamLog
 from gateway.stores.memory import MemoryLog
@@ -169,11 +169,13 @@ async def _life() -> list[Sequence[Draft]]:
         return "the end"
 
     gateway.engine = Engine(
-        log=_Noting(memory, written),
-        clock=clock,
-        ids=ids,
-        settings=gateway.settings,
-        agents=gateway.agents,
+        Parts(
+            log=_Noting(memory, written),
+            clock=clock,
+            ids=ids,
+            settings=gateway.settings,
+            agents=gateway.agents,
+        )
     )
     async with gateway.lifespan():
         handle = await gateway.submit("bench", {"question": "?"}, user_id="user-000")
@@ -237,20 +239,22 @@ def _begin(port: int, folder: Path, events: int) -> tuple[float, int, int, int]:
 async def _begin_here(server: NatsServer, events: int) -> tuple[float, int, int, int]:
     clock, ids = SystemClock(), RandomIds()
     engine = Engine(
-        log=_log(server, events),
-        clock=clock,
-        ids=ids,
-        settings=Settings(log_events=events),
-        agents=Agents(),
-        saving=JsonSaving(),
+        Parts(
+            log=_log(server, events),
+            clock=clock,
+            ids=ids,
+            settings=Settings(log_events=events),
+            agents=Agents(),
+            durable=True,
+        )
     )
     before, begun = psutil.Process().memory_info().rss, time.perf_counter()
     async with engine.running():
-        await engine.watch.until_ready()
+        await engine.parts.watch.until_ready()
         seconds = time.perf_counter() - begun
         grown = psutil.Process().memory_info().rss - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    return seconds, grown, peak, len(engine.state.tasks)
+    return seconds, grown, peak, len(engine.parts.state.tasks)
 
 
 async def _failover() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import event_schemas
 from gateway.domain import task as tasks
+from gateway.domain.facts import Submitted, Unread, from_json
 from gateway.domain.task import ENDED, LIVE, Task
 
 NOW = 1_800_000_000.0
@@ -25,7 +26,7 @@ def new(**event: Any) -> Task:
         "max_attempts": 3,
         **event,
     }
-    return tasks.submitted(given, {"input": {"q": 1}}, at=NOW, offset=7, bytes_max=1000)
+    return tasks.submitted(given, Submitted(input={"q": 1}), at=NOW, offset=7, bytes_max=1000)
 
 
 class Story:
@@ -40,7 +41,8 @@ class Story:
         self.at += 1
         self.offset += 1
         event = {**event_schemas.example(type), "error_id": "e1", **fields}
-        tasks.apply(self.task, event, state or {}, at=self.at, offset=self.offset)
+        fact = from_json(type, state or {}, Unread())
+        tasks.apply(self.task, event, fact, at=self.at, offset=self.offset)
         return self
 
     def started(self, attempt: int = 1, **fields: Any) -> Story:
@@ -83,9 +85,9 @@ def test_pieces_are_kept_and_counted() -> None:
     told = story().started()
     for number, fields in enumerate(({"text": "ab"}, {"text": "c"}), 1):
         event = {"type": "partial_result", "piece": number, **fields}
-        tasks.apply(told.task, event, {}, at=NOW, offset=9)
+        tasks.apply(told.task, event, None, at=NOW, offset=9)
     event = {"type": "partial_result", "piece": 3, "step": "a", "data": [1], "progress": 0.5}
-    tasks.apply(told.task, event, {}, at=NOW, offset=10)
+    tasks.apply(told.task, event, None, at=NOW, offset=10)
     assert (told.task.preserved.text, told.task.preserved.steps) == ("abc", {"a": [1]})
     assert (told.task.preserved.pieces, told.task.progress) == (3, 0.5)
 

@@ -18,7 +18,8 @@ from gateway.app.gateway import Gateway
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
-from gateway.execution.record.snapshot import JsonSaving
+from gateway.execution.parts import Parts
+from gateway.execution.record.state import State
 from gateway.ports import Clock, Draft, Entry, Hearer, Progress, Reader, Snapshot
 from gateway.stores.followers import Followers
 from gateway.stores.memory import MemoryLog
@@ -225,6 +226,11 @@ class Node(NamedTuple):
     engine: Engine
     log: KeptLog
 
+    @property
+    def state(self) -> State:
+        """What the folds of this node know."""
+        return self.engine.parts.state
+
 
 class Cluster:
     """
@@ -268,13 +274,15 @@ class Cluster:
         declare(gateway)
         log = KeptLog(self.shared, self.snapshots, self.settings)
         engine = Engine(
-            log=log,
-            clock=clock or self.clock,
-            ids=Ids(self.clock, self._nodes),
-            settings=self.settings,
-            agents=gateway.agents,
-            saving=JsonSaving(),
-            pulse=NoPulse(),
+            Parts(
+                log=log,
+                clock=clock or self.clock,
+                ids=Ids(self.clock, self._nodes),
+                settings=self.settings,
+                agents=gateway.agents,
+                durable=True,
+                pulse=NoPulse(),
+            )
         )
         gateway.engine = engine
         gateway._running = True
@@ -303,5 +311,5 @@ class Cluster:
 async def until_killed(engine: Engine) -> AsyncIterator[None]:
     """Run a node, and end it without a goodbye: what SIGKILL leaves."""
     async with engine.running():
-        await engine.watch.until_ready()
+        await engine.parts.watch.until_ready()
         yield

@@ -63,7 +63,7 @@ async def test_what_runs_may_finish_within_its_grace(open_world: OpenWorld) -> N
         await here.submit("slow")
     assert rejected.value.code == "draining"
     await draining
-    assert here.engine.state.tasks[running].result == "done"
+    assert here.state.tasks[running].result == "done"
 
 
 async def test_draining_twice_is_draining_once(here: World) -> None:

@@ -28,7 +28,7 @@ async def test_an_action_that_fails_is_called_again_and_stops_nobody_else(
     async def other() -> None:
         called.append(("other", round(clock.wall() - began, 3)))
 
-    here.engine._monitor.at(began + 1, fails_once)
-    here.engine._monitor.at(began + 1, other)
+    here.engine.parts.monitor.at(began + 1, fails_once)
+    here.engine.parts.monitor.at(began + 1, other)
     await here.passing(60)
     assert called == [("fails once", 1.0), ("other", 1.0), ("fails once", 1.0 + again_s)]

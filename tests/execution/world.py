@@ -27,6 +27,8 @@ from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.engine import Engine
+from gateway.execution.parts import Parts
+from gateway.execution.record.state import State
 from gateway.ports import Draft, Entry, EventLog
 from gateway.stores.followers import Followers
 from gateway.stores.memory import MemoryLog
@@ -244,7 +246,12 @@ class World:
 
     def _threads_work(self) -> bool:
         standing = sum(stop.standing for stop in self.stops)
-        return len(self.engine.attempts.threads._running) > standing
+        return len(self.engine.parts.attempts.threads._running) > standing
+
+    @property
+    def state(self) -> State:
+        """What the folds know."""
+        return self.engine.parts.state
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -285,8 +292,8 @@ class World:
 
     async def done(self, task_id: str) -> Task:
         """Wait for a task's end, and until everything is cleaned up after it."""
-        task = await self.engine.ended(task_id)
-        while self.engine.runner.busy:
+        task = await self.engine.parts.ends.of(task_id)
+        while self.engine.parts.runner.busy:
             await self.passing(0.01)
         return task
 
@@ -297,7 +304,7 @@ class World:
     async def run_later(self, agent: str, **options: Any) -> str:
         """The same, a second later, and without waiting for the cleanup; returns the task's id."""
         await self.passing(1)
-        return (await self.engine.ended(await self.submit(agent, **options))).task_id
+        return (await self.engine.parts.ends.of(await self.submit(agent, **options))).task_id
 
     async def passing(self, seconds: float) -> None:
         """Let time pass."""
@@ -339,7 +346,8 @@ async def world(
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
     )
-    engine = Engine(log=wrap(log), clock=clock, ids=ids, settings=settings, agents=gateway.agents)
+    parts = Parts(log=wrap(log), clock=clock, ids=ids, settings=settings, agents=gateway.agents)
+    engine = Engine(parts)
     gateway.engine = engine
     here = World(gateway, engine)
     async with gateway.lifespan():
@@ -355,13 +363,15 @@ async def world(
 @contextlib.asynccontextmanager
 async def another_node(here: World) -> AsyncIterator[World]:
     """Run a second gateway on the same log, without signals between the two."""
-    gateway = Gateway(here.engine.settings)
+    gateway = Gateway(here.engine.parts.settings)
     gateway.engine = Engine(
-        log=here.engine.log,
-        clock=here.engine.clock,
-        ids=Ids(VirtualClock(), 1),
-        settings=here.engine.settings,
-        agents=gateway.agents,
+        Parts(
+            log=here.engine.log,
+            clock=here.engine.clock,
+            ids=Ids(VirtualClock(), 1),
+            settings=here.engine.parts.settings,
+            agents=gateway.agents,
+        )
     )
     async with gateway.lifespan():
         yield World(gateway, gateway.engine)
@@ -378,11 +388,11 @@ def compliant(here: World, *, complete: bool = True) -> None:
             if finding.rule != "failure-ends" or not _stays_open(here, finding.offset)
         ]
         assert task_ends == [], task_ends
-    state = here.engine.state
+    state = here.engine.parts.state
     if complete:
         assert state.live == {}
         assert state._running == 0
-        assert here.engine.attempts._over == {}
+        assert here.engine.parts.attempts._over == {}
     consistent(here)
 
 
@@ -393,7 +403,7 @@ def _stays_open(here: World, offset: int | None) -> bool:
 
 def consistent(here: World) -> None:
     """What the folds count is what there is."""
-    state = here.engine.state
+    state = here.engine.parts.state
     assert {id for id, task in state.tasks.items() if task.live} == set(state.live)
     assert state._running == sum(task.status == "running" for task in state.live.values())
     sizes: dict[str, int] = {}

@@ -83,7 +83,7 @@ class Run:
 
     async def ask(self) -> None:
         """Somebody wants something done."""
-        if len(self.here.engine.state.live) >= LIVE_MAX:
+        if len(self.here.state.live) >= LIVE_MAX:
             return
         with contextlib.suppress(RequestError):
             agent = self.chance.choice(("writer", "editor"))
@@ -244,7 +244,7 @@ class Run:
         """Nothing is overdue: no lease, no silence, and who was lost holds nothing."""
         if self.clock_set:
             return
-        state, wall = self.here.engine.state, self.here.engine.clock.wall()
+        state, wall = self.here.state, self.here.engine.clock.wall()
         for task in state.live.values():
             if task.status == "running" and task.lease_expires_at is not None:
                 assert wall < task.lease_expires_at + ACTED_S, f"{task} is overdue"
@@ -272,7 +272,7 @@ class Run:
         for hand in self.hands:
             hand.silent_until = 0.0
         by = self.now + END_S
-        while live := self.here.engine.state.live:
+        while live := self.here.state.live:
             assert self.now < by, f"these do not end: {list(live.values())}"
             if not self.hands:
                 await self.hire()

@@ -140,9 +140,9 @@ async def live(here: World, chance: random.Random) -> None:
 
     async def meddle() -> None:
         await here.passing(chance.random() * 120)
-        if not here.engine.state.tasks:
+        if not here.state.tasks:
             return
-        task_id = chance.choice(list(here.engine.state.tasks))
+        task_id = chance.choice(list(here.state.tasks))
         with contextlib.suppress(RequestError):
             await here.call(chance.choice(("task.cancel", "task.retry")), task_id=task_id)
 

@@ -6,21 +6,20 @@ import asyncio
 import random
 from collections.abc import Sequence
 
+import orjson
 import pytest
 
 from gateway.domain.settings import Settings
-from gateway.execution.record.snapshot import JsonSaving
+from gateway.execution.record.snapshot import encode, restore
 from gateway.execution.record.state import State
 from gateway.ports import Entry
 from tests.execution.world import VirtualLoop, world
 from tests.simulation.test_random_runs import SOAK, live
 
-SAVING = JsonSaving()
-
 
 def folded(entries: Sequence[Entry], state: State) -> State:
     for entry in entries:
-        state.apply(entry)
+        state.apply(entry, orjson.loads(entry.public))
     return state
 
 
@@ -32,17 +31,17 @@ def test_folding_goes_on_from_what_was_saved_as_if_nothing_had_been(seed: int) -
         # Small bounds, so that what is preserved is evicted, too.
         async with world(seed=seed, partial_bytes_user=4096, partial_bytes_task=2048) as here:
             await live(here, chance)
-        settings = here.engine.settings
+        settings = here.engine.parts.settings
         whole = folded(here.entries, State(settings))
         assert whole.tasks
         for _ in range(8):
             cut = chance.randrange(len(here.entries) + 1)
-            earlier = SAVING.save(folded(here.entries[:cut], State(settings)))
+            earlier = encode(folded(here.entries[:cut], State(settings)))
             later = State(settings)
-            SAVING.restore(later, earlier)
-            assert SAVING.save(later) == earlier
+            restore(later, earlier)
+            assert encode(later) == earlier
             folded(here.entries[cut:], later)
-            assert SAVING.save(later) == SAVING.save(whole)
+            assert encode(later) == encode(whole)
             assert (later.running, later.queue_depth) == (whole.running, whole.queue_depth)
             assert later._bytes_by_user == whole._bytes_by_user
 
@@ -56,5 +55,5 @@ def test_folding_goes_on_from_what_was_saved_as_if_nothing_had_been(seed: int) -
 def test_what_was_not_saved_by_it_is_refused_and_nothing_is_known(body: bytes) -> None:
     state = State(Settings())
     with pytest.raises(ValueError, match=r"."):
-        SAVING.restore(state, body)
+        restore(state, body)
     assert not state.tasks

@@ -99,13 +99,14 @@ PROGRAM = textwrap.dedent(
     from gateway.domain.settings import Settings
     from gateway.attempts.agents import Agents
     from gateway.execution.engine import Engine
+    from gateway.execution.parts import Parts
     from gateway.stores.memory import MemoryLog
     from gateway.transports.application import create_app
     from gateway.transports.server import Server
 
     settings, clock, ids = Settings(), SystemClock(), RandomIds()
     log = MemoryLog(epoch="e", clock=clock, events_max=9, bytes_max=9999, age_max_s=99)
-    engine = Engine(log=log, clock=clock, ids=ids, settings=settings, agents=Agents())
+    engine = Engine(Parts(log=log, clock=clock, ids=ids, settings=settings, agents=Agents()))
     app = create_app(engine, settings, None, open_gateway=True)
     server = Server(app, settings, port=0)
 

@@ -24,6 +24,7 @@ from gateway.domain.access import Caller
 from gateway.domain.events import topics_of
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
+from gateway.execution.parts import Parts
 from gateway.ports import Draft, EventLog
 from gateway.stores.memory import MemoryLog
 from gateway.transports.application import create_app
@@ -155,7 +156,8 @@ async def world(
         age_max_s=settings.log_age,
     )
     log = wrap_log(memory)
-    engine = ScriptedEngine(log=log, clock=CLOCK, ids=ids, settings=settings, agents=Agents())
+    parts = Parts(log=log, clock=CLOCK, ids=ids, settings=settings, agents=Agents())
+    engine = ScriptedEngine(parts)
     app = create_app(
         engine,
         settings,

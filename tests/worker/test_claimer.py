@@ -95,7 +95,8 @@ async def test_it_works_on_so_many_at_once_and_no_more() -> None:
         await until(lambda: desk.running == 2)
         assert [await status(here, task) for task in tasks].count("running") == 2
         desk.go.set()
-        await until(lambda: all(here.engine.state.tasks[t].status == "succeeded" for t in tasks))
+        known = here.engine.parts.state.tasks
+        await until(lambda: all(known[task].status == "succeeded" for task in tasks))
         assert desk.most == 2
         assert len({claim["task_id"] for claim in desk.claims}) == 5
 
@@ -116,7 +117,7 @@ async def test_it_keeps_its_lease_for_as_long_as_it_works() -> None:
     async with world(lease_ttl=0.3) as here, working(here.ws) as desk:
         task_id = await submit(here)
         await until(lambda: desk.claims)
-        task = here.engine.state.tasks[task_id]
+        task = here.engine.parts.state.tasks[task_id]
         granted = task.lease_expires_at
         assert granted is not None
         await until(lambda: here.engine.clock.wall() > granted + 0.3)
@@ -143,7 +144,7 @@ async def test_leaving_it_finishes_and_says_goodbye() -> None:
         await until(lambda: desk.claims)
         desk.worker.leave(10)
         desk.go.set()
-        worker = here.engine.state.workers[desk.registered[0].agent_id]
+        worker = here.engine.parts.state.workers[desk.registered[0].agent_id]
         await until(lambda: worker.removed)
         assert await status(here, task_id) == "succeeded"
         assert await status(here, waiting) == "pending"
@@ -157,8 +158,8 @@ async def test_leaving_it_gives_back_what_takes_too_long(goodbye: bool) -> None:
         await until(lambda: desk.claims)
         desk.worker.leave(60, goodbye=goodbye)
         desk.worker.leave(0.05)  # the earlier end counts
-        worker = here.engine.state.workers[desk.registered[0].agent_id]
-        await until(lambda: here.engine.state.tasks[task_id].status == "pending")
+        worker = here.engine.parts.state.workers[desk.registered[0].agent_id]
+        await until(lambda: here.engine.parts.state.tasks[task_id].status == "pending")
         assert desk.lost == [task_id]
         await until(lambda: worker.removed is goodbye)
 
@@ -167,7 +168,7 @@ async def test_it_leaves_when_the_gateway_asks_it_to() -> None:
     async with world(heartbeat_timeout=0.6) as here, working(here.ws) as desk:
         agent_id = desk.registered[0].agent_id
         await call(here, "agent.shutdown", agent_id=agent_id, grace=5)
-        await until(lambda: here.engine.state.workers[agent_id].removed)
+        await until(lambda: here.engine.parts.state.workers[agent_id].removed)
 
 
 async def test_one_that_was_forgotten_registers_again() -> None:
@@ -176,7 +177,7 @@ async def test_one_that_was_forgotten_registers_again() -> None:
         await call(here, "agent.remove", agent_id=agent_id)
         await until(lambda: len(desk.registered) > 1)
         assert desk.registered[1] == desk.registered[0]
-        assert not here.engine.state.workers[agent_id].removed
+        assert not here.engine.parts.state.workers[agent_id].removed
 
 
 async def test_it_comes_back_as_itself_or_as_somebody_new() -> None:
@@ -209,7 +210,7 @@ async def test_what_there_is_to_tell_waits_for_the_gateway() -> None:
         await until(lambda: desk.claims)
         proxy.cut()
         desk.go.set()
-        task = here.engine.state.tasks[task_id]
+        task = here.engine.parts.state.tasks[task_id]
         await until(lambda: task.status == "succeeded")
         assert (task.attempt, task.term) == (1, desk.claims[0]["term"])
         assert len({identity.agent_id for identity in desk.registered}) == 1
@@ -223,9 +224,9 @@ async def test_what_was_given_to_it_and_never_arrived_it_gives_back_and_claims_a
         working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
     ):
         desk.go.set()
-        await until(lambda: here.engine.claims._news)
+        await until(lambda: here.engine.parts.claims._news)
         proxy.stalled = True
-        task = here.engine.state.tasks[await submit(here)]
+        task = here.engine.parts.state.tasks[await submit(here)]
         await until(lambda: task.status == "running")
         proxy.cut()
         proxy.stalled = False
@@ -240,7 +241,7 @@ async def test_what_an_earlier_process_held_it_gives_back_unless_somebody_answer
 ) -> None:
     async with world() as here:
         async with working(here.ws) as first:
-            task = here.engine.state.tasks[await submit(here)]
+            task = here.engine.parts.state.tasks[await submit(here)]
             await until(lambda: first.claims)
         known: list[tuple[str, int]] = []
 
@@ -280,7 +281,7 @@ async def test_however_often_it_is_cut_off_each_task_is_done_once_and_none_waits
         desk.worker._make = make
         tasks = []
         for _ in range(30):
-            tasks.append(here.engine.state.tasks[await submit(here)])
+            tasks.append(here.engine.parts.state.tasks[await submit(here)])
             await here.engine.clock.sleep(chance.random() * 0.05)
             proxy.cut()
         await until(lambda: not any(task.live for task in tasks) and not desk.worker._running)
@@ -295,7 +296,7 @@ async def test_nothing_is_given_up_that_it_still_works_on() -> None:
         Proxy(here.port) as proxy,
         working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
     ):
-        task = here.engine.state.tasks[await submit(here)]
+        task = here.engine.parts.state.tasks[await submit(here)]
         await until(lambda: desk.claims)
         proxy.cut()
         await until(lambda: len(desk.registered) == 2)
@@ -326,7 +327,7 @@ async def test_what_is_too_large_for_a_frame_goes_another_way() -> None:
         text = "x" * 100_000
         told = {"step": "large", "data": text}
         await desk.worker.report("task.update", desk.claims[0], told)
-        assert here.engine.state.tasks[task_id].preserved.steps == {"large": text}
+        assert here.engine.parts.state.tasks[task_id].preserved.steps == {"large": text}
         told = {"step": "larger", "data": text * 3}
         with pytest.raises(CallFailed) as failed:
             await desk.worker.report("task.update", desk.claims[0], told)
@@ -341,7 +342,7 @@ async def test_a_mistake_of_its_own_ends_the_attempt_and_not_the_worker() -> Non
 
         desk.worker._make = stumble
         task_id = await submit(here)
-        task = here.engine.state.tasks[task_id]
+        task = here.engine.parts.state.tasks[task_id]
         await until(lambda: not task.live)
         assert task.last_error is not None
         assert task.last_error["error_type"] == "internal_error"
@@ -381,7 +382,7 @@ async def test_a_text_that_the_store_left_in_doubt_is_asked_for_before_it_is_sai
         world(wrap_log=lambda log: cast(EventLog, DoubtfulLog(log, writes=writes))) as here,
         working(here.ws) as desk,
     ):
-        task = here.engine.state.tasks[await submit(here)]
+        task = here.engine.parts.state.tasks[await submit(here)]
         await until(lambda: desk.claims)
         asked: list[str] = []
 
@@ -419,9 +420,9 @@ async def test_an_agent_elsewhere_is_heard_once_whatever_else_was_not_kept(
     async def writer(task: Task) -> str:
         task.preserve("first", "x" * step_bytes)
         task.preserve("second", "x" * step_bytes)
-        await until(lambda: here.engine.state.tasks[task.task_id].preserved.pieces == 2)
+        await until(lambda: here.engine.parts.state.tasks[task.task_id].preserved.pieces == 2)
         task.append("Hello ")
-        await until(lambda: here.engine.state.tasks[task.task_id].preserved.text)
+        await until(lambda: here.engine.parts.state.tasks[task.task_id].preserved.text)
         task.append("world")
         return "done"
 
@@ -443,7 +444,7 @@ async def test_an_agent_elsewhere_is_heard_once_whatever_else_was_not_kept(
         )
         running = asyncio.create_task(doing)
         created = await call(here, "task.create", agent="writer")
-        task = here.engine.state.tasks[created["task_id"]]
+        task = here.engine.parts.state.tasks[created["task_id"]]
         await until(lambda: not task.live or running.done())
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -112,7 +112,7 @@ async def serve_demo(
         app = gateway.make_app(extra_routes=_routes(plan, crew, gateway))
         await stack.enter_async_context(crew.running())
         hub = app.state.hub
-        breakers = gateway.engine.state.breakers
+        breakers = gateway.engine.parts.state.breakers
         story = Story(
             gateway,
             plan,
@@ -167,7 +167,9 @@ def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
 
     async def kill_worker(request: Request) -> Response:
         try:
-            pid = crew.kill(busy=lambda agent_id: bool(gateway.engine.state.held_by(agent_id)))
+            pid = crew.kill(
+                busy=lambda agent_id: bool(gateway.engine.parts.state.held_by(agent_id))
+            )
         except Conflict as error:
             return problem_of(error)
         return _json({"killed": pid})

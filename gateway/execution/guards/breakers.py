@@ -1,5 +1,5 @@
 """
-Breakers at work: who is let through, and the events that opening and closing are.
+Breakers at work: which calls are let through, and the events that opening and closing are.
 
 pybreaker decides when a breaker opens and closes; this is the only file that knows it. It is
 given a storage that reads our fold of the log (its own counters, clock and memory are never
@@ -8,15 +8,16 @@ admitted first, runs outside, and its outcome is reported when the log has it. M
 ``call()`` never sees an ``async def`` fail, ``calling()`` lets 100 of 100 callers through
 half-open, and a cancelled caller counts as a failure.
 
-Whoever decided may be killed before its append. What is noted here is lost with it; the folds
-still tell what is due (``Breaker.due``), so that whoever begins finds it there, and whoever
-comes to it late sees whether it still is.
+A node may be killed between its decision and the append. What is noted here is lost with it; the
+folds still tell what is due (``Breaker.due``), so that a node that begins finds it there, and a
+node that comes to it late sees whether it still is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from datetime import datetime
 
@@ -26,18 +27,14 @@ from gateway.domain.agent import AgentPolicy
 from gateway.domain.breaker import Breaker, Outcome, subject_of
 from gateway.domain.errors import ExpectationFailed, Unavailable
 from gateway.domain.task import Task
-from gateway.execution.record.breaker_drafts import BreakerNews
-from gateway.execution.record.intake import Intake
+from gateway.execution.record.breaker_drafts import BreakerDrafts
+from gateway.execution.record.intake import Decision, Intake
 from gateway.execution.record.state import State
 from gateway.ports import Draft
 
-__all__ = ["Admission", "Breakers", "Refusal"]
+__all__ = ["Admission", "Breakers", "Refusal", "StandIn", "Way"]
 
 logger = logging.getLogger(__name__)
-
-# Each turn that is lost means that somebody else wrote about the breaker; what is still due
-# after so many waits for the next outcome.
-TURNS_MAX = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,10 +57,21 @@ class Admission:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """The breaker lets nobody through now; ``retry_after_s`` seconds until it is worth asking."""
+    """The breaker lets no call through now; ``retry_after_s`` seconds until it is worth asking."""
 
     breaker: Breaker
     retry_after_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StandIn:
+    """The fallback answers in the agent's place; no breaker judges it."""
+
+    name: str
+
+
+# How an attempt is made: by the agent itself, or by its fallback.
+Way = Admission | StandIn
 
 
 class _Folded(pybreaker.CircuitBreakerStorage):
@@ -136,16 +144,16 @@ class Breakers:
     expectation on the breaker's subject lets one node's append win.
     """
 
-    def __init__(self, state: State, intake: Intake, news: BreakerNews) -> None:
+    def __init__(self, state: State, intake: Intake, drafts: BreakerDrafts) -> None:
         self._state = state
         self._intake = intake
-        self._news = news
+        self._drafts = drafts
         self._circuits: dict[str, pybreaker.CircuitBreaker] = {}
         # By name: the state that is due.
         self._wanted: dict[str, str] = {}
 
     def begin(self) -> None:
-        """Note what is due by the folds: whoever was to act on it may have been lost before."""
+        """Note what is due by the folds: the node that was to act on it may have been lost."""
         for breaker in self._state.breakers.values():
             due = breaker.due()
             if due is not None:
@@ -174,7 +182,7 @@ class Breakers:
         Ask to call an agent once.
 
         A probe's permit is taken by the drafts of the admission: append them, with their
-        expectations, together with the start. Of two who ask for the last permit one will be
+        expectations, together with the start. Of two calls that ask for the last permit one is
         told ``ExpectationFailed`` and has to ask again.
         """
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
@@ -184,7 +192,7 @@ class Breakers:
         if breaker.permits_left(now) <= 0:
             return Refusal(breaker, breaker.retry_after_s(now))
         test_request_id = self._intake.ids.uuid7()
-        draft = self._news.test_request(
+        draft = self._drafts.test_request(
             breaker,
             policy,
             test_request_id=test_request_id,
@@ -193,7 +201,23 @@ class Breakers:
         expected = {subject_of(breaker.name): breaker.last_offset}
         return Admission(breaker.name, breaker.version, test_request_id, (draft,), expected)
 
-    def admission_of(self, task: Task, policy: AgentPolicy) -> Admission | Refusal:
+    def way(self, task: Task, policy: AgentPolicy, *, stand_in: str | None) -> Way | Refusal:
+        """
+        Choose how the next attempt at ``task`` is made.
+
+        Args:
+            policy: Of the agent that makes it.
+            stand_in: Name of a fallback that could make it; None: there is none.
+        """
+        if task.next_mode == "fallback":
+            breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
+            return Refusal(breaker, 0.0) if stand_in is None else StandIn(stand_in)
+        admitted = self._admission_of(task, policy)
+        if isinstance(admitted, Refusal) and stand_in is not None:
+            return StandIn(stand_in)
+        return admitted
+
+    def _admission_of(self, task: Task, policy: AgentPolicy) -> Admission | Refusal:
         """Ask for the next attempt at ``task``; one accepted as a probe has its permit already."""
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
         if task.probe is not None and task.probe in breaker.probes:
@@ -203,26 +227,29 @@ class Breakers:
         )
 
     async def act(self) -> None:
-        """Append the openings and closings that are due; somebody else may have been first."""
-        for _ in range(TURNS_MAX):
+        """Append the openings and closings that are due, unless another node has."""
+        # Those that come to be due meanwhile are acted on by the call that made them so.
+        for _ in range(len(self._wanted)):
             if not self._wanted:
                 return
             name, wanted = self._wanted.popitem()
-            breaker = self._state.breakers.get(name)
-            if breaker is None or breaker.due() != wanted:
-                continue  # somebody else has done it, or outcomes came that speak against it
-            opening = wanted == pybreaker.STATE_OPEN
-            draft = self._news.triggered(breaker) if opening else self._news.closed(breaker)
             try:
-                await self._intake.append([draft], expected={subject_of(name): breaker.last_offset})
-            except ExpectationFailed:
-                # A probe has begun meanwhile; what is due is due all the same.
-                self._wanted.setdefault(name, wanted)
+                await self._intake.decide(
+                    functools.partial(self._decision, name, wanted), about=f"breaker {name}"
+                )
             except Unavailable as error:
                 # The outcome itself is told; this is made up for when the store is back.
                 self._wanted.setdefault(name, wanted)
                 logger.warning("breaker %s is due to be %s: %s", name, wanted, error)
                 return
+
+    def _decision(self, name: str, wanted: str, lost: ExpectationFailed | None) -> Decision | None:
+        breaker = self._state.breakers.get(name)
+        if breaker is None or breaker.due() != wanted:
+            return None  # another node has done it, or outcomes came that speak against it
+        opening = wanted == pybreaker.STATE_OPEN
+        draft = self._drafts.triggered(breaker) if opening else self._drafts.closed(breaker)
+        return [draft], {subject_of(name): breaker.last_offset}
 
     def clear(self) -> None:
         """Know no breaker."""

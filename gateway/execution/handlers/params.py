@@ -1,15 +1,28 @@
-"""Parameters against the table of operations: compiled once, refused with field and remedy."""
+"""
+Parameters: checked against the table of operations, and what every handler does with them.
+
+The schemas are compiled once; what does not comply is refused with field, rule and remedy.
+"""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from event_schemas import Validator
+from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
+from gateway.values import offset_of
 
-__all__ = ["check"]
+__all__ = ["LIST_LIMIT", "Handler", "Params", "check", "page"]
+
+Params = Mapping[str, Any]
+Handler = Callable[[Params, Caller], Awaitable[Any]]
+
+# Items on a page of a list, unless ``limit`` says otherwise.
+LIST_LIMIT = 100
 
 # The rules that say "unknown" where a field is not in the table.
 UNKNOWN_RULES = ("additionalProperties", "unevaluatedProperties")
@@ -40,6 +53,18 @@ def check(name: str, params: Any) -> None:
     else:
         message = f"{name}: {field or 'the parameters'}: {violation.message} ({violation.rule})"
     raise InvalidParams(message, field=field)
+
+
+def page(items: Sequence[Any], params: Params) -> dict[str, Any]:
+    """
+    Give the page of a list that ``cursor`` and ``limit`` ask for.
+
+    Raises:
+        InvalidParams: If no list gave that cursor.
+    """
+    start = offset_of(params.get("cursor"), field="cursor") or 0
+    end = start + params.get("limit", LIST_LIMIT)
+    return {"items": list(items[start:end]), "next": str(end) if end < len(items) else None}
 
 
 def _properties(name: str) -> list[str]:

@@ -8,13 +8,15 @@ comply still tells the user that something failed: silence is the one thing not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from gateway.domain import messages, own_failures
 from gateway.domain.access import Caller
+from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
 from gateway.domain.errors import (
     InvalidEvent,
@@ -25,11 +27,17 @@ from gateway.domain.errors import (
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.preserved import Preserved
 from gateway.domain.redaction import redact
+from gateway.domain.settings import Settings
 from gateway.domain.stream import Position
 from gateway.domain.timestamps import rfc3339, seconds_of
+from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.task_reports import TaskReports
-from gateway.execution.record.reach import Core
-from gateway.ports import Draft
+from gateway.execution.record.failure_fields import Fields, recovered
+from gateway.execution.record.intake import Intake
+from gateway.execution.record.policies import Policies
+from gateway.execution.record.state import State
+from gateway.execution.record.task_drafts import TaskDrafts
+from gateway.ports import Draft, EventLog
 from gateway.values import EVENT_BYTES_MAX, measured
 
 __all__ = ["Publishing"]
@@ -49,6 +57,8 @@ OURS = (
 )
 # Of a report, beside its event; more would not be read.
 REPORTED_BYTES_MAX = 16 * 1024
+# Fields of ``recovered`` that come from the sentence.
+SAID = ("message", "user_message", "error_id")
 # Longer delays are no times that can be written down.
 DELAY_MAX_S = 1e9
 
@@ -56,9 +66,26 @@ DELAY_MAX_S = 1e9
 class Publishing:
     """The operation ``event.publish``."""
 
-    def __init__(self, core: Core, tasks: TaskReports) -> None:
-        self._core = core
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        state: State,
+        intake: Intake,
+        drafts: TaskDrafts,
+        policies: Policies,
+        tasks: TaskReports,
+        settings: Settings,
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._intake = intake
+        self._clock = intake.clock
+        self._drafts = drafts
+        self._policies = policies
         self._tasks = tasks
+        self._settings = settings
+        self.by_name: dict[str, Handler] = {"event.publish": self.publish}
 
     async def publish(self, params: Report, caller: Caller) -> Any:
         """
@@ -86,10 +113,10 @@ class Publishing:
             draft, error_id = await self._report(type, params)
         else:
             raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
-        offset = await self._core.intake.append([draft])
+        offset = await self._intake.append([draft])
         return {
             "event_id": orjson.loads(draft.body)["event_id"],
-            "position": Position(self._core.log.epoch, offset).as_dict(),
+            "position": Position(self._log.epoch, offset).as_dict(),
             "error_id": error_id,
         }
 
@@ -100,7 +127,7 @@ class Publishing:
         user_id = fields.pop("user_id", None)
         if user_id not in (None, caller.user_id) and not caller.operator:
             raise NotPermitted("user_id may be your own, or absent", field="user_id")
-        return self._core.intake.draft(
+        return self._intake.draft(
             fields.pop("type"),
             "notifications",
             user_id=user_id,
@@ -113,7 +140,7 @@ class Publishing:
     async def _report(self, type: str, params: Report) -> tuple[Draft, str | None]:
         try:
             fields = self._checked(params)
-            error_id = _text(fields, "error_id") or self._core.ids.uuid7()
+            error_id = _text(fields, "error_id") or self._intake.ids.uuid7()
             for name in ("user_id", "agent_name"):
                 if not isinstance(fields.get(name), str):
                     raise InvalidEvent(
@@ -129,83 +156,65 @@ class Publishing:
 
     def _own_failure(self, error_id: str, user_id: str) -> None:
         """Refuse to speak of a failure that is a task's, a breaker's or another user's."""
-        opened = self._core.state.failures.get(error_id)
+        opened = self._state.failures.get(error_id)
         if opened and (opened[0]["user_id"] != user_id or opened[0]["task_id"] is not None):
             raise NotFound(
                 "no failure with this error_id was reported for this user", field="error_id"
             )
 
     def _completed(self, type: str, fields: dict[str, Any], error_id: str) -> Draft:
-        now = self._core.clock.wall()
-        failure = own_failures.reported(
-            error_type=_text(fields, "error_type"),
-            error_code=_text(fields, "error_code"),
-            retry_after_s=None,
-        )
+        policy = self._policies.of(fields["agent_name"])
         own: dict[str, Any] = {
             name: fields[name]
             for name in fields
             if name not in ("type", "user_id", "agent_name", "message", "user_message", "error_id")
         }
-        severity, message = "warning", type.replace("_", " ")
-        policy = self._core.agents.policy(fields["agent_name"])
-        said = messages.user_message(
-            failure.error_code, failure.error_type, will_retry=False, delay_s=None
+        if type == "partial_result":
+            return self._intake.draft(
+                type,
+                "reports",
+                user_id=fields["user_id"],
+                agent_name=policy.name,
+                message="partial result",
+                **({"piece": 1} | own),
+            )
+        failure = own_failures.reported(
+            error_type=_text(fields, "error_type"),
+            error_code=_text(fields, "error_code"),
+            retry_after_s=None,
         )
-        match type:
-            case "agent_error":
-                severity = "error"
-                message = messages.developer_message(failure, agent_name=policy.name)
-                own = {"will_retry": False, "max_attempts": 1, "cause": "reported"} | own
-                said = messages.user_message(
-                    failure.error_code,
-                    failure.error_type,
-                    will_retry=own["will_retry"] is True,
-                    delay_s=None,
-                )
-            case "partial_result":
-                return self._core.intake.draft(
-                    type,
-                    "reports",
-                    user_id=fields["user_id"],
-                    agent_name=policy.name,
-                    message=message,
-                    **({"piece": 1} | own),
-                )
-            case "partial_result_preserved":
-                own = self._preserved(own, now)
-                message, said = sentence(type, progress=own["progress"])
-            case "recovery_attempt":
-                own = {
-                    "strategy": "exponential_backoff",
-                    "attempt_number": 1,
-                    "max_attempts": policy.max_attempts,
-                    "backoff_delay": 0,
-                } | own
-                own.setdefault("next_attempt_at", rfc3339(now + _number(own["backoff_delay"])))
-                message, said = sentence(type, strategy=own["strategy"])
-            case "resource_cleanup":
-                severity = "info"
-                own = {"memory_freed": 0, "cleanup_status": "success", "leftovers": []} | own
-                message, said = sentence(type, cleanup_status=own["cleanup_status"])
-            case "system_recovered":
-                severity = "info"
-                own = self._recovered(own, error_id, now)
-                message, said = sentence(type, scope="agent")
-        return self._core.intake.draft(
+        completion = COMPLETIONS[type]
+        own = completion.defaults(self, Reported(own, error_id, policy)) | own
+        if completion.told_by is None:
+            message = messages.developer_message(failure, agent_name=policy.name)
+            said = messages.user_message(
+                failure.error_code,
+                failure.error_type,
+                will_retry=own["will_retry"] is True,
+                delay_s=None,
+            )
+        else:
+            message, said = sentence(type, **{name: own[name] for name in completion.told_by})
+        return self._intake.draft(
             type,
             "reports",
-            severity=severity,
+            severity=completion.severity,
             user_id=fields["user_id"],
             agent_name=policy.name,
             message=message,
             detail=_said_by_reporter(fields),
-            **(self._core.telling.about(failure, error_id, policy, said) | own),
+            **(self._drafts.about(failure, error_id, policy, said) | own),
         )
 
-    def _preserved(self, own: dict[str, Any], now: float) -> dict[str, Any]:
-        kept = Preserved(bytes_max=self._core.settings.partial_bytes_task)
-        data, text = own.get("preserved_data", {}), own.get("preserved_text", "")
+    # --- what a report need not say ---------------------------------------------------------
+
+    def _failed(self, reported: Reported) -> Fields:
+        return {"will_retry": False, "max_attempts": 1, "cause": "reported"}
+
+    def _preserved(self, reported: Reported) -> Fields:
+        kept = Preserved(bytes_max=self._settings.partial_bytes_task)
+        data = reported.own.get("preserved_data", {})
+        text = reported.own.get("preserved_text", "")
         if isinstance(data, dict):
             for name, value in data.items():
                 kept.add_step(name, value)
@@ -220,40 +229,42 @@ class Publishing:
             "size": kept.size,
             "sha256": kept.sha256(),
             "truncated": False,
-            "expires_at": rfc3339(now + self._core.settings.partial_ttl),
+            "expires_at": rfc3339(self._clock.wall() + self._settings.partial_ttl),
             "url": "/api/events?type=partial_result_preserved",
-        } | own
+        }
 
-    def _recovered(self, own: dict[str, Any], error_id: str, now: float) -> dict[str, Any]:
-        opened = self._core.state.failures.get(error_id)
+    def _recovering(self, reported: Reported) -> Fields:
+        delay_s = _number(reported.own.get("backoff_delay", 0))
+        return {
+            "strategy": "exponential_backoff",
+            "attempt_number": 1,
+            "max_attempts": reported.policy.max_attempts,
+            "backoff_delay": 0,
+            "next_attempt_at": rfc3339(self._clock.wall() + delay_s),
+        }
+
+    def _cleaned(self, reported: Reported) -> Fields:
+        return {"memory_freed": 0, "cleanup_status": "success", "leftovers": []}
+
+    def _recovered(self, reported: Reported) -> Fields:
+        opened = self._state.failures.get(reported.error_id)
         if opened is None:
             raise NotFound("no failure with this error_id is open", field="error_id")
         for name, only in (("scope", "agent"), ("degradation_id", None)):
-            if own.get(name, only) != only:
+            if reported.own.get(name, only) != only:
                 # Breakers, modes and domains recover when the gateway says so.
                 raise InvalidEvent(f"{name} of a reported recovery is {only!r}", field=name)
-        return {
-            "scope": "agent",
-            "recovery_successful": True,
-            "recovery_time": round(max(0.0, now - seconds_of(opened[0]["timestamp"])), 3),
-            "attempts_made": 1,
-            "degradation_id": None,
-            "error_type": opened[0]["error_type"],
-            "error_code": opened[0]["error_code"],
-            "is_recoverable": True,
-            "retry_possible": False,
-            "suggested_action": "none",
-            "estimated_recovery_time": None,
-            "recovery_estimate_source": None,
-        } | own
+        took_s = self._clock.wall() - seconds_of(opened[0]["timestamp"])
+        fields = recovered("agent", opened[0], reported.error_id, took_s=took_s, attempts=1)
+        return {name: fields[name] for name in fields if name not in SAID}
 
     async def _in_its_place(self, fields: Mapping[str, Any], error: RequestError) -> None:
         """Tell the user that an agent failed, though its report could not be understood."""
         user_id = fields.get("user_id")
         agent_name = fields.get("agent_name")
-        policy = self._core.agents.policy(_name(agent_name) or "unknown")
+        policy = self._policies.of(_name(agent_name) or "unknown")
         failure = own_failures.noncompliant_event(error.field or "event", "schema")
-        draft = self._core.intake.draft(
+        draft = self._intake.draft(
             "agent_error",
             "reports",
             severity="error",
@@ -264,16 +275,16 @@ class Publishing:
             will_retry=False,
             max_attempts=1,
             cause="reported",
-            **self._core.telling.about(
+            **self._drafts.about(
                 failure,
-                self._core.ids.uuid7(),
+                self._intake.ids.uuid7(),
                 policy,
                 messages.user_message(
                     failure.error_code, failure.error_type, will_retry=False, delay_s=None
                 ),
             ),
         )
-        await self._core.intake.append([draft])
+        await self._intake.append([draft])
 
     def _checked(self, params: Report) -> dict[str, Any]:
         measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
@@ -281,6 +292,39 @@ class Publishing:
             if name in params:
                 raise InvalidEvent(f"{name} is filled in by the gateway, leave it out", field=name)
         return dict(params)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reported:
+    """What a report says itself: its own fields, its failure, and the agent that it is about."""
+
+    own: Mapping[str, Any]
+    error_id: str
+    policy: AgentPolicy
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Completion:
+    """
+    How a report of one type is completed.
+
+    Attributes:
+        defaults: The fields that the report need not say.
+        told_by: The fields that choose the sentence; None: the failure does.
+    """
+
+    severity: str
+    defaults: Callable[[Publishing, Reported], Fields]
+    told_by: tuple[str, ...] | None
+
+
+COMPLETIONS: Mapping[str, Completion] = {
+    "agent_error": Completion("error", Publishing._failed, None),
+    "partial_result_preserved": Completion("warning", Publishing._preserved, ("progress",)),
+    "recovery_attempt": Completion("warning", Publishing._recovering, ("strategy",)),
+    "resource_cleanup": Completion("info", Publishing._cleaned, ("cleanup_status",)),
+    "system_recovered": Completion("info", Publishing._recovered, ("scope",)),
+}
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str | None:

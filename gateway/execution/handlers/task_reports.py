@@ -1,8 +1,8 @@
 """
-Events that a worker publishes about its own tasks: the same roads as its operations.
+Task reports: events that a worker publishes about its own tasks, on the roads of its operations.
 
 ``agent_error`` is ``task.fail``, ``partial_result`` is ``task.update``; both need the lease. What
-was cleaned up may be told after the end, by whoever made the attempt. What comes next (a
+was cleaned up may be told after the end, by the worker that made the attempt. What comes next (a
 recovery, an end) is for the gateway to say.
 """
 
@@ -18,9 +18,11 @@ from gateway.domain.errors import Conflict, InvalidParams, NotFound, StaleTerm
 from gateway.domain.stream import Position
 from gateway.domain.task import subject_of
 from gateway.domain.worker import Worker
-from gateway.execution.holders.claims import Claims
-from gateway.execution.holders.registry import Workers
-from gateway.execution.record.reach import Core
+from gateway.execution.holders.registry import Registry
+from gateway.execution.holders.reports import Reports
+from gateway.execution.record.state import State
+from gateway.execution.tasks.lifecycle import Lifecycle
+from gateway.ports import EventLog
 
 __all__ = ["TaskReports"]
 
@@ -33,10 +35,20 @@ ENTRIES_MAX = 8
 class TaskReports:
     """Takes what workers publish about their tasks."""
 
-    def __init__(self, core: Core, workers: Workers, claims: Claims) -> None:
-        self._core = core
-        self._workers = workers
-        self._claims = claims
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        state: State,
+        lifecycle: Lifecycle,
+        registry: Registry,
+        reports: Reports,
+    ) -> None:
+        self._log = log
+        self._state = state
+        self._lifecycle = lifecycle
+        self._registry = registry
+        self._reports = reports
 
     async def take(self, report: Report, caller: Caller) -> dict[str, Any]:
         """
@@ -50,13 +62,13 @@ class TaskReports:
         for name, kind in (("task_id", str), ("agent_id", str), ("term", int)):
             if not isinstance(report.get(name), kind):
                 raise InvalidParams(f"a report on a task needs its {name}", field=name)
-        worker = await self._workers.proved(report, caller)
-        before = self._core.log.head
+        worker = await self._registry.proved(report, caller)
+        before = self._log.head
         match report["type"]:
             case "agent_error":
-                await self._claims.fail(worker, {"message": "reported", **report})
+                await self._reports.fail(worker, {"message": "reported", **report})
             case "partial_result":
-                await self._claims.update(worker, report)
+                await self._reports.update(worker, report)
             case "resource_cleanup":
                 await self._cleaned(worker, report)
             case other:
@@ -64,28 +76,24 @@ class TaskReports:
         return await self._answer(report, before)
 
     async def _cleaned(self, worker: Worker, report: Report) -> None:
-        task = self._core.state.tasks.get(report["task_id"])
+        task = self._state.tasks.get(report["task_id"])
         if task is None:
             raise NotFound(f"there is no task {report['task_id']}", field="task_id")
-        made = [
-            attempt
-            for attempt in task.attempts
-            if attempt.agent_id == worker.agent_id and attempt.term == report["term"]
-        ]
-        if not made:
+        made = (worker.agent_id, report["term"])
+        if made not in ((attempt.agent_id, attempt.term) for attempt in task.attempts):
             raise StaleTerm("this worker made no attempt under that term", field="term")
-        await self._core.lifecycle.cleaned(
+        await self._lifecycle.cleaned(
             task.task_id,
+            report["term"],
             resources=_names(report, "resources_cleaned"),
             memory_freed=report.get("memory_freed", 0),
             leftovers=_names(report, "leftovers"),
-            error=made[0].error,
             status=report.get("cleanup_status"),
         )
 
     async def _answer(self, report: Report, before: int) -> dict[str, Any]:
         """Say which event it became."""
-        log = self._core.log
+        log = self._log
         entries = await log.read(
             after=before, topics=[f"task:{report['task_id']}"], limit=ENTRIES_MAX
         )

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain import task as tasks
 from gateway.domain.access import Caller
+from gateway.execution.handlers.params import Handler, Params, page
 from gateway.execution.holders.claims import Claims
-from gateway.execution.holders.registry import Workers
+from gateway.execution.holders.registry import Registry
+from gateway.execution.holders.reports import Reports
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
-from gateway.values import offset_of
 
 __all__ = ["WorkerHandlers"]
 
-Params = Mapping[str, Any]
-
-LIST_LIMIT = 100
 DEFAULT_GRACE_S = 30.0
 
 
 class WorkerHandlers:
-    """What each operation of a worker does; every call proves who it is from."""
+    """What each operation of a worker does; every call proves from which worker it is."""
 
-    def __init__(self, state: State, workers: Workers, claims: Claims, reach: Reach) -> None:
+    def __init__(
+        self,
+        *,
+        state: State,
+        registry: Registry,
+        claims: Claims,
+        reports: Reports,
+        reach: Reach,
+    ) -> None:
         self._state = state
-        self._workers = workers
+        self._registry = registry
         self._claims = claims
+        self._reports = reports
         self._reach = reach
-        self.by_name = {
-            "agent.register": workers.register,
-            "agent.heartbeat": workers.heartbeat,
+        self.by_name: dict[str, Handler] = {
+            "agent.register": registry.register,
+            "agent.heartbeat": registry.heartbeat,
             "agent.list": self._list,
             "agent.get": self._get,
             "agent.remove": self._remove,
@@ -47,45 +53,43 @@ class WorkerHandlers:
     async def _list(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
         items = [
-            self._workers.view(worker, caller)
+            self._registry.view(worker, caller)
             for worker in self._state.workers.values()
             if params.get("status", worker.status) == worker.status
             and params.get("handle", worker.handle) == worker.handle
         ]
-        start = offset_of(params.get("cursor"), field="cursor") or 0
-        end = start + params.get("limit", LIST_LIMIT)
-        return {"items": items[start:end], "next": str(end) if end < len(items) else None}
+        return page(items, params)
 
     async def _get(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
-        return self._workers.view(self._workers.known(params["agent_id"]), caller)
+        return self._registry.view(self._registry.known(params["agent_id"]), caller)
 
     async def _remove(self, params: Params, caller: Caller) -> Any:
-        worker = await self._workers.proved(params, caller)
-        return self._workers.view(await self._workers.remove(worker.agent_id), caller)
+        worker = await self._registry.proved(params, caller)
+        return self._registry.view(await self._registry.remove(worker.agent_id), caller)
 
     async def _shutdown(self, params: Params, caller: Caller) -> Any:
         grace_s = params.get("grace", DEFAULT_GRACE_S)
-        return self._workers.view(self._workers.ask_to_leave(params["agent_id"], grace_s), caller)
+        return self._registry.view(self._registry.ask_to_leave(params["agent_id"], grace_s), caller)
 
     async def _claim(self, params: Params, caller: Caller) -> Any:
-        worker = await self._workers.proved(params, caller)
+        worker = await self._registry.proved(params, caller)
         return await self._claims.claim(worker, params, session_id=caller.session_id)
 
     async def _beat(self, params: Params, caller: Caller) -> Any:
-        return await self._claims.heartbeat(await self._workers.proved(params, caller), params)
+        return await self._reports.heartbeat(await self._registry.proved(params, caller), params)
 
     async def _update(self, params: Params, caller: Caller) -> Any:
-        return await self._claims.update(await self._workers.proved(params, caller), params)
+        return await self._reports.update(await self._registry.proved(params, caller), params)
 
     async def _complete(self, params: Params, caller: Caller) -> Any:
-        worker = await self._workers.proved(params, caller)
-        return tasks.view(await self._claims.complete(worker, params))
+        worker = await self._registry.proved(params, caller)
+        return tasks.view(await self._reports.complete(worker, params))
 
     async def _fail(self, params: Params, caller: Caller) -> Any:
-        worker = await self._workers.proved(params, caller)
-        return tasks.view(await self._claims.fail(worker, params))
+        worker = await self._registry.proved(params, caller)
+        return tasks.view(await self._reports.fail(worker, params))
 
     async def _release(self, params: Params, caller: Caller) -> Any:
-        worker = await self._workers.proved(params, caller)
-        return tasks.view(await self._claims.release(worker, params))
+        worker = await self._registry.proved(params, caller)
+        return tasks.view(await self._reports.release(worker, params))

@@ -1,8 +1,8 @@
 """
-Code of this process that runs elsewhere, an endpoint or a loop, supervised as one attempt.
+A block: code of this process that runs elsewhere, an endpoint or a loop, as one attempt.
 
-Its task is made for it alone: it does not stand in the queue, nobody else can do it, and when it
-cannot begin it ends at once.
+Its task is made for it alone: it does not stand in the queue, no other process can do it, and
+when it cannot begin it ends at once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from gateway.attempts.agents import Agents
+from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
-from gateway.attempts.task import Task as Work
+from gateway.attempts.task import Task as AgentTask
 from gateway.domain import own_failures
 from gateway.domain.errors import (
     ExpectationFailed,
@@ -28,15 +28,15 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.guards.breakers import Breakers, Refusal
 from gateway.execution.monitor import Monitor
-from gateway.execution.tasks.acceptance import Orders
-from gateway.execution.tasks.lifecycle import RACES_MAX, Lifecycle
-from gateway.execution.tasks.order import Order
-from gateway.ports import Clock
+from gateway.execution.record.intake import RACES_MAX
+from gateway.execution.record.policies import Policies
+from gateway.execution.tasks.acceptance import Acceptance
+from gateway.execution.tasks.lifecycle import Lifecycle
 
-__all__ = ["Supervised"]
+__all__ = ["Blocks"]
 
 
-class Supervised:
+class Blocks:
     """
     Makes attempts around blocks.
 
@@ -45,30 +45,28 @@ class Supervised:
         monitor: Ends what could not begin, as soon as the store takes it.
 
     Attributes:
-        used: Whether there was ever one, so that others have to know this process.
+        used: Whether there was ever one, so that the other nodes have to know this process.
     """
 
     def __init__(
         self,
         *,
         holder: str,
-        orders: Orders,
+        acceptance: Acceptance,
         lifecycle: Lifecycle,
         breakers: Breakers,
-        agents: Agents,
+        policies: Policies,
         attempts: Attempts,
         monitor: Monitor,
-        clock: Clock,
         settings: Settings,
     ) -> None:
         self._holder = holder
-        self._orders = orders
+        self._acceptance = acceptance
         self._lifecycle = lifecycle
         self._breakers = breakers
-        self._agents = agents
+        self._policies = policies
         self._attempts = attempts
         self._monitor = monitor
-        self._clock = clock
         self._settings = settings
         self._beginning = 0
         self._tasks: set[str] = set()
@@ -83,14 +81,19 @@ class Supervised:
         """Whether there may be a block for a task."""
         return self._beginning > 0 or task_id in self._tasks
 
-    def forget(self) -> None:
-        """What runs counts for nothing any more: nobody knows its tasks."""
+    def clear(self) -> None:
+        """What runs counts for nothing any more: its tasks are lost with their log."""
         self._tasks.clear()
+
+    async def give_up(self) -> None:
+        """End the tasks of all blocks: this process leaves, and no other one has their code."""
+        for task_id in tuple(self._tasks):
+            await self._lifecycle.give_up(task_id, own_failures.shutdown())
 
     @contextlib.asynccontextmanager
     async def attempt(
         self, agent_name: str, *, user_id: str, input: Any, timeout_s: float | None
-    ) -> AsyncIterator[Work]:
+    ) -> AsyncIterator[AgentTask]:
         """
         Supervise the block; see ``Gateway.attempt``.
 
@@ -98,8 +101,8 @@ class Supervised:
             Rejected: If the agent's breaker is open, or the gateway is leaving.
             Unavailable: If the store is away.
         """
-        declared = self._agents.get(agent_name)
-        policy = self._agents.policy(agent_name)
+        declared = self._attempts.agents.get(agent_name)
+        policy = self._policies.of(agent_name)
         limit_s = timeout_s or policy.timeout_s
         beginning = asyncio.ensure_future(self._begin(agent_name, user_id, input, limit_s))
         try:
@@ -112,8 +115,9 @@ class Supervised:
             raise
         hooks = () if declared is None else declared.cleanup
         try:
-            async with self._attempts.around(task, policy, limit_s=limit_s, hooks=hooks) as work:
-                yield work
+            assignment = Assignment.of(task, limit_s=limit_s)
+            async with self._attempts.around(assignment, policy, hooks=hooks) as seen:
+                yield seen
         finally:
             self._tasks.discard(task.task_id)
 
@@ -128,23 +132,22 @@ class Supervised:
         return task
 
     async def _begun(self, agent_name: str, user_id: str, input: Any, limit_s: float) -> Task:
-        policy = self._agents.policy(agent_name)
-        task = await self._orders.submit(
-            Order(
-                agent_name=agent_name,
-                input=input,
-                user_id=user_id,
-                # The block's own limit always comes first: a caller's deadline stops nobody's code.
-                timeout_s=limit_s + self._settings.task_timeout,
-                max_attempts=1,
-                reserved_for=self._holder,
-            )
+        policy = self._policies.of(agent_name)
+        order = self._acceptance.order(
+            agent_name,
+            input=input,
+            user_id=user_id,
+            # The block's own limit always comes first: a caller's deadline stops no code.
+            timeout=limit_s + self._settings.task_timeout,
+            max_attempts=1,
+            reserved_for=self._holder,
         )
+        task = await self._acceptance.submit(order)
         for _ in range(RACES_MAX):
-            admitted = self._breakers.admission_of(task, policy)
-            if isinstance(admitted, Refusal):
+            way = self._breakers.way(task, policy, stand_in=None)
+            if isinstance(way, Refusal):
                 # It opened between the two appends.
-                wait_s = admitted.retry_after_s
+                wait_s = way.retry_after_s
                 self._end_soon(task, own_failures.circuit_open(wait_s))
                 raise Rejected(
                     f"{agent_name} takes no tasks now: circuit_breaker_open",
@@ -153,10 +156,10 @@ class Supervised:
                 )
             try:
                 await self._lifecycle.start(
-                    task.task_id, holder=self._holder, limit_s=limit_s, admission=admitted
+                    task.task_id, holder=self._holder, limit_s=limit_s, way=way
                 )
             except ExpectationFailed:
-                continue  # the permit is somebody else's: ask for another one
+                continue  # the permit is another call's: ask for one more
             except Unavailable:
                 self._end_soon(task, own_failures.store_away())
                 raise
@@ -171,4 +174,4 @@ class Supervised:
             with contextlib.suppress(NotFound):
                 await self._lifecycle.give_up(task.task_id, failure)
 
-        self._monitor.at(self._clock.wall(), end)
+        self._monitor.soon(end)

@@ -11,14 +11,15 @@ from gateway.attempts.pieces import Rest
 from gateway.domain.errors import StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.task import Task
+from gateway.execution.record.intake import Decision
 from gateway.execution.record.state import State
-from gateway.execution.record.task_drafts import Telling
-from gateway.execution.tasks.lifecycle import Decision, Lifecycle
+from gateway.execution.record.task_drafts import TaskDrafts
+from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.ports import Clock
 
 __all__ = ["Leases"]
 
-# A renewal is in the log, since an expiry is decided on what everybody knows; not each beat is.
+# A renewal is in the log, since an expiry is decided on what every node knows; not each beat is.
 RENEW_SHARE = 1 / 3
 
 
@@ -28,13 +29,25 @@ class Leases:
 
     Args:
         lifecycle: Appends, and decides what comes after a loss.
+
+    Attributes:
+        ttl_s: Length of a lease, in seconds, unless its holder asks for another one.
     """
 
-    def __init__(self, state: State, lifecycle: Lifecycle, telling: Telling, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        state: State,
+        lifecycle: Lifecycle,
+        drafts: TaskDrafts,
+        clock: Clock,
+        ttl_s: float,
+    ) -> None:
         self._state = state
         self._lifecycle = lifecycle
-        self._telling = telling
+        self._drafts = drafts
         self._clock = clock
+        self.ttl_s = ttl_s
 
     async def renew(self, task_id: str, term: int, *, ttl_s: float | None = None) -> Task:
         """
@@ -57,7 +70,7 @@ class Leases:
 
         def decide(task: Task) -> Decision:
             self._lifecycle.held(task, term)
-            return [self._telling.lease_changed(task, "renewed", length_s)], {}
+            return [self._drafts.lease_changed(task, "renewed", length_s)], {}
 
         await self._lifecycle.decide(task_id, decide)
         return task
@@ -72,7 +85,7 @@ class Leases:
 
         def decide(task: Task) -> Decision:
             self._lifecycle.held(task, term)
-            return [self._telling.lease_changed(task, "released", None)], {}
+            return [self._drafts.lease_changed(task, "released", None)], {}
 
         await self._lifecycle.decide(task_id, decide)
         return self._state.tasks[task_id]

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import math
 
-from gateway.attempts.agents import Agents
 from gateway.domain import own_failures
 from gateway.domain.errors import Conflict, StaleTerm, Unavailable
 from gateway.domain.recovery import Next
 from gateway.domain.task import Task
 from gateway.execution.holders.leases import Leases
-from gateway.execution.holders.registry import Workers
+from gateway.execution.holders.presence import Presence
 from gateway.execution.monitor import Monitor
+from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
-from gateway.ports import Clock
 
 __all__ = ["Limits"]
 
@@ -33,7 +32,7 @@ class Limits:
 
     Args:
         monitor: Calls when something is due.
-        queue_timeout_s: How long a task waits for somebody to take it.
+        queue_timeout_s: How long a task waits for a holder.
     """
 
     def __init__(
@@ -42,32 +41,31 @@ class Limits:
         state: State,
         lifecycle: Lifecycle,
         leases: Leases,
-        workers: Workers,
-        agents: Agents,
+        presence: Presence,
+        policies: Policies,
         monitor: Monitor,
-        clock: Clock,
         queue_timeout_s: float,
     ) -> None:
         self._state = state
         self._lifecycle = lifecycle
         self._leases = leases
-        self._workers = workers
-        self._agents = agents
+        self._presence = presence
+        self._policies = policies
         self._monitor = monitor
-        self._clock = clock
         self._queue_timeout_s = queue_timeout_s
         self._lease_due: dict[str, float] = {}
         self._fresh_at = 0.0
-        # Leases that nobody could renew, by task: when each was to end, and when it does.
+        # Leases that could not be renewed, by task: when each was to end, and when it does.
         self._fresh: dict[str, tuple[float, float]] = {}
+        monitor.when_late(self.refresh)
 
     def refresh(self) -> None:
         """
-        Begin every lease afresh: nobody could renew it here, as this node did not run.
+        Begin every lease afresh: it could not be renewed here, as this node did not run.
 
         What a worker has told meanwhile waits in its connection, and gets the time to be read.
         """
-        now = self._fresh_at = self._clock.wall()
+        now = self._fresh_at = self._monitor.now
         self._fresh = {
             task.task_id: (task.lease_expires_at, now + task.lease_ttl_s)
             for task in self._state.live.values()
@@ -80,7 +78,7 @@ class Limits:
         self._fresh.clear()
 
     def submitted(self, task: Task) -> None:
-        """Look at a new task when nobody has taken it, and when its caller gives up."""
+        """Look at a new task when it was not taken, and when its caller gives up."""
         task_id = task.task_id
         # First, so that of two limits that are as long the better reason is told.
         self._monitor.at(task.created_at + self._queue_timeout_s, lambda: self._untaken(task_id))
@@ -92,7 +90,7 @@ class Limits:
             return
         task_id, term = task.task_id, task.term
         self.lease(task)
-        limit_s = self._agents.policy_for(task).timeout_s
+        limit_s = self._policies.of_task(task).timeout_s
         over_at = task.attempts[-1].started_at + limit_s + LIMIT_MARGIN_S
         self._monitor.at(over_at, lambda: self._limit_over(task_id, term, limit_s))
 
@@ -112,10 +110,10 @@ class Limits:
         task = self._state.live.get(task_id)
         if task is None:
             return
-        policy = self._agents.policy_for(task)
+        policy = self._policies.of_task(task)
         breaker = self._state.breakers.get(policy.breaker)
         if task.status != "running" and breaker is not None and breaker.state != "closed":
-            failure = own_failures.circuit_open(breaker.retry_after_s(self._clock.wall()))
+            failure = own_failures.circuit_open(breaker.retry_after_s(self._monitor.now))
             after = Next("failed", reason="circuit_open")
         else:
             failure = own_failures.caller_deadline(task.timeout_s)
@@ -128,11 +126,11 @@ class Limits:
         if task is None or task.status != "pending":
             return
         taken_by = self._fresh_at + self._queue_timeout_s
-        if self._clock.wall() < taken_by:
-            # While this node did not run nobody could take it.
+        if self._monitor.now < taken_by:
+            # While this node did not run it could not be taken.
             self._monitor.at(taken_by, lambda: self._untaken(task_id))
             return
-        breaker = self._state.breakers.get(self._agents.policy_for(task).breaker)
+        breaker = self._state.breakers.get(self._policies.of_task(task).breaker)
         if breaker is not None and breaker.state != "closed":
             return  # It waits for a probe, as long as its own limit allows.
         with contextlib.suppress(Conflict):
@@ -154,7 +152,7 @@ class Limits:
         was_to_end_at, anew = self._fresh.pop(task_id, (0.0, 0.0))
         if was_to_end_at == ends_at:
             ends_at = max(ends_at, anew)
-        if self._clock.wall() < ends_at:
+        if self._monitor.now < ends_at:
             # It was renewed meanwhile, or is another holder's, or this node did not run.
             self._look_at(task_id, ends_at)
             return
@@ -172,14 +170,14 @@ class Limits:
         if task is None or task.term != term or task.holder is None:
             return
         told_by = self._fresh_at + LIMIT_MARGIN_S
-        if self._clock.wall() < told_by:
+        if self._monitor.now < told_by:
             self._monitor.at(told_by, lambda: self._limit_over(task_id, term, limit_s))
             return
         # A worker that lives would have told that its attempt ran into its limit.
-        if self._workers.beats(task.holder):
+        if self._presence.beats(task.holder):
             failure = own_failures.agent_lost("stalled")
         else:
-            upstream = self._agents.policy_for(task).upstream
+            upstream = self._policies.of_task(task).upstream
             failure = own_failures.timed_out(limit_s, llm_upstream=upstream is not None)
         with contextlib.suppress(StaleTerm):
             await self._leases.lose(task_id, term, failure)

@@ -1,5 +1,5 @@
 """
-Tasks that nobody works on, though they look as if somebody did: found now and then, and freed.
+Orphans: tasks that look as if they were worked on, and are not; found now and then, and freed.
 
 Each loss has its own quick way to be noticed, by a timer or by what the log says. This is for
 what slips through: an attempt that began while its node left or was told nothing, a worker that
@@ -12,9 +12,8 @@ import contextlib
 
 from gateway.domain import own_failures
 from gateway.domain.errors import StaleTerm
-from gateway.domain.settings import Settings
 from gateway.domain.task import Task
-from gateway.execution.holders.block import Supervised
+from gateway.execution.holders.block import Blocks
 from gateway.execution.holders.leases import Leases
 from gateway.execution.holders.runner import Runner
 from gateway.execution.record.state import State
@@ -29,7 +28,9 @@ class Orphans:
     Looks at the tasks whose holders no lease watches, and at those kept for one process.
 
     Args:
-        runner, supervised: What this process works on.
+        runner, blocks: What this process works on.
+        known_after_s: Seconds after which every node is known to the others; one may hold its
+            first task before.
     """
 
     def __init__(
@@ -39,22 +40,21 @@ class Orphans:
         lifecycle: Lifecycle,
         leases: Leases,
         runner: Runner,
-        supervised: Supervised,
+        blocks: Blocks,
         clock: Clock,
-        settings: Settings,
+        known_after_s: float,
     ) -> None:
         self._state = state
         self._lifecycle = lifecycle
         self._leases = leases
         self._runner = runner
-        self._supervised = supervised
+        self._blocks = blocks
         self._clock = clock
-        # A node may hold its first task before the others know it.
-        self._known_after_s = settings.offline_after
+        self._known_after_s = known_after_s
 
     async def free(self) -> None:
         """
-        Free what nobody works on.
+        Free what is not worked on.
 
         Raises:
             Unavailable: If the store is away; to be called again.
@@ -64,11 +64,24 @@ class Orphans:
             if owner is None:
                 continue
             if owner == self._runner.holder:
-                mine = self._supervised if task.reserved_for is not None else self._runner
+                mine = self._blocks if task.reserved_for is not None else self._runner
                 if not mine.has(task.task_id):
                     await self._give_back(task)
             elif self._is_gone(owner, task):
                 await self._take_away(task)
+
+    async def undo(self, task_id: str, term: int) -> None:
+        """
+        Undo a beginning that turned up after its writer was told that it failed.
+
+        Args:
+            term: Under which it began; under a later one the task has another holder.
+        """
+        task = self._state.live.get(task_id)
+        if task is None:
+            return
+        if task.reserved_for is not None or (task.status == "running" and task.term == term):
+            await self._give_back(task)
 
     async def _give_back(self, task: Task) -> None:
         if task.reserved_for is not None:

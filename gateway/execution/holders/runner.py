@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.agents import Declared
+from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
 from gateway.domain import own_failures
 from gateway.domain.errors import Conflict, ExpectationFailed, Unavailable
-from gateway.domain.settings import Settings
 from gateway.domain.task import Task
-from gateway.execution.guards.breakers import Admission, Breakers
+from gateway.execution.guards.breakers import Breakers, Refusal, StandIn
+from gateway.execution.holders.bell import Bell
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
-from gateway.ports import Clock
 
 __all__ = ["Runner"]
 
@@ -32,34 +32,35 @@ RETRY_S = 1.0
 
 class Runner:
     """
-    Runs up to ``settings.workers`` attempts at once.
+    Runs a bounded number of attempts at once.
 
     Args:
         holder: agent_id under which this process holds its tasks.
+        slots: Attempts at once.
+        bell: Says when there may be something to do.
     """
 
     def __init__(
         self,
         *,
         holder: str,
+        slots: int,
         state: State,
         lifecycle: Lifecycle,
         breakers: Breakers,
-        agents: Agents,
         attempts: Attempts,
         monitor: Monitor,
-        clock: Clock,
-        settings: Settings,
+        bell: Bell,
     ) -> None:
         self.holder = holder
+        self._slots = slots
         self._state = state
         self._lifecycle = lifecycle
         self._breakers = breakers
-        self._agents = agents
         self._attempts = attempts
+        self._agents = attempts.agents
         self._monitor = monitor
-        self._clock = clock
-        self._slots = settings.workers
+        bell.hear(self.wake)
         self._wake = asyncio.Event()
         self._busy: dict[asyncio.Task[None], str] = {}
         # The task whose start is under way.
@@ -75,8 +76,8 @@ class Runner:
         """Whether this process makes an attempt at a task, or is about to."""
         return task_id == self._starting or task_id in self._busy.values()
 
-    def forget(self) -> None:
-        """What is being made counts for nothing any more: nobody knows its tasks."""
+    def clear(self) -> None:
+        """What is being made counts for nothing any more: its tasks are lost with their log."""
         self._busy = dict.fromkeys(self._busy, "")
 
     def wake(self) -> None:
@@ -111,9 +112,10 @@ class Runner:
 
     async def _make(self, record: Task, declared: Declared, term: int) -> None:
         if record.status != "running" or record.term != term:
-            return  # This process stood still, and the task is somebody else's by now.
+            return  # This process stood still, and the task has another holder by now.
+        assignment = Assignment.of(record, limit_s=declared.policy.timeout_s)
         try:
-            await self._attempts.make(record, declared, fallback=record.mode == "fallback")
+            await self._attempts.make(assignment, declared, fallback=record.mode == "fallback")
         except Exception:
             logger.exception("task %s: the attempt could not be told", record.task_id)
             if record.status == "running" and record.term == term:
@@ -129,7 +131,7 @@ class Runner:
     async def _next(self) -> tuple[Task, Declared, int] | None:
         """Start the most urgent task that can be started now, with its term; None: none can."""
         names = [declared.policy.name for declared in self._agents]
-        for task in self._state.ready(lambda task: task.agent_name in names, self._clock.wall()):
+        for task in self._state.ready(lambda task: task.agent_name in names, self._monitor.now):
             declared = self._agents.get(task.agent_name)
             assert declared is not None
             self._starting = task.task_id
@@ -137,11 +139,11 @@ class Runner:
                 if (term := await self._start(task, declared)) is not None:
                     return task, declared, term
             except (ExpectationFailed, Conflict):
-                # Somebody else took it, or the permit: look again.
+                # Another holder took it, or the permit: look again.
                 self._wake.set()
             except Unavailable as error:
                 logger.warning("task %s was not started: %s", task.task_id, error)
-                self._monitor.at(self._clock.wall() + (error.retry_after or RETRY_S), self._look)
+                self._monitor.at(self._monitor.now + (error.retry_after or RETRY_S), self._look)
             except Exception:
                 # One task that cannot be started must not stop all others.
                 logger.exception("task %s could not be started", task.task_id)
@@ -156,22 +158,11 @@ class Runner:
     async def _start(self, task: Task, declared: Declared) -> int | None:
         """Begin an attempt and give its term; None: it cannot begin now."""
         policy = declared.policy
-        fallback = task.next_mode == "fallback"
-        admission: Admission | None = None
-        if not fallback:
-            admitted = self._breakers.admission_of(task, policy)
-            if isinstance(admitted, Admission):
-                admission = admitted
-            elif declared.fallback is None:
-                return None
-            else:
-                fallback = True
-        if not self._attempts.has_room(declared, fallback=fallback):
+        way = self._breakers.way(task, policy, stand_in=policy.fallback)
+        if isinstance(way, Refusal):
+            return None
+        if not self._attempts.has_room(declared, fallback=isinstance(way, StandIn)):
             return None
         return await self._lifecycle.start(
-            task.task_id,
-            holder=self.holder,
-            limit_s=policy.timeout_s,
-            admission=admission,
-            fallback=policy.fallback if fallback else None,
+            task.task_id, holder=self.holder, limit_s=policy.timeout_s, way=way
         )

@@ -1,5 +1,5 @@
 """
-The store's absences: told to whoever is connected while they last, recorded when they are over.
+The store's absences: told to every connection while they last, recorded when they are over.
 
 Nothing can be recorded while the store is away, so the heartbeats of the connections carry what
 is degraded; the events follow when it is back, under the same ``degradation_id``.
@@ -15,15 +15,13 @@ from gateway.domain.announcements import sentence
 from gateway.domain.errors import ExpectationFailed, Unavailable
 from gateway.domain.own_failures import store_away
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.record.failure_fields import about, over
-from gateway.execution.record.intake import Intake
+from gateway.execution.record.failure_fields import about, recovered
+from gateway.execution.record.intake import Decision, Intake
 from gateway.ports import Draft, Entry, EventLog
 
 __all__ = ["Absences"]
 
 SUBJECT = "store/log"
-# So often it is tried at a stretch when others tell of theirs at the same time.
-TRIES_MAX = 5
 NO_ESTIMATE = {"estimated_recovery_time": 0, "recovery_estimate_source": "default"}
 
 
@@ -86,20 +84,18 @@ class Absences:
         """
         absence = self._absence
         assert absence is not None
-        drafts, last = self._drafts(absence), self._log.last_offset(SUBJECT)
-        for _ in range(TRIES_MAX):
+        drafts = self._drafts(absence)
+
+        def decide(lost: ExpectationFailed | None) -> Decision | None:
             if self._last_end_at > absence.since:
-                break  # another node was first
-            try:
-                await self._intake.append(drafts, expected={SUBJECT: last})
-                break
-            except ExpectationFailed as error:
-                # Somebody was first, which has been folded by now; or the last one was told so
-                # long ago that this node does not remember it, and the store does.
-                last = error.actual
-            except Unavailable:
-                return False
-        else:
+                return None  # another node was first
+            # The last one may have been told so long ago that only the store remembers it.
+            last = self._log.last_offset(SUBJECT) if lost is None else lost.actual
+            return drafts, {SUBJECT: last}
+
+        try:
+            await self._intake.decide(decide, about="the store's absence")
+        except Unavailable:
             return False
         self._absence = None
         return True
@@ -118,24 +114,20 @@ class Absences:
                 **about(failure, error_id=absence.error_id, said=said, estimate=NO_ESTIMATE),
             },
         )
-        message, said = sentence("system_recovered", scope="store")
-        recovered = self._intake.draft(
+        over = self._intake.draft(
             "system_recovered",
             SUBJECT,
             user_id="*",
-            message=message,
-            scope="store",
-            recovery_successful=True,
-            recovery_time=round(max(0.0, self._intake.clock.wall() - absence.since), 3),
-            attempts_made=1,
-            degradation_id=absence.told["degradation_id"],
-            **over(
+            **recovered(
+                "store",
                 {"error_type": failure.error_type, "error_code": failure.error_code},
                 absence.error_id,
-                said,
+                took_s=self._intake.clock.wall() - absence.since,
+                attempts=1,
+                degradation_id=absence.told["degradation_id"],
             ),
         )
-        return [degraded, recovered]
+        return [degraded, over]
 
 
 def _degradation(degradation_id: str, since: float) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """
-The folds and the log, in step: from the beginning, through absences of the store, and anew.
+The watch over the store: the folds and the log in step, through absences, and anew.
 
 A gateway that starts begins with the newest snapshot and folds what came after it. While the
 store is away it goes on with what it knows. When another log stands in the old one's place, or
@@ -12,18 +12,17 @@ import asyncio
 import dataclasses
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
 
 from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.domain.settings import Settings
 from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
-from gateway.execution.record.intake import Intake
+from gateway.execution.reactions import Reactions
+from gateway.execution.record.snapshot import VERSION, encode, restore
 from gateway.execution.record.state import State
-from gateway.ports import Entry, EventLog, Snapshot
+from gateway.ports import Clock, Entry, EventLog, Snapshot
 
-__all__ = ["Folds", "Saving", "StoreWatch"]
+__all__ = ["StoreWatch"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,47 +37,8 @@ PORTIONS = 16
 BESIDE_ENTRY_BYTES = 1024
 # The store is asked again after this when it did not take something, or gave no snapshot.
 RETRY_S = 1.0
-# Whoever was told to come back while the log is read may do so after this.
+# A caller that is refused while the log is read may come back after this.
 READING_RETRY_S = 1.0
-
-
-class Saving(Protocol):
-    """Writes the folds down, and reads them."""
-
-    version: int
-
-    def save(self, state: State) -> bytes:
-        """Write down everything that the folds know."""
-
-    def restore(self, state: State, body: bytes) -> None:
-        """
-        Let the folds know what was written down; they must know nothing yet.
-
-        Raises:
-            ValueError: If it cannot be read.
-        """
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Folds:
-    """
-    How the folds are begun, written down, and forgotten.
-
-    Attributes:
-        save: Writes down what they know; None: they need not outlive this process.
-        restore: Lets them know what was written down; raises ``ValueError`` if it cannot.
-        version: Of the format; another one is not read.
-        begin: Called when they know what the log says.
-        forget: Lets them know nothing again.
-        made_up: Called when the store was away and is back.
-    """
-
-    save: Callable[[], bytes] | None
-    restore: Callable[[bytes], None]
-    version: int
-    begin: Callable[[], None]
-    forget: Callable[[], None]
-    made_up: Callable[[], None]
 
 
 @dataclasses.dataclass(slots=True)
@@ -162,38 +122,44 @@ class StoreWatch:
     Keeps the folds in step with the log.
 
     Args:
-        log: The log; who follows it does so already.
-        intake: To tell of absences.
-        folds: What is kept in step.
+        log: The log; its followers follow already.
+        state: The folds.
+        reactions: Told when the folds begin, are lost, and when the store is back.
+        absences: Those of the store.
         settings: The log's bounds: a snapshot is saved well before it drops entries.
         monitor: Calls when a snapshot is due because of its age.
+        durable: Whether the log outlives this process, so that the folds have to.
 
     Attributes:
-        absences: Those of the store, and who is told of them.
-        on_saved: Called with the offset of a snapshot, for the other nodes to know.
+        saved: Offset of the newest snapshot that this node has saved; 0: none yet.
     """
 
     def __init__(
         self,
-        log: EventLog,
-        intake: Intake,
-        folds: Folds,
         *,
+        log: EventLog,
+        clock: Clock,
+        state: State,
+        reactions: Reactions,
+        absences: Absences,
         settings: Settings,
         monitor: Monitor,
+        durable: bool,
     ) -> None:
         self._log = log
-        self._clock = intake.clock
-        self.absences = Absences(log, intake)
-        self._folds = folds
+        self._clock = clock
+        self._state = state
+        self._reactions = reactions
+        self._absences = absences
         self._settings = settings
         self._monitor = monitor
+        self._durable = durable
         self._news = asyncio.Event()
         self._ready = asyncio.Event()
         self._read, self._to_read = 0, 0
         self._unsaved = _Unsaved(settings)
         self._reminded_at: float | None = None
-        self.on_saved: Callable[[int], None] = lambda offset: None
+        self.saved = 0
 
     # --- for others -------------------------------------------------------------------------
 
@@ -228,12 +194,12 @@ class StoreWatch:
 
     def applied(self, entry: Entry) -> None:
         """An entry was folded."""
-        if self._folds.save is not None:
+        if self._durable:
             first = not self._unsaved
             self._unsaved.add(entry)
             if first or self._unsaved.full:
                 self._news.set()
-        self.absences.applied(entry)
+        self._absences.applied(entry)
 
     def saved_elsewhere(self, offset: int) -> None:
         """Another node has saved a snapshot: this one need not for a while."""
@@ -242,7 +208,7 @@ class StoreWatch:
     # --- its life ---------------------------------------------------------------------------
 
     def renew(self) -> None:
-        """Be of the loop that runs now; before ``run``, and before anybody waits."""
+        """Be of the loop that runs now; to be called before ``run`` and before any wait."""
         self._news, self._ready = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
@@ -254,12 +220,12 @@ class StoreWatch:
                 await self._stay()
                 logger.warning("the log is another one, or has a hole: everything is read anew")
                 self._ready.clear()
-                self._folds.forget()
+                self._reactions.clear()
         finally:
             unwatch()
 
     def _changed(self) -> None:
-        self.absences.look()
+        self._absences.look()
         self._news.set()
 
     async def _begin(self) -> None:
@@ -269,15 +235,15 @@ class StoreWatch:
         self._reminded_at = None  # the monitor may have been told to forget
         await self._log.start(after=after, progress=self._progress)
         self._look_for_loss(after)
-        self.absences.forget()
-        self._folds.begin()
+        self._absences.forget()
+        self._reactions.begin()
         self._ready.set()
         self._news.set()
 
     def _look_for_loss(self, after: int) -> None:
         """Say so if the log no longer had what comes after the snapshot."""
         oldest = self._log.oldest
-        if self._folds.save is not None and oldest > after + 1:
+        if self._durable and oldest > after + 1:
             logger.critical(
                 "entries were lost unseen: what is saved ends at offset %d, and the log begins at "
                 "%d; accepted tasks may be unknown now, and ended ones run again. "
@@ -301,14 +267,14 @@ class StoreWatch:
                 await self._clock.sleep(RETRY_S)
         if snapshot is None:
             return 0
-        if snapshot.version != self._folds.version:
+        if snapshot.version != VERSION:
             logger.warning("the snapshot has format %d, the log is read whole", snapshot.version)
             return 0
         try:
-            self._folds.restore(snapshot.body)
+            restore(self._state, snapshot.body)
         except (ValueError, LookupError):
             logger.exception("the snapshot cannot be read, the log is read whole")
-            self._folds.forget()
+            self._reactions.clear()
             return 0
         return snapshot.offset
 
@@ -321,10 +287,10 @@ class StoreWatch:
             await self._news.wait()
             self._news.clear()
             done = True
-            self.absences.look()
-            if self.absences.over and not self._log.stale:
-                self._folds.made_up()
-                done = await self.absences.record()
+            self._absences.look()
+            if self._absences.over and not self._log.stale:
+                self._reactions.made_up()
+                done = await self._absences.record()
             if self._due and self._log.available:
                 done = await self.save() and done
             self._remind()
@@ -339,7 +305,7 @@ class StoreWatch:
         return self._unsaved.full or (due_at is not None and due_at <= self._clock.wall())
 
     def _remind(self) -> None:
-        """See to it that somebody looks when what is unsaved has become old."""
+        """See to it that what is unsaved is looked at when it has become old."""
         due_at = self._unsaved.due_at
         if due_at is not None and due_at != self._reminded_at:
             self._reminded_at = due_at
@@ -355,19 +321,19 @@ class StoreWatch:
         Returns:
             Whether that is done; if not, it may be tried later.
         """
-        if self._folds.save is None or not self._unsaved or not self.ready:
+        if not self._durable or not self._unsaved or not self.ready:
             return True
         try:
             # Both in one turn of the loop: the folds know exactly the head.
-            snapshot = Snapshot(self._log.head, self._folds.version, self._folds.save())
+            snapshot = Snapshot(self._log.head, VERSION, encode(self._state))
             await self._log.save_snapshot(snapshot)
         except StoreUnavailable as error:
             logger.warning("a snapshot could not be saved: %s", error)
             return False
         except Exception:
-            # A mistake of ours. Without whoever calls this no absence would be told any more.
+            # A mistake of ours. The loop that calls this tells of absences, and has to go on.
             logger.exception("a snapshot could not be saved")
             return False
         self._unsaved.saved(snapshot.offset)
-        self.on_saved(snapshot.offset)
+        self.saved = snapshot.offset
         return True

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from gateway.attempts.agents import Agents
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
 from gateway.domain.breaker import Breaker, subject_of
 from gateway.domain.own_failures import circuit_open
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.record.failure_fields import Fields, about, over
+from gateway.execution.record.failure_fields import Fields, about, recovered
 from gateway.execution.record.intake import Intake
+from gateway.execution.record.policies import Policies
 from gateway.ports import Draft
 
-__all__ = ["BreakerNews"]
+__all__ = ["BreakerDrafts"]
 
 
-class BreakerNews:
+class BreakerDrafts:
     """
     Makes the drafts about breakers.
 
     Args:
         intake: Makes drafts.
-        agents: Who shares which breaker, and has a fallback.
+        policies: Tell which agents share a breaker, and have a fallback.
     """
 
-    def __init__(self, intake: Intake, agents: Agents) -> None:
+    def __init__(self, intake: Intake, policies: Policies) -> None:
         self._intake = intake
-        self._agents = agents
+        self._policies = policies
 
     def _fallback_active(self, breaker: str) -> bool:
-        return any(policy.fallback is not None for policy in self._agents.behind(breaker))
+        return any(policy.fallback is not None for policy in self._policies.behind(breaker))
 
     def _spokesman(self, breaker: Breaker) -> AgentPolicy:
         """The agent that a breaker's events name: its own, or the first that shares it."""
-        behind = self._agents.behind(breaker.name)
+        behind = self._policies.behind(breaker.name)
         return behind[0] if behind else AgentPolicy(breaker.name)
 
     def triggered(self, breaker: Breaker) -> Draft:
@@ -103,22 +103,17 @@ class BreakerNews:
         """Tell that a breaker closes."""
         assert breaker.error_id is not None
         now = self._intake.clock.wall()
-        message, said = sentence("system_recovered", scope="breaker")
         return self._intake.draft(
             "system_recovered",
             subject_of(breaker.name),
             user_id="*",
             agent_name=self._spokesman(breaker).name,
-            message=message,
-            scope="breaker",
-            recovery_successful=True,
-            recovery_time=round(max(0.0, now - (breaker.first_opened_at or now)), 3),
-            attempts_made=breaker.openings,
-            degradation_id=None,
-            **over(
+            **recovered(
+                "breaker",
                 {"error_type": "circuit_open", "error_code": "circuit_open"},
                 breaker.error_id,
-                said,
+                took_s=now - (breaker.first_opened_at or now),
+                attempts=breaker.openings,
             ),
         )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.domain.announcements import sentence
 from gateway.domain.failure import Failure
 
-__all__ = ["Fields", "about", "over"]
+__all__ = ["Fields", "about", "over", "recovered"]
 
 Fields = dict[str, Any]
 
@@ -53,4 +54,37 @@ def over(last: Mapping[str, Any] | None, error_id: str | None, said: str) -> Fie
         "error_id": error_id,
         "estimated_recovery_time": None,
         "recovery_estimate_source": None,
+    }
+
+
+def recovered(
+    scope: str,
+    last: Mapping[str, Any] | None,
+    error_id: str | None,
+    *,
+    took_s: float,
+    attempts: int,
+    degradation_id: str | None = None,
+    told_as: str | None = None,
+) -> Fields:
+    """
+    Tell, as ``system_recovered``, that a failure or a degradation is over.
+
+    Args:
+        scope: What is well again: task, breaker, agent, domain, mode, store.
+        last: The fields of the failure that is over.
+        took_s: Seconds since it began.
+        attempts: Made until it was over.
+        degradation_id: Of the degradation that this ends; None: it ends none.
+        told_as: The scope under which the sentence stands in the catalogue; None: the same.
+    """
+    message, said = sentence("system_recovered", scope=told_as or scope)
+    return {
+        "message": message,
+        "scope": scope,
+        "recovery_successful": True,
+        "recovery_time": round(max(0.0, took_s), 3),
+        "attempts_made": attempts,
+        "degradation_id": degradation_id,
+        **over(last, error_id, said),
     }

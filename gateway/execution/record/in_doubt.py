@@ -1,8 +1,14 @@
 """
-What was written without an answer: it may be in the log, or may still get there.
+In doubt: what was appended without an answer. It may be in the log, or may still get there.
 
-Whoever wrote it was told that it failed and has gone on. Should it turn up all the same, nobody
-would do what it says, so it is recognized and undone.
+An append has three ends: it is in the log, it is not, or nothing is known. In the third case the
+writer has been told that it failed. What it wrote is remembered here by the ids of its events,
+and recognized when it turns up:
+
+- One of several *tries* of the same event: it has landed, and no other try is made. Each try is
+  based on the last offset of its subject, so the log cannot take two of them.
+- A *beginning*, of an attempt or of a task for one process: its writer has gone on, and nobody
+  would do the work, so that it has to be undone.
 """
 
 from __future__ import annotations
@@ -10,46 +16,79 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import orjson
 
+from gateway.attempts.tries import Tries
 from gateway.domain.errors import Unavailable
-from gateway.ports import Draft, Entry
+from gateway.ports import Draft
 
-__all__ = ["Doubts", "event_id_of"]
+__all__ = ["InDoubt"]
 
-# What has not turned up while so many others became doubtful is forgotten: a lease or a deadline
-# ends what comes of it then.
-DOUBTS_MAX = 10_000
+# At the bound the oldest are forgotten: a lease or a deadline ends what comes of them then.
+IN_DOUBT_MAX = 10_000
 
 
-class Doubts:
-    """Knows events by their ids."""
+class InDoubt:
+    """Remembers events by their ids until the log shows them."""
 
     def __init__(self) -> None:
-        self._event_ids: OrderedDict[str, None] = OrderedDict()
+        # None: a beginning.
+        self._waiting: OrderedDict[str, Tries | None] = OrderedDict()
 
     @contextlib.contextmanager
-    def about(self, draft: Draft) -> Iterator[None]:
-        """Remember ``draft`` if the block, which appends it, ends without an answer."""
+    def trying(self, drafts: Sequence[Draft], tries: Tries | None) -> Iterator[None]:
+        """
+        Look out for ``drafts`` while the block appends them; for longer if it gets no answer.
+
+        Args:
+            tries: What the drafts are one try of; None: they are not tried again.
+        """
+        if tries is None:
+            yield
+            return
+        event_ids = [_event_id_of(draft) for draft in drafts]
+        for event_id in event_ids:
+            self._remember(event_id, tries)
         try:
             yield
         except (Unavailable, asyncio.CancelledError):
-            self._event_ids[event_id_of(draft.body)] = None
-            if len(self._event_ids) > DOUBTS_MAX:
-                self._event_ids.popitem(last=False)
+            raise
+        except BaseException:
+            self._drop(event_ids)
+            raise
+        self._drop(event_ids)
+
+    @contextlib.contextmanager
+    def beginning(self, draft: Draft) -> Iterator[None]:
+        """Remember ``draft``, a beginning, if the block that appends it gets no answer."""
+        try:
+            yield
+        except (Unavailable, asyncio.CancelledError):
+            self._remember(_event_id_of(draft), None)
             raise
 
-    def settled(self, entry: Entry) -> bool:
-        """Tell whether this is one of them; it is none any more."""
-        if not self._event_ids:
+    def seen(self, event_id: str) -> bool:
+        """The log shows an event; tells whether it is a beginning that has to be undone."""
+        if event_id not in self._waiting:
             return False
-        event_id = event_id_of(entry.public)
-        return event_id in self._event_ids and self._event_ids.pop(event_id) is None
+        tries = self._waiting.pop(event_id)
+        if tries is None:
+            return True
+        tries.landed = True
+        return False
+
+    def _remember(self, event_id: str, tries: Tries | None) -> None:
+        self._waiting[event_id] = tries
+        if len(self._waiting) > IN_DOUBT_MAX:
+            self._waiting.popitem(last=False)
+
+    def _drop(self, event_ids: Sequence[str]) -> None:
+        for event_id in event_ids:
+            self._waiting.pop(event_id, None)
 
 
-def event_id_of(event: bytes) -> str:
-    """Give the id of an encoded event."""
-    event_id: str = orjson.loads(event)["event_id"]
+def _event_id_of(draft: Draft) -> str:
+    event_id: str = orjson.loads(draft.body)["event_id"]
     return event_id

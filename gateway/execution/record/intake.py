@@ -1,24 +1,33 @@
 """
 The one write path: what happened is made an event here, checked, encoded once and appended.
 
-An event that does not comply with its schema never enters the log. Whoever wrote it is told
-which field breaks which rule; for our own events that is a defect, and it is as loud.
+An event that does not comply with its schema never enters the log. Its writer is told which
+field breaks which rule; for our own events that is a defect, and it is as loud.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 import event_schemas
-from gateway.domain.errors import InvalidEvent, StoreUnavailable, TooLarge, Unavailable
+from gateway.attempts.tries import Tries
+from gateway.domain.errors import (
+    ExpectationFailed,
+    InvalidEvent,
+    StoreUnavailable,
+    TooLarge,
+    Unavailable,
+)
 from gateway.domain.events import BOOKKEEPING, topics_of
+from gateway.domain.facts import Fact, to_json
+from gateway.execution.record.in_doubt import InDoubt
 from gateway.ports import Clock, Draft, EventLog, IdSource
 from gateway.values import EVENT_BYTES_MAX
 
-__all__ = ["SCHEMA_VERSION", "Intake"]
+__all__ = ["RACES_MAX", "Decision", "Intake"]
 
 SCHEMA_VERSION = "1"
 
@@ -29,20 +38,30 @@ ENVELOPE_BYTES_MAX = 32 * 1024
 STORE_RETRY_AFTER_S = 1.0
 
 
+# Each lost race means that another writer moved the subject on; this many in a row mean that
+# something is wrong.
+RACES_MAX = 16
+
+# Drafts, and the offsets of their subjects that they are based on.
+Decision = tuple[Sequence[Draft], Mapping[str, int]]
+
+
 class Intake:
     """
-    Makes drafts and appends them.
+    Makes drafts, appends them, and decides.
 
     Args:
         log: Where they go.
         clock: For ids and waiting.
         ids: For event ids.
+        in_doubt: Remembers what was appended without an answer.
     """
 
-    def __init__(self, log: EventLog, clock: Clock, ids: IdSource) -> None:
+    def __init__(self, log: EventLog, clock: Clock, ids: IdSource, in_doubt: InDoubt) -> None:
         self.log = log
         self.clock = clock
         self.ids = ids
+        self.in_doubt = in_doubt
 
     def draft(
         self,
@@ -57,7 +76,7 @@ class Intake:
         task_id: str | None = None,
         attempt: int | None = None,
         detail: Mapping[str, Any] | None = None,
-        state: Mapping[str, Any] | None = None,
+        fact: Fact | None = None,
         **own: Any,
     ) -> Draft:
         """
@@ -67,7 +86,7 @@ class Intake:
             type: The event's type.
             subject: What it is about, for decisions.
             detail: For operators only, redacted already.
-            state: What the folds need and nobody sees.
+            fact: The hidden half, for the folds.
             **own: The type's own fields, failure fields, and optional envelope fields.
 
         Raises:
@@ -106,19 +125,72 @@ class Intake:
             operators_only=type in BOOKKEEPING,
             body=body,
             detail=None if detail is None else orjson.dumps(detail),
-            state=None if state is None else orjson.dumps(state),
+            state=None if fact is None else orjson.dumps(to_json(fact)),
         )
 
     async def append(
-        self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
+        self,
+        drafts: Sequence[Draft],
+        *,
+        expected: Mapping[str, int] | None = None,
+        tries: Tries | None = None,
+        begins: bool = False,
     ) -> int:
         """
         Append, all or nothing; returns the offset of the last one.
+
+        Args:
+            expected: Subject → the offset of its last entry that the decision was based on.
+            tries: What this is one try of; None: it is not tried again.
+            begins: Whether the last draft is a beginning, to be undone if it gets no answer and
+                turns up later.
 
         Raises:
             ExpectationFailed: The decision was based on something that has changed.
             Unavailable: The store did not take it.
         """
+        with self.in_doubt.beginning(drafts[-1]) if begins else self.in_doubt.trying(drafts, tries):
+            return await self._append(drafts, expected)
+
+    async def decide(
+        self,
+        decide: Callable[[ExpectationFailed | None], Decision | None],
+        *,
+        about: str,
+        tries: Tries | None = None,
+    ) -> bool:
+        """
+        Decide: read the folds, make what follows, append it; again if another writer was first.
+
+        Args:
+            decide: Makes the decision from what is so now; is given the race that was lost before.
+                None: there is nothing to do. What it raises ends it.
+            about: What is decided about, for the error.
+            tries: What this is one try of; None: it is not tried again.
+
+        Returns:
+            Whether anything was appended.
+
+        Raises:
+            Unavailable: If it changes faster than it can be decided, or the store is away.
+        """
+        lost: ExpectationFailed | None = None
+        for _ in range(RACES_MAX):
+            if tries is not None and tries.landed:
+                return False
+            decision = decide(lost)
+            if decision is None:
+                return False
+            drafts, expected = decision
+            try:
+                await self.append(drafts, expected=expected, tries=tries)
+            except ExpectationFailed as race:
+                lost = race
+                continue
+            return True
+        raise Unavailable(f"{about} changes faster than it can be decided", retry_after=1.0)
+
+    async def _append(self, drafts: Sequence[Draft], expected: Mapping[str, int] | None) -> int:
         try:
             return await self.log.append(drafts, expected=expected)
         except StoreUnavailable as error:

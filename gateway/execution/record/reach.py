@@ -1,62 +1,70 @@
-"""The parts that carry out an operation: handlers need not know who put them together."""
+"""
+Reach: how far this node has read the log, and the one way to wait until it has read further.
+
+A caller may have been answered by another node, which had read more. It names what it knows (a
+position, or the term of a lease), and waits here until this node knows it too.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.attempts.agents import Agents
 from gateway.domain.errors import InvalidParams, Unavailable
-from gateway.domain.settings import Settings
 from gateway.domain.stream import parse_position
-from gateway.execution.record.intake import Intake
-from gateway.execution.record.state import State
-from gateway.execution.record.task_drafts import Telling
-from gateway.execution.tasks.acceptance import Orders
-from gateway.execution.tasks.lifecycle import Lifecycle
-from gateway.ports import Clock, EventLog, IdSource
+from gateway.ports import EventLog
 
-__all__ = ["Core", "Reach"]
+__all__ = ["Reach"]
 
-# How long a reader waits for a position that this node has not reached yet.
-REACH_LIMIT_S = 1.0
+# How long a read with ``min_position`` waits for this node to reach it.
+READ_WAIT_S = 1.0
 
 
 class Reach:
-    """Lets readers wait until this node has seen an offset."""
+    """
+    Lets callers wait for entries that this node has not seen yet.
+
+    Args:
+        log: Asked for its head and its epoch.
+    """
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._shown = 0
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
 
-    async def reached(self, offset: int) -> None:
+    async def until(self, holds: Callable[[], bool], *, within_s: float) -> bool:
         """
-        Wait until this node has seen ``offset``, at most 1 s.
+        Wait until something holds, which is looked at after each entry.
 
-        Raises:
-            Unavailable: If it has not by then.
+        Args:
+            holds: Reads the folds; must neither wait nor raise.
+            within_s: How long to wait, in seconds; 0: not at all.
+
+        Returns:
+            Whether it holds.
         """
-        if self._log.head >= offset:
-            return
+        if within_s <= 0 or holds():
+            return holds()
         there: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((offset, there))
+        self._waiting[there] = holds
         try:
-            async with asyncio.timeout(REACH_LIMIT_S):
+            async with asyncio.timeout(within_s):
                 await there
         except TimeoutError:
-            raise Unavailable(
-                f"this node is at offset {self._log.head}, {offset} was asked for; ask again",
-                field="min_position",
-                retry_after=REACH_LIMIT_S,
-            ) from None
+            return holds()
         finally:
-            self._waiting.remove((offset, there))
+            del self._waiting[there]
+        return True
+
+    async def offset(self, offset: int, *, within_s: float) -> bool:
+        """Wait until this node has seen ``offset``; tells whether it has. See ``until``."""
+        return await self.until(lambda: self._head >= offset, within_s=within_s)
 
     async def wait_for(self, params: Mapping[str, Any]) -> None:
         """
-        Wait for the ``min_position`` that a reader names, if it names one.
+        Wait for the ``min_position`` that a reader names, if it names one, up to 1 s.
 
         Raises:
             InvalidParams: If it is of another log.
@@ -70,27 +78,22 @@ class Reach:
             raise InvalidParams(
                 "min_position is of another log; ask without it", field="min_position"
             )
-        await self.reached(wanted.offset)
+        if not await self.offset(wanted.offset, within_s=READ_WAIT_S):
+            raise Unavailable(
+                f"this node is at offset {self._head}, {wanted.offset} was asked for; ask again",
+                field="min_position",
+                retry_after=READ_WAIT_S,
+            )
 
     def saw(self, offset: int) -> None:
-        """The log has come as far as ``offset``."""
-        for wanted, there in self._waiting:
-            if wanted <= offset and not there.done():
+        """The folds have come as far as ``offset``."""
+        # While followers are shown an entry the log's own head is still the one before.
+        self._shown = offset
+        for there, holds in self._waiting.items():
+            if not there.done() and holds():
                 there.set_result(None)
+        self._shown = 0
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Core:
-    """What handlers work with."""
-
-    log: EventLog
-    clock: Clock
-    ids: IdSource
-    settings: Settings
-    agents: Agents
-    state: State
-    intake: Intake
-    telling: Telling
-    lifecycle: Lifecycle
-    orders: Orders
-    reach: Reach
+    @property
+    def _head(self) -> int:
+        return max(self._log.head, self._shown)

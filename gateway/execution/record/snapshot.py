@@ -1,5 +1,5 @@
 """
-The folds, written down: so that what they know outlives the entries that they know it from.
+A snapshot of the folds: what they know outlives the entries that they know it from.
 
 A log keeps its newest entries. Tasks, workers and breakers may be older, so that a gateway that
 starts begins from what is saved here and folds what came after it.
@@ -18,7 +18,10 @@ from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 
-__all__ = ["JsonSaving"]
+__all__ = ["VERSION", "encode", "restore"]
+
+# A snapshot of another version is not read; the log is, from its beginning.
+VERSION = 1
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -37,52 +40,47 @@ class _Saved:
     recoveries: list[tuple[str, str, list[float]]]
 
 
-class JsonSaving:
-    """Writes the folds down as JSON; see ``store_watch.Saving``."""
-
-    # Whoever finds another one folds the log from its beginning.
-    version = 1
-
-    def save(self, state: State) -> bytes:
-        """Write down everything that the folds know, as JSON."""
-        return msgspec.json.encode(
-            _Saved(
-                mode=state.mode,
-                tasks=list(state.tasks.values()),
-                finished=[task.task_id for task in state.finished],
-                preserving=list(state.preserving),
-                breakers=list(state.breakers.values()),
-                workers=list(state.workers.values()),
-                failures=[(id, event, sorted(of)) for id, (event, of) in state.failures.items()],
-                degradations=list(state.degradations.values()),
-                keys=[(*key, *known) for key, known in state.keys.items()],
-                recoveries=[(*key, list(times)) for key, times in state.recoveries.items()],
-            )
+def encode(state: State) -> bytes:
+    """Write down everything that the folds know, as JSON."""
+    return msgspec.json.encode(
+        _Saved(
+            mode=state.mode,
+            tasks=list(state.tasks.values()),
+            finished=[task.task_id for task in state.finished],
+            preserving=list(state.preserving),
+            breakers=list(state.breakers.values()),
+            workers=list(state.workers.values()),
+            failures=[(id, event, sorted(of)) for id, (event, of) in state.failures.items()],
+            degradations=list(state.degradations.values()),
+            keys=[(*key, *known) for key, known in state.keys.items()],
+            recoveries=[(*key, list(times)) for key, times in state.recoveries.items()],
         )
+    )
 
-    def restore(self, state: State, body: bytes) -> None:
-        """
-        Let the folds know what was written down; they must know nothing yet.
 
-        Raises:
-            ValueError: If it is not what ``save`` writes; the folds still know nothing then.
-        """
-        saved = msgspec.json.decode(body, type=_Saved)
-        state.mode = saved.mode
-        for task in saved.tasks:
-            state.adopt(task)
-        state.finished.extend(state.tasks[task_id] for task_id in saved.finished)
-        for task_id in saved.preserving:
-            state.account(state.tasks[task_id], state.tasks[task_id].preserved.size)
-        for breaker in saved.breakers:
-            # The settings may have changed since.
-            breaker.rules = state.rules
-            state.breakers[breaker.name] = breaker
-        state.workers |= {worker.agent_id: worker for worker in saved.workers}
-        state.failures |= {id: (event, frozenset(of)) for id, event, of in saved.failures}
-        state.degradations |= {event["degradation_id"]: event for event in saved.degradations}
-        state.keys |= {(user, key): (task, print, at) for user, key, task, print, at in saved.keys}
-        state.recoveries |= {
-            (agent, kind): deque(times, maxlen=RECOVERIES_KEPT)
-            for agent, kind, times in saved.recoveries
-        }
+def restore(state: State, body: bytes) -> None:
+    """
+    Let the folds know what was written down; they must know nothing yet.
+
+    Raises:
+        ValueError: If it is not what ``encode`` writes; the folds still know nothing then.
+    """
+    saved = msgspec.json.decode(body, type=_Saved)
+    state.mode = saved.mode
+    for task in saved.tasks:
+        state.adopt(task)
+    state.finished.extend(state.tasks[task_id] for task_id in saved.finished)
+    for task_id in saved.preserving:
+        state.account(state.tasks[task_id], state.tasks[task_id].preserved.size)
+    for breaker in saved.breakers:
+        # The settings may have changed since.
+        breaker.rules = state.rules
+        state.breakers[breaker.name] = breaker
+    state.workers |= {worker.agent_id: worker for worker in saved.workers}
+    state.failures |= {id: (event, frozenset(of)) for id, event, of in saved.failures}
+    state.degradations |= {event["degradation_id"]: event for event in saved.degradations}
+    state.keys |= {(user, key): (task, print, at) for user, key, task, print, at in saved.keys}
+    state.recoveries |= {
+        (agent, kind): deque(times, maxlen=RECOVERIES_KEPT)
+        for agent, kind, times in saved.recoveries
+    }

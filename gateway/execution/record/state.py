@@ -2,7 +2,7 @@
 The folds, live: everything the gateway knows, computed from the log's entries in order.
 
 One writer, the log: ``apply`` is called with each entry, once, and nothing else changes what
-is here. Whoever decides reads this, and appends with the offset it has read.
+is here. A decision reads this, and is appended with the offset that it has read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,17 @@ from gateway.domain import task as tasks
 from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome
 from gateway.domain.events import listening
+from gateway.domain.facts import (
+    Fact,
+    Failed,
+    Finished,
+    Leased,
+    Registered,
+    StatusChanged,
+    Submitted,
+    Unread,
+    from_json,
+)
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
@@ -32,7 +43,7 @@ logger = logging.getLogger(__name__)
 FINISHED_MAX = 100_000
 FINISHED_AGE_S = 86_400.0
 IDEMPOTENCY_AGE_S = 86_400.0
-# Failures reported from outside that nobody ever ends: the oldest are let go of.
+# Failures reported from outside may never be ended; at the bound the oldest are let go of.
 FAILURES_MAX = 10_000
 # Observed recovery times per agent and error type; a median of fewer than three says little.
 RECOVERIES_KEPT = 31
@@ -59,6 +70,7 @@ class State:
         keys: Idempotency keys by user: the task, what was asked, and when.
         recoveries: Seconds that recoveries took, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
+        unread: Hidden halves of entries that this version cannot read.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,6 +81,7 @@ class State:
             cooldown_s=settings.breaker_cooldown,
             permits=settings.breaker_permits,
         )
+        self.unread = Unread()
         self.clear()
 
     def clear(self) -> None:
@@ -90,21 +103,29 @@ class State:
 
     # --- the fold ---------------------------------------------------------------------------
 
-    def apply(self, entry: Entry) -> Outcome | None:
-        """Fold one entry; returns the outcome of an attempt that it tells, if it counts."""
-        event = orjson.loads(entry.public)
-        hidden = orjson.loads(entry.state) if entry.state is not None else {}
+    def apply(self, entry: Entry, event: dict[str, Any]) -> Outcome | None:
+        """
+        Fold one entry.
+
+        Args:
+            event: Its public half, decoded.
+
+        Returns:
+            The outcome of an attempt that it tells; None: it tells none that counts.
+        """
+        encoded = None if entry.state is None else orjson.loads(entry.state)
+        fact = from_json(entry.type, encoded, self.unread)
         kind, _, name = entry.subject.partition("/")
         if kind == "task":
-            self._task(name, event, hidden, entry)
+            self._task(name, event, fact, entry)
         elif kind == "breaker":
             self._breaker(name, event, entry)
         elif kind == "agent":
-            self._worker(name, event, hidden, entry)
+            self._worker(name, event, fact, entry)
         self._open_ends(event, entry)
-        if "outcome" not in hidden:
+        outcome = fact.outcome if isinstance(fact, Failed | Leased | Finished) else None
+        if outcome is None:
             return None
-        outcome = Outcome(**hidden["outcome"])
         # Known from here on, if not before: every node counts the same.
         scope = "agent" if outcome.breaker == event.get("agent_name") else "upstream"
         counts = self.breaker(outcome.breaker, scope).record(
@@ -112,13 +133,11 @@ class State:
         )
         return outcome if counts else None
 
-    def _task(
-        self, task_id: str, event: dict[str, Any], hidden: dict[str, Any], entry: Entry
-    ) -> None:
-        if entry.type == "task_submitted":
+    def _task(self, task_id: str, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+        if isinstance(fact, Submitted):
             task = tasks.submitted(
                 event,
-                hidden,
+                fact,
                 at=entry.at,
                 offset=entry.offset,
                 bytes_max=self._settings.partial_bytes_task,
@@ -126,7 +145,7 @@ class State:
             self.tasks[task_id] = self.live[task_id] = task
             if task.idempotency_key is not None:
                 key = (task.user_id, task.idempotency_key)
-                self.keys[key] = (task_id, hidden.get("fingerprint", ""), entry.at)
+                self.keys[key] = (task_id, fact.fingerprint, entry.at)
                 if len(self.keys) > FINISHED_MAX:
                     self.keys.popitem(last=False)
             return
@@ -137,20 +156,20 @@ class State:
         was_running = known.status == "running"
         if entry.type == "system_recovered" and known.mode == "primary":
             self._observe_recovery(known, entry.at)
-        tasks.apply(known, event, hidden, at=entry.at, offset=entry.offset)
+        tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
         self._running += (known.status == "running") - was_running
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if was_live and not known.live:
             del self.live[task_id]
             self.finished.append(known)
-            self._forget_finished(entry.at)
+            self._expire_finished(entry.at)
 
     def _worker(
-        self, agent_id: str, event: dict[str, Any], hidden: dict[str, Any], entry: Entry
+        self, agent_id: str, event: dict[str, Any], fact: Fact | None, entry: Entry
     ) -> None:
-        if entry.type == "agent_registered":
-            worker = workers.registered(event, hidden, at=entry.at, offset=entry.offset)
+        if isinstance(fact, Registered):
+            worker = workers.registered(event, fact, at=entry.at, offset=entry.offset)
             if (before := self.workers.get(agent_id)) is not None:
                 # The same worker again: how it is changes by its own event.
                 worker.status, worker.error_id = before.status, before.error_id
@@ -160,8 +179,8 @@ class State:
         known = self.workers.get(agent_id)
         if known is not None:
             known.last_offset = entry.offset
-            if entry.type == "agent_status_changed":
-                workers.changed(known, event, hidden, at=entry.at)
+            if isinstance(fact, StatusChanged):
+                workers.changed(known, event, fact, at=entry.at)
 
     def _breaker(self, name: str, event: dict[str, Any], entry: Entry) -> None:
         known = self.breakers.get(name)
@@ -236,7 +255,7 @@ class State:
         else:
             self._bytes_by_user.pop(task.user_id, None)
 
-    def _forget_finished(self, now: float) -> None:
+    def _expire_finished(self, now: float) -> None:
         while self.finished and (
             len(self.finished) > FINISHED_MAX
             or (self.finished[0].finished_at or now) < now - FINISHED_AGE_S
@@ -245,13 +264,13 @@ class State:
             self._release(task)
             self.tasks.pop(task.task_id, None)
 
-    def forget(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         """
         Let go of what is too old: preserved parts, finished tasks, idempotency keys.
 
         Called by a timer; ``now`` in seconds since the Unix epoch.
         """
-        self._forget_finished(now)
+        self._expire_finished(now)
         too_old = now - self._settings.partial_ttl
         for task in list(self.preserving.values()):
             if task.finished_at is not None and task.finished_at < too_old:
@@ -266,12 +285,12 @@ class State:
 
     @property
     def running(self) -> int:
-        """Tasks that somebody works on now."""
+        """Tasks that are worked on now."""
         return self._running
 
     @property
     def queue_depth(self) -> int:
-        """Tasks that wait: for somebody to take them, or between attempts."""
+        """Tasks that wait: for a holder, or between attempts."""
         return len(self.live) - self._running
 
     def breaker(self, name: str, scope: str) -> Breaker:

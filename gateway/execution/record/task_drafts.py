@@ -1,5 +1,5 @@
 """
-The words of the write path: one function per event that tells of a failure or its end.
+The drafts about tasks: one function for each event that tells of a failure or of its end.
 
 Each makes a draft from facts that are known; the sentences come from the catalogue
 (``domain.messages``), and an estimate always says where it comes from.
@@ -7,30 +7,31 @@ Each makes a draft from facts that are known; the sentences come from the catalo
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.attempts.cleanup import status_of
 from gateway.attempts.pieces import Rest
 from gateway.domain import messages
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
 from gateway.domain.breaker import Kind, Outcome
+from gateway.domain.facts import Failed, Finished, Leased, Salvaged
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import STRATEGIES, Next
 from gateway.domain.task import Task, subject_of
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.record.failure_fields import Fields, about, over
+from gateway.execution.record.failure_fields import Fields, about, over, recovered
 from gateway.execution.record.intake import Intake
 from gateway.execution.record.state import State
 from gateway.ports import Draft
 
-__all__ = ["Telling", "outcome_of"]
+__all__ = ["TaskDrafts", "outcome_of"]
 
 
-class Telling:
+class TaskDrafts:
     """
-    Makes the drafts about failures.
+    Makes the drafts about tasks.
 
     Args:
         intake: Makes drafts.
@@ -107,7 +108,7 @@ class Telling:
             task,
             severity="warning",
             message=message,
-            state=dataclasses.asdict(rest),
+            fact=Salvaged(steps=rest.steps, text=rest.text, progress=rest.progress, plan=rest.plan),
             preserved_data=kept.steps,
             preserved_text=kept.text,
             lost_data=kept.lost(plan),
@@ -145,7 +146,7 @@ class Telling:
                 failure, agent_name=policy.name, attempt=task.attempt or None
             ),
             detail=detail,
-            state=None if outcome is None else {"outcome": outcome.as_dict()},
+            fact=None if outcome is None else Failed(outcome=outcome),
             will_retry=will_retry,
             max_attempts=task.max_attempts,
             cause=cause,
@@ -221,7 +222,7 @@ class Telling:
             agent_name=task.agent_name,
             task_id=task.task_id,
             attempt=task.attempt,
-            state={"lease_ttl": ttl_s} if judged is None else {"outcome": judged.as_dict()},
+            fact=Leased(lease_ttl=ttl_s, outcome=judged),
             agent_id=task.holder,
             term=task.term,
             action=action,
@@ -232,18 +233,17 @@ class Telling:
         """Tell that a task got well again."""
         assert task.error_id is not None
         assert task.failed_at is not None
-        scope = "task" if task.mode == "primary" else "task by fallback"
-        message, said = sentence("system_recovered", scope=scope)
         return self.of_task(
             "system_recovered",
             task,
-            message=message,
-            scope="task",
-            recovery_successful=True,
-            recovery_time=round(max(0.0, self._intake.clock.wall() - task.failed_at), 3),
-            attempts_made=task.attempt,
-            degradation_id=None,
-            **over(task.last_error, task.error_id, said),
+            **recovered(
+                "task",
+                task.last_error,
+                task.error_id,
+                took_s=self._intake.clock.wall() - task.failed_at,
+                attempts=task.attempt,
+                told_as="task" if task.mode == "primary" else "task by fallback",
+            ),
         )
 
     def dead_lettered(
@@ -293,9 +293,6 @@ class Telling:
             judged: The outcome of the attempt that this ends; None: no breaker judges it.
             steps: Finished steps that were not told yet.
         """
-        hidden: Fields = {} if judged is None else {"outcome": judged.as_dict()}
-        if steps:
-            hidden["steps"] = steps
         degraded = outcome == "succeeded" and task.mode == "fallback"
         by_itself = task.agent_name if outcome == "succeeded" else None
         return self.of_task(
@@ -303,7 +300,7 @@ class Telling:
             task,
             severity="info" if outcome in ("succeeded", "cancelled") else "error",
             message=f"task {outcome}" + (f": {reason}" if reason else ""),
-            state=hidden or None,
+            fact=Finished(outcome=judged, steps=steps) if judged or steps else None,
             outcome=outcome,
             degraded=degraded,
             served_by=task.served_by if degraded else by_itself,
@@ -328,11 +325,11 @@ class Telling:
         Tell what was cleaned up after an attempt, as it was found to be afterwards.
 
         Args:
-            status: As whoever looked calls it; None, and where something is left that it does
-                not mention: as the lists say.
+            status: As the worker that looked calls it; None, and where something is left that
+                it does not mention: as the lists say.
         """
         if status is None or (status == "success" and leftovers):
-            status = "success" if not leftovers else "partial" if resources else "failed"
+            status = status_of(resources, leftovers)
         message, said = sentence("resource_cleanup", cleanup_status=status)
         return self.of_task(
             "resource_cleanup",

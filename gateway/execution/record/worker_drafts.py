@@ -1,8 +1,7 @@
-"""The entries about workers: who has registered, and who is worse or better than before."""
+"""The drafts about workers: one has registered, one is worse or better than before."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,18 @@ from gateway.domain.access import Caller
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
 from gateway.domain.errors import ConfigurationError, InvalidParams
+from gateway.domain.facts import Registered, StatusChanged
 from gateway.domain.own_failures import agent_lost
 from gateway.domain.settings import Settings
 from gateway.domain.worker import ORDER, Status, Worker, digest_of, subject_of
-from gateway.execution.record.failure_fields import about, over
-from gateway.execution.record.intake import Intake
+from gateway.execution.record.failure_fields import about, recovered
+from gateway.execution.record.intake import Decision, Intake
 from gateway.ports import Draft
 
-__all__ = ["WorkerNews"]
+__all__ = ["WorkerDrafts"]
 
 
-class WorkerNews:
+class WorkerDrafts:
     """Makes the drafts about workers."""
 
     def __init__(self, intake: Intake, settings: Settings) -> None:
@@ -46,13 +46,13 @@ class WorkerNews:
             subject_of(agent_id),
             message=f"worker {params['handle']} registered",
             agent_name=agents[0].name,
-            state={
-                "agents": [dataclasses.asdict(policy) for policy in agents],
-                "secret_digest": digest_of(secret),
-                "owner": caller.user_id,
-                "by_socket": caller.session_id is not None,
-                "type": params.get("type"),
-            },
+            fact=Registered(
+                agents=tuple(agents),
+                secret_digest=digest_of(secret),
+                owner=caller.user_id,
+                by_socket=caller.session_id is not None,
+                type=params.get("type"),
+            ),
             agent_id=agent_id,
             handle=params["handle"],
             agents=[policy.name for policy in agents],
@@ -62,9 +62,9 @@ class WorkerNews:
 
     def changed(
         self, worker: Worker, status: Status, reason: str, *, removed: bool = False
-    ) -> list[Draft]:
+    ) -> Decision:
         """
-        Tell that a worker is worse or better; when it is well again, its failure is over.
+        Decide that a worker is worse or better; when it is well again, its failure is over.
 
         Args:
             removed: Whether it has said goodbye.
@@ -95,7 +95,7 @@ class WorkerNews:
                 severity="info" if not worse else "warning" if status == "suspect" else "error",
                 message=f"worker {worker.handle}: {previous} to {status}, {reason}",
                 agent_name=name,
-                state={"removed": removed},
+                fact=StatusChanged(removed=removed),
                 agent_id=worker.agent_id,
                 domain=worker.domain,
                 status=status,
@@ -107,27 +107,22 @@ class WorkerNews:
         ]
         if status == "healthy" and error_id is not None:
             now = self._intake.clock.wall()
-            message, said = sentence("system_recovered", scope="agent")
             drafts.append(
                 self._intake.draft(
                     "system_recovered",
                     subject,
-                    message=message,
                     agent_name=name,
                     agent_id=worker.agent_id,
-                    scope="agent",
-                    recovery_successful=True,
-                    recovery_time=round(max(0.0, now - (worker.worse_since or now)), 3),
-                    attempts_made=1,
-                    degradation_id=None,
-                    **over(
+                    **recovered(
+                        "agent",
                         {"error_type": "agent_lost", "error_code": "heartbeat_lost"},
                         error_id,
-                        said,
+                        took_s=now - (worker.worse_since or now),
+                        attempts=1,
                     ),
                 )
             )
-        return drafts
+        return drafts, {subject: worker.last_offset}
 
 
 def _policy_of(item: Mapping[str, Any]) -> AgentPolicy:

@@ -1,38 +1,41 @@
 """
-Orders: whether what somebody asks for is taken on, and what is said when it is not.
+Acceptance: whether an order is taken on, and what is said when it is not.
 
-An order is taken once under its idempotency key, refused while nobody could serve it (the
+An order is taken once under its idempotency key, refused while it could not be served (the
 agent's breaker is open, the queue is full, the gateway is leaving), and otherwise becomes a
-task. A refusal is an event, too: the user is told, not only whoever called.
+task. A refusal is an event, too: the user is told, not only the caller.
 """
 
 from __future__ import annotations
 
-from gateway.attempts.agents import Agents
+from typing import Any, NoReturn
+
 from gateway.domain.errors import Conflict, ExpectationFailed, Rejected, Unavailable
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task, subject_of
-from gateway.execution.guards.breakers import Breakers, Refusal
-from gateway.execution.record.breaker_drafts import BreakerNews
-from gateway.execution.record.intake import Intake
+from gateway.execution.guards.breakers import Admission, Breakers, Refusal
+from gateway.execution.record.breaker_drafts import BreakerDrafts
+from gateway.execution.record.intake import RACES_MAX, Intake
+from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
-from gateway.execution.tasks.lifecycle import RACES_MAX, Lifecycle
+from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.order import Order
 
-__all__ = ["Orders"]
+__all__ = ["Acceptance"]
 
+PRIORITY = 5
 # When a full queue is worth another try, in seconds.
 QUEUE_RETRY_AFTER_S = 1.0
 # The most important tasks are still taken up to this multiple of the queue's limit.
 CRITICAL_FACTOR = 2
 
 
-class Orders:
+class Acceptance:
     """
     Takes orders.
 
     Attributes:
-        draining: Set when the gateway leaves; nothing is taken any more.
+        draining: Set when the gateway leaves; no order is taken any more.
     """
 
     def __init__(
@@ -40,24 +43,57 @@ class Orders:
         *,
         state: State,
         intake: Intake,
-        news: BreakerNews,
+        drafts: BreakerDrafts,
         breakers: Breakers,
         lifecycle: Lifecycle,
-        agents: Agents,
+        policies: Policies,
         settings: Settings,
     ) -> None:
         self._state = state
         self._intake = intake
-        self._news = news
+        self._drafts = drafts
         self._breakers = breakers
         self._lifecycle = lifecycle
-        self._agents = agents
+        self._policies = policies
         self._settings = settings
         self.draining = False
 
+    def order(
+        self,
+        agent: str | None,
+        *,
+        input: Any,
+        user_id: str,
+        capability: str | None = None,
+        priority: int | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **more: str | None,
+    ) -> Order:
+        """
+        Make an order, with defaults for what the caller has not named.
+
+        Args:
+            agent: The agent; None: ``capability`` says what it must be able to do.
+            timeout: The caller's deadline in seconds; None: the setting's.
+            max_attempts: None: as the agent is declared.
+            more: Other fields of ``Order``.
+        """
+        policy = self._policies.of(agent or capability or "")
+        return Order(
+            agent_name=agent,
+            capability=capability,
+            input=input,
+            user_id=user_id,
+            priority=PRIORITY if priority is None else priority,
+            timeout_s=timeout or self._settings.task_timeout,
+            max_attempts=max_attempts or policy.max_attempts,
+            **more,
+        )
+
     async def submit(self, order: Order) -> Task:
         """
-        Accept an order, unless it has been accepted under its key, or nobody can serve it now.
+        Accept an order, unless it was accepted under its key before, or cannot be served now.
 
         Raises:
             Rejected: If the agent's breaker is open, the queue is full, or we are leaving.
@@ -73,29 +109,30 @@ class Orders:
                 if known is not None:
                     return self._taken_before(known, order)
             await self._refuse_if_full(order)
-            admission = None
-            policy = self._agents.policy(order.agent_name or order.capability or "")
-            breaker = self._state.breakers.get(policy.breaker)
-            served_by_agent = policy.fallback is None or order.reserved_for is not None
-            if breaker is not None and breaker.state != "closed" and served_by_agent:
-                admitted = self._breakers.admit(
-                    policy, user_id=order.user_id, task_id=None, attempt=None
-                )
-                if isinstance(admitted, Refusal):
-                    await self._reject(
-                        order,
-                        reason="circuit_breaker_open",
-                        retry_after_s=admitted.retry_after_s,
-                        error_id=admitted.breaker.error_id,
-                    )
-                else:
-                    admission = admitted
+            admission = await self._admitted(order)
             try:
                 return await self._lifecycle.submit(task_id, order, admission)
             except ExpectationFailed as lost:
                 # The same request was faster, and is known now; or it came long ago.
                 uses_of_key += lost.subject == subject_of(task_id)
         raise Unavailable("too many ask at once; ask again", retry_after=1.0)
+
+    async def _admitted(self, order: Order) -> Admission | None:
+        """Take a probe's permit when the agent's breaker is not closed; None: none is needed."""
+        policy = self._policies.of(order.agent_name or order.capability or "")
+        breaker = self._state.breakers.get(policy.breaker)
+        fallback_serves = policy.fallback is not None and order.reserved_for is None
+        if breaker is None or breaker.state == "closed" or fallback_serves:
+            return None
+        admitted = self._breakers.admit(policy, user_id=order.user_id, task_id=None, attempt=None)
+        if isinstance(admitted, Refusal):
+            await self._reject(
+                order,
+                reason="circuit_breaker_open",
+                retry_after_s=admitted.retry_after_s,
+                error_id=admitted.breaker.error_id,
+            )
+        return admitted
 
     def _taken_before(self, known: tuple[str, str], order: Order) -> Task:
         task_id, fingerprint = known
@@ -118,7 +155,7 @@ class Orders:
         if self.draining:
             await self._reject(order, reason="draining", retry_after_s=self._settings.drain_grace)
         if order.reserved_for is not None:
-            return  # it begins at once, in whoever it is reserved for
+            return  # it begins at once, in the process that it is reserved for
         limit = self._settings.queue_limit * (CRITICAL_FACTOR if order.priority == 0 else 1)
         if self._state.queue_depth >= limit:
             await self._reject(
@@ -127,9 +164,9 @@ class Orders:
 
     async def _reject(
         self, order: Order, *, reason: str, retry_after_s: float, error_id: str | None = None
-    ) -> None:
-        policy = self._agents.policy(order.agent_name or order.capability or "")
-        draft = self._news.rejected(
+    ) -> NoReturn:
+        policy = self._policies.of(order.agent_name or order.capability or "")
+        draft = self._drafts.rejected(
             reason=reason,
             user_id=order.user_id,
             policy=policy,

@@ -2,41 +2,36 @@
 Every decision about a task's life, from its submission to its one end.
 
 Each is made the same way: read the folds, make the events that follow, append them all or
-nothing with the task's last offset as expectation. When somebody else was first, read and
-decide again. So a task ends once, whoever decides, and what a lost attempt says late is
-refused by its term.
+nothing with the task's last offset as expectation. When another writer was first, read and
+decide again. So a task ends once, on whichever node that is decided, and what a lost attempt
+says late is refused by its term.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gateway.attempts.agents import Agents
 from gateway.attempts.pieces import Piece, Rest
-from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm, Unavailable
+from gateway.attempts.tries import Tries
+from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm
+from gateway.domain.facts import Progressed, Started, Submitted
 from gateway.domain.failure import Failure
-from gateway.domain.recovery import Backoff, Next
+from gateway.domain.recovery import Next
 from gateway.domain.task import Task, subject_of
-from gateway.execution.guards.breakers import Admission, Breakers
-from gateway.execution.record.in_doubt import Doubts
-from gateway.execution.record.intake import Intake
-from gateway.execution.record.once import Once, trying
+from gateway.execution.guards.breakers import Admission, Breakers, Way
+from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
-from gateway.execution.record.task_drafts import Telling, outcome_of
+from gateway.execution.record.task_drafts import TaskDrafts, outcome_of
 from gateway.execution.tasks.order import Order
 from gateway.execution.tasks.verdicts import Verdicts
 from gateway.ports import Draft
 from gateway.values import RESULT_BYTES_MAX, measured
 
-__all__ = ["RACES_MAX", "Decision", "Lifecycle"]
-
-# Each loss of a race means that somebody else moved the task on; this many in a row means
-# that something is wrong.
-RACES_MAX = 16
-
-Decision = tuple[Sequence[Draft], Mapping[str, int]]
+__all__ = ["Lifecycle"]
 
 
 class Lifecycle:
@@ -46,30 +41,32 @@ class Lifecycle:
     Args:
         state: What is so.
         intake: The write path.
-        telling: Makes the events about failures.
-        breakers: Who is let through.
-        agents: How tasks of each agent are treated.
-        backoff: How long to wait between attempts.
+        drafts: Makes the events about tasks.
+        verdicts: Judges failures.
+        breakers: Told of outcomes by the log; what is due then is appended here.
+        policies: How tasks of each agent are treated.
+
+    Attributes:
+        stale_terms: How often a report of a lease that has passed on was refused.
     """
 
     def __init__(
         self,
+        *,
         state: State,
         intake: Intake,
-        telling: Telling,
+        drafts: TaskDrafts,
+        verdicts: Verdicts,
         breakers: Breakers,
-        agents: Agents,
-        backoff: Backoff,
+        policies: Policies,
     ) -> None:
         self._state = state
         self._intake = intake
-        self._telling = telling
+        self._drafts = drafts
+        self._verdicts = verdicts
         self._breakers = breakers
-        self._agents = agents
-        self._verdicts = Verdicts(state, telling, agents, backoff, intake.clock, intake.ids)
+        self._policies = policies
         self.stale_terms = 0
-        # Of beginnings: nobody would make the attempt, or run the block that the task is for.
-        self.doubts = Doubts()
 
     # --- the beginning ----------------------------------------------------------------------
 
@@ -83,20 +80,18 @@ class Lifecycle:
             admission: The permit of a probe that this task will be; None: it needs none yet.
 
         Raises:
-            ExpectationFailed: Somebody else took the permit, or there is such a task.
+            ExpectationFailed: Another caller took the permit, or there is such a task.
         """
-        hidden: dict[str, Any] = {"input": order.input}
-        if order.idempotency_key is not None:
-            hidden |= {
-                "idempotency_key": order.idempotency_key,
-                "fingerprint": order.fingerprint,
-            }
-        if order.reserved_for is not None:
-            hidden["reserved_for"] = order.reserved_for
+        fact = Submitted(
+            input=order.input,
+            idempotency_key=order.idempotency_key,
+            fingerprint="" if order.idempotency_key is None else order.fingerprint,
+            reserved_for=order.reserved_for,
+        )
         drafts: list[Draft] = []
         expected = {subject_of(task_id): 0}
         if admission is not None and admission.probe is not None:
-            hidden |= _judged_by(admission)
+            fact = dataclasses.replace(fact, **_judged_by(admission))
             drafts += admission.drafts
             expected |= admission.expected
         optional = {
@@ -112,7 +107,7 @@ class Lifecycle:
                 agent_name=order.agent_name,
                 task_id=task_id,
                 message=f"task for {order.agent_name or order.capability} accepted",
-                state=hidden,
+                fact=fact,
                 priority=order.priority,
                 max_attempts=order.max_attempts,
                 timeout=order.timeout_s,
@@ -121,9 +116,7 @@ class Lifecycle:
                 **optional,
             )
         )
-        reserved = order.reserved_for is not None
-        with self.doubts.about(drafts[-1]) if reserved else contextlib.nullcontext():
-            await self._intake.append(drafts, expected=expected)
+        await self._intake.append(drafts, expected=expected, begins=order.reserved_for is not None)
         return self._state.tasks[task_id]
 
     async def start(
@@ -132,8 +125,7 @@ class Lifecycle:
         *,
         holder: str,
         limit_s: float,
-        admission: Admission | None,
-        fallback: str | None = None,
+        way: Way,
         agent_name: str | None = None,
         lease_ttl_s: float | None = None,
     ) -> int:
@@ -143,61 +135,59 @@ class Lifecycle:
         The task may be under a later one by then: this process may have stood still.
 
         Args:
-            holder: agent_id of whoever makes it.
-            agent_name: Who does it, when the task was for whoever can; None: as it says.
-            lease_ttl_s: Length of the lease; None: the holder is this process.
+            holder: agent_id of the worker or node that makes it.
             limit_s: The attempt's limit in seconds.
-            admission: From the breaker; None for a fallback, which none judges.
-            fallback: Its name when the fallback makes the attempt.
+            way: By the agent itself, as its breaker has admitted, or by its fallback.
+            agent_name: The agent, when the task named only a capability; None: as it says.
+            lease_ttl_s: Length of the lease in seconds; None: the holder is this process.
 
         Raises:
             Conflict: If the task cannot be started: it runs, waits, or has ended.
-            ExpectationFailed: Somebody else was first, with the task or with the permit.
+            ExpectationFailed: Another holder was first, with the task or with the permit.
         """
         task = self._task(task_id)
         if task.status not in ("pending", "waiting"):
             raise Conflict(f"task {task_id} is {task.status}")
         term = task.term + 1
-        hidden: dict[str, Any] = {"term": term, "holder": holder}
+        fact = Started(term=term, holder=holder, lease_ttl=lease_ttl_s)
         expected = {subject_of(task_id): task.last_offset}
         drafts: list[Draft] = []
-        if admission is not None:
-            hidden |= _judged_by(admission)
-            drafts += admission.drafts
-            expected |= admission.expected
-            self._verdicts.called(self._agents.policy_for(task))
-        if lease_ttl_s is not None:
-            hidden["lease_ttl"] = lease_ttl_s
+        if isinstance(way, Admission):
+            fact = dataclasses.replace(fact, **_judged_by(way))
+            drafts += way.drafts
+            expected |= way.expected
+            self._verdicts.called(self._policies.of_task(task))
         if task.lost_holder is not None:
-            drafts.append(self._telling.reassigned(task, holder))
-        mode = "primary" if fallback is None else "fallback"
+            drafts.append(self._drafts.reassigned(task, holder))
         name = agent_name or task.agent_name
         drafts.append(
-            self._telling.of_task(
+            self._drafts.of_task(
                 "task_started",
                 task,
                 agent_id=holder,
                 agent_name=name,
                 attempt=task.attempt + 1,
                 message=f"attempt {task.attempt + 1} of {name} started",
-                state=hidden,
+                fact=fact,
                 max_attempts=task.max_attempts,
-                mode=mode,
-                served_by=fallback,
+                mode="primary" if isinstance(way, Admission) else "fallback",
+                served_by=None if isinstance(way, Admission) else way.name,
                 limit=limit_s,
             )
         )
-        with self.doubts.about(drafts[-1]):
-            await self._intake.append(drafts, expected=expected)
+        await self._intake.append(drafts, expected=expected, begins=True)
         return term
 
     # --- while it runs ----------------------------------------------------------------------
 
     async def tell(
-        self, task_id: str, term: int, piece: Piece, *, once: Once | None = None
+        self, task_id: str, term: int, piece: Piece, *, tries: Tries | None = None
     ) -> None:
         """
-        Append what an attempt has produced, or how far it is; see ``trying`` for ``once``.
+        Append what an attempt has produced, or how far it is.
+
+        Args:
+            tries: What this is one try of; None: it is not tried again.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -206,12 +196,11 @@ class Lifecycle:
         def decide(task: Task) -> Decision:
             self.held(task, term)
             if not piece.produced:
-                hidden = {} if piece.plan is None else {"plan": piece.plan}
-                draft = self._telling.of_task(
+                draft = self._drafts.of_task(
                     "task_progress",
                     task,
                     message="progress",
-                    state=hidden,
+                    fact=Progressed(plan=piece.plan),
                     progress=piece.progress,
                     step=piece.at_step,
                 )
@@ -221,7 +210,7 @@ class Lifecycle:
                     if piece.text is not None
                     else {"step": piece.step, "data": piece.data}
                 )
-                draft = self._telling.of_task(
+                draft = self._drafts.of_task(
                     "partial_result",
                     task,
                     message="partial result, " + (f"step {piece.step}" if piece.step else "text"),
@@ -230,8 +219,7 @@ class Lifecycle:
                 )
             return [draft], {}
 
-        with trying(once, self._intake.log, decide) as decide_once:
-            await self.decide(task_id, decide_once)
+        await self.decide(task_id, decide, tries=tries)
 
     # --- the end of an attempt --------------------------------------------------------------
 
@@ -256,9 +244,9 @@ class Lifecycle:
             drafts = []
             error_id = task.error_id
             if error_id is not None:
-                drafts.append(self._telling.recovered(task))
+                drafts.append(self._drafts.recovered(task))
             drafts.append(
-                self._telling.finished(
+                self._drafts.finished(
                     task,
                     "succeeded",
                     result=result,
@@ -291,7 +279,7 @@ class Lifecycle:
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
             detail: For operators, redacted already.
             rest: What the attempt had not told yet.
-            require: Raises if that is no longer to be; asked again when somebody was first.
+            require: Raises if that is no longer to be; asked at each decision anew.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -314,7 +302,7 @@ class Lifecycle:
 
     async def end(self, task_id: str, failure: Failure, *, cause: str, after: Next) -> None:
         """
-        End a task from outside its attempt: cancelled, out of time, nobody there, shut down.
+        End a task from outside its attempt: cancelled, out of time, no worker, shut down.
 
         Raises:
             Conflict: If it has ended already.
@@ -327,7 +315,7 @@ class Lifecycle:
                 # Nothing was running, so nothing failed: its end says it all.
                 judged = outcome_of(task, "neutral")
                 return [
-                    self._telling.finished(
+                    self._drafts.finished(
                         task,
                         after.step,
                         reason=after.reason,
@@ -362,11 +350,11 @@ class Lifecycle:
         def decide(task: Task) -> Decision:
             if task.status != "waiting":
                 raise Conflict(f"task {task_id} is {task.status}, there is nothing to retry now")
-            draft = self._telling.of_task(
+            draft = self._drafts.of_task(
                 "task_progress",
                 task,
                 message="retry now, as asked",
-                state={"retry_now": True},
+                fact=Progressed(retry_now=True),
                 progress=task.progress,
                 step=task.step,
             )
@@ -374,20 +362,28 @@ class Lifecycle:
 
         await self.decide(task_id, decide)
 
-    async def cleaned(self, task_id: str, *, once: Once | None = None, **found: Any) -> None:
+    async def cleaned(
+        self, task_id: str, term: int, *, tries: Tries | None = None, **found: Any
+    ) -> None:
         """
         Tell what was cleaned up after an attempt; it may be told after the task's end.
 
         Args:
-            once: See ``trying``.
-            found: As ``Telling.cleaned`` takes it.
+            term: Of the attempt.
+            tries: What this is one try of; None: it is not tried again.
+            found: As ``TaskDrafts.cleaned`` takes it.
+
+        Raises:
+            StaleTerm: If no attempt was made under that term.
         """
 
         def decide(task: Task) -> Decision:
-            return [self._telling.cleaned(task, **found)], {}
+            made = [attempt for attempt in task.attempts if attempt.term == term]
+            if not made:
+                raise StaleTerm(f"task {task_id}: no attempt was made under term {term}")
+            return [self._drafts.cleaned(task, error=made[0].error, **found)], {}
 
-        with trying(once, self._intake.log, decide) as decide_once:
-            await self.decide(task_id, decide_once)
+        await self.decide(task_id, decide, tries=tries)
 
     # --- how it decides ---------------------------------------------------------------------
 
@@ -411,25 +407,27 @@ class Lifecycle:
                 + (f"term {task.term} is in force" if task.live else f"the task {task.status}")
             )
 
-    async def decide(self, task_id: str, decide: Callable[[Task], Decision]) -> None:
+    async def decide(
+        self,
+        task_id: str,
+        decide: Callable[[Task], Decision],
+        *,
+        tries: Tries | None = None,
+    ) -> None:
         """
-        Decide about a task: read, make what follows, append; again if somebody was first.
+        Decide about a task; see ``Intake.decide``. Its own last offset is expected as well.
 
         Raises:
             NotFound: If there is no such task.
             Unavailable: If it changes faster than it can be decided, or the store is away.
         """
-        for _ in range(RACES_MAX):
+
+        def decide_now(_: ExpectationFailed | None) -> Decision:
             task = self._task(task_id)
             drafts, expected = decide(task)
-            try:
-                await self._intake.append(
-                    drafts, expected={subject_of(task_id): task.last_offset, **expected}
-                )
-            except ExpectationFailed:
-                continue
-            return
-        raise Unavailable(f"task {task_id} changes faster than it can be decided", retry_after=1.0)
+            return drafts, {subject_of(task_id): task.last_offset, **expected}
+
+        await self._intake.decide(decide_now, about=f"task {task_id}", tries=tries)
 
 
 def _judged_by(admission: Admission) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An order: what somebody asks for, before it is a task."""
+"""An order: what a caller asks for, before it is a task."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from typing import Any
 
 import orjson
 
+from gateway.domain.task import Task
+
 __all__ = ["Order"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """
-    What somebody asks for: a task before it exists.
+    What a caller asks for: a task before it exists.
 
     Attributes:
-        agent_name: Who is to do it.
+        agent_name: The agent that is to do it; None: any that has ``capability``.
         input: As JSON, measured already.
-        user_id: Whose task it is.
-        timeout_s: The caller's own deadline, waiting included.
-        reserved_for: agent_id that alone may take it; None: whoever is first.
+        user_id: The task's owner.
+        timeout_s: The caller's own deadline in seconds, waiting included.
+        max_attempts: Attempts by the agent itself, the first included.
+        retry_of: The task that this one repeats; None: it repeats none.
+        reserved_for: agent_id of the one process that may take it; None: any may.
     """
 
     agent_name: str | None
@@ -38,6 +42,22 @@ class Order:
     traceparent: str | None = None
     idempotency_key: str | None = None
     reserved_for: str | None = None
+
+    @classmethod
+    def again(cls, task: Task) -> Order:
+        """Ask once more for what an ended task was about."""
+        return cls(
+            agent_name=task.agent_name,
+            capability=task.capability,
+            input=task.input,
+            user_id=task.user_id,
+            priority=task.priority,
+            timeout_s=task.timeout_s,
+            max_attempts=task.max_attempts,
+            correlation_id=task.correlation_id,
+            causation_id=task.finished_event_id,
+            retry_of=task.task_id,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -62,12 +82,12 @@ class Order:
         """
         The id of the task that the idempotency key stands for: a UUID, version 8 (RFC 9562).
 
-        Whoever asks with the same key, on any node and at the same moment, makes the same task,
-        and so only one of them does.
+        Callers that use the same key, on any node and at the same moment, make the same task, so
+        that only one of them does.
 
         Args:
-            use: Which use of the key it is, from 0: a key may be used again when what it stood
-                for is forgotten.
+            use: Which use of the key it is, from 0: a key may be used again once the task that it
+                stood for is not kept any more.
         """
         digest = hashlib.sha256(orjson.dumps((self.user_id, self.idempotency_key, use))).digest()
         number = int.from_bytes(digest[:16], "big")

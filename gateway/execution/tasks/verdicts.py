@@ -1,8 +1,8 @@
 """
 Verdicts: what follows from a failed attempt, and the events that say so.
 
-Pure but for a little state of its own, the retry budgets; ``lifecycle`` appends what is
-returned here.
+Nothing is appended here; ``lifecycle`` appends what is returned. Of its own there are only the
+retry budgets.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.attempts.agents import Agents
 from gateway.attempts.pieces import Rest
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.failure import RETRIED_TYPES, Failure
 from gateway.domain.recovery import Backoff, Next, RetryBudget, next_step
 from gateway.domain.task import Task
+from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
-from gateway.execution.record.task_drafts import Telling, outcome_of
+from gateway.execution.record.task_drafts import TaskDrafts, outcome_of
 from gateway.ports import Clock, Draft, IdSource
 
 __all__ = ["Verdicts"]
@@ -33,16 +33,17 @@ class Verdicts:
 
     def __init__(
         self,
+        *,
         state: State,
-        telling: Telling,
-        agents: Agents,
+        drafts: TaskDrafts,
+        policies: Policies,
         backoff: Backoff,
         clock: Clock,
         ids: IdSource,
     ) -> None:
         self._state = state
-        self._telling = telling
-        self._agents = agents
+        self._drafts = drafts
+        self._policies = policies
         self._backoff = backoff
         self._clock = clock
         self._ids = ids
@@ -55,11 +56,11 @@ class Verdicts:
     def decided(self, task: Task, after: Next) -> None:
         """Count what the log has accepted as coming next."""
         if after.step == "retry":
-            self._budget(self._agents.policy_for(task)).retrying(self._clock.wall())
+            self._budget(self._policies.of_task(task)).retrying(self._clock.wall())
 
     def after(self, task: Task, failure: Failure) -> Next:
         """Decide what comes after a failed attempt of ``task``."""
-        policy = self._agents.policy_for(task)
+        policy = self._policies.of_task(task)
         now = self._clock.wall()
         delay_s = self._backoff.delay_s(
             task.recoveries + 1,
@@ -71,7 +72,7 @@ class Verdicts:
             first = task.last_error or {}
             retryable = first.get("error_type", failure.error_type) in RETRIED_TYPES
             return Next("dead_lettered" if retryable else "failed", reason="fallback_failed")
-        # Whoever runs a reserved task itself was told by the exception, and waits for nobody.
+        # The code that runs a reserved task was told by the exception, and waits for nothing.
         fallback = policy.fallback is not None and task.reserved_for is None
         after = next_step(
             failure,
@@ -115,14 +116,14 @@ class Verdicts:
             detail: For operators, redacted already.
             rest: What the attempt had not told yet.
         """
-        policy = self._agents.policy_for(task)
+        policy = self._policies.of_task(task)
         error_id = task.error_id or self._ids.uuid7()
         drafts = []
         if task.preserved or rest:
-            drafts.append(self._telling.partial_preserved(task, failure, error_id, policy, rest))
+            drafts.append(self._drafts.partial_preserved(task, failure, error_id, policy, rest))
         judged = outcome_of(task, "failure" if failure.counts else "neutral")
         drafts.append(
-            self._telling.error(
+            self._drafts.error(
                 task,
                 failure,
                 error_id,
@@ -134,15 +135,13 @@ class Verdicts:
             )
         )
         if not after.ends:
-            drafts.append(self._telling.recovery(task, failure, error_id, policy, after))
+            drafts.append(self._drafts.recovery(task, failure, error_id, policy, after))
             return drafts
         assert after.reason is not None
         if after.step == "dead_lettered":
-            drafts.append(
-                self._telling.dead_lettered(task, failure, error_id, policy, after.reason)
-            )
+            drafts.append(self._drafts.dead_lettered(task, failure, error_id, policy, after.reason))
         drafts.append(
-            self._telling.finished(task, after.step, reason=after.reason, error_id=error_id)
+            self._drafts.finished(task, after.step, reason=after.reason, error_id=error_id)
         )
         return drafts
 

@@ -49,10 +49,10 @@ async def opened(here: World, upstream: Upstream, name: str = "asker") -> None:
     """Let the breaker open."""
     upstream.up = False
     for _ in range(5):
-        await here.engine.ended(await here.submit(name))
-    await here.until(lambda: here.engine.state.breakers[name].state == "open", within=1)
+        await here.engine.parts.ends.of(await here.submit(name))
+    await here.until(lambda: here.state.breakers[name].state == "open", within=1)
     upstream.up = True
-    assert here.engine.state.breakers[name].state == "open"
+    assert here.state.breakers[name].state == "open"
 
 
 def opened_events(here: World) -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ async def test_many_failures_at_once_are_one_opening(open_world: OpenWorld) -> N
     (event,) = opened_events(here)
     assert (event["user_id"], event["task_id"], event["severity"]) == ("*", None, "error")
     assert (event["breaker_version"], event["cooldown_period"]) == (1, 30)
-    assert here.engine.state.breakers["asker"].version == 1
+    assert here.state.breakers["asker"].version == 1
 
 
 async def test_while_it_is_open_requests_are_refused_and_nobody_is_called(here: World) -> None:
@@ -205,7 +205,7 @@ async def test_one_probe_that_fails_opens_it_again(here: World) -> None:
     await here.passing(30)
     for _ in range(3):
         await here.run("asker")
-    assert here.engine.state.breakers["asker"].state == "closed"
+    assert here.state.breakers["asker"].state == "closed"
     assert here.said("system_recovered", scope="breaker")[0]["attempts_made"] == 2
 
 
@@ -231,7 +231,7 @@ async def test_of_a_hundred_at_once_exactly_three_pass_half_open(open_world: Ope
     assert len(ids) == 3
     for task_id in ids:
         assert (await here.done(task_id)).status == "succeeded"
-    assert here.engine.state.breakers["asker"].state == "closed"
+    assert here.state.breakers["asker"].state == "closed"
 
 
 async def test_of_a_hundred_supervised_blocks_exactly_three_pass_half_open(here: World) -> None:
@@ -292,19 +292,19 @@ async def test_a_probe_that_is_cancelled_gives_its_permit_back(open_world: OpenW
             await here.passing(50)
 
     # The block takes the only permit before the task does.
-    breaker = here.engine.state.breakers["asker"]
-    here.engine.runner.pause()
+    breaker = here.state.breakers["asker"]
+    here.engine.parts.runner.pause()
     probing = asyncio.ensure_future(probe())
     await entered.wait()
-    here.engine.runner._paused = False
+    here.engine.parts.runner._paused = False
     await here.passing(5)
-    assert here.engine.state.tasks[waiting].status == "pending"
+    assert here.state.tasks[waiting].status == "pending"
     assert breaker.permits_left(here.engine.clock.wall()) == 0
     probing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await probing
     await here.passing(3)
-    assert here.engine.state.tasks[waiting].status == "succeeded"
+    assert here.state.tasks[waiting].status == "succeeded"
     assert breaker.state == "closed"
 
 
@@ -329,7 +329,7 @@ async def test_a_probe_that_is_cancelled_before_it_begins_gives_its_permit_back(
     again = await here.submit("asker")
     await here.done(hogging)
     assert (await here.done(again)).status == "succeeded"
-    assert here.engine.state.breakers["asker"].state == "closed"
+    assert here.state.breakers["asker"].state == "closed"
 
 
 async def test_a_late_outcome_of_an_earlier_opening_is_ignored(open_world: OpenWorld) -> None:
@@ -345,16 +345,16 @@ async def test_a_late_outcome_of_an_earlier_opening_is_ignored(open_world: OpenW
     for task_id in late:
         await here.done(task_id)
     assert len(opened_events(here)) == 1
-    assert here.engine.state.breakers["asker"].window.counts(here.engine.clock.wall())[1] == 0
+    assert here.state.breakers["asker"].window.counts(here.engine.clock.wall())[1] == 0
 
 
 async def test_a_task_in_backoff_spends_no_attempt_on_an_open_breaker(here: World) -> None:
     upstream = declare(here, max_attempts=3)
     upstream.up = False
     first = await here.submit("asker")
-    await here.until(lambda: here.engine.state.tasks[first].status == "waiting")
+    await here.until(lambda: here.state.tasks[first].status == "waiting")
     for _ in range(4):
-        await here.engine.ended(await here.submit("asker", max_attempts=1))
+        await here.engine.parts.ends.of(await here.submit("asker", max_attempts=1))
     assert len(opened_events(here)) == 1
     calls = upstream.calls
     upstream.up = True
@@ -370,9 +370,9 @@ async def test_a_task_that_waits_longer_than_its_caller_ends_with_circuit_open(
     upstream = declare(here, max_attempts=3)
     upstream.up = False
     first = await here.submit("asker", timeout=20.0)
-    await here.until(lambda: here.engine.state.tasks[first].status == "waiting")
+    await here.until(lambda: here.state.tasks[first].status == "waiting")
     for _ in range(4):
-        await here.engine.ended(await here.submit("asker", max_attempts=1))
+        await here.engine.parts.ends.of(await here.submit("asker", max_attempts=1))
     task = await here.done(first)
     assert (task.status, here.said("task_finished", task_id=first)[0]["reason"]) == (
         "failed",
@@ -390,7 +390,7 @@ async def test_a_probe_that_fails_while_the_next_one_begins_still_opens_it(
     here = await open_world(wrap=lambda log: SlowLog(log, chance), breaker_permits=10)
     upstream = declare(here)
     await opened(here, upstream)
-    await here.until(lambda: here.engine.state.breakers["asker"].state == "open")
+    await here.until(lambda: here.state.breakers["asker"].state == "open")
     await here.passing(30)
     upstream.up = False
 
@@ -406,7 +406,7 @@ async def test_a_probe_that_fails_while_the_next_one_begins_still_opens_it(
         await here.passing(31)
         with contextlib.suppress(Rejected):
             await here.run("asker")
-    assert here.engine.state.breakers["asker"].state == "closed"
+    assert here.state.breakers["asker"].state == "closed"
 
 
 async def test_agents_that_share_a_breaker_rest_together(here: World) -> None:
@@ -440,7 +440,7 @@ async def test_a_breaker_still_opens_when_the_log_has_forgotten_its_last_entry(
     for _ in range(6):
         with contextlib.suppress(Rejected):
             await here.run("asker")
-    assert here.engine.state.breakers["asker"].state == "open"
+    assert here.state.breakers["asker"].state == "open"
 
 
 async def test_a_long_task_still_ends_when_the_log_has_forgotten_its_last_entry(

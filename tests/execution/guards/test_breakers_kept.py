@@ -60,13 +60,13 @@ class Calling:
 
     @property
     def breaker(self) -> Breaker:
-        return self.engine.state.breakers["upstream"]
+        return self.engine.parts.state.breakers["upstream"]
 
     async def run(self, times: int = 1) -> None:
         """Ask the agent for something, and see that it ends as it should."""
         for _ in range(times):
             task_id = (await self.gateway.submit(self._agent)).task_id
-            task = await self.engine.ended(task_id)
+            task = await self.engine.parts.ends.of(task_id)
             assert (task.status == "succeeded") is not self.fails
 
     async def half_open(self) -> None:

@@ -116,12 +116,12 @@ async def test_a_failure_is_reported_and_ends_with_the_recovery_that_is_reported
         "reported",
         "wait",
     )
-    assert list(here.engine.state.failures) == [answer["error_id"]]
+    assert list(here.state.failures) == [answer["error_id"]]
     await here.passing(5)
     await publish(here, type="system_recovered", error_id=answer["error_id"], **ABOUT)
     (recovered,) = here.said("system_recovered")
     assert (recovered["recovery_time"], recovered["error_type"]) == (5, "rate_limit")
-    assert here.engine.state.failures == {}
+    assert here.state.failures == {}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ async def test_a_reported_recovery_is_of_what_was_reported(
         await publish(
             here, type="system_recovered", error_id=answer["error_id"], **ABOUT, **changes
         )
-    assert list(here.engine.state.failures) == [answer["error_id"]]
+    assert list(here.state.failures) == [answer["error_id"]]
 
 
 async def test_a_failure_is_ended_only_for_whom_it_was_reported(here: World) -> None:

@@ -26,7 +26,7 @@ async def test_a_block_that_ends_well_is_a_task_that_succeeded(here: World) -> N
     (finished,) = here.said("task_finished")
     assert (finished["outcome"], finished["result"]) == ("succeeded", {"hits": 3})
     assert finished["user_id"] == "ann"
-    assert here.engine.state.tasks[task.task_id].preserved.text == "some"
+    assert here.state.tasks[task.task_id].preserved.text == "some"
 
 
 async def test_what_the_block_raises_is_told_and_raised_on(here: World) -> None:
@@ -85,7 +85,7 @@ async def test_a_caller_that_is_cancelled_cancels_the_task(here: World) -> None:
         await asking
     (finished,) = here.said("task_finished")
     assert (finished["outcome"], finished["severity"]) == ("cancelled", "info")
-    assert here.engine.state.breakers["search"].consecutive == 0
+    assert here.state.breakers["search"].consecutive == 0
 
 
 async def test_an_open_breaker_lets_no_block_in(here: World) -> None:
@@ -134,12 +134,12 @@ async def test_a_block_whose_agent_has_a_fallback_ends_with_its_own_failure(here
         async with here.gateway.attempt("search") as task:
             raise RateLimited
     await here.passing(10)
-    assert here.engine.state.tasks[task.task_id].status == "dead_lettered"
+    assert here.state.tasks[task.task_id].status == "dead_lettered"
     with pytest.raises(ValueError, match="no"):
         async with here.gateway.attempt("search") as task:
             raise ValueError("no")
     await here.passing(10)
-    assert here.engine.state.tasks[task.task_id].status == "failed"
+    assert here.state.tasks[task.task_id].status == "failed"
 
 
 async def test_a_full_queue_does_not_keep_a_block_out(open_world: OpenWorld) -> None:

@@ -16,6 +16,7 @@ from gateway import Gateway, Task
 from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.domain.own_failures import agent_lost
+from gateway.execution.guards.breakers import Admission
 from gateway.ports import Draft
 from tests.execution.kept import Cluster, Node, until_killed
 from tests.execution.world import VirtualLoop
@@ -115,7 +116,7 @@ async def test_a_node_that_leaves_cleans_up_after_what_it_gives_back() -> None:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     # Threads clean up, and no time passes while they work.
-    loop.selector.held = lambda: bool(node.engine.attempts.threads._running)
+    loop.selector.held = lambda: bool(node.engine.parts.attempts.threads._running)
     async with until_killed(node.engine):
         await cluster.passing(1)
         await node.gateway.submit("starter")
@@ -165,9 +166,14 @@ async def test_a_node_that_stood_still_makes_no_attempt_under_anothers_term() ->
             first.clear()
             task_id = orjson.loads(drafts[-1].body)["task_id"]
             lost = agent_lost("heartbeat_lost")
-            await node.engine.lifecycle.fail(task_id, 1, lost, cause="agent_lost")
-            await node.engine.lifecycle.start(
-                task_id, holder="another", limit_s=100.0, admission=None, lease_ttl_s=1000.0
+            lifecycle = node.engine.parts.lifecycle
+            await lifecycle.fail(task_id, 1, lost, cause="agent_lost")
+            await lifecycle.start(
+                task_id,
+                holder="another",
+                limit_s=100.0,
+                way=Admission("writer", 0),
+                lease_ttl_s=1000.0,
             )
 
     node.log.after = taken
@@ -175,7 +181,7 @@ async def test_a_node_that_stood_still_makes_no_attempt_under_anothers_term() ->
         task_id = (await node.gateway.submit("writer")).task_id
         await cluster.passing(5)
         assert made == []
-        assert node.engine.state.tasks[task_id].holder == "another"
+        assert node.state.tasks[task_id].holder == "another"
 
 
 async def test_a_node_that_was_removed_comes_back() -> None:
@@ -184,10 +190,10 @@ async def test_a_node_that_was_removed_comes_back() -> None:
     node = cluster.node(slow(cluster, seconds=1))
     async with until_killed(node.engine):
         await cluster.passing(1)
-        holder = node.engine.runner.holder
+        holder = node.engine.parts.runner.holder
         await node.engine.call("agent.remove", {"agent_id": holder}, LOCAL_OPERATOR)
         await cluster.passing(10)
-        assert not node.engine.state.workers[holder].removed
+        assert not node.state.workers[holder].removed
 
 
 async def test_a_gateway_that_runs_once_more_knows_what_the_log_says() -> None:
@@ -199,8 +205,8 @@ async def test_a_gateway_that_runs_once_more_knows_what_the_log_says() -> None:
             await cluster.passing(1)
             task_id = (await node.gateway.submit("slow")).task_id
             await cluster.passing(5)
-            assert node.engine.state.tasks[task_id].status == "succeeded"
-            assert len(node.engine.state.tasks) == run + 1
+            assert node.state.tasks[task_id].status == "succeeded"
+            assert len(node.state.tasks) == run + 1
 
 
 # --- another node's ------------------------------------------------------------------------------
@@ -265,7 +271,7 @@ async def test_a_claim_over_http_is_lost_when_its_lease_ends_and_not_before() ->
         await node.gateway.submit("writer", timeout=3000.0)
         await node.engine.call("task.claim", {**proof, "lease_ttl": 120}, caller)
         await cluster.passing(119)
-        assert node.engine.state.workers[proof["agent_id"]].status == "offline"
+        assert node.state.workers[proof["agent_id"]].status == "offline"
         assert cluster.said("agent_error") == []
         await cluster.passing(2)
         (lost,) = cluster.said("agent_error")
@@ -289,14 +295,14 @@ async def test_nothing_is_taken_from_who_has_taken_over(seed: int) -> None:
             await first.gateway.submit("writer", timeout=3000.0)
             assert await first.engine.call("task.claim", lost_proof, lost)
         for node in (first, second):
-            node.engine.workers.heard_elsewhere(lost_proof["agent_id"])
+            node.engine.parts.presence.heard_elsewhere(lost_proof["agent_id"])
         heir, heir_proof = await registered(first, "heir")
 
         async def beats() -> None:
             while True:
                 await cluster.passing(1)
                 await first.engine.call("agent.heartbeat", heir_proof, heir)
-                second.engine.workers.heard_elsewhere(heir_proof["agent_id"])
+                second.engine.parts.presence.heard_elsewhere(heir_proof["agent_id"])
 
         async def claims() -> None:
             while True:
@@ -333,7 +339,7 @@ async def test_a_goodbye_releases_nothing_that_another_holds_by_now() -> None:
         await node.engine.call("task.release", about, one)
         await node.engine.call("task.claim", {**two_proof, "task_id": tasks[1]}, two)
         await removing
-        assert node.engine.state.tasks[tasks[1]].holder == two_proof["agent_id"]
+        assert node.state.tasks[tasks[1]].holder == two_proof["agent_id"]
 
 
 async def test_a_goodbye_is_said_though_its_connection_is_lost_at_the_same_time() -> None:
@@ -351,7 +357,7 @@ async def test_a_goodbye_is_said_though_its_connection_is_lost_at_the_same_time(
         about = {"agent_id": proof["agent_id"]}
         await node.engine.call("agent.remove", about, LOCAL_OPERATOR)
         await closing
-        assert node.engine.state.workers[proof["agent_id"]].removed
+        assert node.state.workers[proof["agent_id"]].removed
 
 
 async def test_who_was_asked_to_leave_is_asked_when_it_has_come_back() -> None:

@@ -46,7 +46,7 @@ class Hand:
 
     @property
     def status(self) -> str:
-        return self.here.engine.state.workers[self.agent_id].status
+        return self.here.state.workers[self.agent_id].status
 
     async def beat(self, **params: Any) -> Any:
         return await self.here.call("agent.heartbeat", self.caller, **self.proof, **params)
@@ -177,7 +177,7 @@ async def test_registering_again_is_the_same_worker_and_has_one_watch(here: Worl
     assert [status for status, _ in changes(here, worker)] == ["suspect", "unhealthy", "offline"]
     await here.call("agent.register", worker.caller, handle="writer", **worker.proof)
     assert changes(here, worker)[-1] == ("healthy", "registered")
-    assert len(here.engine.state.workers) == 1
+    assert len(here.state.workers) == 1
     await here.passing(MISSED_S + 0.1)
     assert worker.status == "suspect"
 
@@ -209,10 +209,10 @@ async def test_workers_long_gone_are_forgotten_and_may_come_back(here: World) ->
     worker = await hand(here)
     await here.passing(OFFLINE_S + 1)
     day_after = here.engine.clock.wall() + 86_400
-    here.engine.workers.forget(day_after - 20)
-    assert len(here.engine.state.workers) == 1
-    here.engine.workers.forget(day_after)
-    assert here.engine.state.workers == {}
+    here.engine.parts.presence.expire(day_after - 20)
+    assert len(here.state.workers) == 1
+    here.engine.parts.presence.expire(day_after)
+    assert here.state.workers == {}
     with pytest.raises(NotFound):
         await worker.beat()
     await here.call("agent.register", worker.caller, handle="writer", **worker.proof)
@@ -332,14 +332,14 @@ async def test_a_task_has_one_timer_of_its_lease_however_often_it_is_renewed(her
     worker = await hand(here, agents=[{"name": "writer", "timeout": 1000}])
     await here.submit("writer", timeout=2000.0)
     await worker.claim(lease_ttl=3)
-    before = len(here.engine._monitor._due)
+    before = len(here.engine.parts.monitor._due)
     for _ in range(100):
         await here.passing(1)
         await worker.tell("task.heartbeat")
-    assert len(here.engine._monitor._due) <= before + 1
+    assert len(here.engine.parts.monitor._due) <= before + 1
     await worker.tell("task.complete", result=1)
     await here.passing(10)
-    assert here.engine._limits._lease_due == {}
+    assert here.engine.parts.limits._lease_due == {}
 
 
 async def test_on_a_socket_all_is_lost_when_unhealthy_over_http_when_the_lease_ends(
@@ -415,7 +415,7 @@ async def test_over_the_limit_a_live_worker_has_stalled_and_a_silent_one_timed_o
     await live.beat_for(1, every=0.5)
     codes = {event["agent_id"]: event["error_code"] for event in here.said("agent_error")}
     assert codes == {live.agent_id: "stalled", silent.agent_id: "task_timeout"}
-    assert {here.engine.state.tasks[task].status for task in (first, second)} == {"dead_lettered"}
+    assert {here.state.tasks[task].status for task in (first, second)} == {"dead_lettered"}
 
 
 # --- claims --------------------------------------------------------------------------------------
@@ -466,14 +466,14 @@ async def test_fifty_claim_one_task_and_one_has_it(open_world: OpenWorld) -> Non
     # To claim it again is the same claim.
     again = await won[0].claim(task_id=task_id)
     assert (again["term"], again["attempt"]) == (1, 1)
-    assert sum(bool(here.engine.state.held_by(worker.agent_id)) for worker in workers) == 1
+    assert sum(bool(here.state.held_by(worker.agent_id)) for worker in workers) == 1
     await won[0].tell("task.complete", result=1)
 
 
 async def test_what_runs_elsewhere_by_its_nature_cannot_be_claimed(here: World) -> None:
     worker = await hand(here, "loop")
     async with here.gateway.attempt("loop", user_id="42"):
-        (task,) = here.engine.state.live.values()
+        (task,) = here.state.live.values()
         assert await worker.claim() is None
         with pytest.raises(Conflict):
             await worker.claim(task_id=task.task_id)
@@ -658,7 +658,7 @@ async def test_whatever_dies_each_task_ends_once_and_no_stale_word_is_in_the_log
     tasks = [await here.submit("writer", timeout=200.0) for _ in range(20)]
 
     def all_ended() -> bool:
-        return not here.engine.state.live
+        return not here.state.live
 
     async def births() -> None:
         for number in range(40):

@@ -77,7 +77,7 @@ async def test_a_deadline_that_passed_meanwhile_ends_the_task_when_it_is_back(
     await here.passing(20)
     log.away = False
     await here.passing(20)
-    assert here.engine.state.tasks[task_id].status == "failed"
+    assert here.state.tasks[task_id].status == "failed"
 
 
 def told_now(here: World) -> Mapping[str, object] | None:

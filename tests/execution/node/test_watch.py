@@ -35,7 +35,7 @@ async def known_again(cluster: Cluster, task_id: str) -> bool:
     """Whether a gateway that starts now knows this task."""
     engine = cluster.node().engine
     async with until_killed(engine):
-        return task_id in engine.state.tasks
+        return task_id in engine.parts.state.tasks
 
 
 def critical(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -134,7 +134,7 @@ async def test_what_another_node_has_saved_is_not_saved_again_and_the_rest_is() 
         await notes(cluster, engine, QUARTER - 100)
         saved = engine.log.head
         await notes(cluster, engine, 50)
-        engine.watch.saved_elsewhere(saved)
+        engine.parts.watch.saved_elsewhere(saved)
         await notes(cluster, engine, QUARTER - 100)
         assert cluster.snapshots == []
         await notes(cluster, engine, 100)
@@ -209,7 +209,7 @@ async def test_the_first_absence_after_a_start_is_recorded_though_an_earlier_one
     first = cluster.node()
     async with until_killed(first.engine):
         await absence(cluster, first)
-        assert await first.engine.watch.save()
+        assert await first.engine.parts.watch.save()
     again = cluster.node()
     async with until_killed(again.engine):
         assert again.log.last_offset("store/log") == 0

@@ -104,7 +104,7 @@ async def test_a_block_that_could_not_begin_leaves_no_task_open(
     await here.until(lambda: here.said("task_finished"), within=5)
     (finished,) = here.said("task_finished")
     assert (finished["outcome"], finished["reason"]) == ("failed", "store_away")
-    assert here.engine.state.breaker("search", "agent").consecutive == 0
+    assert here.state.breaker("search", "agent").consecutive == 0
 
 
 async def test_a_caller_that_is_cancelled_while_its_block_begins_leaves_no_task_open(
@@ -122,4 +122,4 @@ async def test_a_caller_that_is_cancelled_while_its_block_begins_leaves_no_task_
         asking.cancel()
         await asyncio.wait({asking})
     await here.passing(1)
-    assert here.engine.state.live == {}
+    assert here.state.live == {}

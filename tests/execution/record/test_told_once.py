@@ -105,7 +105,7 @@ async def test_a_piece_of_text_in_doubt_is_there_once(open_world: OpenWorld, arr
     await settled(here, log, task_id, arrives)
     assert [event["text"] for event in here.said("partial_result")] == ["Hello ", "world"]
     assert [event["piece"] for event in here.said("partial_result")] == [1, 2]
-    assert here.engine.state.tasks[task_id].preserved.text == "Hello world"
+    assert here.state.tasks[task_id].preserved.text == "Hello world"
 
 
 @pytest.mark.parametrize("about", ["partial_result", "task_progress"])
@@ -147,7 +147,7 @@ async def test_an_end_comes_after_the_piece_that_is_in_doubt(
 
     task_id = await here.submit("writer")
     await settled(here, log, task_id, arrives)
-    task = here.engine.state.tasks[task_id]
+    task = here.state.tasks[task_id]
     assert task.preserved.text == "Hello world"
     assert task.status == ("failed" if fails else "succeeded")
     told = [event["text"] for event in here.said("partial_result")]

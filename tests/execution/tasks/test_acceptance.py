@@ -19,7 +19,7 @@ ANN = Caller("ann", frozenset({"events:read", "tasks:write"}))
 
 
 async def test_every_operation_has_a_handler_and_no_handler_is_without_one(here: World) -> None:
-    assert set(here.engine._handlers.by_name) == set(OPERATIONS)
+    assert set(here.engine.parts.handlers) == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
@@ -188,7 +188,7 @@ async def test_only_operators_ask_for_others(here: World) -> None:
     with pytest.raises(NotPermitted):
         await here.call("task.create", ANN, agent="nobody", user_id="bob")
     mine = await here.call("task.create", ANN, agent="nobody")
-    assert here.engine.state.tasks[mine["task_id"]].user_id == "ann"
+    assert here.state.tasks[mine["task_id"]].user_id == "ann"
     listed = await here.call("task.list", ANN)
     assert [task["task_id"] for task in listed["items"]] == [mine["task_id"]]
     with pytest.raises(NotPermitted):
@@ -237,7 +237,7 @@ async def test_a_key_that_is_forgotten_may_be_used_again(here: World) -> None:
     here.stopped_for(2 * 86_400)
     await here.passing(60)
     await here.run("echo", idempotency_key="another")
-    assert first not in here.engine.state.tasks
+    assert first not in here.state.tasks
     again = [await here.submit("echo", idempotency_key="k") for _ in range(2)]
     assert again[0] == again[1] != first
 

@@ -34,7 +34,7 @@ async def test_a_task_is_cancelled_in_any_state(here: World, state: str, by: str
 
     task_id = await here.submit("nobody" if state == "pending" else "worker", user_id="ann")
     await here.passing(10)
-    assert here.engine.state.tasks[task_id].status == state
+    assert here.state.tasks[task_id].status == state
     if by == "user":
         view = await here.call("task.cancel", ANN, task_id=task_id)
     else:
@@ -61,7 +61,7 @@ async def test_cancelling_is_no_failure_of_the_agent(here: World) -> None:
         task_id = await here.submit("worker")
         await here.passing(1)
         await here.call("task.cancel", task_id=task_id)
-    assert here.engine.state.breakers["worker"].consecutive == 0
+    assert here.state.breakers["worker"].consecutive == 0
     assert here.said("circuit_breaker_triggered") == []
 
 

@@ -239,7 +239,7 @@ async def test_an_empty_budget_is_told_as_the_reason(open_world: OpenWorld) -> N
     assert len(first) == 10
     assert len(here.said("task_dead_lettered", reason="retry_budget")) == 9
     # Whoever has a fallback does not wait for the budget.
-    assert here.engine.state.tasks[careful_id].degraded
+    assert here.state.tasks[careful_id].degraded
 
 
 # --- time ------------------------------------------------------------------------------------
@@ -296,12 +296,12 @@ async def test_the_callers_deadline_ends_a_task_in_any_state(
         # Its second attempt finds no room.
         await here.submit("hog")
     await here.passing(4)
-    assert here.engine.state.tasks[task_id].status == state
+    assert here.state.tasks[task_id].status == state
     task = await here.done(task_id)
     assert (task.status, here.said("task_finished")[0]["reason"]) == ("failed", "caller_deadline")
     assert here.said("agent_error")[-1]["error_code"] == "caller_deadline"
-    if name in here.engine.state.breakers:
-        assert here.engine.state.breakers[name].window.counts(here.engine.clock.wall())[1] == (
+    if name in here.state.breakers:
+        assert here.state.breakers[name].window.counts(here.engine.clock.wall())[1] == (
             state == "waiting"
         )
 

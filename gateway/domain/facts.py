@@ -1,0 +1,322 @@
+"""
+Facts: the hidden half of an entry, which the folds need and which never leaves the gateway.
+
+The public half of an entry is an event, and its schema says what it holds. This is the schema of
+the other half: one frozen record for each type of event that has one. A fact is in the log for
+as long as the entry, and a log may be older than the code that reads it. So:
+
+- A field is added with a default, and never renamed.
+- A field that changes its meaning needs a new ``VERSION``, and its reader here.
+- What a newer version has written is read as far as it is known; ``Unread`` counts the rest.
+
+Versions: 0 is what was written before there was a mark; 1 has the same fields, and the mark.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.breaker import Outcome
+from gateway.domain.errors import ConfigurationError
+
+__all__ = [
+    "VERSION",
+    "Fact",
+    "Failed",
+    "Finished",
+    "Leased",
+    "Progressed",
+    "Registered",
+    "Salvaged",
+    "Started",
+    "StatusChanged",
+    "Submitted",
+    "Unread",
+    "from_json",
+    "to_json",
+]
+
+VERSION = 1
+# The mark stands beside the fields, so that a version 0 reader passes it over.
+MARK = "v"
+# Names of what was not read are counted apart up to this many; the rest is counted as "other".
+UNREAD_NAMES_MAX = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """
+    Of ``task_submitted``.
+
+    Attributes:
+        input: What the agent is asked, as JSON.
+        fingerprint: Digest of the whole order, to compare it with another under the same key.
+        reserved_for: agent_id of the one process that may take the task; None: any may.
+        breaker, generation, probe: Of the permit that the task took when it was accepted as a
+            probe; None: it took none.
+    """
+
+    input: Any = None
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    reserved_for: str | None = None
+    breaker: str | None = None
+    generation: int = 0
+    probe: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """
+    Of ``task_started``.
+
+    Attributes:
+        term: Of the lease under which the attempt is made.
+        holder: agent_id of the lease's holder.
+        breaker, generation, probe: Of the admission; None: no breaker judges the attempt.
+        lease_ttl: Length of the lease in seconds; None: it needs no renewal.
+    """
+
+    term: int
+    holder: str
+    breaker: str | None = None
+    generation: int = 0
+    probe: str | None = None
+    lease_ttl: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """
+    Of ``task_progress``.
+
+    Attributes:
+        plan: Names of the steps there will be; None: as before.
+        retry_now: The task stops waiting for its next attempt.
+    """
+
+    plan: tuple[str, ...] | None = None
+    retry_now: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Salvaged:
+    """Of ``partial_result_preserved``: what was not told yet when the attempt ended."""
+
+    steps: Mapping[str, Any]
+    text: str
+    progress: float | None
+    plan: tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """
+    Of ``agent_error``.
+
+    Attributes:
+        outcome: For the breaker that admitted the attempt; None: no breaker judges it.
+    """
+
+    outcome: Outcome | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Leased:
+    """
+    Of ``lease_changed``.
+
+    Attributes:
+        lease_ttl: Length of a renewed lease in seconds; None: it was given back.
+        outcome: Of an attempt that was given back, for its breaker.
+    """
+
+    lease_ttl: float | None = None
+    outcome: Outcome | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """
+    Of ``task_finished``.
+
+    Attributes:
+        outcome: Of the attempt that this ends, for its breaker.
+        steps: Finished steps that were not told yet.
+    """
+
+    outcome: Outcome | None = None
+    steps: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """
+    Of ``agent_registered``.
+
+    Attributes:
+        agents: What the worker does.
+        secret_digest: Of the secret that its later calls carry.
+        owner: The user on whose token it registered.
+        by_socket: Whether it came over a connection that lives as long as it does.
+    """
+
+    agents: tuple[AgentPolicy, ...]
+    secret_digest: str
+    owner: str
+    by_socket: bool
+    type: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StatusChanged:
+    """
+    Of ``agent_status_changed``.
+
+    Attributes:
+        removed: Whether the worker has said goodbye.
+    """
+
+    removed: bool = False
+
+
+Fact = (
+    Submitted
+    | Started
+    | Progressed
+    | Salvaged
+    | Failed
+    | Leased
+    | Finished
+    | Registered
+    | StatusChanged
+)
+
+_KINDS: dict[str, type[Fact]] = {
+    "task_submitted": Submitted,
+    "task_started": Started,
+    "task_progress": Progressed,
+    "partial_result_preserved": Salvaged,
+    "agent_error": Failed,
+    "lease_changed": Leased,
+    "task_finished": Finished,
+    "agent_registered": Registered,
+    "agent_status_changed": StatusChanged,
+}
+
+
+class Unread:
+    """
+    What was written and cannot be read: counted, and passed over.
+
+    Attributes:
+        counts: ``type`` or ``type.field`` → how often.
+    """
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def note(self, name: str) -> bool:
+        """Count one more; tells whether it is the first of its name."""
+        if name not in self.counts and len(self.counts) >= UNREAD_NAMES_MAX:
+            name = "other"
+        self.counts[name] += 1
+        return self.counts[name] == 1
+
+
+def to_json(fact: Fact) -> dict[str, Any]:
+    """Encode a fact as a JSON object; fields that have their default are left out."""
+    encoded: dict[str, Any] = {MARK: VERSION}
+    for field, default in _FIELDS[type(fact)].items():
+        value = getattr(fact, field)
+        if value != default or default is dataclasses.MISSING:
+            encode = _ENCODERS.get(field)
+            encoded[field] = value if encode is None or value is None else encode(value)
+    return encoded
+
+
+def from_json(type: str, encoded: Mapping[str, Any] | None, unread: Unread) -> Fact | None:
+    """
+    Decode the fact of an event of ``type``.
+
+    Args:
+        encoded: As ``to_json`` of this version, of an earlier or of a later one gave it;
+            None: the entry has no hidden half.
+        unread: Counts what is not known here.
+
+    Returns:
+        None: this type has no fact here, or it lacks what it cannot do without.
+    """
+    if encoded is None:
+        return _EMPTY.get(type)
+    kind = _KINDS.get(type)
+    if kind is None:
+        unread.note(type)
+        return None
+    known = _FIELDS[kind]
+    values: dict[str, Any] = {}
+    for field, value in encoded.items():
+        if field in known:
+            decode = _DECODERS.get(field)
+            try:
+                values[field] = value if decode is None or value is None else decode(value)
+            except (TypeError, ValueError, LookupError, AttributeError, ConfigurationError):
+                unread.note(f"{type}.{field}")
+        elif field != MARK:
+            unread.note(f"{type}.{field}")
+    try:
+        return kind(**values)
+    except TypeError:
+        unread.note(type)
+        return None
+
+
+# --- fields that are more than JSON -------------------------------------------------------------
+
+_FIELDS: dict[type[Fact], dict[str, Any]] = {
+    kind: {field.name: field.default for field in dataclasses.fields(kind)}
+    for kind in _KINDS.values()
+}
+
+# What an entry without a hidden half says, for the types that may have none.
+_EMPTY: dict[str, Fact] = {
+    "task_submitted": Submitted(),
+    "task_progress": Progressed(),
+    "agent_error": Failed(),
+    "lease_changed": Leased(),
+    "task_finished": Finished(),
+    "agent_status_changed": StatusChanged(),
+}
+
+
+def _outcome(encoded: Mapping[str, Any]) -> Outcome:
+    return Outcome(encoded["breaker"], encoded["generation"], encoded.get("probe"), encoded["kind"])
+
+
+_POLICY_FIELDS = frozenset(field.name for field in dataclasses.fields(AgentPolicy))
+
+
+def _policies(encoded: list[dict[str, Any]]) -> tuple[AgentPolicy, ...]:
+    return tuple(_policy(item) for item in encoded)
+
+
+def _policy(encoded: Mapping[str, Any]) -> AgentPolicy:
+    known: dict[str, Any] = {name: encoded[name] for name in _POLICY_FIELDS & encoded.keys()}
+    for name in ("capabilities", "features"):
+        known[name] = tuple(known.get(name, ()))
+    return AgentPolicy(**known)
+
+
+_ENCODERS: dict[str, Callable[[Any], Any]] = {
+    "outcome": dataclasses.asdict,
+    "agents": lambda agents: [dataclasses.asdict(policy) for policy in agents],
+}
+_DECODERS: dict[str, Callable[[Any], Any]] = {
+    "outcome": _outcome,
+    "agents": _policies,
+    "plan": tuple,
+}

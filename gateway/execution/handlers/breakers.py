@@ -1,0 +1,38 @@
+"""The operation on breakers: look at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.domain.access import Caller
+from gateway.execution.handlers.params import Handler, Params, page
+from gateway.execution.record.state import State, breaker_view
+from gateway.ports import Clock
+
+__all__ = ["BreakerHandlers"]
+
+
+class BreakerHandlers:
+    """What each operation on a breaker does."""
+
+    def __init__(self, *, state: State, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+        self.by_name: dict[str, Handler] = {"breaker.list": self._list}
+
+    async def _list(self, params: Params, caller: Caller) -> Any:
+        now = self._clock.wall()
+        items = []
+        for breaker in self._state.breakers.values():
+            outcomes, failures = breaker.window.counts(now)
+            items.append(
+                breaker_view(breaker)
+                | {
+                    "failure_rate": round(breaker.failure_rate(now), 3),
+                    "consecutive_failures": breaker.consecutive,
+                    "outcomes": outcomes,
+                    "failures": failures,
+                    "permits_in_use": len(breaker.probes),
+                }
+            )
+        return page(items, params)

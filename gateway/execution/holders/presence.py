@@ -1,0 +1,343 @@
+"""
+Presence: which workers this node hears, and what follows when one falls silent.
+
+Beats are heard here and are not in the log; what they mean is, as a change of status. Every
+timer looks at the folds when it is due, so that a beat that came meanwhile undoes it. A worker
+on a socket that turns unhealthy loses its tasks at once; one that calls over HTTP loses each
+when its lease ends.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from gateway.domain import worker as workers
+from gateway.domain.errors import ExpectationFailed, RequestError, StaleTerm, Unavailable
+from gateway.domain.own_failures import agent_lost
+from gateway.domain.settings import Settings
+from gateway.domain.worker import ORDER, Liveness, Status, Worker
+from gateway.execution.holders.leases import Leases
+from gateway.execution.monitor import Monitor
+from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.state import State
+from gateway.execution.record.worker_drafts import WorkerDrafts
+
+__all__ = ["Presence"]
+
+logger = logging.getLogger(__name__)
+
+# A look that comes a rounding of two clocks too early would be for nothing, and come again at
+# once, and again; so each comes this much after its time.
+LOOK_LATE_S = 0.001
+# Workers that are gone are listed this long, in seconds.
+GONE_KEPT_S = 86_400.0
+# What was asked for over a connection that has closed is still carried out, yet not for as long
+# as this; until then it is known that the connection is gone, in seconds.
+CLOSED_KEPT_S = 10.0
+
+
+class Presence:
+    """
+    Hears the beats of workers, and tells when one is worse or better.
+
+    Args:
+        monitor: Timers.
+        leases: Takes tasks from workers that are lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        intake: Intake,
+        drafts: WorkerDrafts,
+        leases: Leases,
+        monitor: Monitor,
+        settings: Settings,
+    ) -> None:
+        self._state = state
+        self._intake = intake
+        self._clock = intake.clock
+        self._drafts = drafts
+        self._leases = leases
+        self._monitor = monitor
+        self._settings = settings
+        self._live: dict[str, Liveness] = {}
+        # Workers that register here just now.
+        self._registering: set[str] = set()
+        # Connections that were closed lately and when, oldest first.
+        self._closed: dict[str, float] = {}
+        # Workers that were heard, and asked to leave, since the other nodes were told.
+        self._heard: set[str] = set()
+        self._asked: dict[str, float] = {}
+        monitor.when_late(self.forgive)
+
+    # --- coming and going -------------------------------------------------------------------
+
+    def registering(self, agent_id: str) -> None:
+        """A worker registers here; its entry is being appended."""
+        self._registering.add(agent_id)
+
+    def not_registering(self, agent_id: str) -> None:
+        """That is over, whatever came of it."""
+        self._registering.discard(agent_id)
+
+    async def came(self, agent_id: str, session_id: str | None) -> None:
+        """
+        Begin to hear a worker that has just registered here.
+
+        Args:
+            session_id: The connection over which it did; None: it calls over HTTP.
+        """
+        connected = session_id not in self._closed
+        live = self._begin_to_hear(agent_id)
+        live.session_id, live.connected = session_id, connected
+        self._watch(agent_id)
+        if not connected:
+            await self._look(agent_id)  # It was lost again before it was known.
+        else:
+            await self._is_well(agent_id, "registered")
+
+    def registered(self, agent_id: str) -> None:
+        """
+        The log tells of a worker; if it was not registered here, it has come to another node.
+
+        What it has asked for over a connection to this one it does not hear any more, though that
+        may look open from here for long.
+        """
+        if agent_id not in self._registering:
+            self._begin_to_hear(agent_id)
+            self._watch(agent_id)
+
+    def went(self, agent_id: str) -> None:
+        """A worker has said goodbye."""
+        self._live.pop(agent_id, None)
+        self._heard.discard(agent_id)
+        self._asked.pop(agent_id, None)
+
+    def ask_to_leave(self, agent_id: str, grace_s: float, *, tell: bool = True) -> None:
+        """
+        Ask a worker to finish within ``grace_s`` and leave; it hears it with its next beat.
+
+        Args:
+            tell: Whether the other nodes are told, since it may beat there.
+        """
+        if (live := self._live.get(agent_id)) is not None:
+            live.leaving = grace_s
+        if tell:
+            self._asked[agent_id] = grace_s
+
+    # --- signs of life ----------------------------------------------------------------------
+
+    async def heard(self, worker: Worker, session_id: str | None) -> None:
+        """Take a sign of life, over a connection or by a single request."""
+        self._heard.add(worker.agent_id)
+        live = self._live.get(worker.agent_id)
+        if live is None:
+            live = self._live[worker.agent_id] = Liveness(self._now())
+        live.beat_at = self._now()
+        if session_id is not None and session_id not in self._closed:
+            live.session_id, live.connected = session_id, True
+        elif session_id is None and live.session_id is None:
+            # It has no connection that could be lost; after a restart it may be heard first so.
+            live.connected = True
+        self._watch(worker.agent_id)
+        if worker.status != "healthy" and self._status(live)[0] == "healthy":
+            await self._is_well(worker.agent_id, "heartbeat")
+
+    def heard_elsewhere(self, agent_id: str) -> None:
+        """Another node has heard a worker, over a connection of its own."""
+        live = self._live.get(agent_id)
+        if live is None:
+            if agent_id in self._state.workers:
+                self._live[agent_id] = Liveness(self._now())
+                self._watch(agent_id)
+            return
+        live.beat_at = self._now()
+        if not live.connected:
+            live.session_id, live.connected = None, True
+        self._watch(agent_id)
+
+    async def session_closed(self, session_id: str) -> None:
+        """A connection is gone: its workers are suspect at once."""
+        now = self._now()
+        while self._closed and next(iter(self._closed.values())) < now - CLOSED_KEPT_S:
+            del self._closed[next(iter(self._closed))]
+        self._closed.setdefault(session_id, now)
+        for agent_id, live in list(self._live.items()):
+            if live.session_id == session_id:
+                live.connected = False
+                await self._look(agent_id)
+
+    def forgive(self) -> None:
+        """Take every worker to have been heard just now: this node did not run, and could not."""
+        for live in self._live.values():
+            live.beat_at = self._now()
+
+    # --- questions --------------------------------------------------------------------------
+
+    def of(self, agent_id: str) -> Liveness | None:
+        """Give what is heard of a worker; None: nothing was heard here."""
+        return self._live.get(agent_id)
+
+    def beat_at(self, agent_id: str) -> float | None:
+        """Tell when a worker was last heard, in seconds since the Unix epoch; None: never here."""
+        live = self._live.get(agent_id)
+        return None if live is None else self._clock.wall() - (self._now() - live.beat_at)
+
+    def beats(self, agent_id: str) -> bool:
+        """Whether a worker was heard of lately."""
+        live = self._live.get(agent_id)
+        return live is not None and self._status(live)[0] == "healthy"
+
+    def there(self, agent_id: str, session_id: str | None) -> Callable[[], bool]:
+        """
+        Tell of a claim, now and later, whether its worker can be told what it is given.
+
+        Its connection, if any, has to be there. A worker that has registered anew over another
+        connection does not hear the one that it has lost, though that may look open from here for
+        long; one that drains takes nothing more.
+
+        Args:
+            session_id: The connection over which it asks; None: it asks over HTTP.
+        """
+        asked = self._live.get(agent_id)
+
+        def there() -> bool:
+            live = self._live.get(agent_id)
+            if live is None or not live.connected or live.draining or session_id in self._closed:
+                return False
+            return live is asked or session_id in (None, live.session_id)
+
+        return there
+
+    # --- for the other nodes ----------------------------------------------------------------
+
+    def take_heard(self) -> list[str]:
+        """Give the workers that were heard here since the last call."""
+        heard, self._heard = sorted(self._heard), set()
+        return heard
+
+    def take_asked(self) -> dict[str, float]:
+        """Give the workers that were asked to leave since the last call, with their grace."""
+        asked, self._asked = self._asked, {}
+        return asked
+
+    # --- its life ---------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Wait for every worker that the log tells of: it was not heard here yet."""
+        for agent_id, worker in self._state.workers.items():
+            if not worker.removed and worker.status != "offline" and agent_id not in self._live:
+                self._live[agent_id] = Liveness(self._now(), connected=False)
+                self._watch(agent_id)
+
+    def clear(self) -> None:
+        """Nothing was heard."""
+        self._live.clear()
+        self._heard.clear()
+        self._asked.clear()
+
+    def expire(self, now: float) -> None:
+        """Let go of workers that have been gone for long; ``now`` since the Unix epoch."""
+        for agent_id, worker in list(self._state.workers.items()):
+            gone = worker.removed or worker.status == "offline"
+            if gone and (worker.worse_since or now) < now - GONE_KEPT_S:
+                del self._state.workers[agent_id]
+                self.went(agent_id)
+
+    # --- liveness ---------------------------------------------------------------------------
+
+    def _begin_to_hear(self, agent_id: str) -> Liveness:
+        """Hear a worker anew; it is still to leave if it was asked to."""
+        before = self._live.get(agent_id)
+        live = Liveness(self._now(), leaving=None if before is None else before.leaving)
+        self._live[agent_id] = live
+        return live
+
+    def _watch(self, agent_id: str) -> None:
+        """See to it that the next silence is looked at when it is too long."""
+        live = self._live.get(agent_id)
+        if live is None:
+            return
+        _, again_at = self._status(live)
+        # Of one that is offline there is no worse news; it is watched again with its next beat.
+        # A look that comes earlier finds out when the next is due; one that was planned for the
+        # end of a silence that is over would come too late for the next.
+        if again_at is None or (live.look_at is not None and live.look_at <= again_at):
+            return
+        live.look_at = again_at
+        wait_s = max(0.0, again_at - self._now()) + LOOK_LATE_S
+        self._monitor.at(
+            self._monitor.now + wait_s, lambda: self._watched(agent_id, live, again_at)
+        )
+
+    async def _watched(self, agent_id: str, live: Liveness, due: float) -> None:
+        if self._live.get(agent_id) is not live or live.look_at != due:
+            return  # It registered again, or is looked at earlier: there is another timer.
+        again = True
+        try:
+            await self._look(agent_id)
+        except Unavailable:
+            again = False  # this very timer is called again
+            raise
+        finally:
+            if again:
+                live.look_at = None
+                self._watch(agent_id)
+
+    async def _look(self, agent_id: str) -> None:
+        """Tell when a worker is worse than it was, and take its tasks when it is lost."""
+
+        def decide(_: ExpectationFailed | None) -> Decision | None:
+            worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)
+            if worker is None or live is None or worker.removed:
+                return None
+            status, _again_at = self._status(live)
+            if ORDER.index(status) <= ORDER.index(worker.status):
+                return None
+            reason = workers.reason_of(status, connected=live.connected)
+            return self._drafts.changed(worker, status, reason)
+
+        await self._intake.decide(decide, about=f"worker {agent_id}")
+        worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)
+        if worker is None or live is None or worker.removed or not worker.by_socket:
+            return
+        if self._status(live)[0] in ("unhealthy", "offline"):
+            await self._take_all(agent_id)
+
+    async def _is_well(self, agent_id: str, reason: str) -> None:
+        """Tell when a worker is well again."""
+
+        def decide(_: ExpectationFailed | None) -> Decision | None:
+            worker = self._state.workers.get(agent_id)
+            if worker is None or worker.removed or worker.status == "healthy":
+                return None
+            return self._drafts.changed(worker, "healthy", reason)
+
+        if await self._intake.decide(decide, about=f"worker {agent_id}"):
+            await self._look(agent_id)  # It may have been lost again meanwhile.
+
+    async def _take_all(self, agent_id: str) -> None:
+        # With the terms: by the time that one is looked at it may be lost.
+        held = [(task.task_id, task.term) for task in self._state.held_by(agent_id)]
+        for task_id, term in held:
+            try:
+                await self._leases.lose(task_id, term, agent_lost("heartbeat_lost"))
+            except StaleTerm:
+                continue
+            except RequestError:
+                # Found again later, see `Orphans`.
+                logger.exception("task %s could not be taken back", task_id)
+
+    def _status(self, live: Liveness) -> tuple[Status, float | None]:
+        return workers.status_by_beat(
+            live,
+            now=self._now(),
+            timeout_s=self._settings.heartbeat_timeout,
+            offline_after_s=self._settings.offline_after,
+        )
+
+    def _now(self) -> float:
+        return self._clock.monotonic()

@@ -1,0 +1,213 @@
+"""
+Reports: what workers say about the tasks they hold, and how it is refused when it comes too late.
+
+The rule: a report counts under its own term, from its first piece to its last. Between two pieces
+the task may pass to another holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.attempts.pieces import Piece, Rest
+from gateway.domain import own_failures
+from gateway.domain.errors import InvalidParams, NotFound, StaleTerm, Unavailable
+from gateway.domain.redaction import redact
+from gateway.domain.settings import Settings
+from gateway.domain.task import Task
+from gateway.domain.timestamps import rfc3339
+from gateway.domain.worker import Worker
+from gateway.execution.holders.leases import Leases
+from gateway.execution.record.reach import Reach
+from gateway.execution.record.state import State
+from gateway.execution.tasks.lifecycle import Lifecycle
+from gateway.ports import Clock, EventLog
+from gateway.values import RESULT_BYTES_MAX, measured
+
+__all__ = ["Reports"]
+
+Params = Mapping[str, Any]
+
+# A worker that reports more often is answered later.
+PIECE_EVERY_S = 0.1
+# A worker that asks while the store is away may come back after this.
+AWAY_RETRY_S = 1.0
+# A worker that knows more than this node waits for it to catch up: at the most this long, and well
+# under the silence for which it would be taken for lost meanwhile.
+LAG_WAIT_S, LAG_WAITS_PER_TIMEOUT = 1.0, 4
+# Tasks whose pace is remembered; a piece of one that was dropped may go at once.
+PACED_MAX = 10_000
+
+
+class Reports:
+    """
+    Takes the reports of workers.
+
+    Args:
+        log: Asked whether the store is there.
+        reach: For workers that were given their task by another node.
+        lags: Whether this node may be behind another one on the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        lifecycle: Lifecycle,
+        leases: Leases,
+        log: EventLog,
+        reach: Reach,
+        clock: Clock,
+        settings: Settings,
+        lags: bool,
+    ) -> None:
+        self._state = state
+        self._lifecycle = lifecycle
+        self._leases = leases
+        self._log = log
+        self._reach = reach
+        self._clock = clock
+        self._settings = settings
+        lag_wait_s = min(LAG_WAIT_S, settings.heartbeat_timeout / LAG_WAITS_PER_TIMEOUT)
+        self._lag_wait_s = lag_wait_s if lags else 0.0
+        # When the next piece of a task may be told; of tasks that were told of lately.
+        self._next_piece_at: OrderedDict[str, float] = OrderedDict()
+
+    async def heartbeat(self, worker: Worker, params: Params) -> dict[str, Any]:
+        """Renew a lease."""
+        task, term = await self._held(worker, params), params["term"]
+        await self._leases.renew(task.task_id, term, ttl_s=params.get("lease_ttl"))
+        return _renewed(task, term)
+
+    async def update(self, worker: Worker, params: Params) -> dict[str, Any]:
+        """Take what an attempt has produced, and how far it is."""
+        task = await self._held(worker, params)
+        term = params["term"]
+        for piece in _pieces_of(params, bytes_max=self._settings.partial_bytes_task):
+            await self._pace(task.task_id)
+            await self._lifecycle.tell(task.task_id, term, piece)
+        with contextlib.suppress(StaleTerm):
+            # What was told is told, though the lease may be lost since.
+            await self._leases.renew(task.task_id, term)
+        return _renewed(task, term)
+
+    async def complete(self, worker: Worker, params: Params) -> Task:
+        """End a task with its result."""
+        task = await self._held(worker, params)
+        result = params.get("result")
+        measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
+        await self._lifecycle.succeed(
+            task.task_id, task.term, result, steps=params.get("steps", {})
+        )
+        return task
+
+    async def fail(self, worker: Worker, params: Params) -> Task:
+        """Take a worker's own account of why its attempt failed."""
+        task = await self._held(worker, params)
+        failure = own_failures.reported(
+            error_type=params.get("error_type"),
+            error_code=params.get("error_code"),
+            retry_after_s=params.get("retry_after"),
+        )
+        plan = params.get("plan")
+        rest = Rest(
+            steps=params.get("steps", {}),
+            text=params.get("text", ""),
+            progress=params.get("progress"),
+            plan=None if plan is None else tuple(plan),
+        )
+        lost = failure.error_type in ("agent_lost", "cancelled")
+        detail = {"reported_message": params["message"], **params.get("detail", {})}
+        await self._lifecycle.fail(
+            task.task_id,
+            task.term,
+            failure,
+            cause=failure.error_type if lost else "reported",
+            detail=redact(detail),
+            rest=rest,
+        )
+        return task
+
+    async def release(self, worker: Worker, params: Params) -> Task:
+        """Take a task back that its worker gives back."""
+        task = await self._held(worker, params)
+        return await self._leases.release(task.task_id, task.term)
+
+    async def _pace(self, task_id: str) -> None:
+        """Wait for a piece's turn, so that people get at most ten a second of one task."""
+        now = self._clock.monotonic()
+        turn_at = max(now, self._next_piece_at.pop(task_id, 0.0))
+        self._next_piece_at[task_id] = turn_at + PIECE_EVERY_S
+        while len(self._next_piece_at) > PACED_MAX:
+            self._next_piece_at.popitem(last=False)
+        if turn_at > now:
+            await self._clock.sleep(turn_at - now)
+
+    async def _held(self, worker: Worker, params: Params) -> Task:
+        """
+        Give the task that a worker holds, as it says, once this node knows as much as it does.
+
+        Raises:
+            NotFound, StaleTerm: If that is not so.
+            Unavailable: If this node is cut off and cannot know.
+        """
+        task_id, term = params["task_id"], params["term"]
+
+        def known() -> bool:
+            task = self._state.tasks.get(task_id)
+            return task is not None and task.term >= term
+
+        # It has been given the task by another node, which knew more.
+        await self._reach.until(known, within_s=self._lag_wait_s)
+        task = self._state.tasks.get(task_id)
+        if task is not None and task.holder == worker.agent_id and task.term == term:
+            return task
+        if not self._log.available:
+            raise Unavailable(
+                f"this node cannot know who holds task {task_id}: the store is away",
+                retry_after=AWAY_RETRY_S,
+            )
+        if task is None:
+            raise NotFound(f"there is no task {task_id}", field="task_id")
+        if task.holder != worker.agent_id:
+            self._lifecycle.stale_terms += 1
+            raise StaleTerm(f"task {task_id} is not held by this worker", field="agent_id")
+        self._lifecycle.held(task, term)
+        return task
+
+
+def _renewed(task: Task, term: int) -> dict[str, Any]:
+    expires_at = task.lease_expires_at if task.term == term else None
+    return {
+        "task_id": task.task_id,
+        "term": term,
+        "lease_expires_at": None if expires_at is None else rfc3339(expires_at),
+    }
+
+
+def _pieces_of(params: Params, *, bytes_max: int) -> list[Piece]:
+    """What one update tells: a plan or progress, a finished step, text."""
+    pieces = []
+    step = params.get("step")
+    plan = params.get("plan")
+    progress = params.get("progress")
+    if "data" in params and step is None:
+        raise InvalidParams("data needs the step that it is the result of", field="step")
+    if plan is not None or progress is not None or (step is not None and "data" not in params):
+        pieces.append(
+            Piece(
+                progress=progress,
+                at_step=step,
+                plan=None if plan is None else tuple(plan),
+            )
+        )
+    if "data" in params:
+        measured(params["data"], field="data", bytes_max=bytes_max)
+        pieces.append(Piece(step=step, data=params["data"]))
+    if params.get("text"):
+        measured(params["text"], field="text", bytes_max=bytes_max)
+        pieces.append(Piece(text=params["text"]))
+    return pieces

@@ -1,0 +1,81 @@
+"""
+Membership: this process as a worker among the others on its log.
+
+A node that runs agents itself is registered and heard like any other worker, so that its tasks
+go on elsewhere when it is lost. A node that only answers callers holds nothing, and need not be
+known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from gateway.attempts.agents import Agents
+from gateway.domain.access import Caller
+from gateway.domain.errors import NotFound
+from gateway.execution.holders.block import Blocks
+from gateway.execution.holders.presence import Presence
+from gateway.execution.holders.registry import Registry
+from gateway.execution.record.state import State
+
+__all__ = ["Membership"]
+
+# The handle under which the nodes are listed among the workers.
+HANDLE = "gateway"
+
+
+class Membership:
+    """
+    Registers this process, lets it be heard, and says goodbye.
+
+    Args:
+        holder: agent_id under which this process holds its tasks.
+        secret: What it proves that with; the same for its whole life, so that it can come back.
+    """
+
+    def __init__(
+        self,
+        *,
+        holder: str,
+        secret: str,
+        state: State,
+        registry: Registry,
+        presence: Presence,
+        agents: Agents,
+        blocks: Blocks,
+    ) -> None:
+        self._holder = holder
+        self._secret = secret
+        self._state = state
+        self._registry = registry
+        self._presence = presence
+        self._agents = agents
+        self._blocks = blocks
+        self._caller = Caller(HANDLE, frozenset({"agent"}), session_id=holder)
+        self._left = False
+
+    def begin(self) -> None:
+        """Be one of them, perhaps once more."""
+        self._left = False
+
+    async def beat(self) -> None:
+        """Be heard; register first where that is needed."""
+        if self._left:
+            return
+        worker = self._state.workers.get(self._holder)
+        if worker is not None and not worker.removed:
+            await self._presence.heard(worker, self._holder)
+            return
+        agents = [declared.registration() for declared in self._agents]
+        if agents or self._blocks.used:
+            about: dict[str, Any] = {"agent_id": self._holder, "agent_secret": self._secret}
+            about |= {"handle": HANDLE, "type": "node", "agents": agents}
+            await self._registry.register(about, self._caller)
+
+    async def leave(self) -> None:
+        """Say goodbye: what this node holds is given back, to go on elsewhere."""
+        self._left = True
+        await self._blocks.give_up()
+        with contextlib.suppress(NotFound):
+            await self._registry.remove(self._holder)

@@ -1,0 +1,315 @@
+"""
+The parts of one process, made once, from the bottom up, each with its collaborators by name.
+
+This is the one place where the inside is wired. Nothing is assigned afterwards: a part that has
+to reach one that is made later gets a small object that both know (the bell, the monitor).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.attempts.agents import Agents
+from gateway.attempts.attempt import Attempts
+from gateway.domain.recovery import Backoff
+from gateway.domain.settings import Settings
+from gateway.execution.guards.breakers import Breakers
+from gateway.execution.handlers.breakers import BreakerHandlers
+from gateway.execution.handlers.events import EventHandlers
+from gateway.execution.handlers.params import Handler
+from gateway.execution.handlers.publishing import Publishing
+from gateway.execution.handlers.task_reports import TaskReports
+from gateway.execution.handlers.tasks import TaskHandlers
+from gateway.execution.handlers.workers import WorkerHandlers
+from gateway.execution.holders.bell import Bell
+from gateway.execution.holders.block import Blocks
+from gateway.execution.holders.claims import Claims
+from gateway.execution.holders.ends import Ends
+from gateway.execution.holders.leases import Leases
+from gateway.execution.holders.limits import Limits
+from gateway.execution.holders.orphans import Orphans
+from gateway.execution.holders.presence import Presence
+from gateway.execution.holders.registry import Registry
+from gateway.execution.holders.reports import Reports
+from gateway.execution.holders.runner import Runner
+from gateway.execution.monitor import Monitor
+from gateway.execution.node.absences import Absences
+from gateway.execution.node.membership import Membership
+from gateway.execution.node.others import Others
+from gateway.execution.node.skew import Skew
+from gateway.execution.node.watch import StoreWatch
+from gateway.execution.reactions import Reactions
+from gateway.execution.record.breaker_drafts import BreakerDrafts
+from gateway.execution.record.in_doubt import InDoubt
+from gateway.execution.record.intake import Intake
+from gateway.execution.record.policies import Policies
+from gateway.execution.record.reach import Reach
+from gateway.execution.record.state import State
+from gateway.execution.record.task_drafts import TaskDrafts
+from gateway.execution.record.worker_drafts import WorkerDrafts
+from gateway.execution.tasks.acceptance import Acceptance
+from gateway.execution.tasks.lifecycle import Lifecycle
+from gateway.execution.tasks.verdicts import Verdicts
+from gateway.ports import Clock, EventLog, IdSource, Pulse
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """
+    Everything behind the doors.
+
+    Args:
+        log: The one log.
+        clock: Time.
+        ids: Ids and chance.
+        settings: How the gateway behaves.
+        agents: The agents of this process.
+        durable: Whether the log outlives this process.
+        pulse: Signals to other nodes on the log; None: there are none.
+    """
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        clock: Clock,
+        ids: IdSource,
+        settings: Settings,
+        agents: Agents,
+        durable: bool = False,
+        pulse: Pulse | None = None,
+    ) -> None:
+        self.log = log
+        self.clock = clock
+        self.ids = ids
+        self.settings = settings
+        self.durable = durable
+        holder = ids.uuid7()
+
+        # --- record: what is written, and what is so ---
+        self.state = State(settings)
+        self.in_doubt = InDoubt()
+        self.reach = Reach(log)
+        self.intake = Intake(log, clock, ids, self.in_doubt)
+        self.policies = Policies(agents, max_attempts=settings.max_attempts)
+        task_drafts = TaskDrafts(self.intake, self.state)
+        breaker_drafts = BreakerDrafts(self.intake, self.policies)
+        worker_drafts = WorkerDrafts(self.intake, settings)
+
+        # --- guards ---
+        self.breakers = Breakers(self.state, self.intake, breaker_drafts)
+
+        # --- tasks: from the order to the one end ---
+        verdicts = Verdicts(
+            state=self.state,
+            drafts=task_drafts,
+            policies=self.policies,
+            backoff=Backoff(settings.retry_base, settings.retry_max),
+            clock=clock,
+            ids=ids,
+        )
+        self.lifecycle = Lifecycle(
+            state=self.state,
+            intake=self.intake,
+            drafts=task_drafts,
+            verdicts=verdicts,
+            breakers=self.breakers,
+            policies=self.policies,
+        )
+        self.acceptance = Acceptance(
+            state=self.state,
+            intake=self.intake,
+            drafts=breaker_drafts,
+            breakers=self.breakers,
+            lifecycle=self.lifecycle,
+            policies=self.policies,
+            settings=settings,
+        )
+
+        # --- holders: who holds what, until when ---
+        self.monitor = Monitor(clock)
+        bell = Bell()
+        self.ends = Ends(self.state)
+        self.attempts = Attempts(agents, self.lifecycle, clock, settings, freed=bell.ring)
+        self.leases = Leases(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            drafts=task_drafts,
+            clock=clock,
+            ttl_s=settings.lease_ttl,
+        )
+        self.presence = Presence(
+            state=self.state,
+            intake=self.intake,
+            drafts=worker_drafts,
+            leases=self.leases,
+            monitor=self.monitor,
+            settings=settings,
+        )
+        self.registry = Registry(
+            state=self.state,
+            intake=self.intake,
+            drafts=worker_drafts,
+            leases=self.leases,
+            presence=self.presence,
+            settings=settings,
+        )
+        self.limits = Limits(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self.leases,
+            presence=self.presence,
+            policies=self.policies,
+            monitor=self.monitor,
+            queue_timeout_s=settings.queue_timeout,
+        )
+        self.runner = Runner(
+            holder=holder,
+            slots=settings.workers,
+            state=self.state,
+            lifecycle=self.lifecycle,
+            breakers=self.breakers,
+            attempts=self.attempts,
+            monitor=self.monitor,
+            bell=bell,
+        )
+        self.blocks = Blocks(
+            holder=holder,
+            acceptance=self.acceptance,
+            lifecycle=self.lifecycle,
+            breakers=self.breakers,
+            policies=self.policies,
+            attempts=self.attempts,
+            monitor=self.monitor,
+            settings=settings,
+        )
+        self.claims = Claims(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self.leases,
+            breakers=self.breakers,
+            policies=self.policies,
+            presence=self.presence,
+            clock=clock,
+            bell=bell,
+        )
+        reports = Reports(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self.leases,
+            log=log,
+            reach=self.reach,
+            clock=clock,
+            settings=settings,
+            lags=durable,
+        )
+        orphans = Orphans(
+            state=self.state,
+            lifecycle=self.lifecycle,
+            leases=self.leases,
+            runner=self.runner,
+            blocks=self.blocks,
+            clock=clock,
+            known_after_s=settings.offline_after,
+        )
+
+        # --- what follows from the log ---
+        self.reactions = Reactions(
+            state=self.state,
+            breakers=self.breakers,
+            limits=self.limits,
+            presence=self.presence,
+            policies=self.policies,
+            attempts=self.attempts,
+            orphans=orphans,
+            ends=self.ends,
+            monitor=self.monitor,
+            bell=bell,
+            parts=(
+                self.state,
+                self.presence,
+                self.monitor,
+                self.limits,
+                self.breakers,
+                self.attempts,
+                self.runner,
+                self.blocks,
+                self.ends,
+            ),
+        )
+
+        # --- node: this process among others ---
+        self.skew = Skew(clock)
+        self.absences = Absences(log, self.intake)
+        self.watch = StoreWatch(
+            log=log,
+            clock=clock,
+            state=self.state,
+            reactions=self.reactions,
+            absences=self.absences,
+            settings=settings,
+            monitor=self.monitor,
+            durable=durable,
+        )
+        self.membership: Membership | None = None
+        self.others: Others | None = None
+        if pulse is not None:
+            self.membership = Membership(
+                holder=holder,
+                secret=ids.uuid7() + ids.uuid7(),
+                state=self.state,
+                registry=self.registry,
+                presence=self.presence,
+                agents=agents,
+                blocks=self.blocks,
+            )
+            self.others = Others(
+                holder=holder,
+                every_s=self.registry.heartbeat_interval_s,
+                pulse=pulse,
+                presence=self.presence,
+                membership=self.membership,
+                watch=self.watch,
+                clock=clock,
+            )
+
+        # --- handlers: the doors' operations, by name ---
+        tasks = TaskHandlers(
+            state=self.state,
+            acceptance=self.acceptance,
+            lifecycle=self.lifecycle,
+            agents=agents,
+            reach=self.reach,
+            log=log,
+            clock=clock,
+        )
+        workers = WorkerHandlers(
+            state=self.state,
+            registry=self.registry,
+            claims=self.claims,
+            reports=reports,
+            reach=self.reach,
+        )
+        publishing = Publishing(
+            log=log,
+            state=self.state,
+            intake=self.intake,
+            drafts=task_drafts,
+            policies=self.policies,
+            tasks=TaskReports(
+                log=log,
+                state=self.state,
+                lifecycle=self.lifecycle,
+                registry=self.registry,
+                reports=reports,
+            ),
+            settings=settings,
+        )
+        self.handlers: Mapping[str, Handler] = {
+            **tasks.by_name,
+            **workers.by_name,
+            **BreakerHandlers(state=self.state, clock=clock).by_name,
+            **EventHandlers(log=log, state=self.state).by_name,
+            **publishing.by_name,
+        }
