@@ -239,14 +239,16 @@ def to_json(fact: Fact) -> dict[str, Any]:
     return encoded
 
 
-def from_json(type: str, encoded: Mapping[str, Any] | None, unread: Unread) -> Fact | None:
+def from_json(
+    type: str, encoded: Mapping[str, Any] | None, unread: Callable[[str], object]
+) -> Fact | None:
     """
     Decode the fact of an event of ``type``.
 
     Args:
         encoded: As ``to_json`` of this version, of an earlier or of a later one gave it;
             None: the entry has no hidden half.
-        unread: Counts what is not known here.
+        unread: Called with the name of what is not known here; see ``Unread.note``.
 
     Returns:
         None: this type has no fact here, or it lacks what it cannot do without.
@@ -255,7 +257,7 @@ def from_json(type: str, encoded: Mapping[str, Any] | None, unread: Unread) -> F
         return _EMPTY.get(type)
     kind = _KINDS.get(type)
     if kind is None:
-        unread.note(type)
+        unread(type)
         return None
     known = _FIELDS[kind]
     values: dict[str, Any] = {}
@@ -265,13 +267,13 @@ def from_json(type: str, encoded: Mapping[str, Any] | None, unread: Unread) -> F
             try:
                 values[field] = value if decode is None or value is None else decode(value)
             except (TypeError, ValueError, LookupError, AttributeError, ConfigurationError):
-                unread.note(f"{type}.{field}")
+                unread(f"{type}.{field}")
         elif field != MARK:
-            unread.note(f"{type}.{field}")
+            unread(f"{type}.{field}")
     try:
         return kind(**values)
     except TypeError:
-        unread.note(type)
+        unread(type)
         return None
 
 

@@ -43,10 +43,9 @@ class Engine:
         self._alive = self._opened = self._ran = False
         self._unfollow = self.log.follow(self._apply)
 
-    # --- the Service ------------------------------------------------------------------------
+    # --- what Service asks for; what each does stands there ---------------------------------
 
     async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
-        """Carry out one operation; see ``Service.call``."""
         self.require_ready()
         check(name, params)
         caller.require(OPERATIONS[name].scope)
@@ -54,16 +53,13 @@ class Engine:
 
     @property
     def reason(self) -> str | None:
-        """Why this node should not be asked now; see ``Service.reason``."""
         return self.parts.watch.reason
 
     @property
     def degradation(self) -> Mapping[str, Any] | None:
-        """What no event can tell now; see ``Service.degradation``."""
         return self.parts.absences.degradation
 
     def require_ready(self) -> None:
-        """Go on only when this node knows what the log says; see ``Service.require_ready``."""
         if not self._alive:
             # A task that was taken now would never be done, and its end never told.
             raise Unavailable(
@@ -73,23 +69,18 @@ class Engine:
         self.parts.watch.require_ready()
 
     async def reached(self, offset: int, *, within_s: float) -> bool:
-        """Wait until this node has seen an offset; see ``Service.reached``."""
         return await self.parts.reach.offset(offset, within_s=within_s)
 
     def check_params(self, name: str, params: Any) -> None:
-        """Check parameters by the table; see ``Service.check_params``."""
         check(name, params)
 
     def task_owner(self, task_id: str) -> str | None:
-        """Tell whose task it is; see ``Service.task_owner``."""
         return self.parts.state.owner_of(task_id)
 
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
-        """Tell the state of ``topics`` as of ``log.head``; see ``Service.snapshot``."""
         return self.parts.state.snapshot(topics, now=self.clock.wall())
 
     async def session_closed(self, session_id: str) -> None:
-        """A connection is gone; see ``Service.session_closed``."""
         await self.parts.presence.session_closed(session_id)
 
     # --- life -------------------------------------------------------------------------------
@@ -136,12 +127,7 @@ class Engine:
                 self._ran = True
 
     async def open(self) -> None:
-        """
-        Reach the store, before anything else; again it does nothing.
-
-        Raises:
-            ConfigurationError: If it cannot be used; the message says what to do.
-        """
+        """Reach the store, before anything else; raises ``ConfigurationError`` if it cannot."""
         if not self._opened:
             await self.log.open()
             self._opened = True

@@ -41,7 +41,7 @@ class Story:
         self.at += 1
         self.offset += 1
         event = {**event_schemas.example(type), "error_id": "e1", **fields}
-        fact = from_json(type, state or {}, Unread())
+        fact = from_json(type, state or {}, Unread().note)
         tasks.apply(self.task, event, fact, at=self.at, offset=self.offset)
         return self
 

@@ -114,7 +114,7 @@ class State:
             The outcome of an attempt that it tells; None: it tells none that counts.
         """
         encoded = None if entry.state is None else orjson.loads(entry.state)
-        fact = from_json(entry.type, encoded, self.unread)
+        fact = from_json(entry.type, encoded, self._unread)
         kind, _, name = entry.subject.partition("/")
         if kind == "task":
             self._task(name, event, fact, entry)
@@ -193,6 +193,10 @@ class State:
             known.probing(event)
         elif entry.type == "system_recovered":
             known.closed()
+
+    def _unread(self, name: str) -> None:
+        if self.unread.note(name):
+            logger.warning("%s was written by a later version, or is damaged: passed over", name)
 
     def _open_ends(self, event: dict[str, Any], entry: Entry) -> None:
         error_id = event.get("error_id")
