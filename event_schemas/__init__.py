@@ -18,9 +18,13 @@ from event_schemas.documents import (
 from event_schemas.validation import Validator, validator
 from event_schemas.violations import Violation
 
+# What every event carries as ``schema_version``.
+SCHEMA_VERSION = "1"
+
 __all__ = [
     "BOOKKEEPING_TYPES",
     "FAILURE_TYPES",
+    "SCHEMA_VERSION",
     "TYPES",
     "Validator",
     "Violation",

@@ -1,5 +1,5 @@
 """
-Values that others give us: can they stand in an event, and are they within their bound?
+Values that users, agents and workers give us: can they stand in an event, within their bound?
 
 What people and agents wrote is never altered, so that what cannot be written down exactly
 (NaN, integers over 64 bits, lone surrogates, sets, cycles) is refused with the field's name.
@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from gateway.domain.errors import InvalidParams, TooLarge
+from gateway.protocol.strict_json import DEPTH_MAX, deeper_than
 
 __all__ = ["EVENT_BYTES_MAX", "INPUT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of"]
 
@@ -20,16 +21,13 @@ INPUT_BYTES_MAX = 64 * 1024
 RESULT_BYTES_MAX = 256 * 1024
 EVENT_BYTES_MAX = 256 * 1024
 
-# Deep enough for any document a person would write, shallow enough for every JSON reader.
-DEPTH_MAX = 100
-
 
 def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
     """
     Encode ``value`` as JSON.
 
     Args:
-        value: What somebody gave us.
+        value: What was given.
         field: Its name, for the error.
         bytes_max: How large it may be, encoded.
 
@@ -47,7 +45,7 @@ def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
             "text keys, arrays, text, numbers within 64 bits, true, false and null",
             field=field,
         ) from error
-    if encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX and _depth(value) > DEPTH_MAX:
+    if encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX and deeper_than(value, DEPTH_MAX):
         raise InvalidParams(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)
     if len(encoded) > bytes_max:
         raise TooLarge(
@@ -68,18 +66,6 @@ def offset_of(cursor: str | None, *, field: str) -> int | None:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 19):
         raise InvalidParams(f"{field} has to be one that a list gave as next", field=field)
     return int(cursor)
-
-
-def _depth(value: Any) -> int:
-    deepest, todo = 0, [(value, 1)]
-    while todo:
-        item, depth = todo.pop()
-        deepest = max(deepest, depth)
-        if isinstance(item, dict):
-            todo += [(child, depth + 1) for child in item.values()]
-        elif isinstance(item, list | tuple):
-            todo += [(child, depth + 1) for child in item]
-    return deepest
 
 
 def _culprit(value: Any) -> str:

@@ -12,10 +12,11 @@ import json
 import math
 from typing import Any
 
-__all__ = ["DEPTH_MAX", "BadJson", "parse_json"]
+__all__ = ["DEPTH_MAX", "BadJson", "deeper_than", "parse_json"]
 
-# Deeper values are refused. Nobody's data is that deep, and encoders give up at about 250.
-DEPTH_MAX = 64
+# Deeper values are refused, through a door or from an agent: deep enough for any document that a
+# person would write, and encoders give up at about 250.
+DEPTH_MAX = 100
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 
@@ -42,7 +43,7 @@ def parse_json(text: str | bytes) -> Any:
         raise BadJson(f"not JSON: {error.msg.lower()} at character {error.pos}") from None
     except RecursionError:
         raise BadJson(f"nested deeper than {DEPTH_MAX}") from None
-    if text.count("{") + text.count("[") > DEPTH_MAX and _deeper_than(value, DEPTH_MAX):
+    if text.count("{") + text.count("[") > DEPTH_MAX and deeper_than(value, DEPTH_MAX):
         raise BadJson(f"nested deeper than {DEPTH_MAX}")
     # Only an escape can bring in half a pair: the text itself was valid UTF-8 or a str from it.
     if "\\u" in text:
@@ -53,18 +54,19 @@ def parse_json(text: str | bytes) -> Any:
     return value
 
 
-def _deeper_than(value: Any, depth: int) -> bool:
+def deeper_than(value: Any, depth: int) -> bool:
+    """Whether arrays and objects in ``value`` stand in more than ``depth`` levels."""
     level = [value]
     for _ in range(depth):
         level = [
             inner
             for outer in level
-            if isinstance(outer, dict | list)
+            if isinstance(outer, dict | list | tuple)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
         if not level:
             return False
-    return any(isinstance(value, dict | list) for value in level)
+    return any(isinstance(value, dict | list | tuple) for value in level)
 
 
 def _integer(digits: str) -> int:

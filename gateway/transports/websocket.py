@@ -18,6 +18,7 @@ from typing import Any, cast
 import orjson
 from starlette.websockets import WebSocket
 
+import event_schemas
 from gateway.domain.access import Caller
 from gateway.domain.errors import (
     InvalidParams,
@@ -48,15 +49,14 @@ from gateway.transports.hub import Hub
 from gateway.transports.in_flight import IN_FLIGHT_MAX, InFlight
 from gateway.transports.sink import FRAMES_EXTENSION, PumpedSink, Sink
 from gateway.transports.subscription import begin, check_topics
+from gateway.values import EVENT_BYTES_MAX
 
 __all__ = ["SUBPROTOCOL", "WebSocketDoor"]
 
 SUBPROTOCOL = "agent-events.v1"
 TOKEN_SUBPROTOCOL = "bearer."
 
-SCHEMA_VERSION = "1"
 FRAME_BYTES_MAX = 65_536
-EVENT_BYTES_MAX = 262_144
 
 # Topics that one connection follows; a page has a handful, an operator follows "*".
 TOPICS_MAX = 1_024
@@ -336,7 +336,7 @@ class _Connection:
                 "scopes": sorted(caller.scopes),
                 "server_time": rfc3339(self._clock.wall()),
                 "heartbeat_interval": settings.heartbeat_interval,
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": event_schemas.SCHEMA_VERSION,
                 "limits": {
                     "frame_bytes": FRAME_BYTES_MAX,
                     "event_bytes": EVENT_BYTES_MAX,

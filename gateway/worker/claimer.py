@@ -25,6 +25,7 @@ from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
 from gateway.domain.errors import GatewayError, StaleTerm
 from gateway.worker.loop_lag import LoopLag
+from gateway.worker.pause import pause
 
 __all__ = ["Claim", "Identity", "Worker"]
 
@@ -214,7 +215,7 @@ class Worker:
                             raise
                         in_doubt, pause_s = error.code == _IN_DOUBT, error.retry_after
                     # Asked after the pause: what was on its way may have arrived by then.
-                    await _pause(pause_s)
+                    await pause(pause_s)
                     if in_doubt and was_done is not None and await was_done():
                         return None
         except TimeoutError as error:
@@ -278,7 +279,7 @@ class Worker:
                     answer = await calls.ask("agent.register", {**self._about, **proof})
             except CallFailed as error:
                 if error.retry_after is not None:
-                    await _pause(error.retry_after)
+                    await pause(error.retry_after)
                 elif proof and error.code in ("not_permitted", "not_found", "conflict"):
                     logger.warning("the gateway does not know this worker, it registers anew")
                     proof = {}
@@ -327,7 +328,7 @@ class Worker:
                 if (asked := answer.get("shutdown")) and not self._leaving.is_set():
                     self.leave(float(asked["grace"]))
                     continue  # and say at once that it is draining
-            await _pause(self._beat_every_s)
+            await pause(self._beat_every_s)
 
     async def _refused(self, error: CallFailed) -> None:
         """A gateway that does not know this worker has forgotten it: begin anew."""
@@ -359,11 +360,11 @@ class Worker:
                 continue
             except CallFailed as error:
                 await self._refused(error)
-                await _pause(error.retry_after or PAUSE_S)
+                await pause(error.retry_after or PAUSE_S)
                 continue
             if claim is None:
                 if loop.time() - asked_at < PAUSE_S:
-                    await _pause(PAUSE_S)
+                    await pause(PAUSE_S)
             elif self._leaving.is_set():
                 await self._give_back(claim)
             else:
@@ -393,7 +394,7 @@ class Worker:
 
     async def _renew(self, claim: Claim) -> None:
         while True:
-            await _pause(self._renew_every_s)
+            await pause(self._renew_every_s)
             try:
                 await self.report("task.heartbeat", claim, {})
             except StaleTerm:
@@ -431,12 +432,6 @@ class Worker:
         if self._goodbye:
             with contextlib.suppress(CallFailed, Disconnected, TimeoutError):
                 await self.call("agent.remove", {}, timeout=STOP_WAIT_S)
-
-
-async def _pause(seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
 
 
 def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:

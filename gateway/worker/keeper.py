@@ -27,11 +27,13 @@ from typing import Any
 
 import orjson
 
+from gateway.attempts.cleanup import status_of
 from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import end_all, resident_bytes, state_of
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
 from gateway.worker.line import EXIT_MEMORY
+from gateway.worker.pause import pause
 
 __all__ = ["Keeper"]
 
@@ -262,7 +264,7 @@ class Keeper:
                 for _ in range(100):
                     if state_of(kept.process.pid) == "T":
                         break
-                    await _pause(0.01)
+                    await pause(0.01)
                 _send(kept.process, signal.SIGCONT)
 
     # --- after its death --------------------------------------------------------------------
@@ -305,7 +307,7 @@ class Keeper:
                     "resources_cleaned": gone,
                     # It was shared by all that it held.
                     "memory_freed": kept.resident_bytes // len(told),
-                    "cleanup_status": "failed" if leftovers else "partial" if left else "success",
+                    "cleanup_status": status_of(gone, left),
                     "leftovers": left,
                 },
                 until=until,
@@ -337,9 +339,9 @@ class Keeper:
                             # Somebody was faster: the gateway itself, by the lost heartbeats.
                             logger.info("%s of task %s: %s", method, held["task_id"], error)
                             return
-                        await _pause(error.retry_after)
+                        await pause(error.retry_after)
                     except Disconnected:
-                        await _pause(REPORT_EVERY_S)
+                        await pause(REPORT_EVERY_S)
                     else:
                         return
         # The gateway has noticed by itself that the worker is silent, or is gone itself.
@@ -381,9 +383,3 @@ def _send(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, sign)
-
-
-async def _pause(seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()

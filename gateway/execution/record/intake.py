@@ -29,8 +29,6 @@ from gateway.values import EVENT_BYTES_MAX
 
 __all__ = ["RACES_MAX", "Decision", "Intake"]
 
-SCHEMA_VERSION = "1"
-
 # A result may fill an event alone; this is what the rest of the event may add to it.
 ENVELOPE_BYTES_MAX = 32 * 1024
 
@@ -95,7 +93,7 @@ class Intake:
         """
         event: dict[str, Any] = {
             "type": type,
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": event_schemas.SCHEMA_VERSION,
             "event_id": self.ids.uuid7(),
             "severity": severity,
             "user_id": user_id,
