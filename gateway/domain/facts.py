@@ -2,8 +2,9 @@
 Facts: the hidden half of an entry, which the folds need and which never leaves the gateway.
 
 The public half of an entry is an event, and its schema says what it holds. This is the schema of
-the other half: one frozen record for each type of event that has one. A fact is in the log for
-as long as the entry, and a log may be older than the code that reads it. So:
+the other half: one immutable record for each type of event that has one (a named tuple: a log is
+folded by the hundred thousand). A fact is in the log for as long as the entry, and a log may be
+older than the code that reads it. So:
 
 - A field is added with a default, and never renamed.
 - A field that changes its meaning needs a new ``VERSION``, and its reader here.
@@ -17,7 +18,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.breaker import Outcome
@@ -45,10 +46,11 @@ VERSION = 1
 MARK = "v"
 # Names of what was not read are counted apart up to this many; the rest is counted as "other".
 UNREAD_NAMES_MAX = 100
+# What decoding a value raises that is not as it is written here.
+UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ConfigurationError)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class Submitted(NamedTuple):
     """
     Of ``task_submitted``.
 
@@ -69,8 +71,7 @@ class Submitted:
     probe: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(NamedTuple):
     """
     Of ``task_started``.
 
@@ -89,8 +90,7 @@ class Started:
     lease_ttl: float | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Progressed:
+class Progressed(NamedTuple):
     """
     Of ``task_progress``.
 
@@ -103,8 +103,7 @@ class Progressed:
     retry_now: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Salvaged:
+class Salvaged(NamedTuple):
     """Of ``partial_result_preserved``: what was not told yet when the attempt ended."""
 
     steps: Mapping[str, Any]
@@ -113,8 +112,7 @@ class Salvaged:
     plan: tuple[str, ...] | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(NamedTuple):
     """
     Of ``agent_error``.
 
@@ -125,8 +123,7 @@ class Failed:
     outcome: Outcome | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Leased:
+class Leased(NamedTuple):
     """
     Of ``lease_changed``.
 
@@ -139,8 +136,7 @@ class Leased:
     outcome: Outcome | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(NamedTuple):
     """
     Of ``task_finished``.
 
@@ -153,8 +149,7 @@ class Finished:
     steps: Mapping[str, Any] | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
+class Registered(NamedTuple):
     """
     Of ``agent_registered``.
 
@@ -172,8 +167,7 @@ class Registered:
     type: str | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StatusChanged:
+class StatusChanged(NamedTuple):
     """
     Of ``agent_status_changed``.
 
@@ -231,9 +225,9 @@ class Unread:
 def to_json(fact: Fact) -> dict[str, Any]:
     """Encode a fact as a JSON object; fields that have their default are left out."""
     encoded: dict[str, Any] = {MARK: VERSION}
-    for field, default in _FIELDS[type(fact)].items():
-        value = getattr(fact, field)
-        if value != default or default is dataclasses.MISSING:
+    defaults = fact._field_defaults
+    for field, value in zip(fact._fields, fact, strict=True):
+        if field not in defaults or value != defaults[field]:
             encode = _ENCODERS.get(field)
             encoded[field] = value if encode is None or value is None else encode(value)
     return encoded
@@ -259,14 +253,29 @@ def from_json(
     if kind is None:
         unread(type)
         return None
-    known = _FIELDS[kind]
+    # A log is folded by the hundred thousand, so what is as this version writes it takes no detour.
+    try:
+        values = dict(encoded)
+        values.pop(MARK, None)
+        for field, decode in _DECODERS_OF[kind]:
+            if (value := values.get(field)) is not None:
+                values[field] = decode(value)
+        return kind(**values)
+    except UNREADABLE:
+        return _as_far_as_known(type, kind, encoded, unread)
+
+
+def _as_far_as_known(
+    type: str, kind: type[Fact], encoded: Mapping[str, Any], unread: Callable[[str], object]
+) -> Fact | None:
+    """Decode field by field: one of them at least is not as this version writes it."""
     values: dict[str, Any] = {}
     for field, value in encoded.items():
-        if field in known:
+        if field in kind._fields:
             decode = _DECODERS.get(field)
             try:
                 values[field] = value if decode is None or value is None else decode(value)
-            except (TypeError, ValueError, LookupError, AttributeError, ConfigurationError):
+            except UNREADABLE:
                 unread(f"{type}.{field}")
         elif field != MARK:
             unread(f"{type}.{field}")
@@ -278,11 +287,6 @@ def from_json(
 
 
 # --- fields that are more than JSON -------------------------------------------------------------
-
-_FIELDS: dict[type[Fact], dict[str, Any]] = {
-    kind: {field.name: field.default for field in dataclasses.fields(kind)}
-    for kind in _KINDS.values()
-}
 
 # What an entry without a hidden half says, for the types that may have none.
 _EMPTY: dict[str, Fact] = {
@@ -321,4 +325,8 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "outcome": _outcome,
     "agents": _policies,
     "plan": tuple,
+}
+_DECODERS_OF: dict[type[Fact], tuple[tuple[str, Callable[[Any], Any]], ...]] = {
+    kind: tuple((field, decode) for field, decode in _DECODERS.items() if field in kind._fields)
+    for kind in _KINDS.values()
 }

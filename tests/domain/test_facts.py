@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -108,7 +107,8 @@ def test_a_fact_is_written_with_the_version_and_read_again(
     unread = Unread()
     encoded = json.loads(json.dumps(to_json(fact)))
     assert encoded == {"v": VERSION, **written}
-    assert from_json(type, encoded, unread.note) == fact
+    decoded = from_json(type, encoded, unread.note)
+    assert (decoded.__class__, decoded) == (fact.__class__, fact)
     assert not unread.counts
 
 
@@ -117,7 +117,7 @@ def test_what_version_0_wrote_is_read(type: str, fact: Fact, written: dict[str, 
     """It had no mark, and wrote some defaults that are left out now."""
     unread = Unread()
     assert from_json(type, written, unread.note) == fact
-    spelled_out = {**dataclasses.asdict(fact), **written}
+    spelled_out = {**fact._asdict(), **written}
     assert from_json(type, json.loads(json.dumps(spelled_out)), unread.note) == fact
     assert not unread.counts
 

@@ -52,6 +52,18 @@ SNAPSHOT_BYTES_MAX = 256 * 1024
 # Of it, for the names of its parts.
 SNAPSHOT_FRAME_BYTES = 128
 PREVIEW_CHARS = 2_000
+# Types of events that open a failure or a degradation, or end one.
+OPEN_ENDS = frozenset(
+    {
+        "agent_error",
+        "circuit_breaker_triggered",
+        "graceful_degradation",
+        "system_recovered",
+        "task_finished",
+    }
+)
+# Facts that may hold the outcome of an attempt.
+JUDGED = (Failed, Leased, Finished)
 
 
 class State:
@@ -123,8 +135,7 @@ class State:
         elif kind == "agent":
             self._worker(name, event, fact, entry)
         self._open_ends(event, entry)
-        outcome = fact.outcome if isinstance(fact, Failed | Leased | Finished) else None
-        if outcome is None:
+        if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
         # Known from here on, if not before: every node counts the same.
         scope = "agent" if outcome.breaker == event.get("agent_name") else "upstream"
@@ -152,15 +163,17 @@ class State:
         known = self.tasks.get(task_id)
         if known is None:
             return
-        was_live, size = known.live, known.preserved.size
-        was_running = known.status == "running"
+        if not known.live:
+            known.last_offset = entry.offset  # an end is final
+            return
+        size, was_running = known.preserved.size, known.status == "running"
         if entry.type == "system_recovered" and known.mode == "primary":
             self._observe_recovery(known, entry.at)
         tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
         self._running += (known.status == "running") - was_running
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
-        if was_live and not known.live:
+        if known.finished_at is not None:
             del self.live[task_id]
             self.finished.append(known)
             self._expire_finished(entry.at)
@@ -199,6 +212,8 @@ class State:
             logger.warning("%s was written by a later version, or is damaged: passed over", name)
 
     def _open_ends(self, event: dict[str, Any], entry: Entry) -> None:
+        if entry.type not in OPEN_ENDS:
+            return
         error_id = event.get("error_id")
         match entry.type:
             case "agent_error" | "circuit_breaker_triggered" if error_id is not None:

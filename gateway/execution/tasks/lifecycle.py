@@ -10,7 +10,6 @@ says late is refused by its term.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,7 +90,7 @@ class Lifecycle:
         drafts: list[Draft] = []
         expected = {subject_of(task_id): 0}
         if admission is not None and admission.probe is not None:
-            fact = dataclasses.replace(fact, **_judged_by(admission))
+            fact = fact._replace(**_judged_by(admission))
             drafts += admission.drafts
             expected |= admission.expected
         optional = {
@@ -153,7 +152,7 @@ class Lifecycle:
         expected = {subject_of(task_id): task.last_offset}
         drafts: list[Draft] = []
         if isinstance(way, Admission):
-            fact = dataclasses.replace(fact, **_judged_by(way))
+            fact = fact._replace(**_judged_by(way))
             drafts += way.drafts
             expected |= way.expected
             self._verdicts.called(self._policies.of_task(task))
