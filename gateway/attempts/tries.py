@@ -16,7 +16,9 @@ class Tries:
     with each try; the side that appends sets ``landed`` when it sees that one of them did.
 
     Attributes:
+        event_ids: Of the tries that may still turn up.
         landed: Whether one of them is in the log; then there is nothing left to tell.
     """
 
+    event_ids: list[str] = dataclasses.field(default_factory=list)
     landed: bool = False

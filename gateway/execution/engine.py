@@ -185,7 +185,7 @@ class Engine:
         parts, event = self.parts, orjson.loads(entry.public)
         outcome = parts.state.apply(entry, event)
         parts.watch.applied(entry)
-        undo = parts.in_doubt.seen(event["event_id"])
+        undo = bool(parts.in_doubt) and parts.in_doubt.seen(event["event_id"])
         if parts.watch.ready:
             parts.skew.seen(entry)
             parts.reactions.to(entry, outcome, undo=undo)

@@ -13,15 +13,12 @@ and recognized when it turns up:
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import orjson
 
 from gateway.attempts.tries import Tries
-from gateway.domain.errors import Unavailable
 from gateway.ports import Draft
 
 __all__ = ["InDoubt"]
@@ -37,37 +34,26 @@ class InDoubt:
         # None: a beginning.
         self._waiting: OrderedDict[str, Tries | None] = OrderedDict()
 
-    @contextlib.contextmanager
-    def trying(self, drafts: Sequence[Draft], tries: Tries | None) -> Iterator[None]:
-        """
-        Look out for ``drafts`` while the block appends them; for longer if it gets no answer.
-
-        Args:
-            tries: What the drafts are one try of; None: they are not tried again.
-        """
-        if tries is None:
-            yield
-            return
-        event_ids = [_event_id_of(draft) for draft in drafts]
-        for event_id in event_ids:
+    def trying(self, drafts: Sequence[Draft], tries: Tries) -> None:
+        """Look out for ``drafts``, which are about to be appended as one try."""
+        for draft in drafts:
+            event_id = _event_id_of(draft)
+            tries.event_ids.append(event_id)
             self._remember(event_id, tries)
-        try:
-            yield
-        except (Unavailable, asyncio.CancelledError):
-            raise
-        except BaseException:
-            self._drop(event_ids)
-            raise
-        self._drop(event_ids)
 
-    @contextlib.contextmanager
-    def beginning(self, draft: Draft) -> Iterator[None]:
-        """Remember ``draft``, a beginning, if the block that appends it gets no answer."""
-        try:
-            yield
-        except (Unavailable, asyncio.CancelledError):
-            self._remember(_event_id_of(draft), None)
-            raise
+    def taken(self, tries: Tries) -> None:
+        """The newest try is in the log: the earlier ones are not, and cannot get there any more."""
+        for event_id in tries.event_ids:
+            self._waiting.pop(event_id, None)
+        tries.event_ids.clear()
+
+    def beginning(self, draft: Draft) -> None:
+        """Remember a beginning that got no answer."""
+        self._remember(_event_id_of(draft), None)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to look out for."""
+        return bool(self._waiting)
 
     def seen(self, event_id: str) -> bool:
         """The log shows an event; tells whether it is a beginning that has to be undone."""
@@ -83,10 +69,6 @@ class InDoubt:
         self._waiting[event_id] = tries
         if len(self._waiting) > IN_DOUBT_MAX:
             self._waiting.popitem(last=False)
-
-    def _drop(self, event_ids: Sequence[str]) -> None:
-        for event_id in event_ids:
-            self._waiting.pop(event_id, None)
 
 
 def _event_id_of(draft: Draft) -> str:

@@ -7,6 +7,7 @@ field breaks which rule; for our own events that is a defect, and it is as loud.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -147,8 +148,19 @@ class Intake:
             ExpectationFailed: The decision was based on something that has changed.
             Unavailable: The store did not take it.
         """
-        with self.in_doubt.beginning(drafts[-1]) if begins else self.in_doubt.trying(drafts, tries):
-            return await self._append(drafts, expected)
+        if tries is not None:
+            self.in_doubt.trying(drafts, tries)
+        try:
+            offset = await self.log.append(drafts, expected=expected)
+        except (StoreUnavailable, asyncio.CancelledError) as error:
+            if begins:
+                self.in_doubt.beginning(drafts[-1])
+            if isinstance(error, StoreUnavailable):
+                raise _unavailable(error) from error
+            raise
+        if tries is not None:
+            self.in_doubt.taken(tries)
+        return offset
 
     async def decide(
         self,
@@ -188,16 +200,14 @@ class Intake:
             return True
         raise Unavailable(f"{about} changes faster than it can be decided", retry_after=1.0)
 
-    async def _append(self, drafts: Sequence[Draft], expected: Mapping[str, int] | None) -> int:
-        try:
-            return await self.log.append(drafts, expected=expected)
-        except StoreUnavailable as error:
-            written = (
-                "whether this was written is not known: ask again under the same idempotency key"
-                if error.in_doubt
-                else "nothing was written"
-            )
-            raise Unavailable(
-                f"the store does not answer; {written}",
-                retry_after=error.retry_after or STORE_RETRY_AFTER_S,
-            ) from error
+
+def _unavailable(error: StoreUnavailable) -> Unavailable:
+    written = (
+        "whether this was written is not known: ask again under the same idempotency key"
+        if error.in_doubt
+        else "nothing was written"
+    )
+    return Unavailable(
+        f"the store does not answer; {written}",
+        retry_after=error.retry_after or STORE_RETRY_AFTER_S,
+    )
