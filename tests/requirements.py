@@ -289,6 +289,37 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
     "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
+    "MESH-01": (
+        "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
+    ),
+    "MESH-02": (
+        "tests/execution/holders/test_locks.py::test_the_holder_that_acquires_again_has_the_same_lock_for_longer",
+        "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
+    ),
+    "MESH-03": (
+        "tests/execution/holders/test_locks.py::test_a_lock_that_is_held_is_refused_with_its_holder_and_the_time_left",
+        "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
+    ),
+    "MESH-04": (
+        "tests/execution/holders/test_locks.py::test_a_lock_that_ran_out_is_not_revived_though_no_timer_came_by",
+        "tests/execution/holders/test_locks.py::test_only_its_holder_renews_a_lock",
+    ),
+    "MESH-05": (
+        "tests/execution/holders/test_locks.py::test_a_lock_that_was_released_is_free_and_stays_released",
+        "tests/execution/holders/test_locks.py::test_a_lock_that_expired_stays_expired",
+    ),
+    "MESH-W10": (
+        "tests/execution/holders/test_locks.py::test_a_lock_that_ran_out_is_not_revived_though_no_timer_came_by",
+    ),
+    "MESH-W15": (
+        "tests/execution/holders/test_locks.py::test_the_name_of_a_holder_belongs_to_the_user_that_uses_it",
+    ),
+    "MESH-W3": (
+        "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
+    ),
+    "MESH-W9": (
+        "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
+    ),
 }
 
 # Row id → why it is not required after all.

@@ -9,7 +9,7 @@ Everything that can go wrong, in one tree, split by what the reader can do about
     ├── RequestError        answered to a caller, by WebSocket, HTTP or MCP
     │   ├── Repair it: InvalidParams, InvalidEvent, TooLarge
     │   ├── Ask for rights: NotFound, NotPermitted, Unauthenticated
-    │   ├── Decide again: Conflict, StaleTerm
+    │   ├── Decide again: Conflict, StaleTerm, LockHeld
     │   └── Come back later: Rejected, Unavailable
     ├── LogError            what the log answers to a writer
     │   ├── ExpectationFailed, StoreUnavailable
@@ -41,6 +41,7 @@ __all__ = [
     "InvalidInput",
     "InvalidParams",
     "InvalidResponse",
+    "LockHeld",
     "LogError",
     "NotFound",
     "NotPermitted",
@@ -301,6 +302,25 @@ class StaleTerm(Conflict):
 
     code = "stale_term"
     jsonrpc_code = -32005
+
+
+class LockHeld(Conflict):
+    """
+    Another holder has the lock.
+
+    Attributes:
+        holder: Its name.
+    """
+
+    code = "lock_held"
+    jsonrpc_code = -32006
+
+    def __init__(self, message: str, *, holder: str, retry_after: float | None) -> None:
+        super().__init__(message, field="resource_key", retry_after=retry_after)
+        self.holder = holder
+
+    def data(self) -> dict[str, Any]:
+        return {**super().data(), "holder": self.holder}
 
 
 class Rejected(RequestError):

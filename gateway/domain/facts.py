@@ -30,6 +30,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Leased",
+    "Locked",
     "Progressed",
     "Registered",
     "Salvaged",
@@ -178,6 +179,22 @@ class StatusChanged(NamedTuple):
     removed: bool = False
 
 
+class Locked(NamedTuple):
+    """
+    Of ``lock_changed``.
+
+    Attributes:
+        owner: The user whose token took the lock.
+        ttl: How long it is held from now on, in seconds; None: until its task lets go, or it has
+            ended.
+        task_id: The task that it is held for; None: it stands alone.
+    """
+
+    owner: str
+    ttl: float | None = None
+    task_id: str | None = None
+
+
 Fact = (
     Submitted
     | Started
@@ -188,6 +205,7 @@ Fact = (
     | Finished
     | Registered
     | StatusChanged
+    | Locked
 )
 
 _KINDS: dict[str, type[Fact]] = {
@@ -200,6 +218,7 @@ _KINDS: dict[str, type[Fact]] = {
     "task_finished": Finished,
     "agent_registered": Registered,
     "agent_status_changed": StatusChanged,
+    "lock_changed": Locked,
 }
 
 

@@ -16,6 +16,7 @@ from gateway.domain.settings import Settings
 from gateway.execution.guards.breakers import Breakers
 from gateway.execution.handlers.breakers import BreakerHandlers
 from gateway.execution.handlers.events import EventHandlers
+from gateway.execution.handlers.locks import LockHandlers
 from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.publishing import Publishing
 from gateway.execution.handlers.task_reports import TaskReports
@@ -27,6 +28,7 @@ from gateway.execution.holders.claims import Claims
 from gateway.execution.holders.ends import Ends
 from gateway.execution.holders.leases import Leases
 from gateway.execution.holders.limits import Limits
+from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.orphans import Orphans
 from gateway.execution.holders.presence import Presence
 from gateway.execution.holders.registry import Registry
@@ -42,6 +44,7 @@ from gateway.execution.reactions import Reactions
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.execution.record.intake import Intake
+from gateway.execution.record.lock_drafts import LockDrafts
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
@@ -164,6 +167,12 @@ class Parts:
             monitor=self.monitor,
             queue_timeout_s=settings.queue_timeout,
         )
+        self.locks = Locks(
+            state=self.state,
+            intake=self.intake,
+            drafts=LockDrafts(self.intake),
+            monitor=self.monitor,
+        )
         self.runner = Runner(
             holder=holder,
             slots=settings.workers,
@@ -220,6 +229,7 @@ class Parts:
             breakers=self.breakers,
             limits=self.limits,
             presence=self.presence,
+            locks=self.locks,
             policies=self.policies,
             attempts=self.attempts,
             orphans=orphans,
@@ -309,6 +319,7 @@ class Parts:
         self.handlers: Mapping[str, Handler] = {
             **tasks.by_name,
             **workers.by_name,
+            **LockHandlers(self.locks).by_name,
             **BreakerHandlers(state=self.state, clock=clock).by_name,
             **EventHandlers(log=log, state=self.state).by_name,
             **publishing.by_name,

@@ -17,6 +17,7 @@ from gateway.execution.guards.breakers import Breakers
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.ends import Ends
 from gateway.execution.holders.limits import Limits
+from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.orphans import Orphans
 from gateway.execution.holders.presence import Presence
 from gateway.execution.monitor import Monitor
@@ -55,6 +56,7 @@ class Reactions:
         breakers: Breakers,
         limits: Limits,
         presence: Presence,
+        locks: Locks,
         policies: Policies,
         attempts: Attempts,
         orphans: Orphans,
@@ -67,6 +69,7 @@ class Reactions:
         self._breakers = breakers
         self._limits = limits
         self._presence = presence
+        self._locks = locks
         self._policies = policies
         self._attempts = attempts
         self._orphans = orphans
@@ -98,6 +101,8 @@ class Reactions:
                 self._presence.registered(name)
             # A worker that is back may have a claim that waits.
             self._bell.ring()
+        elif kind == "lock" and (lock := self._state.locks.by_key.get(name)) is not None:
+            self._locks.watch(lock)
 
     def begin(self) -> None:
         """The folds know what the log says: look after all that is open."""
@@ -113,6 +118,8 @@ class Reactions:
                 self._monitor.at(task.next_attempt_at, self._bell.ring_later)
         for breaker in self._state.breakers.values():
             self._watch_breaker(breaker)
+        for lock in self._state.locks.by_key.values():
+            self._locks.watch(lock)
         self._breakers.begin()
         self._monitor.soon(self._breakers.act)
         self._presence.resume()

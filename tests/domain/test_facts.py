@@ -16,6 +16,7 @@ from gateway.domain.facts import (
     Failed,
     Finished,
     Leased,
+    Locked,
     Progressed,
     Registered,
     Salvaged,
@@ -95,6 +96,8 @@ WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
             "type": "python",
         },
     ),
+    ("lock_changed", Locked(owner="ann", ttl=9.0), {"owner": "ann", "ttl": 9.0}),
+    ("lock_changed", Locked(owner="ann", task_id="t"), {"owner": "ann", "task_id": "t"}),
     ("agent_status_changed", StatusChanged(), {}),
     ("agent_status_changed", StatusChanged(removed=True), {"removed": True}),
 ]

@@ -43,7 +43,9 @@ def told(snapshot: bytes) -> Any:
 
 
 def known(state: State) -> Any:
-    return told(encode(state))
+    """What the folds know, of what was known at that time."""
+    now, then = told(encode(state)), told(SNAPSHOT)
+    return {name: now[name] for name in then}
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.breaker import Breaker
+from gateway.domain.lock import Lock
 from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
@@ -38,6 +39,8 @@ class _Saved:
     degradations: list[dict[str, Any]]
     keys: list[tuple[str, str, str, str, float]]
     recoveries: list[tuple[str, str, list[float]]]
+    locks: list[Lock] = dataclasses.field(default_factory=list)
+    lock_term_floor: int = 0
 
 
 def encode(state: State) -> bytes:
@@ -54,6 +57,8 @@ def encode(state: State) -> bytes:
             degradations=list(state.degradations.values()),
             keys=[(*key, *known) for key, known in state.keys.items()],
             recoveries=[(*key, list(times)) for key, times in state.recoveries.items()],
+            locks=list(state.locks.by_key.values()),
+            lock_term_floor=state.locks.term_floor,
         )
     )
 
@@ -80,6 +85,9 @@ def restore(state: State, body: bytes) -> None:
     state.failures |= {id: (event, frozenset(of)) for id, event, of in saved.failures}
     state.degradations |= {event["degradation_id"]: event for event in saved.degradations}
     state.keys |= {(user, key): (task, print, at) for user, key, task, print, at in saved.keys}
+    state.locks.term_floor = saved.lock_term_floor
+    for lock in saved.locks:
+        state.locks.adopt(lock)
     state.recoveries |= {
         (agent, kind): deque(times, maxlen=RECOVERIES_KEPT)
         for agent, kind, times in saved.recoveries

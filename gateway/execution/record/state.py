@@ -24,12 +24,14 @@ from gateway.domain.facts import (
     Failed,
     Finished,
     Leased,
+    Locked,
     Registered,
     StatusChanged,
     Submitted,
     Unread,
     from_json,
 )
+from gateway.domain.lock import Locks
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
@@ -79,6 +81,7 @@ class State:
         breakers, workers: By name, and by agent_id.
         failures: Those that are open, by error_id, with their topics.
         degradations: Those that are open, by degradation_id.
+        locks: Those that are held, and the terms of those that were.
         keys: Idempotency keys by user: the task, what was asked, and when.
         recoveries: Seconds that recoveries took, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
@@ -105,6 +108,7 @@ class State:
         self.workers: dict[str, Worker] = {}
         self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
         self.degradations: dict[str, dict[str, Any]] = {}
+        self.locks = Locks()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -134,6 +138,8 @@ class State:
             self._breaker(name, event, entry)
         elif kind == "agent":
             self._worker(name, event, fact, entry)
+        elif kind == "lock":
+            self._lock(event, fact, entry)
         self._open_ends(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
@@ -206,6 +212,12 @@ class State:
             known.probing(event)
         elif entry.type == "system_recovered":
             known.closed()
+
+    def _lock(self, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+        if isinstance(fact, Locked):
+            self.locks.changed(event, fact, at=entry.at, offset=entry.offset)
+        elif entry.type == "lock_expired":
+            self.locks.expired(event, offset=entry.offset)
 
     def _unread(self, name: str) -> None:
         if self.unread.note(name):
