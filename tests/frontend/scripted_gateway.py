@@ -19,7 +19,7 @@ WAIT_S = 20.0
 # Loads the client and writes down all that it tells, in the order in which it tells it.
 BEGIN = """
 async (options) => {
-  const { GatewayClient } = await import("/gateway-client.js");
+  const { GatewayClient } = await import("/client/gateway-client.js");
   globalThis.told = [];
   globalThis.client = new GatewayClient("ws://page.test/ws", options);
   for (const name of ["state", "snapshot", "event", "missed", "degradation"])

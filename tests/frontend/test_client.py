@@ -248,7 +248,7 @@ async def test_a_kept_position_survives_a_reload(
     await blank_page.evaluate("client.close()")
     await blank_page.evaluate(
         """async () => {
-          const { GatewayClient } = await import("/gateway-client.js");
+          const { GatewayClient } = await import("/client/gateway-client.js");
           client = new GatewayClient("ws://page.test/ws", { storage: sessionStorage });
           client.start();
         }"""
@@ -268,7 +268,7 @@ async def test_the_wait_grows_to_its_bound_and_is_wholly_random(blank_page: Page
     await open_blank(blank_page)
     waits = await blank_page.evaluate(
         """async () => {
-          const { backoff } = await import("/gateway-client.js");
+          const { backoff } = await import("/client/gateway-client.js");
           const bounds = { base_ms: 500, max_ms: 30_000 };
           return [0, 1, 2, 6, 60].map((failures) =>
             [0, 0.5, 1].map((chance) => backoff(failures, { ...bounds, random: () => chance })));

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 # as objects. `frozen` makes any change to an earlier state an exception.
 FOLD = """
 async (steps) => {
-  const reducer = await import("/reducer.js");
+  const reducer = await import("/client/gateway-client.js");
   const frozen = (value) => {
     for (const part of value instanceof Map ? value.values() : Object.values(value))
       if (part !== null && typeof part === "object") frozen(part);

@@ -12,9 +12,7 @@
 
 import { Draft } from "./draft.js";
 import { ENDED, LIMITS } from "./limits.js";
-import { appended, failure_of, length_of, preserved_of, task_from } from "./task-record.js";
-
-export { ENDED, LIMITS };
+import { appended, failure_of, length_of, preserved_of, task_from } from "./records.js";
 
 export function emptyState() {
   return {

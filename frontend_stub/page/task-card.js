@@ -2,7 +2,7 @@
 
 import { countdown } from "./countdown.js";
 import { grow_text, h, icon, keyed, set_attribute, set_icon, set_text, show } from "./dom.js";
-import { ENDED } from "./reducer.js";
+import { ENDED } from "../client/gateway-client.js";
 import {
   END_REASON, STRATEGY, TASK_STATUS, action_words, clock, count, duration, lookup, refusal_words, sentence, short_id,
 } from "./words.js";

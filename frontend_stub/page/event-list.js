@@ -1,7 +1,7 @@
 /** Everything that was told, newest first; each line opens to the event itself. */
 
 import { h, icon, keyed, set_text, show } from "./dom.js";
-import { LIMITS } from "./reducer.js";
+import { LIMITS } from "../client/gateway-client.js";
 import { SEVERITY, clock, count, lookup } from "./words.js";
 
 const SHOWN_AT_FIRST = 100;

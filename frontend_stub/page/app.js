@@ -6,15 +6,28 @@
  * it comes back as an event, here and in every other window.
  */
 
+import {
+  CallError,
+  GatewayClient,
+  LIMITS,
+  NoAnswer,
+  addHistory,
+  emptyState,
+  fromSnapshot,
+  reduceAll,
+  topics_of,
+  withAgents,
+  withDegradation,
+  withTasks,
+  withoutTask,
+} from "../client/gateway-client.js";
 import { ask_form, identity, sign_in_form } from "./ask-form.js";
 import { connection_bar, missed_words } from "./connection-bar.js";
 import { count_by } from "./countdown.js";
 import { demo_panel } from "./demo-panel.js";
 import { event_list } from "./event-list.js";
-import { CallError, GatewayClient, NoAnswer, topics_of } from "./gateway-client.js";
 import { banners, breakers, notices } from "./panels.js";
-import { LIMITS, addHistory, emptyState, fromSnapshot, reduceAll, withAgents, withDegradation, withTasks, withoutTask } from "./reducer.js";
-import { task_cards } from "./task-cards.js";
+import { task_cards } from "./task-card.js";
 import { sentence } from "./words.js";
 import { worker_watch } from "./worker-watch.js";
 import { workers } from "./workers.js";

@@ -4,7 +4,7 @@
  */
 
 import { ENDED, LIMITS } from "./limits.js";
-import { new_task } from "./task-record.js";
+import { new_task } from "./records.js";
 
 /** Each container is copied at its first change, each task at every change. */
 export class Draft {
