@@ -1,6 +1,6 @@
-/** How much of each thing a page keeps, and which tasks have come to their end. */
+/** How much of each thing a state keeps, and which tasks have come to their end. */
 
-/** At each bound the oldest goes; of tasks the oldest that has ended, if there is one. */
+/** At each bound the oldest entry goes; of tasks the oldest that has ended, if there is one. */
 export const LIMITS = Object.freeze({
   tasks: 500,
   events: 1000,
@@ -14,4 +14,5 @@ export const LIMITS = Object.freeze({
   notices: 20, // rejections and notifications
 });
 
+/** The statuses of a task that has come to its end. */
 export const ENDED = new Set(["succeeded", "failed", "cancelled", "dead_lettered", "lost"]);

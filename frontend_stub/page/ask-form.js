@@ -1,28 +1,52 @@
-/** The form that starts a task, and the one that signs in. */
+/** The form that starts a task. */
 
-import { h, set_text, show } from "./dom.js";
-import { refusal_words } from "./words.js";
+import { h, setText, show } from "./dom.js";
+import { refusalWords } from "./words.js";
 
-/** Refusals that come as an event too, which the notices show with its countdown. */
+/** Refusals that come as an event too; the notices show it with its countdown. */
 const TOLD_BY_EVENT = new Set([
-  "circuit_breaker_open", "priority_load_shedding", "degraded_mode", "read_only", "draining", "rate_limited", "quarantined",
+  "circuit_breaker_open",
+  "priority_load_shedding",
+  "degraded_mode",
+  "read_only",
+  "draining",
+  "rate_limited",
+  "quarantined",
 ]);
+/** The choice "another agent"; no agent can have this name. */
+const OTHER = "\u0000other";
 
-export function ask_form(place, { ask }) {
+/** Draw the form in `place`. `ask(agent, question)` starts the task and may reject. */
+export function askForm(place, { ask }) {
   const agent = h("select", { id: "ask-agent", name: "agent", required: true });
-  const named = h("input", { id: "ask-named", name: "named", placeholder: "name of the agent", "aria-label": "Name of the agent", autocomplete: "off", spellcheck: "false", hidden: true });
-  const prompt = h("textarea", { id: "ask-prompt", name: "question", rows: "2", required: true, placeholder: "What should it do?" });
+  const named = h("input", {
+    id: "ask-named",
+    name: "named",
+    placeholder: "name of the agent",
+    "aria-label": "Name of the agent",
+    autocomplete: "off",
+    spellcheck: "false",
+    hidden: true,
+  });
+  const prompt = h("textarea", {
+    id: "ask-prompt",
+    name: "question",
+    rows: "2",
+    required: true,
+    placeholder: "What should it do?",
+  });
   const send = h("button.primary", { type: "submit" }, "Ask");
   const said = h("p.note", { role: "status", hidden: true });
+  const pair = h("div.pair", {}, agent, named);
   const form = h(
-    "form", { class: "ask-form" },
-    h("div.field", {}, h("label", { for: "ask-agent" }, "Agent"), h("div.pair", {}, agent, named)),
+    "form",
+    { class: "ask-form" },
+    h("div.field", {}, h("label", { for: "ask-agent" }, "Agent"), pair),
     h("div.field", {}, h("label", { for: "ask-prompt" }, "Question"), prompt),
     send,
     said,
   );
   place.append(form);
-  const OTHER = "\u0000other";
   let names = null;
 
   agent.addEventListener("change", choose);
@@ -40,7 +64,7 @@ export function ask_form(place, { ask }) {
       prompt.value = "";
     } catch (error) {
       const told = TOLD_BY_EVENT.has(error.data?.code);
-      set_text(said, told ? "Not accepted just now; see below." : refusal_words(error));
+      setText(said, told ? "Not accepted just now; see below." : refusalWords(error));
       show(said, true);
     } finally {
       send.ariaDisabled = null;
@@ -54,8 +78,8 @@ export function ask_form(place, { ask }) {
   }
 
   return {
-    /** Names to choose from; typing another one stays possible. */
-    set_agents(list) {
+    /** Offer these names; another name can still be typed. */
+    setAgents(list) {
       const next = [...new Set(list)];
       if (names !== null && next.join("\n") === names.join("\n")) return;
       const chosen = agent.value;
@@ -67,63 +91,10 @@ export function ask_form(place, { ask }) {
       if (chosen && names.includes(chosen)) agent.value = chosen;
       choose();
     },
-    set_live(is_live) {
-      send.disabled = !is_live;
-    },
-  };
-}
 
-export function sign_in_form(section, { sign_in }) {
-  const token = h("input", { id: "token", type: "password", autocomplete: "off", required: true, spellcheck: "false" });
-  const why = h("p");
-  section.append(
-    h("h2", { id: "sign-in-title" }, "This gateway asks for a token"),
-    why,
-    h("form", {
-      class: "sign-in-form",
-      onsubmit: (submitted) => {
-        submitted.preventDefault();
-        sign_in(token.value.trim());
-        token.value = "";
-      },
-    },
-    h("div.field", {}, h("label", { for: "token" }, "Token"), token),
-    h("button.primary", { type: "submit" }, "Connect")),
-    h("p.quiet", {}, "It is kept in this tab until you close it. An operator makes one with: gateway token --user NAME"),
-  );
-  return {
-    draw(visible, reason) {
-      if (visible && section.hidden) {
-        show(section, true);
-        token.focus();
-      }
-      if (!visible) show(section, false);
-      set_text(why, reason);
-      show(why, Boolean(reason));
-    },
-  };
-}
-
-/** Whom one plays on a gateway without a secret; with a token, who one is. */
-export function identity(place, { switch_to }) {
-  const name = h("input", { id: "user", name: "user", autocomplete: "off", spellcheck: "false", placeholder: "everyone", pattern: "[A-Za-z0-9._~@:\\-]{1,128}", title: "Letters, digits and . _ ~ @ : - ; empty for an operator" });
-  const apply = h("button", { type: "submit" }, "Switch");
-  const form = h("form", {
-    class: "identity-form",
-    onsubmit: (submitted) => {
-      submitted.preventDefault();
-      switch_to(name.value.trim() || null);
-    },
-  }, h("label", { for: "user" }, "User"), name, apply);
-  const role = h("span.role");
-  place.append(form, role);
-  return {
-    draw({ user, session, with_token }) {
-      show(form, !with_token);
-      if (document.activeElement !== name) name.value = user ?? "";
-      const operator = session?.scopes?.includes("admin") ? "operator" : "";
-      set_text(role, [with_token ? session?.user_id : "", operator].filter(Boolean).join(" · "));
-      show(role, Boolean(role.textContent));
+    /** A task can be started only while the connection is live. */
+    setLive(isLive) {
+      send.disabled = !isLive;
     },
   };
 }

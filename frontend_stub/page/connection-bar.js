@@ -1,7 +1,7 @@
-/** The state of the connection and the story of the last reconnect, in one line. */
+/** The connection's state and the story of the last reconnect, in one line. */
 
 import { countdown } from "./countdown.js";
-import { h, set_icon, set_text, show } from "./dom.js";
+import { h, setIcon, setText, show } from "./dom.js";
 import { count, duration } from "./words.js";
 
 const REFUSALS = {
@@ -10,7 +10,8 @@ const REFUSALS = {
   4503: "this token may not read events",
 };
 
-export function connection_bar(place, { reconnect }) {
+/** Draw the connection in `place`; `reconnect()` tries at once. */
+export function connectionBar(place, { reconnect }) {
   const slot = h("span.slot");
   const words = h("span.connection-state");
   const story = h("span.connection-story");
@@ -23,20 +24,18 @@ export function connection_bar(place, { reconnect }) {
     const [shape, tone, said, rest] = tell(state);
     pill.className = `pill ${tone}`;
     pill.dataset.state = state.name;
-    set_icon(slot, shape);
-    set_text(words, said);
-    const countdown_to =
-      state.name === "waiting" ? state.next_try_at : state.name === "live" && state.drain ? state.drain.at_ms : null;
+    setIcon(slot, shape);
+    setText(words, said);
     countdown(story, null);
-    set_text(story, rest);
-    if (countdown_to !== null) {
-      const before = state.name === "waiting" ? "next try" : "the gateway restarts, reconnecting";
-      const say = (left_s) => (left_s > 0 ? `${before} in ${duration(left_s)}` : "trying now");
-      countdown(story, countdown_to, say, Date.now);
+    setText(story, rest);
+    const [untilMs, before] = nextTry(state);
+    if (untilMs !== null) {
+      const say = (leftS) => (leftS > 0 ? `${before} in ${duration(leftS)}` : "trying now");
+      countdown(story, untilMs, say, Date.now);
     }
     show(story, Boolean(story.textContent));
     show(button, state.name === "waiting" || state.name === "closed");
-    set_text(button, state.name === "closed" ? "Connect" : "Try now");
+    setText(button, state.name === "closed" ? "Connect" : "Try now");
   }
 
   function tell(state) {
@@ -46,25 +45,39 @@ export function connection_bar(place, { reconnect }) {
       case "replaying":
         return ["spinner", "busy", "Catching up", `${state.received} of ${state.expected}`];
       case "live":
-        return state.quiet ? ["question", "warn", "Live", "no sign from the gateway, asking"] : ["link", "good", "Live", missed];
+        if (!state.quiet) return ["link", "good", "Live", missed];
+        return ["question", "warn", "Live", "no sign from the gateway, asking"];
       case "waiting":
         return ["retry", "warn", "Connection lost", ""];
       default:
-        return ["cross", "bad", "Not connected", REFUSALS[state.code] ?? String(state.reason ?? "").replaceAll("_", " ")];
+        return ["cross", "bad", "Not connected", refusal(state)];
     }
   }
 
   return {
     draw,
     /** What the last reconnect brought; null: nothing to tell. Shown from the next draw on. */
-    tell_missed: (info) => (missed = info === null ? "" : missed_words(info)),
+    tellMissed: (info) => (missed = info === null ? "" : missedWords(info)),
   };
 }
 
-export function missed_words(info) {
-  if (info.complete) {
-    return info.caught_up > 0 ? `caught up ${count(info.caught_up, "missed event")}` : "reconnected, nothing missed";
+/** When the client tries next and what that is called, if it has said so: [ms, words]. */
+function nextTry({ name, next_try_at: atMs, drain }) {
+  if (name === "waiting") return [atMs, "next try"];
+  if (name === "live" && drain) return [drain.at_ms, "the gateway restarts, reconnecting"];
+  return [null, ""];
+}
+
+function refusal({ code, reason }) {
+  return REFUSALS[code] ?? String(reason ?? "").replaceAll("_", " ");
+}
+
+/** What the client's `missed` says, in words. */
+export function missedWords(info) {
+  if (info.complete && info.caught_up > 0) {
+    return `caught up ${count(info.caught_up, "missed event")}`;
   }
+  if (info.complete) return "reconnected, nothing missed";
   if (info.reason === "epoch_changed") return "the gateway started anew, shown from its snapshot";
   return "history no longer kept, shown from a snapshot";
 }

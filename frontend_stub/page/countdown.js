@@ -1,51 +1,52 @@
 /**
- * Countdowns, and ages: texts that change with the time alone. One timer for all of them, and
- * none while there is nothing to count.
+ * Countdowns and ages: texts that change with the time alone. One timer serves all of them, and
+ * there is none while nothing is counted.
  */
 
-import { set_text } from "./dom.js";
+import { setText } from "./dom.js";
 
 const TICK_MS = 100;
-const counting = new Map(); // element → {until_ms, words, clock_ms, up}
+const counting = new Map(); // element → {untilMs, words, clockMs, up}
 let timer = null;
-let gateway_clock = () => Date.now();
+let gatewayClock = () => Date.now();
 
-/** Count by the gateway's clock, since the times come from there. */
-export function count_by(server_now) {
-  gateway_clock = server_now;
+/** Count by the gateway's clock, since the gateway names the times. */
+export function countBy(serverNow) {
+  gatewayClock = serverNow;
 }
 
 /**
  * Keep `element` saying `words(seconds left)` until `until` (a timestamp or ms); null stops.
- * At zero it says words(0) once, and rests. `clock_ms` is the clock that `until` was read from.
+ * At zero it says words(0) once, and rests. `clockMs` is the clock that `until` was read from.
  */
-export function countdown(element, until, words, clock_ms = gateway_clock) {
-  const until_ms = typeof until === "string" ? Date.parse(until) : until;
-  if (until_ms === null || until_ms === undefined || Number.isNaN(until_ms)) {
+export function countdown(element, until, words, clockMs = gatewayClock) {
+  const untilMs = typeof until === "string" ? Date.parse(until) : until;
+  if (untilMs === null || untilMs === undefined || Number.isNaN(untilMs)) {
     counting.delete(element);
     return;
   }
-  counting.set(element, { until_ms, words, clock_ms });
-  write(element, until_ms, words, clock_ms);
+  counting.set(element, { untilMs, words, clockMs });
+  write(element, untilMs, words, clockMs);
   timer ??= setInterval(tick, TICK_MS);
 }
 
 /** Keep `element` saying `words(seconds since)`; null stops. */
-export function count_up(element, since, words) {
-  const since_ms = since === null ? Number.NaN : Date.parse(since);
-  if (Number.isNaN(since_ms)) {
+export function countUp(element, since, words) {
+  const sinceMs = since === null ? Number.NaN : Date.parse(since);
+  if (Number.isNaN(sinceMs)) {
     counting.delete(element);
     return;
   }
-  const age = (left_s) => words(-left_s);
-  counting.set(element, { until_ms: since_ms, words: age, clock_ms: gateway_clock, up: true });
-  write(element, since_ms, age, gateway_clock, true);
+  const age = (leftS) => words(-leftS);
+  counting.set(element, { untilMs: sinceMs, words: age, clockMs: gatewayClock, up: true });
+  write(element, sinceMs, age, gatewayClock, true);
   timer ??= setInterval(tick, TICK_MS);
 }
 
 function tick() {
-  for (const [element, { until_ms, words, clock_ms, up }] of counting) {
-    if (!element.isConnected || (write(element, until_ms, words, clock_ms, up) === 0 && !up)) counting.delete(element);
+  for (const [element, { untilMs, words, clockMs, up }] of counting) {
+    const isOver = element.isConnected && write(element, untilMs, words, clockMs, up) === 0 && !up;
+    if (!element.isConnected || isOver) counting.delete(element);
   }
   if (counting.size === 0) {
     clearInterval(timer);
@@ -53,9 +54,9 @@ function tick() {
   }
 }
 
-function write(element, until_ms, words, clock_ms, up = false) {
-  const away_s = (until_ms - clock_ms()) / 1000;
-  const left_s = up ? Math.min(0, away_s) : Math.max(0, away_s);
-  set_text(element, words(left_s));
-  return left_s;
+function write(element, untilMs, words, clockMs, up = false) {
+  const awayS = (untilMs - clockMs()) / 1000;
+  const leftS = up ? Math.min(0, awayS) : Math.max(0, awayS);
+  setText(element, words(leftS));
+  return leftS;
 }

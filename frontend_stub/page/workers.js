@@ -1,36 +1,44 @@
-/** The workers: how each is, when it was last heard of, and what it works on. */
+/** The workers: how each is, when its last heartbeat came, and what it works on. */
 
-import { count_up, countdown } from "./countdown.js";
-import { h, keyed, set_icon, set_text, show } from "./dom.js";
-import { AGENT_STATUS, count, duration, lookup, short_id } from "./words.js";
+import { countUp, countdown } from "./countdown.js";
+import { h, keyed, setIcon, setText, show } from "./dom.js";
+import { AGENT_STATUS, count, duration, lookup, shortId } from "./words.js";
 
 const WORST_FIRST = ["unhealthy", "quarantined", "suspect", "healthy"];
 const GONE_SHOWN = 20;
 
-/** Shown only when there are any. Those that are gone are folded away. */
+/** Draw the workers, if there are any. Those that are offline are folded away. */
 export function workers(section, place, summary) {
   const list = h("ul.rows");
-  const gone_list = h("ul.rows");
-  const gone_title = h("summary");
-  const gone = h("details.gone", { hidden: true }, gone_title, gone_list);
+  const goneList = h("ul.rows");
+  const goneTitle = h("summary");
+  const gone = h("details.gone", { hidden: true }, goneTitle, goneList);
   place.append(list, gone);
 
   function draw(state) {
     show(section, state.agents.size > 0);
     if (section.hidden) return;
-    const held = held_by_worker(state);
-    const all = [...state.agents.values()].map((worker) => ({ worker, tasks: held.get(worker.agent_id) ?? [] }));
+    const held = heldByWorker(state);
+    const all = [...state.agents.values()].map((worker) => ({
+      worker,
+      tasks: held.get(worker.agent_id) ?? [],
+    }));
     const there = all.filter(({ worker }) => worker.status !== "offline");
     const away = all.filter(({ worker }) => worker.status === "offline");
     there.sort((a, b) => rank(a) - rank(b) || key(a).localeCompare(key(b)));
-    keyed(list, there, key_of, row);
-    keyed(gone_list, away.slice(-GONE_SHOWN).reverse(), key_of, row);
+    keyed(list, there, keyOf, row);
+    keyed(goneList, away.slice(-GONE_SHOWN).reverse(), keyOf, row);
     show(gone, away.length > 0);
-    set_text(gone_title, `${count(away.length, "worker")} offline`);
+    setText(goneTitle, `${count(away.length, "worker")} offline`);
     const busy = there.filter(({ tasks }) => tasks.length > 0).length;
-    set_text(summary, busy > 0 ? `${busy} of ${there.length} at work` : there.length > 0 ? "nothing to do" : "nobody there");
+    setText(summary, summaryWords(busy, there.length));
   }
   return { draw };
+}
+
+function summaryWords(busy, there) {
+  if (busy > 0) return `${busy} of ${there} at work`;
+  return there > 0 ? "nothing to do" : "nobody there";
 }
 
 function rank({ worker }) {
@@ -41,19 +49,25 @@ function key({ worker }) {
   return `${worker.handle} ${worker.agent_id}`;
 }
 
-function key_of({ worker }) {
+function keyOf({ worker }) {
   return worker.agent_id;
 }
 
-/** What the events say is newer than the list; what only the list knows is not here to be named. */
-function held_by_worker({ tasks, agents }) {
+/**
+ * The tasks of each worker, in words. Events are newer than the list of workers, so they decide
+ * where both know a task. A task that only the list knows has an id and no name.
+ */
+function heldByWorker({ tasks, agents }) {
   const held = new Map();
-  const add = (agent_id, line) => held.set(agent_id, [...(held.get(agent_id) ?? []), line]);
+  const add = (agentId, line) => held.set(agentId, [...(held.get(agentId) ?? []), line]);
   for (const task of tasks.values()) {
-    if (task.status === "running" && agents.has(task.agent_id)) add(task.agent_id, `${task.agent_name ?? "task"} ${short_id(task.task_id)}`);
+    if (task.status !== "running" || !agents.has(task.agent_id)) continue;
+    add(task.agent_id, `${task.agent_name ?? "task"} ${shortId(task.task_id)}`);
   }
   for (const worker of agents.values()) {
-    for (const task_id of worker.tasks ?? []) if (!tasks.has(task_id)) add(worker.agent_id, short_id(task_id));
+    for (const taskId of worker.tasks ?? []) {
+      if (!tasks.has(taskId)) add(worker.agent_id, shortId(taskId));
+    }
   }
   return held;
 }
@@ -65,34 +79,38 @@ function row() {
   const what = h("span.row-what");
   const heard = h("span.row-what");
   const holds = h("span.row-extra");
-  const element = h("li.worker", {}, mark, h("div", {}, h("span", {}, name, " ", id), what, heard, holds));
+  const lines = h("div", {}, h("span", {}, name, " ", id), what, heard, holds);
+  const element = h("li.worker", {}, mark, lines);
 
   function update({ worker, tasks }) {
     const [words, shape, tone] = lookup(AGENT_STATUS, worker.status);
     element.className = `worker ${tone}`;
     element.dataset.worker = worker.agent_id;
     element.dataset.status = worker.status;
-    set_icon(mark, shape);
-    set_text(name, worker.handle ?? "worker");
-    set_text(id, short_id(worker.agent_id));
+    setIcon(mark, shape);
+    setText(name, worker.handle ?? "worker");
+    setText(id, shortId(worker.agent_id));
     const names = worker.agents.filter((agent) => agent !== worker.handle);
-    set_text(what, names.length > 0 ? `${words} · does ${names.join(", ")}` : words);
-    tell_heartbeat(worker);
+    setText(what, names.length > 0 ? `${words} · does ${names.join(", ")}` : words);
+    tellHeartbeat(worker);
     show(holds, tasks.length > 0);
-    set_text(holds, `Works on ${tasks.join(", ")}`);
+    setText(holds, `Works on ${tasks.join(", ")}`);
   }
 
-  function tell_heartbeat({ status, last_heartbeat, seen_at }) {
-    show(heard, Boolean(last_heartbeat));
-    if (status === "healthy" && last_heartbeat && seen_at) {
-      // Heartbeats are no events: the age is as of when we looked, and would only seem to grow.
+  function tellHeartbeat({ status, last_heartbeat: newest, seen_at: seenAtMs }) {
+    show(heard, Boolean(newest));
+    if (status === "healthy" && newest && seenAtMs) {
+      // Heartbeats are no events: the age is as of the newest list, and would only seem to grow.
       countdown(heard, null);
-      set_text(heard, heartbeat_words((seen_at - Date.parse(last_heartbeat)) / 1000));
-    } else count_up(heard, last_heartbeat ?? null, heartbeat_words);
+      setText(heard, heartbeatWords((seenAtMs - Date.parse(newest)) / 1000));
+    } else {
+      countUp(heard, newest ?? null, heartbeatWords);
+    }
   }
   return { element, update };
 }
 
-function heartbeat_words(seconds) {
-  return `Heartbeat ${seconds < 1 ? "under 1 s" : duration(Math.round(seconds)).replace(".0", "")} ago`;
+function heartbeatWords(ageS) {
+  const age = ageS < 1 ? "under 1 s" : duration(Math.round(ageS)).replace(".0", "");
+  return `Heartbeat ${age} ago`;
 }

@@ -172,7 +172,7 @@ async def test_a_drain_is_followed_at_the_moment_it_names(
     await gateway.until("client.state.name === 'waiting'")
     wait_ms = await blank_page.evaluate("client.state.next_try_at - Date.now()")
     assert 60_000 < wait_ms <= 90_000
-    await blank_page.evaluate("client.reconnect_now()")
+    await blank_page.evaluate("client.reconnectNow()")
     await (await gateway.connection()).welcome(offset=2)
 
 
