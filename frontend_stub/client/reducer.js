@@ -115,9 +115,9 @@ export function withTasks(state, records) {
 }
 
 /**
- * Take over the workers as `agent.list` describes them, in place of what was known of them. A user
- * who is no operator hears of workers in no other way. `seenAt`: when the list was asked for, in
- * ms of the gateway's clock.
+ * Take over the workers as `agent.list` describes them, in place of what was known of them. Only
+ * operators get events about workers, so for a user the list is the one source. `seenAt`: when the
+ * list was asked for, in ms of the gateway's clock.
  */
 export function withAgents(state, records, seenAt = null) {
   const agents = new Map();

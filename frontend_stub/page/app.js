@@ -40,7 +40,7 @@ let frame = null;
 const actions = taskActions({ client: () => link.client, asked: drawAgain });
 const speaker = announcer(at("announcer"));
 const bar = connectionBar(at("connection"), { reconnect: () => link.client.reconnectNow() });
-const who = identity(at("identity"), {
+const userField = identity(at("identity"), {
   switchTo: (name) => {
     me.switchTo(name);
     begin();
@@ -173,7 +173,7 @@ function tellMissed(info) {
 
 function drawIdentity() {
   const { session } = link.client;
-  who.draw({ user: me.user, session, withToken: Boolean(me.token) });
+  userField.draw({ user: me.user, session, withToken: Boolean(me.token) });
 }
 
 begin();

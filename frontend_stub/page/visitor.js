@@ -1,5 +1,5 @@
 /**
- * The person before the page: the user whom the address names, and the token that was given.
+ * The visitor of the page: the user that the address names, and the token from the form.
  *
  * The user stands in the address, so that a reload and a bookmark keep it. The token stays in this
  * tab's storage and never goes into an address.

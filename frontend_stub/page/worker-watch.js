@@ -1,8 +1,8 @@
 /**
  * When to look at the workers again.
  *
- * Heartbeats of workers are no events, and a user who is no operator gets no event about workers.
- * So the list is asked for when an event may have changed it, and now and then while it is shown.
+ * Heartbeats of workers are no events, and only operators get events about workers. So the list
+ * is asked for when an event may have changed it, and now and then while it is shown.
  */
 
 const MOVES = new Set(["task_started", "task_reassigned", "task_finished"]);
