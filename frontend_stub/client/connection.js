@@ -108,7 +108,7 @@ export class Connection {
     else if (this.#options.user_id) params.user_id = this.#options.user_id;
     this.#shake("connect", params, (session) => {
       this.#owner.session(session);
-      this.#subscribe(session);
+      if (!this.#isClosed) this.#subscribe(session);
     });
   }
 
@@ -133,6 +133,7 @@ export class Connection {
     this.#heardAtMs = Date.now();
     this.#isProbed = false;
     this.#owner.quiet(false);
+    if (this.#isClosed) return; // by a listener, in this very turn
     let frame;
     try {
       frame = JSON.parse(text);
