@@ -1,17 +1,3 @@
-/** How much of each thing a page keeps, and which tasks have come to their end. */
+/** The bounds at their old address. New code imports `client/gateway-client.js`. */
 
-/** At each bound the oldest goes; of tasks the oldest that has ended, if there is one. */
-export const LIMITS = Object.freeze({
-  tasks: 500,
-  events: 1000,
-  text: 262_144, // characters of streamed text per task; the beginning goes
-  attempts: 50, // per task
-  steps: 100, // per task
-  failures: 500,
-  degradations: 100,
-  breakers: 200,
-  agents: 500,
-  notices: 20, // rejections and notifications
-});
-
-export const ENDED = new Set(["succeeded", "failed", "cancelled", "dead_lettered", "lost"]);
+export { ENDED, LIMITS } from "./client/gateway-client.js";

@@ -1,8 +1,8 @@
 """
 A real Chromium, a real gateway in its own process, and a cable between them that can be cut.
 
-A browser, a context and a gateway cost more to start than most tests take, so they are shared:
-what keeps tests apart is a page, or a blank page's reload, and a user of their own.
+A browser, a context and a gateway take longer to start than most tests run, so tests share them.
+Each test has a page or a reload of the blank page, and a user of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _numbers = itertools.count(1)
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def context() -> AsyncIterator[BrowserContext]:
-    """One for all: a page has a session storage of its own, and the frontend uses no other."""
+    """One context for all tests: the frontend uses no storage but the session storage of a page."""
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     assert found, f"none of {', '.join(CHROMIUMS)} is installed"
     async with async_playwright() as playwright:
@@ -62,7 +62,7 @@ async def context() -> AsyncIterator[BrowserContext]:
 
 @dataclasses.dataclass(frozen=True)
 class Tab:
-    """A page, and what was thrown in it that nobody caught."""
+    """A page, and the uncaught exceptions in it."""
 
     page: Page
     thrown: list[str]
@@ -70,7 +70,7 @@ class Tab:
 
 @contextlib.asynccontextmanager
 async def opened(context: BrowserContext) -> AsyncIterator[Tab]:
-    """Open a page for as long as it is needed."""
+    """Open a page, and close it at the end."""
     tab = Tab(await context.new_page(), [])
     tab.page.on("pageerror", lambda error: tab.thrown.append(str(error)))
     try:
@@ -81,7 +81,7 @@ async def opened(context: BrowserContext) -> AsyncIterator[Tab]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    """A page of the test's own; an exception in it that nobody caught fails the test."""
+    """A page of the test's own; an uncaught exception in it fails the test."""
     async with opened(context) as tab:
         yield tab.page
     assert tab.thrown == []
@@ -104,7 +104,7 @@ async def blank_tab(context: BrowserContext) -> AsyncIterator[Tab]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def blank_page(blank_tab: Tab) -> AsyncIterator[Page]:
-    """The module's empty page, which may import the frontend's modules; as ``page`` otherwise."""
+    """The module's empty page, in which the frontend's modules can be imported."""
     blank_tab.thrown.clear()
     yield blank_tab.page
     assert blank_tab.thrown == []
@@ -118,10 +118,12 @@ def user() -> str:
 
 class Process:
     """
-    One ``gateway serve`` with the agents of ``page_agents``; ``environment`` is added to ours.
+    One ``gateway serve`` with the agents of ``page_agents``.
+
+    ``environment`` is added to the variables of this process.
 
     Attributes:
-        port: Where it listens; the same again after ``restart``.
+        port: Where it listens; the same after a second ``start``.
     """
 
     def __init__(self, **environment: str) -> None:
@@ -140,7 +142,7 @@ class Process:
             "tests.frontend.page_agents:gateway",
             "--port",
             str(self.port),
-            # Long enough for a browser's polling to see that a task waits.
+            # A task waits for long enough that a polling browser sees it.
             "--retry-base",
             "2.5",
             cwd=ROOT,
@@ -193,14 +195,14 @@ async def running(**environment: str) -> AsyncIterator[Process]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def gateway() -> AsyncIterator[Process]:
-    """An open gateway for everyone who leaves nothing behind but tasks of their own."""
+    """A gateway without a secret, shared by tests that leave only their own user's tasks."""
     async with running() as process:
         yield process
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def mortal() -> AsyncIterator[Process]:
-    """A gateway of the test's own."""
+    """A gateway of the test's own, which it may kill."""
     async with running() as process:
         yield process
 
@@ -214,10 +216,10 @@ async def locked() -> AsyncIterator[Process]:
 
 class Cable:
     """
-    A TCP proxy before the gateway. Cut, it resets what it carries and refuses what comes.
+    A TCP proxy before the gateway. While it is cut, it resets every connection.
 
     Attributes:
-        port: The near end.
+        port: Where it listens.
     """
 
     def __init__(self, far_port: int) -> None:

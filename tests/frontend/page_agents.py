@@ -1,4 +1,4 @@
-"""Agents that really fail, each in its own way, for a person who watches the page."""
+"""Agents that really fail, each in its own way, for the tests of the page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SECOND_HALF = "It opens when they fail."
 
 @gateway.agent("writer", timeout=10.0)
 async def write(task: Task, question: str) -> str:
-    """Do as asked."""
+    """Answer at once."""
     task.append(f"About {question}.")
     return f"About {question}."
 
 
 @gateway.agent("stumbler", timeout=0.5, max_attempts=3)
 async def stumble(task: Task, question: str) -> str:
-    """Stall in the first attempt, after half of the text; go on from there in the second."""
+    """Stall in the first attempt after half of the text; continue there in the second."""
     task.plan("outline", "review")
     if not task.preserved.text:
         task.preserve("outline", "what, when, how")
@@ -34,7 +34,7 @@ async def stumble(task: Task, question: str) -> str:
 
 @gateway.agent("limited", timeout=10.0, max_attempts=3)
 async def limited(task: Task, question: str) -> str:
-    """Be told to come back much later; a person may know better."""
+    """Be rate limited for a minute and a half in the first attempt."""
     if task.attempt == 1:
         raise RateLimited(retry_after=90)
     return "Answered after all."
@@ -42,7 +42,7 @@ async def limited(task: Task, question: str) -> str:
 
 @gateway.agent("picky", timeout=10.0)
 async def refuse(task: Task, question: str) -> str:
-    """Refuse the input. What the exception says is for nobody's eyes."""
+    """Refuse the input. No user may see the text of the exception."""
     raise InvalidInput("<img src=x onerror=alert(1)> /etc/secret")
 
 

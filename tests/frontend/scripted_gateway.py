@@ -1,4 +1,4 @@
-"""A gateway in a few lines, for what a real one does too rarely: each connection by its script."""
+"""A gateway in a few lines, for what a real one does too rarely: a test plays each connection."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FRONTEND = Path(__file__).parent.parent.parent / "frontend_stub"
 ADDRESS = "http://page.test"
 WAIT_S = 20.0
 
-# Loads the client and writes down all that it tells, in the order in which it tells it.
+# Loads the client and records everything that it tells, in order.
 BEGIN = """
 async (options) => {
-  const { GatewayClient } = await import("/gateway-client.js");
+  const { GatewayClient } = await import("/client/gateway-client.js");
   globalThis.told = [];
   globalThis.client = new GatewayClient("ws://page.test/ws", options);
   for (const name of ["state", "snapshot", "event", "missed", "degradation"])
@@ -30,7 +30,7 @@ async (options) => {
 
 
 async def serve_modules(page: Page) -> None:
-    """Let a page find the frontend's modules at ``ADDRESS``, and nothing else but empty pages."""
+    """Serve the frontend's modules to a page at ``ADDRESS``, and an empty page elsewhere."""
 
     async def serve(route: Route) -> None:
         path = route.request.url.removeprefix(f"{ADDRESS}/")
@@ -44,7 +44,7 @@ async def serve_modules(page: Page) -> None:
 
 
 async def open_blank(page: Page) -> None:
-    """Begin anew in a page that ``serve_modules`` has prepared."""
+    """Reload a page that ``serve_modules`` has prepared."""
     await page.goto(f"{ADDRESS}/")
     await page.evaluate("sessionStorage.clear()")
 
@@ -58,7 +58,7 @@ class Connection:
         socket.on_message(lambda frame: self._frames.put_nowait(json.loads(frame)))
 
     async def request(self, method: str) -> Mapping[str, Any]:
-        """Wait for the next request; pings in between are none."""
+        """Wait for the next request, leaving pings out."""
         async with asyncio.timeout(WAIT_S):
             while (frame := await self._frames.get())["method"] != method:
                 assert frame["method"] == "ping", frame
@@ -78,7 +78,7 @@ class Connection:
         self._send({"type": type, "epoch": epoch, "offset": offset})
 
     async def welcome(self, **subscribed: Any) -> Mapping[str, Any]:
-        """Take ``connect`` and ``subscribe``; returns the parameters of the latter."""
+        """Answer ``connect`` and ``subscribe``; returns the parameters of ``subscribe``."""
         connect = await self.request("connect")
         self.answer(connect, {"user_id": "demo", "scopes": [], "heartbeat_interval": 25})
         subscribe = await self.request("subscribe")
@@ -95,7 +95,7 @@ class Connection:
 
 
 class ScriptedGateway:
-    """Hands out the connections that a page makes, one after the other."""
+    """Gives a test the connections that a page makes, one after the other."""
 
     def __init__(self, page: Page) -> None:
         self._page = page

@@ -1,4 +1,4 @@
-"""The browser's client before a scripted gateway: every way to go and to come back."""
+"""The browser's client before a scripted gateway: how a connection ends and comes back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def gateway(blank_page: Page) -> ScriptedGateway:
 
 
 async def lively(gateway: ScriptedGateway) -> Connection:
-    """A first connection that has handed on the events 1 and 2."""
+    """Open a first connection, on which the client has handed on the events 1 and 2."""
     await gateway.begin()
     first = await gateway.connection()
     params = await first.welcome(recovered=False, snapshot=SNAPSHOT)
@@ -34,8 +34,10 @@ async def offsets(gateway: ScriptedGateway) -> list[int]:
     return [event["offset"] for event in await gateway.told("event")]
 
 
-async def test_a_cut_is_followed_by_exactly_what_was_missed(gateway: ScriptedGateway) -> None:
-    """It asks from its own position; and what comes twice all the same is handed on once."""
+async def test_after_a_cut_the_client_hands_on_what_it_missed_once(
+    gateway: ScriptedGateway,
+) -> None:
+    """It asks from its own position. An event that comes twice all the same is handed on once."""
     first = await lively(gateway)
     await first.close(1011)
     second = await gateway.connection()
@@ -54,7 +56,9 @@ async def test_a_cut_is_followed_by_exactly_what_was_missed(gateway: ScriptedGat
     ]
 
 
-async def test_a_resume_without_news_says_that_nothing_was_missed(gateway: ScriptedGateway) -> None:
+async def test_a_resume_without_events_says_that_nothing_was_missed(
+    gateway: ScriptedGateway,
+) -> None:
     first = await lively(gateway)
     await first.close(1012)
     second = await gateway.connection()
@@ -67,7 +71,7 @@ async def test_a_resume_without_news_says_that_nothing_was_missed(gateway: Scrip
     ("epoch", "reason", "changed"),
     [("e1", "history_gone", False), ("e2", "epoch_changed", True)],
 )
-async def test_where_history_is_gone_the_snapshot_takes_its_place(
+async def test_a_snapshot_takes_the_place_of_a_history_that_is_gone(
     gateway: ScriptedGateway, epoch: str, reason: str, changed: bool
 ) -> None:
     first = await lively(gateway)
@@ -86,7 +90,7 @@ async def test_where_history_is_gone_the_snapshot_takes_its_place(
 
 
 async def test_a_gap_is_answered_with_a_new_snapshot(gateway: ScriptedGateway) -> None:
-    """What lies in the gap is not kept any more, so no resume can bring it."""
+    """The gateway does not keep the events of the gap, so no resume can bring them."""
     first = await lively(gateway)
     first.notice("gap", **{"from": 3, "to": 8})
     second = await gateway.connection()
@@ -99,8 +103,8 @@ async def test_a_gap_is_answered_with_a_new_snapshot(gateway: ScriptedGateway) -
     }
 
 
-async def test_a_heartbeat_that_is_ahead_brings_a_resume(gateway: ScriptedGateway) -> None:
-    """An event was lost on the way, and nothing else would ever tell."""
+async def test_a_heartbeat_that_is_ahead_makes_the_client_resume(gateway: ScriptedGateway) -> None:
+    """An event was lost on the way, and nothing else would tell the client."""
     first = await lively(gateway)
     first.notice("heartbeat", offset=2, server_time="2026-11-22T05:04:54.123Z")
     first.notice("heartbeat", offset=3, server_time="2026-11-22T05:04:54.123Z")
@@ -112,7 +116,7 @@ async def test_a_heartbeat_that_is_ahead_brings_a_resume(gateway: ScriptedGatewa
     assert await offsets(gateway) == [1, 2, 3]
 
 
-async def test_a_heartbeat_that_is_always_ahead_is_not_chased_for_ever(
+async def test_a_heartbeat_that_stays_ahead_is_not_followed_for_ever(
     gateway: ScriptedGateway,
 ) -> None:
     connection = await lively(gateway)
@@ -129,8 +133,8 @@ async def test_a_heartbeat_that_is_always_ahead_is_not_chased_for_ever(
 DEGRADATIONS = "told.filter(([name]) => name === 'degradation').length"
 
 
-async def test_what_no_event_can_tell_is_told_while_it_lasts(gateway: ScriptedGateway) -> None:
-    """And not beyond the connection: another gateway may be well."""
+async def test_a_degradation_of_the_store_is_told_while_it_lasts(gateway: ScriptedGateway) -> None:
+    """It ends with the connection, since another gateway may be well."""
     first = await lively(gateway)
     beat = {"offset": 2, "server_time": "2026-11-22T05:04:54.123Z"}
     degradation = {"degradation_id": "d1", "scope": "store"}
@@ -144,7 +148,7 @@ async def test_what_no_event_can_tell_is_told_while_it_lasts(gateway: ScriptedGa
 
 
 async def test_silence_over_two_heartbeats_is_a_cut(gateway: ScriptedGateway) -> None:
-    """A dead line tells nothing by itself."""
+    """A dead connection sends no sign by itself."""
     await gateway.begin()
     first = await gateway.connection()
     connect = await first.request("connect")
@@ -160,10 +164,10 @@ async def test_silence_over_two_heartbeats_is_a_cut(gateway: ScriptedGateway) ->
     assert cut["reason"] == "no sign of life from the gateway"
 
 
-async def test_a_drain_is_followed_at_the_moment_it_names(
+async def test_the_client_comes_back_at_the_moment_that_a_drain_names(
     gateway: ScriptedGateway, blank_page: Page
 ) -> None:
-    """By the gateway's clock, which here is a year ahead of ours."""
+    """The moment is on the gateway's clock, which here is years ahead of the browser's."""
     first = await lively(gateway)
     first.notice("heartbeat", offset=2, server_time="2099-01-01T00:00:00.000Z")
     first.notice("drain", reconnect_at="2099-01-01T00:01:30.000Z", reason="shutdown")
@@ -172,12 +176,14 @@ async def test_a_drain_is_followed_at_the_moment_it_names(
     await gateway.until("client.state.name === 'waiting'")
     wait_ms = await blank_page.evaluate("client.state.next_try_at - Date.now()")
     assert 60_000 < wait_ms <= 90_000
-    await blank_page.evaluate("client.reconnect_now()")
+    await blank_page.evaluate("client.reconnectNow()")
     await (await gateway.connection()).welcome(offset=2)
 
 
 @pytest.mark.parametrize("code", [1001, 1006, 1012, 1013, 4000, 4008, 4499])
-async def test_after_these_codes_it_comes_back(gateway: ScriptedGateway, code: int) -> None:
+async def test_after_these_close_codes_the_client_comes_back(
+    gateway: ScriptedGateway, code: int
+) -> None:
     first = await lively(gateway)
     await first.close(code)
     await gateway.until("client.state.name !== 'live'")
@@ -185,7 +191,9 @@ async def test_after_these_codes_it_comes_back(gateway: ScriptedGateway, code: i
 
 
 @pytest.mark.parametrize("code", [4500, 4501, 4503, 4999])
-async def test_after_these_codes_it_stays_away(gateway: ScriptedGateway, code: int) -> None:
+async def test_after_these_close_codes_the_client_stays_away(
+    gateway: ScriptedGateway, code: int
+) -> None:
     first = await lively(gateway)
     await first.close(code)
     await gateway.until("client.state.name === 'closed'")
@@ -202,7 +210,7 @@ async def test_a_refused_token_is_not_tried_again(gateway: ScriptedGateway) -> N
 
 
 async def test_a_subscription_refused_for_now_is_asked_again(gateway: ScriptedGateway) -> None:
-    """A node that lags behind says so, and is asked again."""
+    """A node that lags behind says so, and the client asks it again."""
     await gateway.begin()
     first = await gateway.connection()
     first.answer(await first.request("connect"), {"user_id": "demo", "scopes": []})
@@ -240,7 +248,7 @@ async def test_a_call_is_answered_refused_or_cut(
 async def test_a_kept_position_survives_a_reload(
     gateway: ScriptedGateway, blank_page: Page
 ) -> None:
-    """With the snapshot, since the page that held the state is gone; the replay is history."""
+    """The client asks for a snapshot too, since the page that held the state is gone."""
     await gateway.begin()
     await blank_page.evaluate(
         """() => { sessionStorage.setItem("gateway.position", '{"epoch":"e1","offset":2}'); }"""
@@ -248,7 +256,7 @@ async def test_a_kept_position_survives_a_reload(
     await blank_page.evaluate("client.close()")
     await blank_page.evaluate(
         """async () => {
-          const { GatewayClient } = await import("/gateway-client.js");
+          const { GatewayClient } = await import("/client/gateway-client.js");
           client = new GatewayClient("ws://page.test/ws", { storage: sessionStorage });
           client.start();
         }"""
@@ -268,7 +276,7 @@ async def test_the_wait_grows_to_its_bound_and_is_wholly_random(blank_page: Page
     await open_blank(blank_page)
     waits = await blank_page.evaluate(
         """async () => {
-          const { backoff } = await import("/gateway-client.js");
+          const { backoff } = await import("/client/gateway-client.js");
           const bounds = { base_ms: 500, max_ms: 30_000 };
           return [0, 1, 2, 6, 60].map((failures) =>
             [0, 0.5, 1].map((chance) => backoff(failures, { ...bounds, random: () => chance })));

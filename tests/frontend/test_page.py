@@ -1,4 +1,4 @@
-"""The page in a real browser, before a real gateway whose agents really fail."""
+"""The page in a real browser, with a real gateway whose agents really fail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CUTS = 5 if os.environ.get("GATEWAY_SOAK") == "1" else 2
 
 
 async def open_page(page: Page, url: str, user: str | None) -> None:
-    """Open the page for a user; None: for the one whom it takes by itself, ``demo``."""
+    """Open the page for a user; None: for the page's default user, ``demo``."""
     await page.goto(url if user is None else f"{url}/?user={user}")
     await live(page)
 
@@ -30,7 +30,7 @@ async def live(page: Page) -> None:
 
 
 async def ask(page: Page, agent: str, question: str) -> None:
-    """Ask by the form, naming an agent that the page does not know of yet by hand."""
+    """Ask by the form; an agent that the page does not know yet is typed."""
     names = page.get_by_label("Agent", exact=True)
     options = await names.locator("option").all_text_contents()
     if agent in options:
@@ -47,7 +47,7 @@ def card(page: Page, question: str) -> Locator:
 
 
 async def submit(page: Page, gateway: Process, user: str, agent: str, question: str) -> str:
-    """Ask by HTTP, past the page."""
+    """Ask by HTTP, without the page."""
     answer = await page.request.post(
         f"{gateway.url}/api/tasks",
         data={"agent": agent, "user_id": user, "input": {"question": question}},
@@ -62,7 +62,7 @@ def card_of(page: Page, task_id: str) -> Locator:
 
 
 async def logged(page: Page, gateway: Process, user: str) -> list[Mapping[str, Any]]:
-    """Give what the gateway's log has for a user."""
+    """Give the events that the gateway's log has for a user."""
     answer = await page.request.get(
         f"{gateway.url}/api/events", params={"topic": f"user:{user}", "since": "0", "limit": "500"}
     )
@@ -71,7 +71,7 @@ async def logged(page: Page, gateway: Process, user: str) -> list[Mapping[str, A
 
 
 async def shows_each_event_once(page: Page, gateway: Process, user: str) -> None:
-    """Compare the page's list with the gateway's log, one to one and in order."""
+    """Compare the page's list with the gateway's log, event by event and in order."""
     await page.get_by_label("Which events").select_option("all")
     expected = [str(event["offset"]) for event in reversed(await logged(page, gateway, user))]
     lines = page.locator(".event-list li")
@@ -85,7 +85,7 @@ async def shows_each_event_once(page: Page, gateway: Process, user: str) -> None
 async def test_a_failure_is_told_in_words_for_people(
     page: Page, gateway: Process, user: str
 ) -> None:
-    """The sentence of the catalogue, what to do, and nothing of what the exception says."""
+    """The page shows the catalogue's sentence and no word of the exception."""
     await open_page(page, gateway.url, user)
     await ask(page, "picky", "the first question")
     failed = card(page, "the first question")
@@ -96,7 +96,7 @@ async def test_a_failure_is_told_in_words_for_people(
     assert "secret" not in await page.content()
 
 
-async def test_the_text_of_a_failed_attempt_stays_and_the_next_goes_on_after_it(
+async def test_an_attempt_continues_after_the_text_of_the_failed_one(
     page: Page, gateway: Process, user: str
 ) -> None:
     await open_page(page, gateway.url, user)
@@ -112,8 +112,8 @@ async def test_the_text_of_a_failed_attempt_stays_and_the_next_goes_on_after_it(
     await expect(stumbled.locator(".attempts li")).to_have_count(2)
 
 
-async def test_a_wait_can_be_cut_short(page: Page, gateway: Process, user: str) -> None:
-    """The upstream has asked for a minute and a half; the person asks now."""
+async def test_a_user_can_cut_a_wait_short(page: Page, gateway: Process, user: str) -> None:
+    """The upstream has asked for a minute and a half; the user retries now."""
     await open_page(page, gateway.url, user)
     await ask(page, "limited", "in a hurry")
     waiting = card(page, "in a hurry")
@@ -122,10 +122,10 @@ async def test_a_wait_can_be_cut_short(page: Page, gateway: Process, user: str) 
     await expect(waiting.locator(".result")).to_have_text("Answered after all.")
 
 
-async def test_a_running_task_can_be_cancelled_by_keyboard(
+async def test_a_user_can_cancel_a_running_task_by_keyboard(
     page: Page, gateway: Process, user: str
 ) -> None:
-    """And the keyboard's place on the page is not lost with the button."""
+    """The button goes away, and the card takes the keyboard's focus."""
     await open_page(page, gateway.url, user)
     await ask(page, "endless", "for ever")
     running = card(page, "for ever").first
@@ -136,7 +136,7 @@ async def test_a_running_task_can_be_cancelled_by_keyboard(
     await expect(running).to_be_focused()
 
 
-async def test_an_answer_by_the_stand_in_says_so(page: Page, gateway: Process, user: str) -> None:
+async def test_an_answer_by_the_stand_in_is_marked(page: Page, gateway: Process, user: str) -> None:
     await open_page(page, gateway.url, user)
     await ask(page, "broken", "anything at all")
     answered = card(page, "anything at all")
@@ -144,7 +144,7 @@ async def test_an_answer_by_the_stand_in_says_so(page: Page, gateway: Process, u
     await expect(answered.locator(".badge")).to_contain_text("Stand-in answer")
 
 
-async def test_what_a_user_wrote_is_text_and_never_markup(
+async def test_a_question_is_shown_as_text_and_never_as_markup(
     page: Page, gateway: Process, user: str
 ) -> None:
     await open_page(page, gateway.url, user)
@@ -158,10 +158,10 @@ async def test_what_a_user_wrote_is_text_and_never_markup(
 # --- workers -------------------------------------------------------------------------------------
 
 
-async def test_a_worker_is_shown_with_its_task_and_its_loss_is_told(
+async def test_a_worker_and_its_loss_are_shown_to_a_user(
     page: Page, mortal: Process, user: str
 ) -> None:
-    """To a user as well, who gets no event about workers; another one takes the task over."""
+    """A user gets no event about workers. Another worker takes the task over."""
     await open_page(page, mortal.url, user)
     panel = page.locator("#workers")
     await expect(panel).to_be_hidden()
@@ -200,7 +200,7 @@ async def test_a_worker_is_shown_with_its_task_and_its_loss_is_told(
 
 
 async def register(connection: Connection, handle: str) -> dict[str, str]:
-    """Register a worker for poems; returns its proof."""
+    """Register a worker for poems; returns its id and its secret."""
     known = await connection.call(
         "agent.register", {"handle": handle, "agents": [{"name": "poet"}]}
     )
@@ -210,7 +210,7 @@ async def register(connection: Connection, handle: str) -> dict[str, str]:
 # --- away and back -------------------------------------------------------------------------------
 
 
-async def test_what_was_missed_over_a_cut_is_shown_exactly_once(
+async def test_an_event_that_was_missed_over_a_cut_is_shown_once(
     page: Page, witness: Page, gateway: Process, cable: Cable, user: str
 ) -> None:
     await open_page(page, cable.url, user)
@@ -247,10 +247,10 @@ async def test_a_paused_gateway_loses_nothing_and_repeats_nothing(
     await shows_each_event_once(page, gateway, user)
 
 
-async def test_a_killed_gateway_leaves_its_open_tasks_lost(
+async def test_the_open_tasks_of_a_killed_gateway_are_shown_as_lost(
     page: Page, mortal: Process, user: str
 ) -> None:
-    """Its memory is gone with it: the new log has a new epoch, and does not know the task."""
+    """The log was in its memory. The new log has a new epoch and does not know the task."""
     await open_page(page, mortal.url, user)
     await ask(page, "endless", "who remembers")
     lost = card(page, "who remembers").first
@@ -277,7 +277,7 @@ async def test_a_reload_brings_back_tasks_and_events(
     await shows_each_event_once(page, gateway, user)
 
 
-# --- who sees what -------------------------------------------------------------------------------
+# --- users and operators -------------------------------------------------------------------------
 
 
 async def test_another_user_sees_nothing_and_an_operator_everything(
@@ -301,7 +301,7 @@ async def test_another_user_sees_nothing_and_an_operator_everything(
 
 
 async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Process) -> None:
-    """And takes a good one after a bad one. It never stands in an address."""
+    """The page takes a good token after a bad one, and puts none into an address."""
     addresses: list[str] = []
     page.on("websocket", lambda socket: addresses.append(socket.url))
     await page.goto(locked.url)
@@ -324,7 +324,7 @@ async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Proc
 # --- the look of it ------------------------------------------------------------------------------
 
 
-async def test_nothing_is_wider_than_a_small_phone(page: Page, gateway: Process) -> None:
+async def test_the_page_is_not_wider_than_a_small_phone(page: Page, gateway: Process) -> None:
     await page.set_viewport_size({"width": 360, "height": 740})
     await open_page(page, gateway.url, None)
     await ask(page, "picky", "a-word-" * 40)

@@ -1,4 +1,4 @@
-"""The reducer: what the page knows, folded from events and snapshots. Pure, so no gateway."""
+"""The reducer, a fold over events and snapshots. It is pure, so the tests need no gateway."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from playwright.async_api import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# Each step is [function, …arguments]; the state goes through all of them, and its maps come back
-# as objects. `frozen` makes any change to an earlier state an exception.
+# Each step is [function, …arguments]. The state goes through all of them, and its maps come back
+# as objects. `frozen` makes a change to an earlier state an exception.
 FOLD = """
 async (steps) => {
-  const reducer = await import("/reducer.js");
+  const reducer = await import("/client/gateway-client.js");
   const frozen = (value) => {
     for (const part of value instanceof Map ? value.values() : Object.values(value))
       if (part !== null && typeof part === "object") frozen(part);
@@ -99,18 +99,18 @@ async def test_each_attempts_text_is_a_part_of_one_continuing_text(blank_page: P
     ]
 
 
-async def test_one_by_one_is_the_same_as_all_at_once(blank_page: Page) -> None:
+async def test_events_one_by_one_and_all_at_once_give_the_same_state(blank_page: Page) -> None:
     events = FAILED_ONCE + RECOVERED
     at_once = await fold(blank_page, ["reduceAll", events])
     assert await fold(blank_page, *(["reduce", event] for event in events)) == at_once
 
 
-async def test_what_comes_twice_counts_once(blank_page: Page) -> None:
+async def test_an_event_that_comes_twice_counts_once(blank_page: Page) -> None:
     once = await fold(blank_page, ["reduceAll", FAILED_ONCE])
     assert await fold(blank_page, ["reduceAll", FAILED_ONCE], ["reduceAll", FAILED_ONCE]) == once
 
 
-async def test_after_its_end_nothing_changes_a_task_but_its_cleanup(blank_page: Page) -> None:
+async def test_only_a_cleanup_changes_a_task_that_has_ended(blank_page: Page) -> None:
     late = stream(
         ("task_progress", of_task(2, progress=0.1, step="late")),
         ("resource_cleanup", of_task(2, cleanup_status="success", resources_cleaned=["locks"])),
@@ -122,16 +122,16 @@ async def test_after_its_end_nothing_changes_a_task_but_its_cleanup(blank_page: 
     assert task["cleanup"]["status"] == "success"
 
 
-async def test_types_and_fields_that_it_does_not_know_are_ignored(blank_page: Page) -> None:
-    """A later gateway may say more; ``constructor`` is a name that objects know by themselves."""
+async def test_unknown_event_types_and_fields_are_ignored(blank_page: Page) -> None:
+    """A later gateway may say more. ``constructor`` is a name that every object has."""
     unknown = stream(("constructor", of_task()), ("agent_sang", of_task(song="la")), first=8)
     state = await fold(blank_page, ["reduceAll", FAILED_ONCE + unknown])
     assert state["tasks"]["t"]["status"] == "waiting"
     assert len(state["events"]) == 9
 
 
-async def test_the_replay_before_a_snapshot_is_history(blank_page: Page) -> None:
-    """The snapshot holds its outcome; folding it again would make the past the present."""
+async def test_events_before_a_snapshot_are_history(blank_page: Page) -> None:
+    """The snapshot holds their outcome; folding them again would make the past the present."""
     snapshot = {"mode": "normal", "tasks": [{"task_id": "t", "status": "running", "attempt": 2}]}
     at = {"epoch": "e1", "offset": 7}
     state = await fold(blank_page, ["fromSnapshot", snapshot, at], ["reduceAll", FAILED_ONCE])
@@ -140,7 +140,7 @@ async def test_the_replay_before_a_snapshot_is_history(blank_page: Page) -> None
     assert [event["offset"] for event in state["events"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
-async def test_history_from_elsewhere_finds_its_place(blank_page: Page) -> None:
+async def test_older_events_find_their_place_in_the_list(blank_page: Page) -> None:
     state = await fold(
         blank_page,
         ["reduceAll", FAILED_ONCE[3:]],
@@ -154,7 +154,7 @@ async def test_history_from_elsewhere_finds_its_place(blank_page: Page) -> None:
 async def test_an_open_task_that_a_snapshot_does_not_know(
     blank_page: Page, epoch: str, status: str
 ) -> None:
-    """In the same log it has ended and can be asked for; with the log it is gone."""
+    """In the same log the task has ended and can be asked for; in a new log it is gone."""
     snapshot: dict[str, Any] = {"tasks": []}
     known = stream(("task_started", {"task_id": "other", "attempt": 1}), first=12)
     state = await fold(
@@ -217,8 +217,8 @@ async def test_a_degradation_lasts_until_its_own_recovery(blank_page: Page) -> N
     assert [state["mode"] for state in seen] == ["degraded", "degraded", "degraded", "normal"]
 
 
-async def test_of_too_many_tasks_the_oldest_that_has_ended_goes(blank_page: Page) -> None:
-    """What is open is what somebody waits for."""
+async def test_of_too_many_tasks_the_oldest_ended_one_goes(blank_page: Page) -> None:
+    """A user still waits for a task that is open."""
     ends = [
         ("task_finished", {"task_id": f"t{number}", "outcome": "failed"}) for number in range(1, 4)
     ]
@@ -250,7 +250,7 @@ async def test_of_too_much_text_the_end_stays(blank_page: Page) -> None:
 
 
 async def test_workers_are_as_the_list_says_and_change_by_events(blank_page: Page) -> None:
-    """A list replaces what was known: who is not in it any more is not there any more."""
+    """A list replaces what was known: a worker that is not in it is gone."""
     listed = {"agent_id": "w1", "handle": "quill", "agents": ["poet"], "status": "healthy"}
     events = stream(
         ("agent_registered", {"agent_id": "w2", "handle": "pencil", "agents": ["poet"]}),

@@ -17,7 +17,9 @@ def frontend(tmp_path: Path) -> Path:
     folder = tmp_path / "front"
     folder.mkdir()
     (folder / "index.html").write_text("<title>page</title>")
+    (folder / "client").mkdir()
     (folder / "client.js").write_text("export {}")
+    (folder / "client" / "inner.js").write_text("export {}")
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link").symlink_to(tmp_path / "secret.txt")
     return folder
@@ -25,7 +27,11 @@ def frontend(tmp_path: Path) -> Path:
 
 async def test_the_page_and_its_files_come_with_their_headers(frontend: Path) -> None:
     async with world(frontend=frontend) as here:
-        for path, kind in (("/", "text/html"), ("/static/client.js", "text/javascript")):
+        for path, kind in (
+            ("/", "text/html"),
+            ("/static/client.js", "text/javascript"),
+            ("/static/client/inner.js", "text/javascript"),
+        ):
             answer = await ask(here, "GET", path)
             assert answer.status == 200
             assert answer.headers["content-type"].startswith(kind)

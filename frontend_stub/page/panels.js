@@ -1,17 +1,18 @@
 /** What stands beside the tasks: banners, notices and breakers. */
 
 import { countdown } from "./countdown.js";
-import { h, icon, keyed, set_icon, set_text, show } from "./dom.js";
+import { h, icon, keyed, setIcon, setText, show } from "./dom.js";
 import { BREAKER_STATE, MODE, clock, duration, lookup } from "./words.js";
 
-/** Degradations and the mode: what everyone should know before asking anything. */
+/** Draw the degradations and the mode: what a user should know before asking anything. */
 export function banners(place) {
   function draw(state) {
     const items = [...state.degradations.values()];
     if (state.degradation) items.unshift(state.degradation);
     const told = items.some((event) => event.mode === state.mode);
     if (!told && Object.hasOwn(MODE, state.mode)) {
-      items.unshift({ degradation_id: "mode", user_message: `${MODE[state.mode]}.`, mode: state.mode });
+      const words = `${MODE[state.mode]}.`;
+      items.unshift({ degradation_id: "mode", user_message: words, mode: state.mode });
     }
     keyed(place, items, (event) => event.degradation_id, banner);
   }
@@ -23,13 +24,14 @@ function banner() {
   const detail = h("p.banner-detail");
   const element = h("div.banner", { role: "note" }, icon("shield"), h("div", {}, title, detail));
   function update(event) {
-    set_text(title, event.user_message ?? MODE[event.mode] ?? "Some features are reduced.");
+    setText(title, event.user_message ?? MODE[event.mode] ?? "Some features are reduced.");
     const parts = [];
-    if (event.available_features?.length > 0) parts.push(`Works: ${names(event.available_features)}`);
-    if (event.disabled_features?.length > 0) parts.push(`Paused: ${names(event.disabled_features)}`);
+    const { available_features: available, disabled_features: disabled } = event;
+    if (available?.length > 0) parts.push(`Works: ${names(available)}`);
+    if (disabled?.length > 0) parts.push(`Paused: ${names(disabled)}`);
     if (typeof event.performance_impact === "string") parts.push(event.performance_impact);
     if (event.since) parts.push(`since ${clock(event.since)}`);
-    set_text(detail, parts.join(" · "));
+    setText(detail, parts.join(" · "));
     show(detail, parts.length > 0);
   }
   return { element, update };
@@ -39,42 +41,51 @@ function names(features) {
   return features.join(", ").replaceAll("_", " ");
 }
 
-/** Rejections and notifications, until they are dismissed. */
-export function notices(place, place_after) {
+const NOTICES_SHOWN = 3;
+
+/**
+ * Draw rejections and notifications, until the user dismisses them. `placeAfter` gets the
+ * keyboard's focus when the button that had it goes away.
+ */
+export function notices(place, placeAfter) {
   const dismissed = new Set();
-  const SHOWN = 3;
   let last = null;
 
   function draw(state) {
     last = state;
     const open = state.notices.filter((event) => !dismissed.has(event.event_id));
-    keyed(place, open.slice(-SHOWN).reverse(), (event) => event.event_id, notice);
+    keyed(place, open.slice(-NOTICES_SHOWN).reverse(), (event) => event.event_id, notice);
   }
 
   function notice() {
     let shown = null;
     const title = h("p.said");
     const when = h("p.when");
-    const close = h("button.plain.close", {
-      type: "button",
-      "aria-label": "Dismiss",
-      onclick: () => {
-        dismissed.add(shown.event_id);
-        place_after.focus();
-        draw(last);
-      },
-    }, icon("cross"));
-    const element = h("div.notice", {}, h("span.slot", {}, icon("info")), h("div", {}, title, when), close);
+    const dismiss = () => {
+      dismissed.add(shown.event_id);
+      placeAfter.focus();
+      draw(last);
+    };
+    const close = h(
+      "button.plain.close",
+      { type: "button", "aria-label": "Dismiss", onclick: dismiss },
+      icon("cross"),
+    );
+    const mark = h("span.slot", {}, icon("info"));
+    const element = h("div.notice", {}, mark, h("div", {}, title, when), close);
     function update(event) {
       shown = event;
       const rejected = event.type === "request_rejected";
-      const words = rejected ? [event.agent_name, event.user_message] : [event.subject, said(event.payload)];
-      set_text(title, words.filter(Boolean).join(": "));
+      const words = rejected
+        ? [event.agent_name, event.user_message]
+        : [event.subject, said(event.payload)];
+      setText(title, words.filter(Boolean).join(": "));
       show(when, rejected && event.retry_after > 0);
       if (rejected && event.retry_after > 0) {
-        const until_ms = Date.parse(event.timestamp) + event.retry_after * 1000;
-        countdown(when, until_ms, (left_s) =>
-          left_s > 0 ? `You can try again in ${duration(left_s)}` : "You can try again now");
+        const untilMs = Date.parse(event.timestamp) + event.retry_after * 1000;
+        countdown(when, untilMs, (leftS) =>
+          leftS > 0 ? `You can try again in ${duration(leftS)}` : "You can try again now",
+        );
       }
     }
     return { element, update };
@@ -89,21 +100,23 @@ function said(payload) {
 
 const WORST_FIRST = { open: 0, half_open: 1, closed: 2 };
 
+/** Draw the circuit breakers, those that hold calls back first. */
 export function breakers(place) {
   const nothing = h("p.quiet", {}, "All calls go through.");
   const list = h("ul.rows");
   place.append(nothing, list);
   function draw(state) {
+    const rank = (breaker) => WORST_FIRST[breaker.state] ?? 3;
     const items = [...state.breakers.values()].sort(
-      (a, b) => (WORST_FIRST[a.state] ?? 3) - (WORST_FIRST[b.state] ?? 3) || a.name.localeCompare(b.name),
+      (a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name),
     );
     show(nothing, items.length === 0);
-    keyed(list, items, (breaker) => breaker.name, breaker_row);
+    keyed(list, items, (breaker) => breaker.name, breakerRow);
   }
   return { draw };
 }
 
-function breaker_row() {
+function breakerRow() {
   const mark = h("span.slot");
   const name = h("span.row-name");
   const what = h("span.row-what");
@@ -114,12 +127,15 @@ function breaker_row() {
     element.className = tone;
     element.dataset.breaker = breaker.name;
     element.dataset.state = breaker.state;
-    set_icon(mark, shape);
-    set_text(name, breaker.name);
-    set_text(what, breaker.fallback_active && breaker.state === "open" ? `${words}; a stand-in answers` : words);
-    const probe_at = breaker.state === "open" ? breaker.probe_at : null;
-    show(extra, Boolean(probe_at));
-    countdown(extra, probe_at ?? null, (left_s) => (left_s > 0 ? `Next test in ${duration(left_s)}` : "The next call tests it"));
+    setIcon(mark, shape);
+    setText(name, breaker.name);
+    const isOpen = breaker.state === "open";
+    setText(what, isOpen && breaker.fallback_active ? `${words}; a stand-in answers` : words);
+    const probeAt = isOpen ? breaker.probe_at : null;
+    show(extra, Boolean(probeAt));
+    countdown(extra, probeAt ?? null, (leftS) =>
+      leftS > 0 ? `Next test in ${duration(leftS)}` : "The next call tests it",
+    );
   }
   return { element, update };
 }

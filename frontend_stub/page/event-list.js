@@ -1,27 +1,47 @@
-/** Everything that was told, newest first; each line opens to the event itself. */
+/** The events, newest first; each line opens to the event itself. */
 
-import { h, icon, keyed, set_text, show } from "./dom.js";
-import { LIMITS } from "./reducer.js";
+import { h, icon, keyed, setText, show } from "./dom.js";
+import { LIMITS } from "../client/gateway-client.js";
 import { SEVERITY, clock, count, lookup } from "./words.js";
 
 const SHOWN_AT_FIRST = 100;
 const SHOWN_MORE = 300;
+const SEARCHED = [
+  "type",
+  "agent_name",
+  "task_id",
+  "error_code",
+  "error_id",
+  "message",
+  "user_message",
+];
 const CHATTER = new Set(["partial_result", "task_progress"]);
 
-export function event_list(place, summary) {
+/** Draw the list in `place`; `summary` says how many events there are. */
+export function eventList(place, summary) {
   let shown = SHOWN_AT_FIRST;
   let last = null;
   const redraw = () => last && draw(last);
-  const filter = h("input", { type: "search", placeholder: "Filter", "aria-label": "Filter events by type, agent, task or text", oninput: redraw });
+  const filter = h("input", {
+    type: "search",
+    placeholder: "Filter",
+    "aria-label": "Filter events by type, agent, task or text",
+    oninput: redraw,
+  });
   const severity = h(
-    "select", { "aria-label": "Which events", onchange: redraw },
+    "select",
+    { "aria-label": "Which events", onchange: redraw },
     h("option", { value: "calm" }, "Without progress"),
     h("option", { value: "all" }, "All"),
     h("option", { value: "trouble" }, "Warnings and errors"),
   );
   const list = h("ol.event-list", { reversed: true });
   const nothing = h("p.quiet", {}, "Nothing yet.");
-  const more = h("button.plain", { type: "button", hidden: true, onclick: () => ((shown += SHOWN_MORE), redraw()) }, "Show more");
+  const more = h("button.plain", { type: "button", hidden: true }, "Show more");
+  more.addEventListener("click", () => {
+    shown += SHOWN_MORE;
+    redraw();
+  });
   place.append(h("div.filters", {}, filter, severity), nothing, list, more);
 
   function draw(state) {
@@ -37,48 +57,51 @@ export function event_list(place, summary) {
       matching += 1;
       if (wanted.length < shown) wanted.push(event);
     }
-    keyed(list, wanted, (event) => `${event.epoch} ${event.offset}`, event_line);
+    keyed(list, wanted, (event) => `${event.epoch} ${event.offset}`, eventLine);
     show(nothing, matching === 0);
-    set_text(nothing, words || severity.value === "trouble" ? "Nothing matches." : "Nothing yet.");
+    setText(nothing, words || severity.value === "trouble" ? "Nothing matches." : "Nothing yet.");
     show(more, matching > shown);
     const kept = state.dropped.events ? ` (the newest ${LIMITS.events} are kept)` : "";
-    set_text(summary, `${count(state.events.length, "event")}${kept}`);
+    setText(summary, `${count(state.events.length, "event")}${kept}`);
   }
   return { draw };
 }
 
 function matches(event, words) {
-  return [event.type, event.agent_name, event.task_id, event.error_code, event.error_id, event.message, event.user_message]
-    .some((field) => typeof field === "string" && field.toLowerCase().includes(words));
+  const has = (text) => typeof text === "string" && text.toLowerCase().includes(words);
+  return SEARCHED.some((field) => has(event[field]));
 }
 
-function event_line(event) {
+function eventLine(event) {
   const [severity, shape, tone] = lookup(SEVERITY, event.severity ?? "info");
   const json = h("pre", { tabindex: "0" });
+  // Written when the line is opened for the first time: most lines never are.
+  const toggled = ({ target }) => {
+    if (target.open && !json.textContent) json.textContent = JSON.stringify(event, null, 2);
+  };
+  const line = h(
+    "summary",
+    { class: tone },
+    h("span.slot", {}, icon(shape), h("span.visually-hidden", {}, severity)),
+    h("span.event-type", {}, event.type),
+    h("span.event-what", {}, [event.agent_name, what(event)].filter(Boolean).join(" · ")),
+    h("time.event-time", { datetime: event.timestamp }, clock(event.timestamp)),
+  );
   const element = h(
-    "li", { "data-offset": event.offset, "data-type": event.type },
-    h("details", {
-      ontoggle: (toggled) => {
-        if (toggled.target.open && !json.textContent) json.textContent = JSON.stringify(event, null, 2);
-      },
-    },
-    h("summary", { class: tone },
-      h("span.slot", {}, icon(shape), h("span.visually-hidden", {}, severity)),
-      h("span.event-type", {}, event.type),
-      h("span.event-what", {}, [event.agent_name, what(event)].filter(Boolean).join(" · ")),
-      h("time.event-time", { datetime: event.timestamp }, clock(event.timestamp))),
-    json),
+    "li",
+    { "data-offset": event.offset, "data-type": event.type },
+    h("details", { ontoggle: toggled }, line, json),
   );
   return { element };
 }
 
-/** The one field that tells most. */
+/** The field of an event that tells most. */
 function what(event) {
   switch (event.type) {
     case "task_finished":
       return event.degraded ? `${event.outcome}, degraded` : event.outcome;
     case "task_progress":
-      return [event.step, typeof event.progress === "number" ? `${Math.round(event.progress * 100)} %` : null].filter(Boolean).join(" ");
+      return [event.step, percent(event.progress)].filter(Boolean).join(" ");
     case "task_started":
       return event.attempt ? `attempt ${event.attempt}` : "";
     case "recovery_attempt":
@@ -94,4 +117,8 @@ function what(event) {
     default:
       return event.error_code?.replaceAll("_", " ") ?? event.subject ?? event.scope ?? "";
   }
+}
+
+function percent(progress) {
+  return typeof progress === "number" ? `${Math.round(progress * 100)} %` : null;
 }

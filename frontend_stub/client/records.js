@@ -1,10 +1,14 @@
-/** A task as the page holds it, and how it is read from events and from the gateway's descriptions. */
+/**
+ * Tasks and workers as a state holds them, and how a task is read from events and from the
+ * descriptions that the gateway gives.
+ */
 
 import { LIMITS } from "./limits.js";
 
-export function new_task(task_id) {
+/** A task of which nothing but the id is known. */
+export function newTask(taskId) {
   return {
-    task_id,
+    task_id: taskId,
     agent_name: null,
     user_id: null,
     status: "pending",
@@ -37,7 +41,23 @@ export function new_task(task_id) {
   };
 }
 
-export function failure_of(event) {
+/** A worker of which nothing but the id is known. */
+export function newWorker(agentId) {
+  return {
+    agent_id: agentId,
+    handle: null,
+    agents: [], // names of the agents that it runs
+    status: "healthy",
+    since: null,
+    health_score: null,
+    tasks: [], // ids, as of `seen_at`
+    last_heartbeat: null,
+    seen_at: null, // when the list was asked for, in ms of the gateway's clock
+  };
+}
+
+/** What a page shows of a failure, from the event that tells it. */
+export function failureOf(event) {
   return {
     error_id: event.error_id ?? null,
     type: event.error_type,
@@ -51,36 +71,39 @@ export function failure_of(event) {
 }
 
 /**
- * From the event, or from the preview that a snapshot gives of it: names of steps without their
- * data, and the end of the text. What is missing there, `task.partial` has (`whole: false`).
+ * What is preserved of a task, from the event or from the preview that a snapshot gives of it. A
+ * preview has the names of steps without their data, and the end of the text: it is not `whole`,
+ * and `task.partial` has the rest.
  */
-export function preserved_of(given) {
+export function preservedOf(given) {
   const names = Array.isArray(given.steps) ? given.steps : null;
+  const data = given.preserved_data ?? {};
   const text = given.preserved_text ?? given.text_preview ?? "";
   return {
-    steps: names ? Object.fromEntries(names.map((name) => [name, undefined])) : (given.preserved_data ?? {}),
+    steps: names ? Object.fromEntries(names.map((name) => [name, undefined])) : data,
     text,
-    text_length: given.text_length ?? points_of([{ text }]),
+    text_length: given.text_length ?? pointsOf([{ text }]),
     lost: given.lost_data ?? [],
     whole: names === null && !given.truncated,
     expires_at: given.expires_at ?? null,
   };
 }
 
-export function length_of(text) {
+/** Length of a streamed text, in JavaScript's units. */
+export function lengthOf(text) {
   return text.reduce((sum, part) => sum + part.text.length, 0);
 }
 
-/** Length as the gateway counts it, in characters rather than in JavaScript's halves of them. */
-function points_of(text) {
+/** Length as the gateway counts it: in characters, where JavaScript counts halves of some. */
+function pointsOf(text) {
   let points = 0;
   for (const { text: part } of text) for (const _ of part) points += 1;
   return points;
 }
 
 /**
- * Add streamed text: to the last part when the same run goes on, else as a new one. At the bound
- * the beginning goes; returns what changes of the task, `text` and `text_dropped`.
+ * Add streamed text: to the last part when the same run goes on, else as a new part. At the bound
+ * the beginning goes. Returns what changes of the task, `text` and `text_dropped`.
  */
 export function appended(task, run, piece) {
   const text = [...task.text];
@@ -90,36 +113,24 @@ export function appended(task, run, piece) {
   } else {
     text.push({ ...run, text: piece });
   }
-  let excess = length_of(text) - LIMITS.text;
-  let text_dropped = task.text_dropped;
+  let excess = lengthOf(text) - LIMITS.text;
+  let dropped = task.text_dropped;
   while (excess > 0) {
     const cut = Math.min(excess, text[0].text.length);
     if (cut === text[0].text.length) text.shift();
     else text[0] = { ...text[0], text: text[0].text.slice(cut) };
     excess -= cut;
-    text_dropped += cut;
+    dropped += cut;
   }
-  return { text, text_dropped };
+  return { text, text_dropped: dropped };
 }
 
-/** A task as the gateway describes it (snapshot, task.get, task.list). */
-export function task_from(record, known = new_task(record.task_id)) {
-  const preserved = record.preserved ? preserved_of(record.preserved) : known.preserved;
-  // Pieces may have passed unseen: then the preview is shown, and says that its beginning is missing.
-  const text_dropped = preserved ? preserved.text_length - points_of([preserved]) : 0;
-  const unseen = preserved !== null && preserved.text_length !== points_of(known.text) + known.text_dropped;
-  const run = { attempt: record.attempt ?? 0, fallback: false };
-  const attempts = (record.attempts ?? []).map((one) => ({
-    attempt: one.attempt,
-    mode: one.mode ?? "primary",
-    status: one.error ? "failed" : one.ended_at ? "succeeded" : "running",
-    served_by: one.served_by ?? null,
-    limit: null,
-    started_at: one.started_at ?? null,
-    ended_at: one.ended_at ?? null,
-    error: one.error ? failure_of(one.error) : null,
-  }));
-  const next_at = record.next_attempt_at ?? null;
+/** A task as the gateway describes it in a snapshot, `task.get` or `task.list`. */
+export function taskFrom(record, known = newTask(record.task_id)) {
+  const attempts = (record.attempts ?? []).map(attemptFrom);
+  const nextAt = record.next_attempt_at ?? null;
+  const next = { at: nextAt, attempt: null, strategy: null, delay: null };
+  const newestError = attempts.findLast((one) => one.error)?.error;
   return {
     ...known,
     agent_name: record.agent_name ?? known.agent_name,
@@ -132,10 +143,9 @@ export function task_from(record, known = new_task(record.task_id)) {
     step: record.step ?? known.step,
     agent_id: record.lease?.agent_id ?? record.attempts?.at(-1)?.agent_id ?? known.agent_id,
     attempts: attempts.length > 0 ? attempts.slice(-LIMITS.attempts) : known.attempts,
-    next: record.status === "waiting" ? { at: next_at, attempt: null, strategy: null, delay: null } : null,
-    preserved,
-    ...(unseen ? appended({ text: [], text_dropped }, run, preserved.text) : {}),
-    error: record.error ? failure_of(record.error) : (attempts.findLast((one) => one.error)?.error ?? known.error),
+    next: record.status === "waiting" ? next : null,
+    ...preservedFrom(record, known),
+    error: record.error ? failureOf(record.error) : (newestError ?? known.error),
     degraded: record.degraded ?? known.degraded,
     served_by: record.served_by ?? known.served_by,
     retry_of: record.retry_of ?? known.retry_of,
@@ -144,4 +154,31 @@ export function task_from(record, known = new_task(record.task_id)) {
     submitted_at: record.created_at ?? known.submitted_at,
     finished_at: record.finished_at ?? known.finished_at,
   };
+}
+
+function attemptFrom(one) {
+  return {
+    attempt: one.attempt,
+    mode: one.mode ?? "primary",
+    status: one.error ? "failed" : one.ended_at ? "succeeded" : "running",
+    served_by: one.served_by ?? null,
+    limit: null,
+    started_at: one.started_at ?? null,
+    ended_at: one.ended_at ?? null,
+    error: one.error ? failureOf(one.error) : null,
+  };
+}
+
+/**
+ * What is preserved, and the text where pieces of it have passed unseen: the preview is shown in
+ * their place, and `text_dropped` says that its beginning is missing.
+ */
+function preservedFrom(record, known) {
+  const preserved = record.preserved ? preservedOf(record.preserved) : known.preserved;
+  if (preserved === null) return { preserved };
+  const seen = pointsOf(known.text) + known.text_dropped;
+  if (preserved.text_length === seen) return { preserved };
+  const dropped = preserved.text_length - pointsOf([preserved]);
+  const run = { attempt: record.attempt ?? 0, fallback: false };
+  return { preserved, ...appended({ text: [], text_dropped: dropped }, run, preserved.text) };
 }

@@ -1,6 +1,6 @@
-/** What the page says: statuses, actions and times in the words of the people who read it. */
+/** What the page says: statuses, actions and times in a user's words. */
 
-/** status → [words, icon, tone]; the tone is a class, and never the only sign. */
+/** Of a task: status → [words, icon, tone]. The tone is a class, and never the only sign. */
 export const TASK_STATUS = {
   pending: ["Queued", "clock", "calm"],
   running: ["Working", "spinner", "busy"],
@@ -13,6 +13,7 @@ export const TASK_STATUS = {
   unknown: ["Looking it up", "question", "calm"],
 };
 
+/** Of a breaker. */
 export const BREAKER_STATE = {
   closed: ["Closed: calls go through", "check", "good"],
   open: ["Open: calls are held back", "stop", "bad"],
@@ -28,6 +29,7 @@ export const AGENT_STATUS = {
   offline: ["Offline", "cross", "bad"],
 };
 
+/** Of an event. */
 export const SEVERITY = {
   info: ["Info", "info", "calm"],
   warning: ["Warning", "warning", "warn"],
@@ -35,44 +37,49 @@ export const SEVERITY = {
   critical: ["Critical", "stop", "bad"],
 };
 
+/** Mode of the gateway → words. */
 export const MODE = {
   degraded: "Working with reduced features",
   read_only: "Reading only: no new requests for now",
   draining: "Shutting down: running tasks are brought to an end",
 };
 
+/** Find a name in one of the tables above; a name of a later gateway is shown as it is. */
 export function lookup(table, name) {
-  return Object.hasOwn(table, name) ? table[name] : [String(name ?? "unknown").replaceAll("_", " "), "question", "calm"];
+  if (Object.hasOwn(table, name)) return table[name];
+  return [String(name ?? "unknown").replaceAll("_", " "), "question", "calm"];
 }
 
-/** What to do now, in a few words; the sentence for the user stands before them. "" when it says all. */
-export function action_words({ suggested_action, will_retry, estimate, error_id }) {
+/** What a user can do about a failure, after its sentence for the user; "" when that says all. */
+export function actionWords(failure) {
+  const { suggested_action: action, will_retry: willRetry, estimate, error_id: errorId } = failure;
   const soon = estimate > 0 ? ` in about ${duration(estimate)}` : "";
-  switch (suggested_action) {
+  switch (action) {
     case "wait":
-      return will_retry ? "Nothing for you to do" : `Please wait, then try again${soon}`;
+      return willRetry ? "Nothing for you to do" : `Please wait, then try again${soon}`;
     case "retry":
-      return will_retry ? "Nothing for you to do" : "You can try again now";
+      return willRetry ? "Nothing for you to do" : "You can try again now";
     case "retry_later":
-      return will_retry ? "Nothing for you to do" : `Try again later${soon && `,${soon}`}`;
+      return willRetry ? "Nothing for you to do" : `Try again later${soon && `,${soon}`}`;
     case "shorten_input":
       return "Shorten your text, then ask again";
     case "sign_in_again":
       return "Sign in again, then ask again";
     case "contact_support":
-      return `Contact support${error_id ? ` and mention ${short_id(error_id)}` : ""}`;
+      return `Contact support${errorId ? ` and mention ${shortId(errorId)}` : ""}`;
     default:
       return "";
   }
 }
 
-/** Who makes the next try, where it is not the agent itself. */
+/** What makes the next try, where it is not the agent itself. */
 export const STRATEGY = new Map([
   ["fallback", "the stand-in"],
   ["reassignment", "another worker"],
   ["reconnect", "the connection"],
 ]);
 
+/** Why a task ended, where no failure says it. */
 export const END_REASON = new Map([
   ["caller_deadline", "It took longer than you wanted to wait."],
   ["no_worker", "Nobody was there to do it."],
@@ -81,9 +88,12 @@ export const END_REASON = new Map([
 ]);
 
 /** Why a call was refused. The rejection itself is also an event, with words for the user. */
-export function refusal_words(error) {
-  if (error.name === "NoAnswer") return `No answer (${error.message}). If it was accepted, it appears in the list.`;
-  const wait = error.data?.retry_after > 0 ? ` Try again in about ${duration(error.data.retry_after)}.` : "";
+export function refusalWords(error) {
+  if (error.name === "NoAnswer") {
+    return `No answer (${error.message}). If it was accepted, it appears in the list.`;
+  }
+  const waitS = error.data?.retry_after;
+  const wait = waitS > 0 ? ` Try again in about ${duration(waitS)}.` : "";
   return `${error.data?.user_message ?? sentence(error.message)}${wait}`;
 }
 
@@ -97,30 +107,37 @@ export function duration(seconds) {
   return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 
+/** The time of day of a timestamp; "" when it is none. */
 export function clock(timestamp) {
   const at = new Date(timestamp);
   return Number.isNaN(at.getTime()) ? "" : CLOCK.format(at);
 }
 
+/** `count(2, "event")` → "2 events". */
 export function count(many, one, several = `${one}s`) {
   return `${many} ${many === 1 ? one : several}`;
 }
 
-/** The end of an id tells two apart better than the beginning, which is the time. */
-export function short_id(id) {
+/** The end of an id: it tells two apart better than the beginning, which is the time. */
+export function shortId(id) {
   return id.length > 12 ? `…${id.slice(-8)}` : id;
 }
 
+/** A text as a sentence: a capital letter, and a full stop. */
 export function sentence(text) {
   const given = String(text ?? "").trim();
   if (!given) return "";
   return given[0].toUpperCase() + given.slice(1) + (/[.!?]$/.test(given) ? "" : ".");
 }
 
-export function bytes(many) {
-  if (many < 1024) return `${many} B`;
-  if (many < 1024 * 1024) return `${(many / 1024).toFixed(1)} KiB`;
-  return `${(many / 1024 / 1024).toFixed(1)} MiB`;
+/** Data of an agent, as text. */
+export function dataWords(data) {
+  return typeof data === "string" ? data : (JSON.stringify(data, null, 2) ?? "");
 }

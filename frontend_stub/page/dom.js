@@ -1,11 +1,18 @@
 /**
- * The few lines between our views and the page: make elements, change only what differs, keep
+ * The few lines between the views and the document: make elements, change only what differs, keep
  * lists by key. Text from a server enters the page through `textContent` alone, never as markup.
  */
 
+const GONE = new Set([false, null, undefined]);
+/** Streamed text is appended to or cut at its beginning, so comparing its end is enough. */
+const COMPARED = 32;
+
 const SVG = "http://www.w3.org/2000/svg";
 
-/** `h("button.primary", {type: "button", onclick: f}, "Retry")`; null children are left out. */
+/**
+ * Make an element: `h("button.primary", {type: "button", onclick: f}, "Retry")`. A property that
+ * is false or null is not set, and a child that is null is left out.
+ */
 export function h(tag, props = {}, ...children) {
   const [name, ...classes] = tag.split(".");
   const element = document.createElement(name);
@@ -13,33 +20,35 @@ export function h(tag, props = {}, ...children) {
   for (const [key, value] of Object.entries(props)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (value === true) element.setAttribute(key, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, value);
+    else if (!GONE.has(value)) element.setAttribute(key, value);
   }
   element.append(...children.flat().filter((child) => child !== null));
   return element;
 }
 
 /** Write text only when it differs, so that selections and screen readers are left in peace. */
-export function set_text(element, text) {
+export function setText(element, text) {
   const value = text ?? "";
   if (element.textContent !== value) element.textContent = value;
 }
 
-export function set_attribute(element, name, value) {
-  if (value === null || value === undefined || value === false) element.removeAttribute(name);
+/** Set an attribute only when it differs; false and null remove it. */
+export function setAttribute(element, name, value) {
+  if (GONE.has(value)) element.removeAttribute(name);
   else if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
 }
 
+/** Show or hide an element. */
 export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }
 
-/** Grow a text by its new end, without touching what is there; else replace it. */
-export function grow_text(element, text) {
+/** Append a text's new end without touching what is there; replace a text that is another one. */
+export function growText(element, text) {
   const node = element.firstChild ?? element.appendChild(document.createTextNode(""));
   const known = node.data.length;
-  // Comparing the ends is enough: streamed text is appended to, or cut at its beginning.
-  if (text.length >= known && text.slice(known - 32 < 0 ? 0 : known - 32, known) === node.data.slice(-32)) {
+  const end = text.slice(Math.max(0, known - COMPARED), known);
+  if (text.length >= known && end === node.data.slice(-COMPARED)) {
     if (text.length > known) node.appendData(text.slice(known));
   } else {
     node.data = text;
@@ -47,17 +56,17 @@ export function grow_text(element, text) {
 }
 
 /**
- * Make `parent` hold one child per item, in order. Children are kept by key, moved when they must
- * be, and updated only when their item is another one than at the last call.
+ * Make `parent` hold one child per item, in order. Children are kept by key, moved only when they
+ * must be, and updated only when their item is another one than at the last call.
  *
  * `make(item)` returns {element, update(item)}; `update` is called right after making, too.
  */
-export function keyed(parent, items, key_of, make) {
+export function keyed(parent, items, keyOf, make) {
   const known = (parent.keyed ??= new Map());
   const wanted = new Set();
   let at = parent.firstChild;
   for (const item of items) {
-    const key = key_of(item);
+    const key = keyOf(item);
     wanted.add(key);
     let child = known.get(key);
     if (!child) {
@@ -112,6 +121,7 @@ export function icon(name) {
   return svg;
 }
 
-export function set_icon(slot, name) {
+/** Put an icon into its slot, unless it is there. */
+export function setIcon(slot, name) {
   if (slot.firstChild?.dataset.icon !== name) slot.replaceChildren(icon(name));
 }

@@ -1,0 +1,109 @@
+/**
+ * What each event changes in a state that is about more than one task: recoveries, breakers,
+ * degradations, workers and notices.
+ */
+
+import { newWorker } from "./records.js";
+
+/** The other modes of a degradation (`fallback`, …) are of one agent or upstream. */
+const GATEWAY_MODES = new Set(["degraded", "read_only", "draining"]);
+
+/** Event type → function(draft, event). */
+export const GATEWAY_CHANGES = {
+  system_recovered(draft, event) {
+    if (event.error_id) draft.remove("failures", event.error_id);
+    if (event.task_id) {
+      draft.task(event, {
+        recovered: { time: event.recovery_time ?? null, attempts: event.attempts_made ?? null },
+      });
+    }
+    if (event.degradation_id) {
+      draft.remove("degradations", event.degradation_id);
+      const left = [...draft.state.degradations.values()].map(({ mode }) => mode);
+      draft.state.mode = left.findLast((mode) => GATEWAY_MODES.has(mode)) ?? "normal";
+    }
+    if (event.scope === "breaker") {
+      for (const breaker of [...draft.state.breakers.values()]) {
+        if (!isMeant(event, breaker)) continue;
+        const closed = { ...breaker, state: "closed", probe_at: null, error_id: null };
+        draft.put("breakers", breaker.name, closed);
+      }
+    }
+  },
+
+  circuit_breaker_triggered(draft, event) {
+    const name = event.breaker ?? event.agent_name;
+    if (!name) return;
+    draft.put("breakers", name, {
+      name,
+      scope: event.scope,
+      state: "open",
+      opened_at: event.timestamp,
+      probe_at: event.probe_at ?? null,
+      version: event.breaker_version ?? null,
+      cooldown: event.cooldown_period ?? null,
+      fallback_active: event.fallback_active ?? false,
+      failures: event.failure_threshold_reached ?? null,
+      user_message: event.user_message ?? null,
+      error_id: event.error_id ?? null,
+    });
+  },
+
+  circuit_breaker_test_request(draft, event) {
+    const name = event.breaker ?? event.agent_name;
+    if (!name) return;
+    const known = draft.state.breakers.get(name) ?? { name, scope: null, error_id: event.error_id };
+    draft.put("breakers", name, { ...known, state: "half_open", probe_at: null });
+  },
+
+  graceful_degradation(draft, event) {
+    if (event.degradation_id) draft.put("degradations", event.degradation_id, event);
+    if (GATEWAY_MODES.has(event.mode)) draft.state.mode = event.mode;
+  },
+
+  mode_changed(draft, event) {
+    draft.state.mode = event.mode;
+  },
+
+  agent_registered(draft, event) {
+    const { agent_id: agentId } = event;
+    if (!agentId) return;
+    const known = draft.state.agents.get(agentId) ?? newWorker(agentId);
+    draft.put("agents", agentId, {
+      ...known,
+      handle: event.handle ?? known.handle,
+      agents: event.agents ?? known.agents,
+      domain: event.domain ?? null,
+      last_heartbeat: event.timestamp ?? known.last_heartbeat,
+    });
+  },
+
+  agent_status_changed(draft, event) {
+    const { agent_id: agentId } = event;
+    if (!agentId) return;
+    const agents = [event.agent_name].filter(Boolean);
+    const known = draft.state.agents.get(agentId) ?? { ...newWorker(agentId), agents };
+    draft.put("agents", agentId, {
+      ...known,
+      status: event.status,
+      reason: event.reason ?? null,
+      health_score: event.health_score ?? known.health_score,
+      since: event.timestamp,
+    });
+  },
+
+  request_rejected: addNotice,
+
+  notification: addNotice,
+};
+
+/** Tell whether a recovery is of this breaker. It names the breaker, its failure or its agent. */
+function isMeant(event, breaker) {
+  if (event.breaker) return breaker.name === event.breaker;
+  if (event.error_id) return breaker.error_id === event.error_id;
+  return breaker.name === event.agent_name;
+}
+
+function addNotice(draft, event) {
+  draft.own("notices", (notices) => draft.bounded("notices", [...notices, event]));
+}

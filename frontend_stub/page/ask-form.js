@@ -1,0 +1,100 @@
+/** The form that starts a task. */
+
+import { h, setText, show } from "./dom.js";
+import { refusalWords } from "./words.js";
+
+/** Refusals that come as an event too; the notices show it with its countdown. */
+const TOLD_BY_EVENT = new Set([
+  "circuit_breaker_open",
+  "priority_load_shedding",
+  "degraded_mode",
+  "read_only",
+  "draining",
+  "rate_limited",
+  "quarantined",
+]);
+/** The choice "another agent"; no agent can have this name. */
+const OTHER = "\u0000other";
+
+/** Draw the form in `place`. `ask(agent, question)` starts the task and may reject. */
+export function askForm(place, { ask }) {
+  const agent = h("select", { id: "ask-agent", name: "agent", required: true });
+  const named = h("input", {
+    id: "ask-named",
+    name: "named",
+    placeholder: "name of the agent",
+    "aria-label": "Name of the agent",
+    autocomplete: "off",
+    spellcheck: "false",
+    hidden: true,
+  });
+  const prompt = h("textarea", {
+    id: "ask-prompt",
+    name: "question",
+    rows: "2",
+    required: true,
+    placeholder: "What should it do?",
+  });
+  const send = h("button.primary", { type: "submit" }, "Ask");
+  const said = h("p.note", { role: "status", hidden: true });
+  const pair = h("div.pair", {}, agent, named);
+  const form = h(
+    "form",
+    { class: "ask-form" },
+    h("div.field", {}, h("label", { for: "ask-agent" }, "Agent"), pair),
+    h("div.field", {}, h("label", { for: "ask-prompt" }, "Question"), prompt),
+    send,
+    said,
+  );
+  place.append(form);
+  let names = null;
+
+  agent.addEventListener("change", choose);
+  prompt.addEventListener("keydown", (pressed) => {
+    if (pressed.key === "Enter" && (pressed.ctrlKey || pressed.metaKey)) form.requestSubmit();
+  });
+  form.addEventListener("submit", async (submitted) => {
+    submitted.preventDefault();
+    const name = agent.value === OTHER ? named.value.trim() : agent.value;
+    if (!name || !prompt.value.trim() || send.ariaDisabled === "true") return;
+    send.ariaDisabled = "true";
+    show(said, false);
+    try {
+      await ask(name, prompt.value);
+      prompt.value = "";
+    } catch (error) {
+      const told = TOLD_BY_EVENT.has(error.data?.code);
+      setText(said, told ? "Not accepted just now; see below." : refusalWords(error));
+      show(said, true);
+    } finally {
+      send.ariaDisabled = null;
+    }
+  });
+
+  function choose() {
+    const other = agent.value === OTHER;
+    show(named, other);
+    named.required = other;
+  }
+
+  return {
+    /** Offer these names; another name can still be typed. */
+    setAgents(list) {
+      const next = [...new Set(list)];
+      if (names !== null && next.join("\n") === names.join("\n")) return;
+      const chosen = agent.value;
+      names = next;
+      agent.replaceChildren(
+        ...names.map((name) => h("option", { value: name }, name)),
+        h("option", { value: OTHER }, names.length > 0 ? "Another…" : "By name…"),
+      );
+      if (chosen && names.includes(chosen)) agent.value = chosen;
+      choose();
+    },
+
+    /** A task can be started only while the connection is live. */
+    setLive(isLive) {
+      send.disabled = !isLive;
+    },
+  };
+}
