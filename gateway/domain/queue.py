@@ -1,0 +1,236 @@
+"""
+The queue: which of the tasks that wait is next, for a worker that can do some of them.
+
+    effective priority first, then the user whose turn was longest ago, then first come
+
+Priorities are 0 (critical) to 10 (sheddable). Waiting lifts a task by one step for each 10 s,
+and never past 1, so that nothing overtakes what is critical (aging, as in UNIX schedulers).
+Within one step users take turns, so that one user's ten thousand tasks delay another user's
+next one by at most one task a worker. A turn is the offset of the user's last ``task_started``,
+so that every node on the log knows the same.
+
+Asking costs the same with ten tasks or ten thousand: tasks stand by route and step, each user's
+in its own row. What moves with time, a task that may be tried again and one that is lifted, is
+moved when somebody asks.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+from gateway.domain.task import Task
+
+__all__ = ["AGING_S", "LIFTED_TO", "STEPS", "TURNS_KEPT", "Queue", "route_of", "routes_of"]
+
+# How long a task waits to be lifted by one step, in seconds, and how far it can be.
+AGING_S = 10.0
+LIFTED_TO = 1
+STEPS = 11
+# Users whose last turn is remembered; at the bound the longest ago is forgotten, and that user
+# counts as never served.
+TURNS_KEPT = 10_000
+
+
+def route_of(task: Task) -> str:
+    """Name the row that a task stands in: its agent's, else its capability's."""
+    if task.agent_name is not None:
+        return f"agent:{task.agent_name}"
+    return f"capability:{task.capability}"
+
+
+def routes_of(agents: Sequence[str], capabilities: Sequence[str] = ()) -> list[str]:
+    """Name the rows that a worker takes from."""
+    return [*(f"agent:{name}" for name in agents), *(f"capability:{c}" for c in capabilities)]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Waiting:
+    """A task that waits; ``step`` None: it may not be tried yet."""
+
+    task: Task
+    route: str
+    user_id: str
+    sequence: int
+    since: float
+    step: int | None = None
+
+
+class _Row:
+    """Tasks of one route and step: users by turn and first task, each user's tasks by sequence."""
+
+    __slots__ = ("_keys", "tasks", "users")
+
+    def __init__(self) -> None:
+        self.users: list[tuple[int, int, str]] = []
+        self.tasks: dict[str, list[_Waiting]] = {}
+        self._keys: dict[str, tuple[int, int, str]] = {}
+
+    def add(self, waiting: _Waiting, turn: int) -> None:
+        mine = self.tasks.setdefault(waiting.user_id, [])
+        bisect.insort(mine, waiting, key=_sequence)
+        self.order(waiting.user_id, turn)
+
+    def remove(self, waiting: _Waiting, turn: int) -> None:
+        mine = self.tasks[waiting.user_id]
+        del mine[bisect.bisect_left(mine, waiting.sequence, key=_sequence)]
+        self.order(waiting.user_id, turn)
+
+    def order(self, user_id: str, turn: int) -> None:
+        """Put a user where its turn and its first task belong; away if it has no tasks here."""
+        mine = self.tasks[user_id]
+        before = self._keys.pop(user_id, None)
+        key = (turn, mine[0].sequence, user_id) if mine else None
+        if before != key:
+            if before is not None:
+                del self.users[bisect.bisect_left(self.users, before)]
+            if key is not None:
+                bisect.insort(self.users, key)
+        if key is None:
+            del self.tasks[user_id]
+        else:
+            self._keys[user_id] = key
+
+
+def _sequence(waiting: _Waiting) -> int:
+    return waiting.sequence
+
+
+class Queue:
+    """Tasks that wait, in the order in which they are to be taken."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, _Waiting] = {}
+        self._rows: dict[tuple[str, int], _Row] = {}
+        # Steps of a user's rows, to be moved when it has had its turn.
+        self._rows_of: dict[str, set[tuple[str, int]]] = {}
+        self._turns: dict[str, int] = {}
+        # Times and tasks, earliest first; one that has left since is passed over.
+        self._later: list[tuple[float, int, _Waiting]] = []
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, task: Task) -> None:
+        """Let a task wait, or wait anew: from its next attempt on, else from its submission."""
+        self.remove(task.task_id)
+        since = task.created_at if task.next_attempt_at is None else task.next_attempt_at
+        waiting = _Waiting(task, route_of(task), task.user_id, task.sequence, since)
+        self._waiting[task.task_id] = waiting
+        if task.next_attempt_at is None:
+            self._place(waiting, task.priority)
+        else:
+            self._call(since, waiting)
+
+    def remove(self, task_id: str) -> None:
+        """Let a task wait no more; one that does not wait is left alone."""
+        waiting = self._waiting.pop(task_id, None)
+        if waiting is not None:
+            self._unplace(waiting)
+
+    def served(self, user_id: str, turn: int) -> None:
+        """A user has had its turn, at an offset of the log."""
+        self._turns.pop(user_id, None)
+        self._turns[user_id] = turn
+        self._order(user_id)
+        if len(self._turns) > TURNS_KEPT:
+            forgotten = next(iter(self._turns))
+            del self._turns[forgotten]
+            self._order(forgotten)
+
+    def turns(self) -> list[tuple[str, int]]:
+        """Give the turns that are remembered, the longest ago first."""
+        return list(self._turns.items())
+
+    def ready(
+        self,
+        routes: Sequence[str],
+        now: float,
+        *,
+        fits: Callable[[Task], bool] = lambda task: True,
+        limit: int = 1,
+    ) -> list[Task]:
+        """
+        Give the tasks that are to be taken next.
+
+        Args:
+            routes: Those that the worker takes from; see ``routes_of``.
+            now: Seconds since the Unix epoch.
+            fits: Whether a task could be taken; one that could not is passed over.
+            limit: How many at the most.
+        """
+        self._advance(now)
+        found: list[Task] = []
+        for step in range(STEPS):
+            for task in self._of_step(routes, step):
+                if fits(task):
+                    found.append(task)
+                    if len(found) >= limit:
+                        return found
+        return found
+
+    # --- how --------------------------------------------------------------------------------
+
+    def _of_step(self, routes: Sequence[str], step: int) -> Iterator[Task]:
+        """Give the tasks of a step: each user's next one in turn, then each one's second, …"""
+        rows = [row for route in routes if (row := self._rows.get((route, step))) is not None]
+        left: list[Iterator[_Waiting]] = []
+        seen: set[str] = set()
+        for _, _, user in heapq.merge(*(row.users for row in rows)):
+            if user in seen:
+                continue  # it waits in several rows
+            seen.add(user)
+            mine = [row.tasks[user] for row in rows if user in row.tasks]
+            tasks = iter(mine[0]) if len(mine) == 1 else heapq.merge(*mine, key=_sequence)
+            yield next(tasks).task
+            left.append(tasks)
+        while left:
+            more = []
+            for tasks in left:
+                if (waiting := next(tasks, None)) is not None:
+                    yield waiting.task
+                    more.append(tasks)
+            left = more
+
+    def _advance(self, now: float) -> None:
+        """Place what may be tried by now, and lift what has waited long enough."""
+        while self._later and self._later[0][0] <= now:
+            _, _, waiting = heapq.heappop(self._later)
+            if self._waiting.get(waiting.task.task_id) is not waiting:
+                continue
+            step = waiting.task.priority if waiting.step is None else waiting.step - 1
+            self._unplace(waiting)
+            self._place(waiting, step)
+
+    def _place(self, waiting: _Waiting, step: int) -> None:
+        key = (waiting.route, step)
+        waiting.step = step
+        self._rows.setdefault(key, _Row()).add(waiting, self._turns.get(waiting.user_id, 0))
+        self._rows_of.setdefault(waiting.user_id, set()).add(key)
+        if step > LIFTED_TO:
+            lifts = waiting.task.priority - step + 1
+            self._call(waiting.since + AGING_S * lifts, waiting)
+
+    def _unplace(self, waiting: _Waiting) -> None:
+        if waiting.step is None:
+            return
+        key, user = (waiting.route, waiting.step), waiting.user_id
+        row = self._rows[key]
+        row.remove(waiting, self._turns.get(user, 0))
+        if user not in row.tasks:
+            self._rows_of[user].discard(key)
+            if not self._rows_of[user]:
+                del self._rows_of[user]
+        if not row.tasks:
+            del self._rows[key]
+
+    def _call(self, due: float, waiting: _Waiting) -> None:
+        heapq.heappush(self._later, (due, next(self._numbers), waiting))
+
+    def _order(self, user_id: str) -> None:
+        for key in self._rows_of.get(user_id, ()):
+            self._rows[key].order(user_id, self._turns.get(user_id, 0))
