@@ -1,8 +1,8 @@
 """
 An operation's parameters from an HTTP request: path, query or JSON body, and named headers.
 
-The operation's schema says what a query's text means. Each parameter comes from one place:
-given twice it is refused, since nobody could tell which one was meant.
+The operation's schema gives the type of each query parameter. A parameter that comes twice, from
+one place or from two, is refused: it would not be clear which value counts.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from gateway.protocol.strict_json import BadJson, parse_json
 
 __all__ = ["BODY_BYTES_MAX", "bearer", "params_of", "query_of"]
 
-# A result of 256 KiB may be written with escapes; what is in the values has bounds of its own.
+# A result of 256 KiB may be longer in the body, where its characters may be escaped. The values
+# have bounds of their own.
 BODY_BYTES_MAX = 1024 * 1024
 
-# A body has to be here after this long, in seconds; then the request is refused.
+# A body has to arrive within this time, in seconds; otherwise the request is refused.
 BODY_WAIT_S = 30.0
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
@@ -65,6 +66,9 @@ def query_of(request: Request, *, repeated: tuple[str, ...] = ()) -> dict[str, s
         request: The request.
         repeated: Names that may come several times, or with several values separated by
             commas; they come back joined by commas.
+
+    Raises:
+        InvalidParams: If another name comes twice.
     """
     query: dict[str, str] = {}
     for name, text in request.query_params.multi_items():
@@ -76,7 +80,7 @@ def query_of(request: Request, *, repeated: tuple[str, ...] = ()) -> dict[str, s
 
 def bearer(request: Request) -> str | None:
     """
-    Take the token of ``Authorization: Bearer``; None: there is none.
+    Take the token of ``Authorization: Bearer`` (RFC 6750, 2.1); None: there is no such header.
 
     Raises:
         InvalidParams: If the header is of another kind, or comes twice.
@@ -126,7 +130,7 @@ def _too_large(size: int) -> TooLarge:
 
 
 def _value(text: str, schema: Mapping[str, Any] | None) -> Any:
-    """Read a query's text as the schema wants it; what does not fit stays text and is refused."""
+    """Read a query's text as its schema's type. Other text stays text: the schema refuses it."""
     kind = (schema or {}).get("type")
     if kind == "integer" and _INTEGER.fullmatch(text):
         return int(text)

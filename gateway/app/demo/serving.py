@@ -1,6 +1,7 @@
 """
-``gateway demo``: a gateway, agents, the upstream they call and a story, in one process, and
-workers in processes of their own.
+``gateway demo``: a gateway with agents, the upstream that they call, and a story, in one process.
+
+The workers of the fourth agent run in processes of their own.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ __all__ = ["serve_demo"]
 DEFAULT_PORT = 8000
 BODY_BYTES_MAX = 4096
 
-# So that a person can follow: waits of seconds, not of milliseconds and not of minutes. Those
-# that `pace` shortens are only waited; how long something may take is another matter.
+# Waits of seconds, not of milliseconds and not of minutes, so that a person can follow. `pace`
+# shortens the pauses among them; it does not shorten limits on how long something may take.
 SETTINGS = Settings(
     breaker_threshold=3,
     breaker_cooldown=8.0,
@@ -54,18 +55,17 @@ async def serve_demo(
     """
     Serve the demonstration until SIGTERM or SIGINT.
 
-    It is open to everybody who reaches it and looks at no setting of the environment.
+    Every process on this machine may use it. It reads no settings from the environment.
 
     Args:
         host: A loopback address.
-        port: 0 takes a free one, and so does the default when it is taken.
-        pace: By how much every pause is shorter than for a person: of the story, of the model, of
-            a breaker and between attempts. What fails, and for how many calls, is the same.
-        say: Called with each line for the person who has started it; the first is
-            ``ready http://HOST:PORT``.
+        port: The port; 0 takes a free one, and so does the default port when it is taken.
+        pace: Every pause is divided by it: of the story, of the model, of a breaker and between
+            attempts. 1 is for a person who watches. Which calls fail does not depend on it.
+        say: Called with each line for the terminal; the first is ``ready http://HOST:PORT``.
 
     Raises:
-        ConfigurationError: If the address cannot be had, or others could reach it.
+        ConfigurationError: If the address cannot be bound, or other machines could reach it.
     """
     gateway = Gateway(_settings(pace))
     try:
@@ -117,7 +117,7 @@ async def serve_demo(
             gateway,
             plan,
             pace=pace,
-            # Workers are connected, too, but follow nothing.
+            # Workers are connected, too, but they follow no topic.
             watched=lambda: not hub.draining and any(one.topics for one in hub.followers),
             calm=lambda: all(breaker.state == "closed" for breaker in breakers.values()),
         )
@@ -139,7 +139,7 @@ def _settings(pace: float) -> Settings:
 
 
 def _free_port(host: str, port: int) -> int:
-    """Give ``port``, or 0 when it is the default and taken; who names another one means it."""
+    """Give ``port``, or 0 when it is the default and taken; another port is a user's choice."""
     if port == DEFAULT_PORT:
         try:
             bind(host, port).close()

@@ -1,8 +1,8 @@
 """
-A model server in this process, on a port of its own: OpenAI chat completions that really fail.
+The upstream: a model server with OpenAI's chat completions, which fails as the plan says.
 
-Its answers and its faults go over a real socket to a real SDK, so that what the agents raise is
-what they would raise anywhere.
+It runs in this process on a port of its own. Answers and faults go over a real socket to a real
+SDK, so that the agents raise what they would raise in production.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from gateway.transports.sink import ABORT_EXTENSION
 
 __all__ = ["Upstream"]
 
-# Slow enough that a person sees the words come, and what happens between them, in seconds.
+# Pauses, in seconds, so that a person sees the words come.
 THINK_S = 0.35
 WORD_S = 0.055
 SENTENCE_S = 0.18
 RETRY_AFTER_S = 2
-# How many words come before a stream fails; half of what there is when there are few.
+# How many words come before a stream fails; of a short answer at most half.
 WORDS_BEFORE_FAULT = 16
 BODY_BYTES_MAX = 256 * 1024
-# What requests that still run get when the server ends, in seconds.
+# How long running requests have to finish when the server ends, in seconds.
 END_S = 1
 
 
@@ -46,10 +46,9 @@ class Upstream:
     The server.
 
     Args:
-        plan: What becomes of each call.
+        plan: Gives the fault of each call.
         clock: For the pauses.
-        pace: By how much they are shorter than for a person, and with them what it asks others
-            to wait.
+        pace: Pauses and Retry-After are divided by it; 1 is for a person.
     """
 
     def __init__(self, plan: Plan, clock: Clock, *, pace: float = 1.0) -> None:
@@ -74,12 +73,12 @@ class Upstream:
 
     @property
     def base_url(self) -> str:
-        """What an SDK takes as its base URL."""
+        """The base URL for an SDK."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve; at the end answers that stall are ended, too."""
+        """Serve while inside; at the end stalled answers are cut off."""
         serving = asyncio.create_task(self._server.serve([self._listener]), name="upstream")
         try:
             yield
@@ -144,7 +143,7 @@ class Upstream:
             await self._fail(request, fault)
 
     def _retry_after(self) -> Mapping[str, str]:
-        """As OpenAI says it: in whole seconds for everybody, and exactly for who looks closely."""
+        """OpenAI's two headers: in whole seconds (RFC 9110, 10.2.3), and in milliseconds."""
         wait_s = RETRY_AFTER_S / self._pace
         return {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(round(wait_s * 1000))}
 
@@ -156,7 +155,7 @@ class Upstream:
         await self._fail(request, fault)
 
     async def _fail(self, request: Request, fault: str) -> None:
-        """Cut the connection, or say nothing until the caller gives up; then this is cancelled."""
+        """Cut the connection, or stay silent until the caller gives up, which cancels this."""
         if fault == "drop":
             request.scope["extensions"][ABORT_EXTENSION]()
         await self._ending.wait()
@@ -164,7 +163,7 @@ class Upstream:
 
 
 class _Answer:
-    """The protocol around one answer."""
+    """One answer as OpenAI's JSON, whole or in chunks."""
 
     def __init__(self, id: str, model: str, created: int) -> None:
         self._head = {"id": id, "model": model, "created": created}
@@ -224,7 +223,7 @@ def _checked(call: Any) -> dict[str, Any]:
 
 
 class _Inner(uvicorn.Server):
-    """A server inside another's process: signals are the other's."""
+    """A server in the gateway's process; signals are for the gateway."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

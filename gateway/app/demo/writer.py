@@ -1,9 +1,8 @@
 """
 The agent ``writer``, which ``gateway demo`` runs in worker processes that may be killed.
 
-It writes part by part. What is written is kept as it comes, each part once more as a step when
-it is done; so whoever takes over goes on in the middle of a sentence. DEMO_MODEL_URL says where
-the model is.
+It writes part by part. Text is kept as it comes, and each finished part again as a step, so that
+the next attempt goes on in the middle of a sentence. DEMO_MODEL_URL names the model's base URL.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from gateway.domain.errors import ConfigurationError
 __all__ = ["MODEL_URL_VARIABLE", "gateway"]
 
 MODEL_URL_VARIABLE = "DEMO_MODEL_URL"
-# Has no schedule of faults: what goes wrong here is that the process is killed.
+# It has no schedule of faults: this agent fails because its process is killed.
 MODEL = "writing"
 
 OUTLINE = "outline"
-# Its parts, by what the model is asked for.
+# The parts of an article → what the model is asked for.
 PARTS = {"story": "Answer the question.", "summary": "Summarise the text."}
 BETWEEN_PARTS = "\n\n"
 
-# One attempt's limit in seconds; an article takes about ten.
+# The limit of one attempt, in seconds; an article takes about ten.
 ATTEMPT_S = 40.0
 
 gateway = Gateway()
