@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -375,9 +374,10 @@ def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
     import jwt
 
     from gateway.app.clock import SystemClock
+    from gateway.transports.access import USER_ID
 
-    if not re.fullmatch(r"[A-Za-z0-9._~@:-]{1,128}", user):
-        raise ConfigurationError("--user has to match [A-Za-z0-9._~@:-]{1,128}")
+    if not USER_ID.fullmatch(user):
+        raise ConfigurationError(f"--user has to match {USER_ID.pattern}")
     settings = read_settings(os.environ)
     if not settings.token_secret:
         raise ConfigurationError(

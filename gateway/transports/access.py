@@ -21,14 +21,15 @@ from gateway.domain.errors import ConfigurationError, NotPermitted, Unauthentica
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
 
-__all__ = ["Access", "TokenExpired"]
+__all__ = ["USER_ID", "Access", "TokenExpired"]
 
 # The clocks of the issuer and of the gateway may differ by this much, in seconds, before a token
 # counts as not valid yet (RFC 7519, 4.1.5). Its end is taken exactly, because connections are
 # closed at that moment.
 LEEWAY_S = 5.0
 
-_USER_ID = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
+# What the sub of a token has to match: it becomes the name of a topic.
+USER_ID = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
 _KEY_ALGORITHMS = ("RS256", "ES256")
 
 
@@ -120,8 +121,8 @@ class Access:
     def _caller_of(self, claims: Mapping[str, Any]) -> Caller:
         user_id, scope, now = claims["sub"], claims.get("scope", ""), self._clock.wall()
         expires_at, not_before = claims["exp"], claims.get("nbf", 0)
-        if not isinstance(user_id, str) or not _USER_ID.fullmatch(user_id):
-            raise Unauthenticated("the token's sub has to match [A-Za-z0-9._~@:-]{1,128}")
+        if not isinstance(user_id, str) or not USER_ID.fullmatch(user_id):
+            raise Unauthenticated(f"the token's sub has to match {USER_ID.pattern}")
         if not isinstance(scope, str):
             raise Unauthenticated("the token's scope has to be a string, separated by spaces")
         if not _is_time(expires_at) or not _is_time(not_before):

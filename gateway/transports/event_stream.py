@@ -29,7 +29,7 @@ from gateway.transports.access import Access
 from gateway.transports.follower import EVERYTHING, Audience, EventStreamForm
 from gateway.transports.http import answer_errors
 from gateway.transports.hub import Hub
-from gateway.transports.requests import bearer, query_of
+from gateway.transports.requests import bearer, query_of, wait_disconnect
 from gateway.transports.sink import ABORT_EXTENSION, PumpedSink
 from gateway.transports.subscription import Start, begin, check_topics
 
@@ -158,10 +158,6 @@ class _Stream(Response):
         async def end(code: int, reason: str) -> None:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
         def abort() -> None:
             drop = (scope.get("extensions") or {}).get(ABORT_EXTENSION)
             if drop is not None:
@@ -170,7 +166,7 @@ class _Stream(Response):
 
         sink = PumpedSink(send_some, end, abort)
         pump = asyncio.create_task(sink.pump())
-        gone = asyncio.create_task(watch())
+        gone = asyncio.create_task(wait_disconnect(receive))
         follower = self._hub.join(sink, self._audience)
         heartbeat_at = self._clock.monotonic()
 

@@ -24,7 +24,7 @@ from gateway.execution.service import Service
 from gateway.protocol.operations import OPERATIONS, Operation
 from gateway.transports.access import Access
 from gateway.transports.problem import problem, problem_of
-from gateway.transports.requests import bearer, params_of
+from gateway.transports.requests import bearer, params_of, wait_disconnect
 
 __all__ = ["answer_errors", "health_routes", "json_response", "operation_routes"]
 
@@ -106,7 +106,7 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
         ClientDisconnect: If the client has disconnected.
     """
     working = asyncio.ensure_future(work)
-    going = asyncio.ensure_future(_gone(request))
+    going = asyncio.ensure_future(wait_disconnect(request.receive))
     try:
         await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -116,11 +116,6 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
         working.cancel()
         going.cancel()
         await asyncio.gather(working, going, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _location(request: Request, operation: Operation, result: Any) -> dict[str, str] | None:

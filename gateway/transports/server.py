@@ -25,7 +25,7 @@ from gateway.domain.errors import AddressUnavailable
 from gateway.domain.settings import Settings
 from gateway.protocol.codes import CloseCode
 from gateway.transports.hub import Hub
-from gateway.transports.sink import ABORT_EXTENSION, FRAMES_EXTENSION
+from gateway.transports.sink import ABORT_EXTENSION, FRAMES_EXTENSION, do_nothing
 from gateway.transports.websocket import FRAME_BYTES_MAX
 
 __all__ = ["FramesProtocol", "HttpProtocol", "Server", "bind"]
@@ -53,10 +53,6 @@ BACKLOG = 4096
 logger = logging.getLogger(__name__)
 
 
-def _nothing() -> None:
-    """The callback before another one is set."""
-
-
 def _no_bytes() -> int:
     """``unsent`` while there is no transport."""
     return 0
@@ -80,8 +76,8 @@ class FramesProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_writable: Callable[[], None] = _nothing
-        self.on_alive: Callable[[], None] = _nothing
+        self.on_writable: Callable[[], None] = do_nothing
+        self.on_alive: Callable[[], None] = do_nothing
         self.unsent: Callable[[], int] = _no_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-__all__ = ["ABORT_EXTENSION", "FRAMES_EXTENSION", "PumpedSink", "Sink"]
+__all__ = ["ABORT_EXTENSION", "FRAMES_EXTENSION", "PumpedSink", "Sink", "do_nothing"]
 
 # The extension in a WebSocket's scope that is the server's own sink.
 FRAMES_EXTENSION = "gateway.frames"
@@ -74,8 +74,8 @@ class PumpedSink:
         end: Callable[[int, str], Awaitable[None]],
         on_abort: Callable[[], None],
     ) -> None:
-        self.on_writable: Callable[[], None] = _nothing
-        self.on_alive: Callable[[], None] = _nothing
+        self.on_writable: Callable[[], None] = do_nothing
+        self.on_alive: Callable[[], None] = do_nothing
         self._send = send
         self._end = end
         self._on_abort = on_abort
@@ -146,5 +146,5 @@ class PumpedSink:
                 self.on_writable()
 
 
-def _nothing() -> None:
-    """The callback before another one is set."""
+def do_nothing() -> None:
+    """A sink's callback before another one is set."""

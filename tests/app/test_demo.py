@@ -28,6 +28,7 @@ from gateway.app.demo import library, reading
 from gateway.app.demo.agents import PROMPTS
 from gateway.app.demo.faults import BY_SCHEDULE, FAULTS, Plan
 from gateway.app.demo.model import TEXT_MARK, reply, words_of
+from gateway.app.demo.pauses import Pauses
 from gateway.app.demo.upstream import Upstream
 from gateway.client.connection import Connection
 from gateway.domain.compliance import check_stream
@@ -327,7 +328,7 @@ def conversation(task: str, question: str = "", begun: str | None = None) -> lis
 async def upstream(mode: str, *, timeout: float = 20.0) -> AsyncIterator[AsyncOpenAI]:
     plan = Plan({})
     plan.choose(mode)
-    server = Upstream(plan, CLOCK, pace=5 * PACE)
+    server = Upstream(plan, CLOCK, Pauses(CLOCK, pace=5 * PACE))
     client = AsyncOpenAI(
         base_url=server.base_url,
         api_key="k",

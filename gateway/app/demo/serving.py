@@ -13,22 +13,30 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.app.demo.agents import PROMPTS, SCHEDULES, declare
+from gateway.app.demo.clients import async_client, plain_client
 from gateway.app.demo.crew import Crew
 from gateway.app.demo.faults import Plan
+from gateway.app.demo.pauses import Pauses
 from gateway.app.demo.story import Story
 from gateway.app.demo.upstream import Upstream
 from gateway.app.gateway import Gateway
 from gateway.app.serve import require_secret, serve
-from gateway.domain.errors import AddressUnavailable, ConfigurationError, Conflict, InvalidParams
+from gateway.domain.errors import (
+    AddressUnavailable,
+    ConfigurationError,
+    Conflict,
+    InvalidParams,
+    RequestError,
+)
 from gateway.domain.settings import Settings
 from gateway.protocol.strict_json import BadJson, parse_json
 from gateway.transports.problem import problem_of
+from gateway.transports.requests import body_of
 from gateway.transports.server import bind
 
 __all__ = ["serve_demo"]
@@ -87,28 +95,13 @@ async def serve_demo(
 
     async with contextlib.AsyncExitStack() as stack:
         plan = Plan(SCHEDULES)
-        upstream = Upstream(plan, gateway.engine.clock, pace=pace)
+        pauses = Pauses(gateway.engine.clock, pace=pace)
+        upstream = Upstream(plan, gateway.engine.clock, pauses)
         await stack.enter_async_context(upstream.running())
         crew = Crew(upstream.base_url)
-        # A proxy that the environment names has no business between us and this machine, and
-        # certificates are of no use there.
-        client = await stack.enter_async_context(
-            AsyncOpenAI(
-                base_url=upstream.base_url,
-                api_key="none-needed",
-                max_retries=0,
-                http_client=DefaultAsyncHttpxClient(trust_env=False, verify=False),
-            )
-        )
-        plain_client = stack.enter_context(
-            OpenAI(
-                base_url=upstream.base_url,
-                api_key="none-needed",
-                max_retries=0,
-                http_client=DefaultHttpxClient(trust_env=False, verify=False),
-            )
-        )
-        declare(gateway, model=client, plain_model=plain_client)
+        model = await stack.enter_async_context(async_client(upstream.base_url))
+        plain_model = stack.enter_context(plain_client(upstream.base_url))
+        declare(gateway, model=model, plain_model=plain_model)
         app = gateway.make_app(extra_routes=_routes(plan, crew, gateway))
         await stack.enter_async_context(crew.running())
         hub = app.state.hub
@@ -116,7 +109,7 @@ async def serve_demo(
         story = Story(
             gateway,
             plan,
-            pace=pace,
+            pauses,
             # Workers are connected, too, but they follow no topic.
             watched=lambda: not hub.draining and any(one.topics for one in hub.followers),
             calm=lambda: all(breaker.state == "closed" for breaker in breakers.values()),
@@ -158,7 +151,7 @@ def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
     async def set_upstream(request: Request) -> Response:
         try:
             plan.choose(await _mode_of(request))
-        except InvalidParams as error:
+        except RequestError as error:
             return problem_of(error)
         return _json(plan.as_dict())
 
@@ -181,13 +174,8 @@ def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
 
 
 async def _mode_of(request: Request) -> str:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise InvalidParams(f"the body is over {BODY_BYTES_MAX} bytes")
     try:
-        given = parse_json(bytes(body))
+        given = parse_json(await body_of(request, bytes_max=BODY_BYTES_MAX))
     except BadJson as error:
         raise InvalidParams(f"the body is refused: {error}", code="parse_error") from None
     if not isinstance(given, dict) or set(given) != {"mode"}:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from gateway import Gateway
 from gateway.app.demo.agents import PROMPTS
 from gateway.app.demo.faults import BY_SCHEDULE, Plan
+from gateway.app.demo.pauses import Pauses
 from gateway.app.gateway import Handle
 from gateway.domain.errors import ConfigurationError, Rejected, TaskFailed
 
@@ -48,7 +49,7 @@ class Story:
     Args:
         gateway: The gateway with the agents.
         plan: What the upstream does.
-        pace: Its pauses are divided by it; 1 is for a person.
+        pauses: How long it waits between its steps.
         watched: Whether a browser follows events now.
         calm: Whether all breakers are closed.
     """
@@ -57,8 +58,8 @@ class Story:
         self,
         gateway: Gateway,
         plan: Plan,
+        pauses: Pauses,
         *,
-        pace: float = 1.0,
         watched: Callable[[], bool],
         calm: Callable[[], bool],
     ) -> None:
@@ -66,7 +67,7 @@ class Story:
         self._plan = plan
         self._watched = watched
         self._calm = calm
-        self._pace = pace
+        self._pause = pauses.pause
         self._sleep = gateway.engine.clock.sleep
         self._ask_again_s = 0.0
 
@@ -115,9 +116,6 @@ class Story:
             for _ in range(PROBES):
                 if not self._calm():
                     await self._end_of(await self._insist(agent))
-
-    async def _pause(self, seconds: float) -> None:
-        await self._sleep(seconds / self._pace)
 
     # --- the acts ---------------------------------------------------------------------------
 

@@ -22,8 +22,11 @@ from starlette.routing import Route
 
 from gateway.app.demo.faults import Plan
 from gateway.app.demo.model import reply, words_of
+from gateway.app.demo.pauses import Pauses
+from gateway.domain.errors import RequestError
 from gateway.ports import Clock
 from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.transports.requests import body_of
 from gateway.transports.server import HttpProtocol, bind
 from gateway.transports.sink import ABORT_EXTENSION
 
@@ -47,14 +50,15 @@ class Upstream:
 
     Args:
         plan: Gives the fault of each call.
-        clock: For the pauses.
-        pace: Pauses and Retry-After are divided by it; 1 is for a person.
+        clock: For the time in its answers.
+        pauses: How long it takes; their pace shortens Retry-After, too.
     """
 
-    def __init__(self, plan: Plan, clock: Clock, *, pace: float = 1.0) -> None:
+    def __init__(self, plan: Plan, clock: Clock, pauses: Pauses) -> None:
         self.plan = plan
         self._clock = clock
-        self._pace = pace
+        self._pace = pauses.pace
+        self._pause = pauses.pause
         self._ending = asyncio.Event()
         self._answers = 0
         self._listener = bind("127.0.0.1", 0)
@@ -92,8 +96,8 @@ class Upstream:
 
     async def _complete(self, request: Request) -> Response:
         try:
-            call = _checked(parse_json(await _body_of(request)))
-        except (BadJson, ValueError) as error:
+            call = _checked(parse_json(await body_of(request, bytes_max=BODY_BYTES_MAX)))
+        except (BadJson, RequestError, ValueError) as error:
             return _error(400, str(error), kind="invalid_request_error")
         fault = self.plan.next_fault(call["model"])
         await self._pause(THINK_S)
@@ -147,9 +151,6 @@ class Upstream:
         wait_s = RETRY_AFTER_S / self._pace
         return {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(round(wait_s * 1000))}
 
-    async def _pause(self, seconds: float) -> None:
-        await self._clock.sleep(seconds / self._pace)
-
     async def _begun(self, request: Request, body: bytes, fault: str) -> AsyncIterator[bytes]:
         yield body
         await self._fail(request, fault)
@@ -200,15 +201,6 @@ def _error(
 ) -> Response:
     error = {"message": message, "type": kind, "param": None, "code": code}
     return Response(orjson.dumps({"error": error}), status, headers, media_type="application/json")
-
-
-async def _body_of(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise ValueError(f"the body is over {BODY_BYTES_MAX} bytes")
-    return bytes(body)
 
 
 def _checked(call: Any) -> dict[str, Any]:

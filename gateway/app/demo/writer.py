@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import AsyncOpenAI
 
 from gateway import Gateway, Task
 from gateway.app.demo.agents import conversation, tell
+from gateway.app.demo.clients import async_client
 from gateway.app.demo.library import find
 from gateway.domain.errors import ConfigurationError
 
@@ -74,11 +75,4 @@ def _model() -> AsyncOpenAI:
         raise ConfigurationError(
             f"{MODEL_URL_VARIABLE} is not set: the writer is run by `gateway demo`"
         )
-    return AsyncOpenAI(
-        base_url=base_url,
-        api_key="none-needed",
-        max_retries=0,
-        # A proxy that the environment names has no business between us and this machine, and
-        # certificates are of no use there.
-        http_client=DefaultAsyncHttpxClient(trust_env=False, verify=False),
-    )
+    return async_client(base_url)
