@@ -116,7 +116,7 @@ async def test_a_caller_is_needed_and_counted() -> None:
 
 async def test_it_ends_with_its_token_and_with_the_gateway() -> None:
     async with world(secret=SECRET, heartbeat_interval=0.2) as here:
-        soon = here.engine.clock.wall() + 0.3
+        soon = here.engine.clock.wall() + 1.0
         async with stream(here, PATH, token=token("ann", exp=soon)) as reader:
             assert (await reader.rest())[-1]["comment"].startswith("heartbeat")
         async with stream(here, PATH, token=token("ann")) as reader:
