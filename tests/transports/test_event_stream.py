@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 
 from tests.transports.http_client import ask, stream
-from tests.transports.test_delivery import FAST
-from tests.transports.world import SECRET, offsets, token, until, world
+from tests.transports.world import BOTH_SERVERS, SECRET, offsets, token, until, world
 
 PATH = "/api/events/stream?topic=user:ann"
 
 
-@FAST
+@BOTH_SERVERS
 async def test_events_come_live_with_position_and_type(fast: bool) -> None:
     async with world(fast=fast) as here, stream(here, PATH) as reader:
         assert reader.response.headers["content-type"].startswith("text/event-stream")
@@ -126,7 +125,7 @@ async def test_it_ends_with_its_token_and_with_the_gateway() -> None:
             assert drain["data"]["reason"] == "shutdown"
 
 
-@FAST
+@BOTH_SERVERS
 async def test_a_reader_that_stops_is_freed(fast: bool) -> None:
     limits: dict[str, Any] = {"send_bytes": 32_768, "stall_timeout": 0.5}
     async with world(fast=fast, **limits) as here, stream(here, PATH) as reader:

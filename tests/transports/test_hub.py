@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -18,131 +18,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.app.clock import RandomIds, SystemClock
+from gateway.app.clock import RandomIds
 from gateway.domain.events import listening, topics_of
 from gateway.domain.settings import Settings
 from gateway.ports import Draft, Entry
-from gateway.protocol.frames import text_frame
 from gateway.stores.memory import MemoryLog
 from gateway.transports.follower import Audience, Follower, WebSocketForm
 from gateway.transports.hub import Hub
+from tests.transports.sinks import HandSink, ManualClock, settle
 
 FORM = WebSocketForm()
 EVERYBODY = Audience(FORM, operator=False, types=None)
 OPERATORS = Audience(FORM, operator=True, types=None)
-CLOCK = SystemClock()
-
-
-class ManualClock:
-    """Durations pass when the test says so; sleeping for nothing is a turn of the loop."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._sleepers: list[tuple[float, asyncio.Event]] = []
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await CLOCK.sleep(0)
-            return
-        there = asyncio.Event()
-        self._sleepers.append((self.now + seconds, there))
-        await there.wait()
-
-    async def advance(self, seconds: float) -> None:
-        until = self.now + seconds
-        while due := [at for at, _ in self._sleepers if at <= until]:
-            self.now = max(self.now, min(due))
-            ready = [there for at, there in self._sleepers if at <= self.now]
-            self._sleepers = [(at, there) for at, there in self._sleepers if at > self.now]
-            for there in ready:
-                there.set()
-            await settle()
-        self.now = until
-
-
-class TestSink:
-    """Accepts as many bytes as it is told to; everything, unless told otherwise."""
-
-    __test__ = False
-
-    def __init__(self, accepts: float = math.inf) -> None:
-        self.on_writable: Callable[[], None] = lambda: None
-        self.on_alive: Callable[[], None] = lambda: None
-        self.accepts = accepts
-        self.received = b""
-        self.writes = 0
-        self.aborted = False
-        self.closed: int | None = None
-        self.most_unsent = 0
-        self._waiting = b""
-        self._room = 0
-
-    def write(self, data: bytes) -> None:
-        if self.aborted or self.closed is not None:
-            return
-        self.writes += 1
-        self._waiting += data
-        self._move()
-        self.most_unsent = max(self.most_unsent, len(self._waiting))
-
-    def unsent(self) -> int:
-        return len(self._waiting)
-
-    def set_room(self, unsent_max: int) -> None:
-        self._room = unsent_max
-
-    def close(self, code: int, reason: str) -> None:
-        self.closed = self.closed or code
-
-    def abort(self) -> None:
-        self.aborted = True
-        self._waiting = b""
-
-    def accept(self, size: float) -> None:
-        self.accepts += size
-        self._move()
-        if len(self._waiting) <= self._room:
-            self.on_writable()
-
-    def _move(self) -> None:
-        size = int(min(self.accepts, len(self._waiting)))
-        self.received += self._waiting[:size]
-        self._waiting = self._waiting[size:]
-        self.accepts -= size
-
-    def frames(self) -> list[dict[str, Any]]:
-        """What arrived whole; a frame that was cut off is not one."""
-        return [orjson.loads(payload) for payload in whole_frames(self.received)]
-
-    def offsets(self) -> list[int]:
-        return [frame["offset"] for frame in self.frames() if "type" in frame]
-
-    def keep_rest(self) -> None:
-        """Forget the whole frames, as a client that has read them."""
-        whole = b"".join(text_frame(payload) for payload in whole_frames(self.received))
-        assert self.received.startswith(whole)
-        self.received = self.received[len(whole) :]
-
-
-def whole_frames(data: bytes) -> list[bytes]:
-    """Take frames apart up to the first that was cut off."""
-    payloads: list[bytes] = []
-    at = 0
-    while len(data) >= at + 2:
-        size, head = data[at + 1], 2
-        if size == 126:
-            size, head = int.from_bytes(data[at + 2 : at + 4], "big"), 4
-        if len(data) < at + head + size:
-            break
-        payloads.append(data[at + head : at + head + size])
-        at += head + size
-    return payloads
 
 
 class WaitingLog(MemoryLog):
@@ -181,10 +68,10 @@ class Bench:
         self,
         *topics: str,
         after: int | None = None,
-        sink: TestSink | None = None,
+        sink: HandSink | None = None,
         audience: Audience = EVERYBODY,
-    ) -> tuple[Follower, TestSink]:
-        sink = sink or TestSink()
+    ) -> tuple[Follower, HandSink]:
+        sink = sink or HandSink()
         follower = self.hub.join(sink, audience)
         self.hub.follow(follower, topics, after=self.log.head if after is None else after)
         return follower, sink
@@ -214,11 +101,6 @@ async def bench(*, log_events: int = 1000, **changes: Any) -> AsyncIterator[Benc
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-
-
-async def settle(turns: int = 30) -> None:
-    for _ in range(turns):
-        await CLOCK.sleep(0)
 
 
 # --- at the head ----------------------------------------------------------------------------
@@ -290,7 +172,7 @@ async def test_an_unfollowed_topic_costs_nothing() -> None:
 
 async def test_a_slow_reader_falls_behind_alone_and_catches_up() -> None:
     async with bench(send_bytes=4000) as it:
-        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, slow = it.follow("user:ann", sink=HandSink(accepts=0))
         _, quick = it.follow("user:ann")
         for _ in range(100):
             await it.append(size=100)
@@ -320,7 +202,7 @@ async def test_one_event_over_the_bound_still_goes_out() -> None:
 
 async def test_who_falls_behind_what_is_kept_is_told_so() -> None:
     async with bench(send_bytes=2000, log_events=10) as it:
-        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, slow = it.follow("user:ann", sink=HandSink(accepts=0))
         for _ in range(100):
             await it.append(size=200)
             await settle(2)
@@ -338,8 +220,8 @@ async def test_who_falls_behind_what_is_kept_is_told_so() -> None:
 
 async def test_a_socket_that_accepts_nothing_is_freed_and_a_slow_one_is_not() -> None:
     async with bench(send_bytes=2000, stall_timeout=5.0) as it:
-        _, dead = it.follow("user:ann", sink=TestSink(accepts=0))
-        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, dead = it.follow("user:ann", sink=HandSink(accepts=0))
+        _, slow = it.follow("user:ann", sink=HandSink(accepts=0))
         for _ in range(50):
             await it.append(size=100)
             await settle(2)
@@ -354,7 +236,7 @@ async def test_a_socket_that_accepts_nothing_is_freed_and_a_slow_one_is_not() ->
 
 async def test_topics_added_while_behind_begin_at_their_reply() -> None:
     async with bench(send_bytes=2000) as it:
-        follower, sink = it.follow("user:ann", sink=TestSink(accepts=0))
+        follower, sink = it.follow("user:ann", sink=HandSink(accepts=0))
         await it.append("bob")
         for _ in range(30):
             await it.append(size=200)
@@ -371,7 +253,7 @@ async def test_topics_added_while_behind_begin_at_their_reply() -> None:
 async def test_what_is_not_flushed_yet_is_not_written_twice_by_one_who_catches_up() -> None:
     """The reader wakes up before the flush of the same turn, and has read what it would bring."""
     async with bench(send_bytes=2000) as it:
-        follower, sink = it.follow("user:ann", sink=TestSink(accepts=0))
+        follower, sink = it.follow("user:ann", sink=HandSink(accepts=0))
         while not it.log.head or follower.live:
             await it.append(size=100)
             await settle()
@@ -428,7 +310,7 @@ class Reader:
         self.connect()
 
     def connect(self) -> None:
-        self.sink = TestSink(self.accepts)
+        self.sink = HandSink(self.accepts)
         self.follower = self.it.hub.join(self.sink, EVERYBODY)
         # What a refused resume is told; it goes on at the head.
         if self.position < self.it.log.oldest - 1:

@@ -12,10 +12,16 @@ from gateway.ports import EventLog
 from gateway.protocol.codes import CloseCode
 from gateway.protocol.session import MALFORMED_IN_A_ROW_MAX
 from tests.execution.world import AwayLog
-from tests.transports.world import SECRET, connected, offsets, token, until, wire, world
-
-FAST_AND_PLAIN = pytest.mark.parametrize("fast", [True, False], ids=["frames", "plain"])
-
+from tests.transports.world import (
+    BOTH_SERVERS,
+    SECRET,
+    connected,
+    offsets,
+    token,
+    until,
+    wire,
+    world,
+)
 
 # --- who is there ---------------------------------------------------------------------------
 
@@ -336,7 +342,7 @@ async def test_requests_run_side_by_side_up_to_a_bound() -> None:
 # --- subscribing ----------------------------------------------------------------------------
 
 
-@FAST_AND_PLAIN
+@BOTH_SERVERS
 async def test_the_reply_comes_first_then_the_replay_then_what_is_new(fast: bool) -> None:
     async with world(fast=fast) as here:
         await here.publish(count=5)

@@ -39,6 +39,9 @@ WAIT_S = 10.0
 # By how much uvicorn's naps are shorter: it looks ten times a second whether it may end.
 HURRY = 20
 
+# Runs a test under our server and under plain uvicorn, where the gateway is any ASGI application.
+BOTH_SERVERS = pytest.mark.parametrize("fast", [True, False], ids=["frames", "plain"])
+
 _numbers = itertools.count(1)
 
 
