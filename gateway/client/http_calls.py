@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -44,7 +45,9 @@ class HttpCalls:
 
     async def call(self, method: str, params: Mapping[str, Any], *, timeout: float = 10.0) -> Any:
         """
-        Call an operation and wait for its answer. Cancelling ends the wait at once.
+        Call an operation and wait for its answer.
+
+        Cancelling ends the wait at once. What was not sent yet is not sent any more.
 
         Args:
             method: The name of an operation that is no GET.
@@ -57,17 +60,24 @@ class HttpCalls:
         """
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, timeout=timeout)
+        cancelled = threading.Event()
         try:
-            return await asyncio.to_thread(self._call, connection, method, params)
+            return await asyncio.to_thread(self._call, connection, method, params, cancelled)
         except asyncio.CancelledError:
             # Wake the thread, or it would wait on, and this process would wait for it at its end.
+            # A thread that has no socket yet looks at the flag when it has.
+            cancelled.set()
             with contextlib.suppress(OSError):
                 if (raw := connection.sock) is not None:
                     raw.shutdown(socket.SHUT_RDWR)
             raise
 
     def _call(
-        self, connection: http.client.HTTPConnection, method: str, params: Mapping[str, Any]
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        params: Mapping[str, Any],
+        cancelled: threading.Event,
     ) -> Any:
         operation = OPERATIONS[method]
         in_path = {name: quote(str(value), safe="") for name, value in params.items()}
@@ -77,6 +87,9 @@ class HttpCalls:
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
+            connection.connect()
+            if cancelled.is_set():
+                raise Disconnected("the call was cancelled")
             connection.request(
                 operation.method,
                 self._root + operation.path.format(**in_path),
