@@ -10,14 +10,15 @@ import pytest
 
 
 @pytest.fixture
-def process_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def process_kept() -> Iterator[None]:
     """Give logging and the import path back as they were before a command ran."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = sys.path[:]
     root, uvicorn = logging.getLogger(), logging.getLogger("uvicorn")
     handlers, level, other = root.handlers[:], root.level, uvicorn.level
     try:
         yield
     finally:
+        sys.path[:] = path
         root.handlers[:] = handlers
         root.setLevel(level)
         uvicorn.setLevel(other)

@@ -1,5 +1,5 @@
 """
-The demonstration, as whoever starts it sees it: a real process, real sockets, the real SDK.
+The demonstration, as a person that starts it sees it: a real process, real sockets, the real SDK.
 
 The story is watched until all of it was seen. How long that takes is the story's own affair;
 the bound is only there to end a test that would wait for ever.
@@ -149,7 +149,7 @@ def continued(events: list[Event]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.timeout(150)
-async def test_whoever_opens_the_page_sees_agents_fail_and_recover() -> None:
+async def test_the_page_shows_agents_fail_and_recover() -> None:
     async with demo() as running:
         async with running.connection("demo") as watching:
             events = await record(watching, lambda seen: not not_seen(seen))
@@ -171,7 +171,7 @@ async def test_whoever_opens_the_page_sees_agents_fail_and_recover() -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def unwatched() -> AsyncIterator[Demo]:
-    """A demonstration that nobody looks at, so that no story is played: only what tests ask for."""
+    """A demonstration without a browser, so that no story is played: only what tests ask for."""
     async with demo() as running:
         yield running
         async with plain_http(running) as client:

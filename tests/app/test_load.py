@@ -16,7 +16,7 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def module(process_kept: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a module in the working directory; it has a gateway."""
     name = f"agents_of_a_test_{next(_numbers)}"
     (tmp_path / f"{name}.py").write_text(
@@ -25,7 +25,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / f"{name}_broken.py").write_text("import no_such_module_anywhere\n")
     (tmp_path / f"{name}_failing.py").write_text("1 / 0\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
     return name
 
 

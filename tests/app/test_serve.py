@@ -1,4 +1,4 @@
-"""Serving: whom a gateway without a secret serves, and the life from ready to the end."""
+"""Serving: on which addresses without a secret, and the life from ready to the end."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ async def settle(turns: int = 30) -> None:
 
 
 class ManualClock:
-    """Durations pass when the test says so; sleeping for nothing is a turn of the loop."""
+    """Time passes when the test says so; a sleep of zero is one turn of the loop."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -112,7 +112,7 @@ class HandSink:
         return [frame["offset"] for frame in self.frames() if "type" in frame]
 
     def keep_rest(self) -> None:
-        """Forget the whole frames, as a client that has read them."""
+        """Drop the whole frames, as a client does that has read them."""
         whole = b"".join(text_frame(payload) for payload in whole_frames(self.received))
         assert self.received.startswith(whole)
         self.received = self.received[len(whole) :]

@@ -1,4 +1,4 @@
-"""Server-sent events: the same as a WebSocket for whoever can only read."""
+"""Server-sent events: the same as a WebSocket for a client that can only read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_a_reader_resumes_where_it_was() -> None:
         async with stream(here, PATH, last=f"{epoch}:3") as reader:
             assert (await reader.next())["data"]["recovered"] is True
             assert offsets(await reader.events(2)) == [4, 5]
-        # A browser repeats its address, but Last-Event-ID knows better.
+        # A browser repeats its URL; Last-Event-ID is newer.
         async with stream(here, PATH + "&since=start", last=f"{epoch}:4") as reader:
             assert offsets(await reader.events(1)) == [5]
         async with stream(here, PATH + "&since=2") as reader:
@@ -48,7 +48,7 @@ async def test_a_reader_resumes_where_it_was() -> None:
             assert offsets(await reader.events(5)) == [1, 2, 3, 4, 5]
 
 
-async def test_what_cannot_be_resumed_gets_a_snapshot() -> None:
+async def test_a_reader_that_cannot_be_resumed_gets_a_snapshot() -> None:
     async with world() as here:
         await here.publish(count=3)
         async with stream(here, PATH, last="another:3") as reader:
@@ -113,7 +113,7 @@ async def test_a_caller_is_needed_and_counted() -> None:
         await until(lambda: here.hub.connections == 0)
 
 
-async def test_it_ends_with_its_token_and_with_the_gateway() -> None:
+async def test_a_stream_ends_with_its_token_and_with_the_gateway() -> None:
     async with world(secret=SECRET, heartbeat_interval=0.2) as here:
         soon = here.engine.clock.wall() + 1.0
         async with stream(here, PATH, token=token("ann", exp=soon)) as reader:

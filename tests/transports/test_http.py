@@ -31,7 +31,7 @@ def check_problem(answer: Answer, status: int, code: str, field: str | None = No
 
 
 class Calls(list[tuple[str, Any]]):
-    """Stands in for the inside: notes what was asked for, answers what it is told to."""
+    """Replaces the engine's operations: notes what was asked for, answers as told."""
 
     def __init__(self, here: World) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ async def test_every_operation_has_its_route() -> None:
         assert [name for name, _ in calls] == list(OPERATIONS)
 
 
-async def test_what_was_created_has_a_location() -> None:
+async def test_a_created_task_has_a_location() -> None:
     async with world() as here:
         Calls(here).answer = {"task_id": "a b/c"}
         answer = await ask(here, "POST", "/api/tasks", body={"agent": "a"})
@@ -82,7 +82,7 @@ async def test_what_was_created_has_a_location() -> None:
         assert answer.headers["location"] == "/api/tasks/a%20b%2Fc"
 
 
-async def test_nothing_to_give_is_204() -> None:
+async def test_an_operation_without_a_result_is_204() -> None:
     async with world() as here:
         Calls(here).answer = None
         answer = await ask(here, "GET", "/api/tasks")
@@ -175,7 +175,7 @@ async def test_allowed_methods_of_a_path_are_told_together() -> None:
         assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
 
 
-# --- who asks -------------------------------------------------------------------------------
+# --- callers --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from gateway.transports.hub import Hub
 from tests.transports.sinks import HandSink, ManualClock, settle
 
 FORM = WebSocketForm()
-EVERYBODY = Audience(FORM, operator=False, types=None)
+PUBLIC = Audience(FORM, operator=False, types=None)
 OPERATORS = Audience(FORM, operator=True, types=None)
 
 
@@ -69,7 +69,7 @@ class Bench:
         *topics: str,
         after: int | None = None,
         sink: HandSink | None = None,
-        audience: Audience = EVERYBODY,
+        audience: Audience = PUBLIC,
     ) -> tuple[Follower, HandSink]:
         sink = sink or HandSink()
         follower = self.hub.join(sink, audience)
@@ -77,13 +77,13 @@ class Bench:
         return follower, sink
 
     async def all_live(self) -> None:
-        """Wait until everybody is at the head, and has what is new."""
+        """Wait until every follower is at the head and has what is new."""
         for _ in range(10_000):
             await settle(1)
             if all(follower.live for follower in self.hub.followers):
                 await settle(2)
                 return
-        raise AssertionError("somebody stays behind")
+        raise AssertionError("a follower stays behind")
 
 
 @contextlib.asynccontextmanager
@@ -106,7 +106,7 @@ async def bench(*, log_events: int = 1000, **changes: Any) -> AsyncIterator[Benc
 # --- at the head ----------------------------------------------------------------------------
 
 
-async def test_what_is_new_in_one_turn_is_one_write_for_each_socket() -> None:
+async def test_the_events_of_one_turn_are_one_write_for_each_socket() -> None:
     async with bench() as it:
         _, sink = it.follow("user:ann")
         for _ in range(5):
@@ -200,7 +200,7 @@ async def test_one_event_over_the_bound_still_goes_out() -> None:
         assert sink.offsets() == [1, 2]
 
 
-async def test_who_falls_behind_what_is_kept_is_told_so() -> None:
+async def test_a_follower_that_falls_behind_what_is_kept_is_told_the_gap() -> None:
     async with bench(send_bytes=2000, log_events=10) as it:
         _, slow = it.follow("user:ann", sink=HandSink(accepts=0))
         for _ in range(100):
@@ -250,7 +250,7 @@ async def test_topics_added_while_behind_begin_at_their_reply() -> None:
         assert sink.offsets() == [*range(2, 32), head + 1]
 
 
-async def test_what_is_not_flushed_yet_is_not_written_twice_by_one_who_catches_up() -> None:
+async def test_an_event_that_a_reader_has_read_before_the_flush_is_not_written_twice() -> None:
     """The reader wakes up before the flush of the same turn, and has read what it would bring."""
     async with bench(send_bytes=2000) as it:
         follower, sink = it.follow("user:ann", sink=HandSink(accepts=0))
@@ -263,7 +263,7 @@ async def test_what_is_not_flushed_yet_is_not_written_twice_by_one_who_catches_u
         assert sink.offsets() == list(range(1, last + 1))
 
 
-async def test_what_is_not_flushed_yet_is_not_for_one_who_comes_after_it() -> None:
+async def test_an_event_that_is_not_flushed_yet_is_not_for_a_topic_that_is_added_after_it() -> None:
     async with bench() as it:
         follower, sink = it.follow("user:ann")
         await it.append("bob")
@@ -273,7 +273,7 @@ async def test_what_is_not_flushed_yet_is_not_for_one_who_comes_after_it() -> No
         assert sink.offsets() == [2]
 
 
-async def test_draining_tells_each_its_own_time() -> None:
+async def test_draining_tells_each_client_its_own_time() -> None:
     async with bench() as it:
         sinks = [it.follow("user:ann")[1] for _ in range(20)]
         it.hub.drain("shutdown")
@@ -311,7 +311,7 @@ class Reader:
 
     def connect(self) -> None:
         self.sink = HandSink(self.accepts)
-        self.follower = self.it.hub.join(self.sink, EVERYBODY)
+        self.follower = self.it.hub.join(self.sink, PUBLIC)
         # What a refused resume is told; it goes on at the head.
         if self.position < self.it.log.oldest - 1:
             self.missed |= set(range(self.position + 1, self.it.log.head + 1))

@@ -18,7 +18,7 @@ from gateway.transports.server import FramesProtocol, bind
 from tests.transports.world import CLOCK, connected, wire, world
 
 
-async def test_everybody_is_told_to_come_back_before_the_connections_end() -> None:
+async def test_every_client_is_told_to_come_back_before_the_connections_end() -> None:
     """The order on the wire: drain, what the end of the work caused, then 1012."""
     at_stop: list[Any] = []
 
@@ -58,7 +58,7 @@ async def test_an_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> 
     assert "did not end cleanly" in caplog.text
 
 
-async def test_whoever_comes_during_the_end_is_sent_away() -> None:
+async def test_a_client_that_connects_during_the_end_is_closed_with_1012() -> None:
     gate = asyncio.Event()
     async with world(before_stop=gate.wait) as here, connected(here) as client:
         here.server.should_exit = True
@@ -87,7 +87,7 @@ async def test_small_writes_go_out_at_once() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_a_name_that_is_none_is_told() -> None:
+async def test_an_unknown_host_name_is_told() -> None:
     with pytest.raises(AddressUnavailable, match="cannot listen"):
         bind("no.such.name.invalid", 0)
 

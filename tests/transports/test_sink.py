@@ -84,7 +84,7 @@ async def test_abort_loses_what_is_unsent_and_is_told_once() -> None:
     assert peer.ended is None
 
 
-async def test_who_waits_for_room_learns_that_the_peer_is_gone() -> None:
+async def test_a_writer_that_waits_for_room_learns_that_the_peer_is_gone() -> None:
     peer = Peer()
     told = []
     peer.sink.on_writable = lambda: told.append(peer.sink.unsent())

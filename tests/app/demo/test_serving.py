@@ -1,4 +1,4 @@
-"""What ``gateway demo`` decides before it serves: whom it serves, where, and how fast."""
+"""What ``gateway demo`` decides before it serves: its address, its port and its pace."""
 
 from __future__ import annotations
 
