@@ -14,7 +14,9 @@ from gateway.domain.errors import (
     Rejected,
     StoreUnavailable,
 )
+from gateway.ports import EventLog
 from gateway.protocol.operations import OPERATIONS
+from tests.execution.world import AwayLog
 from tests.transports.http_client import Answer, ask, plain_http
 from tests.transports.world import SECRET, World, token, until, world
 
@@ -217,6 +219,26 @@ async def test_health_says_that_it_is_alive() -> None:
         assert answer.json["status"] == "ok"
         assert answer.json["timestamp"].endswith("Z")
         assert (await ask(here, "HEAD", "/health")).status == 200
+
+
+async def test_ready_tells_the_position_or_why_not() -> None:
+    logs: list[AwayLog] = []
+
+    def wrap(log: EventLog) -> EventLog:
+        logs.append(AwayLog(log))
+        return logs[0]
+
+    async with world(wrap_log=wrap) as here:
+        answer = await ask(here, "GET", "/ready")
+        position = {"epoch": here.engine.log.epoch, "offset": here.engine.log.head}
+        assert (answer.status, answer.json) == (200, {"status": "ready", "position": position})
+        logs[0].away = True
+        answer = await ask(here, "GET", "/ready")
+        check_problem(answer, 503, "unavailable")
+        assert "not ready: " in answer.json["detail"]
+        assert answer.headers["retry-after"] == "1"
+        # The process is alive all the same: restarting it would not bring the store back.
+        assert (await ask(here, "GET", "/health")).status == 200
 
 
 async def test_a_claim_whose_caller_goes_away_ends_at_once_and_has_taken_nothing() -> None:

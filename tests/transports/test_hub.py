@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
@@ -22,6 +22,7 @@ from gateway.app.clock import RandomIds
 from gateway.domain.events import listening, topics_of
 from gateway.domain.settings import Settings
 from gateway.ports import Draft, Entry
+from gateway.protocol.codes import CloseCode
 from gateway.stores.memory import MemoryLog
 from gateway.transports.follower import Audience, Follower, WebSocketForm
 from gateway.transports.hub import Hub
@@ -33,12 +34,32 @@ OPERATORS = Audience(FORM, operator=True, types=None)
 
 
 class WaitingLog(MemoryLog):
-    """A log that takes its time to answer, as one behind a network would."""
+    """
+    A log that takes its time to answer, as one behind a network would, and may fail.
+
+    Attributes:
+        waits: Turns of the loop that a read takes, before it looks and after.
+        broken: Whether reads fail.
+        anew: Whether another log stands in its place.
+    """
 
     waits = 0
+    broken = False
+    anew = False
+    watcher: Callable[[], None]
+
+    @property
+    def stale(self) -> bool:
+        return self.anew
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        self.watcher = watcher
+        return lambda: None
 
     async def read(self, **asked: Any) -> list[Entry]:
         await settle(self.waits)
+        if self.broken:
+            raise ZeroDivisionError
         entries = await super().read(**asked)
         await settle(self.waits)
         return entries
@@ -279,6 +300,169 @@ async def test_draining_tells_each_client_its_own_time() -> None:
         it.hub.drain("shutdown")
         times = {sink.frames()[0]["params"]["reconnect_at"] for sink in sinks}
         assert len(times) > 10
+
+
+async def test_a_clients_rights_change_between_two_events() -> None:
+    """What was accepted before goes out under the old rights, though it was not written yet."""
+    async with bench() as it:
+        follower, sink = it.follow("user:ann", audience=OPERATORS)
+        await it.append(type="lease_changed")
+        it.hub.readdress(follower, PUBLIC)
+        await it.append(type="lease_changed")
+        await it.append()
+        await settle()
+        assert sink.offsets() == [1, 3]
+
+
+async def test_each_live_entry_is_measured_once_from_its_acceptance() -> None:
+    async with bench() as it:
+        seen: list[tuple[int, float]] = []
+        it.hub.on_delivered = lambda entry, after_s: seen.append((entry.offset, after_s))
+        for _ in range(3):
+            it.follow("user:ann")
+        await it.append()
+        it.clock.now += 0.5
+        await settle()
+        assert seen == [(1, 0.5)]
+
+
+async def test_a_log_that_fails_ends_the_connection_that_read_from_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with bench() as it:
+        await it.append()
+        it.log.broken = True
+        _, behind = it.follow("user:ann", after=0)
+        _, live = it.follow("user:ann")
+        await settle()
+        assert (behind.aborted, live.aborted) == (True, False)
+    assert "reading on failed" in caplog.text
+
+
+async def test_a_client_that_leaves_while_its_events_are_read_gets_none() -> None:
+    async with bench() as it:
+        it.log.waits = 3
+        await it.append()
+        follower, sink = it.follow("user:ann", after=0)
+        await settle(4)
+        it.hub.leave(follower)
+        await settle()
+        assert sink.received == b""
+
+
+async def test_a_log_in_place_of_another_closes_every_connection_to_come_back() -> None:
+    """Offsets of the one say nothing in the other: each client subscribes again and is told."""
+    async with bench() as it:
+        sinks = [it.follow("user:ann")[1] for _ in range(2)]
+        it.log.anew = True
+        it.log.watcher()
+        assert [sink.closed for sink in sinks] == [CloseCode.epoch_changed] * 2
+
+
+async def test_the_hub_waits_for_an_offset_up_to_its_limit() -> None:
+    async with bench() as it:
+        it.hub.lag_wait_s = 3.0
+        assert await it.hub.wait_head(0)
+        in_time, too_late = (asyncio.create_task(it.hub.wait_head(offset)) for offset in (1, 2))
+        await settle()
+        await it.append()
+        await it.clock.advance(it.hub.look_s)
+        assert await in_time
+        assert not too_late.done()
+        await it.clock.advance(3.0)
+        assert not await too_late
+
+
+# --- what is due ----------------------------------------------------------------------------
+
+
+async def test_a_follower_is_called_when_it_is_due_and_not_before() -> None:
+    async with bench() as it:
+        follower, _ = it.follow("user:ann")
+        called: list[float] = []
+
+        def look(now: float) -> float:
+            called.append(now)
+            return now + 10.0
+
+        follower.on_due, follower.due = look, it.clock.now + 5.0
+        await it.clock.advance(5.0 - it.hub.look_s)
+        assert called == []
+        await it.clock.advance(2 * it.hub.look_s)
+        assert len(called) == 1
+        await it.clock.advance(8.0)
+        assert len(called) == 1
+
+
+async def test_a_change_of_the_store_makes_every_follower_due_in_the_next_turn() -> None:
+    """Not at once: another watcher of the log may not have heard of it yet."""
+    async with bench() as it:
+        follower, _ = it.follow("user:ann")
+        called: list[float] = []
+
+        def look(now: float) -> float:
+            called.append(now)
+            return math.inf
+
+        follower.on_due = look
+        it.log.watcher()
+        assert called == []
+        await settle(2)
+        assert called == [it.clock.now]
+
+
+async def test_a_follower_whose_look_fails_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async with bench() as it:
+        follower, sink = it.follow("user:ann")
+        it.follow("user:ann")
+
+        def fail(now: float) -> float:
+            raise ZeroDivisionError
+
+        follower.on_due, follower.due = fail, 0.0
+        await it.clock.advance(it.hub.look_s)
+        assert sink.aborted
+        assert it.hub.connections == 1
+    assert "looking after a connection failed" in caplog.text
+
+
+async def test_the_bound_of_connections_is_reached_with_the_last_one() -> None:
+    async with bench(max_connections=2) as it:
+        it.follow("user:ann")
+        assert not it.hub.full
+        it.follow("user:ann")
+        assert it.hub.full
+
+
+# --- the end --------------------------------------------------------------------------------
+
+
+async def test_at_the_end_what_is_new_goes_out_before_the_close() -> None:
+    """A peer that does not answer the close within the limit is aborted."""
+    async with bench() as it:
+        polite, sink = it.follow("user:ann")
+        _, silent = it.follow("user:ann")
+        await it.append()
+        ending = asyncio.create_task(it.hub.end(limit_s=2.0))
+        await settle()
+        assert (sink.offsets(), sink.closed) == ([1], CloseCode.restarting)
+        it.hub.leave(polite)
+        await it.clock.advance(1.9)
+        assert not silent.aborted
+        await it.clock.advance(0.2)
+        await ending
+        assert (sink.aborted, silent.aborted) == (False, True)
+        assert it.hub.connections == 0
+
+
+async def test_the_end_waits_no_longer_than_the_last_peer() -> None:
+    async with bench() as it:
+        follower, _ = it.follow("user:ann")
+        ending = asyncio.create_task(it.hub.end(limit_s=2.0))
+        await settle()
+        it.hub.leave(follower)
+        await it.clock.advance(0.1)
+        assert ending.done()
 
 
 # --- every interleaving ---------------------------------------------------------------------

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from gateway import Gateway
 from gateway.domain.errors import AddressUnavailable
+from gateway.domain.settings import Settings
 from gateway.domain.timestamps import seconds_of
-from gateway.transports.server import FramesProtocol, bind
+from gateway.transports.server import FramesProtocol, Server, bind
 from tests.transports.world import CLOCK, connected, wire, world
 
 
@@ -76,6 +78,21 @@ async def test_a_taken_port_is_told_with_a_remedy() -> None:
             bind("127.0.0.1", listener.getsockname()[1])
     finally:
         listener.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("localhost", "http://localhost:")]
+)
+def test_the_address_is_known_before_serving(host: str, url: str) -> None:
+    server = Server(Gateway(Settings()).app, Settings(), host=host, port=0)
+    try:
+        assert server.url == f"{url}{server.port}"
+        assert server.port > 0
+        # RFC 3986, 3.2.2: an IPv6 address stands in brackets.
+        server.config.host = "::1"
+        assert server.url == f"http://[::1]:{server.port}"
+    finally:
+        server._listener.close()
 
 
 async def test_small_writes_go_out_at_once() -> None:
