@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -159,6 +160,52 @@ async def test_a_client_does_not_come_back_where_that_would_end_the_same_way(
             async with Connection(here.ws, token=bad, chance=at_once):
                 pass
         assert refused.value.code == code
+
+
+@contextlib.asynccontextmanager
+async def answering(status: str) -> AsyncIterator[str]:
+    """A server that answers every handshake with this status."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws"
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "401 Unauthorized"])
+async def test_a_handshake_that_is_refused_is_not_tried_again(status: str) -> None:
+    async with answering(status) as url:
+        with pytest.raises(Refused) as refused:
+            async with Connection(url, chance=at_once):
+                pass
+    assert refused.value.code == int(status[:3])
+
+
+@pytest.mark.parametrize("status", ["500 Oops", "503 Busy", "429 Slow down"])
+async def test_a_handshake_that_may_succeed_later_is_tried_again(status: str) -> None:
+    """A proxy answers so while the gateway behind it restarts."""
+    told: list[Any] = []
+    async with answering(status) as url:
+        client = Connection(url, chance=at_once, on_notice=lambda name, about: told.append(about))
+        opening = asyncio.create_task(client.__aenter__())
+        await until(lambda: len(told) >= 3)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+    assert {(about["code"], about["reason"]) for about in told} == {(1013, f"HTTP {status[:3]}")}
+
+
+async def test_dropping_a_connection_that_is_not_open_does_nothing() -> None:
+    async with world() as here:
+        client = Connection(here.ws)
+        await client.drop()
+        async with client:
+            pass
+        await client.drop()
+        await client.close()
 
 
 async def test_a_topic_that_is_not_open_to_it_is_an_error() -> None:
