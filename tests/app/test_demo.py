@@ -26,6 +26,7 @@ from gateway.app.demo.agents import PROMPTS
 from gateway.app.demo.faults import BY_SCHEDULE, FAULTS
 from gateway.client.connection import Connection
 from gateway.domain.compliance import check_stream
+from tests.transports.http_client import plain_http
 
 Event = dict[str, Any]
 
@@ -174,20 +175,16 @@ async def unwatched() -> AsyncIterator[Demo]:
     """A demonstration without a browser, so that no story is played: only what tests ask for."""
     async with demo() as running:
         yield running
-        async with plain_http(running) as client:
+        async with plain_http(running.url) as client:
             assert await events_of(client, "demo") == []
         assert await running.end() == (0, "")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(unwatched: Demo) -> AsyncIterator[httpx2.AsyncClient]:
-    async with plain_http(unwatched) as client:
+    async with plain_http(unwatched.url) as client:
         yield client
         await client.put("/demo/upstream", json={"mode": BY_SCHEDULE})
-
-
-def plain_http(running: Demo) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=running.url, trust_env=False, verify=False)
 
 
 async def submit(http: httpx2.AsyncClient, user_id: str, **order: Any) -> None:

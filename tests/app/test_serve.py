@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 
-import httpx2
 import pytest
 
 from gateway import Gateway
@@ -13,6 +12,7 @@ from gateway.app.serve import require_secret, serve
 from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.transports.server import bind
+from tests.transports.http_client import plain_http
 from tests.transports.world import hurried
 
 OPEN = Settings(drain_grace=0.1)
@@ -36,8 +36,8 @@ async def test_ready_is_said_when_it_serves_and_a_signal_ends_it() -> None:
     answers: list[int] = []
 
     async def look(url: str) -> None:
-        async with httpx2.AsyncClient(trust_env=False, verify=False) as client:
-            answers.append((await client.get(f"{url}/ready")).status_code)
+        async with plain_http(url) as client:
+            answers.append((await client.get("/ready")).status_code)
         signal.raise_signal(signal.SIGTERM)
 
     looking: list[asyncio.Task[None]] = []

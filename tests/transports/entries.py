@@ -1,12 +1,13 @@
-"""Entries of a log, without a log."""
+"""Entries of a log, without a log, and a form that notes which of them it has framed."""
 
 from __future__ import annotations
 
 import orjson
 
 from gateway.ports import Entry
+from gateway.transports.follower import WebSocketForm
 
-__all__ = ["entry"]
+__all__ = ["CountedForm", "entry"]
 
 
 def entry(
@@ -31,3 +32,14 @@ def entry(
         operator=operator,
         state=None,
     )
+
+
+class CountedForm(WebSocketForm):
+    """Notes the offsets of the frames that it makes."""
+
+    def __init__(self) -> None:
+        self.made: list[int] = []
+
+    def event(self, entry: Entry, payload: bytes) -> bytes:
+        self.made.append(entry.offset)
+        return super().event(entry, payload)

@@ -242,7 +242,7 @@ async def test_ready_tells_the_position_or_why_not() -> None:
 
 
 async def test_a_claim_whose_caller_goes_away_ends_at_once_and_has_taken_nothing() -> None:
-    async with world() as here, plain_http(here) as client:
+    async with world() as here, plain_http(here.http) as client:
         worker = (await client.post("/api/agents", json={"handle": "writer"})).json()
         body = {name: worker[name] for name in ("agent_id", "agent_secret")} | {"wait": 30}
         waiting = asyncio.create_task(client.post("/api/tasks/claim", json=body))

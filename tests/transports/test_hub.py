@@ -26,6 +26,7 @@ from gateway.protocol.codes import CloseCode
 from gateway.stores.memory import MemoryLog
 from gateway.transports.follower import Audience, Follower, WebSocketForm
 from gateway.transports.hub import Hub
+from tests.transports.entries import CountedForm
 from tests.transports.sinks import HandSink, ManualClock, settle
 
 FORM = WebSocketForm()
@@ -136,17 +137,6 @@ async def test_the_events_of_one_turn_are_one_write_for_each_socket() -> None:
         assert sink.offsets() == [1, 2, 3, 4, 5]
         assert sink.writes == 1
         assert it.hub.deliveries == 5
-
-
-class CountedForm(WebSocketForm):
-    """Frames, and notes of what."""
-
-    def __init__(self) -> None:
-        self.made: list[int] = []
-
-    def event(self, entry: Entry, payload: bytes) -> bytes:
-        self.made.append(entry.offset)
-        return super().event(entry, payload)
 
 
 async def test_a_frame_is_made_once_for_each_audience() -> None:

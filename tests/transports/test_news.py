@@ -7,20 +7,8 @@ from collections.abc import Iterable, Mapping
 from gateway.ports import Entry
 from gateway.transports.follower import Audience, EventStreamForm, Follower, WebSocketForm
 from gateway.transports.news import Batch, news
-from tests.transports.entries import entry
+from tests.transports.entries import CountedForm, entry
 from tests.transports.sinks import HandSink
-
-
-class CountedForm(WebSocketForm):
-    """Notes the offsets of the frames that it makes."""
-
-    def __init__(self) -> None:
-        self.made: list[int] = []
-
-    def event(self, entry: Entry, payload: bytes) -> bytes:
-        self.made.append(entry.offset)
-        return super().event(entry, payload)
-
 
 FORM = WebSocketForm()
 USERS = Audience(FORM, operator=False, types=None)

@@ -16,6 +16,7 @@ from gateway.app.demo.model import reply
 from gateway.app.demo.upstream import BODY_BYTES_MAX, RETRY_AFTER_S
 from tests.app.demo.conversations import conversation
 from tests.app.demo.upstreams import PACE, upstream
+from tests.transports.http_client import plain_http
 
 MESSAGES: Any = conversation("Summarise.", "the lights of Eddystone")
 
@@ -95,9 +96,7 @@ async def test_calls_follow_the_schedule_of_their_model() -> None:
     ids=["empty", "no model", "array", "number", "no messages", "none", "text", "too long"],
 )
 async def test_a_call_that_is_no_conversation_is_refused(body: bytes) -> None:
-    async with client_of("fine") as client:
-        url = f"{client.base_url}chat/completions"
-        async with httpx2.AsyncClient(trust_env=False, verify=False) as http:
-            answer = await http.post(url, content=body)
+    async with client_of("fine") as client, plain_http(str(client.base_url)) as http:
+        answer = await http.post("chat/completions", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"
