@@ -70,7 +70,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WS-06": (
         "tests/scenarios/test_workers.py::test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after",
-        "tests/scenarios/test_workers.py::test_what_cannot_be_cleaned_up_is_told_as_it_is",
+        "tests/scenarios/test_workers.py::test_a_cleanup_that_failed_is_told_as_it_is",
     ),
     "WS-07": (
         "tests/scenarios/test_recoveries.py::test_a_connection_lost_at_sixty_percent_keeps_the_work_and_says_when_it_goes_on",
@@ -128,7 +128,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WS-W5": (
         "tests/scenarios/test_workers.py::test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after",
-        "tests/scenarios/test_workers.py::test_what_cannot_be_cleaned_up_is_told_as_it_is",
+        "tests/scenarios/test_workers.py::test_a_cleanup_that_failed_is_told_as_it_is",
     ),
     "WS-W6": (
         "tests/scenarios/test_breakers.py::test_the_configured_threshold_is_the_one_that_acts",
@@ -139,7 +139,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_the_proofs.py::test_no_assertion_of_a_scenario_is_optional",
     ),
     "WS-W9": (
-        "tests/scenarios/test_errors.py::test_what_happens_while_nobody_listens_is_kept_and_delivered_later",
+        "tests/scenarios/test_errors.py::test_events_without_a_listener_are_kept_and_delivered_later",
     ),
     "WEFT-01": (
         "tests/scenarios/test_nodes.py::test_what_was_known_before_a_kill_is_known_after_it",
@@ -151,7 +151,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_nodes.py::test_what_is_written_on_one_node_is_read_on_the_other",
     ),
     "WEFT-04": (
-        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+        "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
     ),
     "WEFT-05": (
         "tests/scenarios/test_leases.py::test_a_crowd_is_listed_and_when_it_is_killed_each_of_its_tasks_is_a_failure_that_ends",
@@ -167,15 +167,15 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
     ),
     "WEFT-10": (
-        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
-        "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_harms_nobody",
-        "tests/scenarios/test_partitions.py::test_a_store_that_stands_still_is_waited_for_by_nobody",
+        "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
+        "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_does_no_harm",
+        "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
     ),
     "WEFT-13": (
-        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
+        "tests/scenarios/test_leases.py::test_twenty_workers_that_register_one_handle_at_once_have_ids_of_their_own",
     ),
     "WEFT-14": (
-        "tests/scenarios/test_leases.py::test_twenty_that_register_one_handle_at_once_have_ids_of_their_own",
+        "tests/scenarios/test_leases.py::test_twenty_workers_that_register_one_handle_at_once_have_ids_of_their_own",
     ),
     "WEFT-16": (
         "tests/scenarios/test_nodes.py::test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most",
@@ -191,8 +191,8 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WEFT-19": (
         "tests/scenarios/test_leases.py::test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_every_task",
-        "tests/scenarios/test_nodes.py::test_told_to_stop_it_leaves_what_is_open_to_whoever_comes_next",
-        "tests/scenarios/test_workers.py::test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye",
+        "tests/scenarios/test_nodes.py::test_a_gateway_told_to_stop_leaves_open_tasks_to_the_next_one",
+        "tests/scenarios/test_workers.py::test_a_worker_asked_to_stop_finishes_its_tasks_and_says_goodbye",
         "tests/scenarios/test_workers.py::test_the_gateway_asks_a_worker_to_leave",
     ),
     "WEFT-20": (
@@ -200,8 +200,8 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_ledger.py::test_workers_that_compete_do_each_item_once",
     ),
     "WEFT-W1": (
-        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
-        "tests/scenarios/test_partitions.py::test_a_store_that_stands_still_is_waited_for_by_nobody",
+        "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
+        "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
     ),
     "WEFT-W4": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
@@ -211,7 +211,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_partitions.py::test_a_cluster_that_loses_its_leader_loses_nothing_else",
     ),
     "WEFT-W6": (
-        "tests/scenarios/test_nodes.py::test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards",
+        "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
     ),
     "WEFT-W7": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
@@ -223,12 +223,14 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),
     "WEFT-W14": (
-        "tests/scenarios/test_leases.py::test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing",
+        "tests/scenarios/test_leases.py::test_a_wrong_request_is_refused_the_same_through_both_doors_and_changes_nothing",
     ),
     "WEFT-W16": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
-    "WEFT-W22": ("tests/scenarios/test_leases.py::test_an_identity_belongs_to_whoever_proves_it",),
+    "WEFT-W22": (
+        "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",
+    ),
     "MESH-09": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
         "tests/scenarios/test_leases.py::test_a_claim_over_http_of_a_worker_that_was_killed_runs_out",
@@ -236,26 +238,29 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_nodes.py::test_a_worker_and_its_node_are_killed_and_the_other_node_gives_its_task_on",
     ),
     "MESH-10": (
-        "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_though_nobody_asks",
+        "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_without_being_asked_about",
     ),
     "MESH-11": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
-    "MESH-17": ("tests/scenarios/test_leases.py::test_an_identity_belongs_to_whoever_proves_it",),
+    "MESH-17": (
+        "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",
+    ),
     "MESH-18": (
-        "tests/scenarios/test_leases.py::test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing",
+        "tests/scenarios/test_leases.py::test_a_wrong_request_is_refused_the_same_through_both_doors_and_changes_nothing",
     ),
     "MESH-W2": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),
     "MESH-W5": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
     ),
     "MESH-W6": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
     "MESH-W8": (
-        "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_though_nobody_asks",
+        "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_without_being_asked_about",
     ),
     "MESH-W11": ("tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",),
     "MESH-W14": (
@@ -283,7 +288,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_claim_histories.py::test_no_term_has_two_holders_whichever_node_is_asked",
         "tests/scenarios/test_nodes.py::test_what_is_written_on_one_node_is_read_on_the_other",
         "tests/scenarios/test_nodes.py::test_a_browser_whose_node_is_killed_goes_on_at_the_other",
-        "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_harms_nobody",
+        "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_does_no_harm",
     ),
     "FLUX-W17": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
@@ -291,34 +296,49 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
     "MESH-01": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
+        "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
     ),
     "MESH-02": (
         "tests/execution/holders/test_locks.py::test_the_holder_that_acquires_again_has_the_same_lock_for_longer",
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
+        "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
     ),
     "MESH-03": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_is_held_is_refused_with_its_holder_and_the_time_left",
         "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
+        "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
+        "tests/scenarios/test_locks.py::test_processes_that_race_for_a_lock_never_hold_it_at_once",
     ),
     "MESH-04": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_ran_out_is_not_revived_though_no_timer_came_by",
         "tests/execution/holders/test_locks.py::test_only_its_holder_renews_a_lock",
+        "tests/scenarios/test_locks.py::test_a_holder_that_comes_too_late_is_refused",
     ),
     "MESH-05": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_was_released_is_free_and_stays_released",
         "tests/execution/holders/test_locks.py::test_a_lock_that_expired_stays_expired",
+        "tests/scenarios/test_locks.py::test_a_holder_that_comes_too_late_is_refused",
     ),
     "MESH-W10": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_ran_out_is_not_revived_though_no_timer_came_by",
+        "tests/scenarios/test_locks.py::test_a_holder_that_comes_too_late_is_refused",
     ),
     "MESH-W15": (
         "tests/execution/holders/test_locks.py::test_the_name_of_a_holder_belongs_to_the_user_that_uses_it",
     ),
     "MESH-W3": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
+        "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
     ),
     "MESH-W9": (
         "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
+        "tests/scenarios/test_locks.py::test_processes_that_race_for_a_lock_never_hold_it_at_once",
+    ),
+    "FLUX-11": (
+        "tests/domain/test_queue.py::test_waiting_lifts_a_task_one_step_each_ten_seconds_and_never_past_one",
+    ),
+    "FLUX-W9": (
+        "tests/domain/test_queue.py::test_waiting_lifts_a_task_one_step_each_ten_seconds_and_never_past_one",
     ),
 }
 
@@ -368,7 +388,7 @@ _SOURCES_OF_ROWS: Mapping[str, str] = {
 
 _BEHAVIOURS: Mapping[str, str] = {
     # --- WS: errors reach the browser ----------------------------------------------------------
-    "WS-01": "a model call over its limit gives its owner, and nobody else, one agent_error "
+    "WS-01": "a model call over its limit gives its owner, and no other user, one agent_error "
     "of type timeout within a second",
     "WS-02": "the fifth failure in a row opens the breaker: one event per opening, and the "
     "next request does not reach the upstream",
@@ -436,7 +456,7 @@ _BEHAVIOURS: Mapping[str, str] = {
     "WEFT-W4": "accepted work is in the log, not in a process's memory alone",
     "WEFT-W5": "the store's restart is tested without a hand",
     "WEFT-W6": "a partition ends without harm on either side",
-    "WEFT-W7": "somebody marks lost agents offline: the gateway",
+    "WEFT-W7": "lost agents are marked offline: by the gateway",
     "WEFT-W8": "an agent's age counts from its last heartbeat, not from its registration",
     "WEFT-W9": "claimed work of a crashed worker is offered again",
     "WEFT-W10": "a lease covers work in every active state, so that none is stuck for ever",
@@ -465,14 +485,14 @@ _BEHAVIOURS: Mapping[str, str] = {
     "MESH-09": "an expired lease offers the task again, and the old owner's late result is refused",
     "MESH-10": "a silent agent is marked within the limit without anyone asking",
     "MESH-11": "an agent that comes back is told of and gets no stale lease back",
-    "MESH-12": "an addressed message reaches its recipient live and later, and nobody else",
-    "MESH-13": "a message to a channel reaches everyone on it once",
+    "MESH-12": "an addressed message reaches its recipient live and later, and no other",
+    "MESH-13": "a message to a channel reaches each of its listeners once",
     "MESH-14": "paging loses nothing among events of the same moment",
     "MESH-15": "a thread is its root and its replies in order, bounded, without circles",
     "MESH-16": "reconciling counts truly and changes nothing the second time",
     "MESH-17": "two processes with one name never silently share an identity",
     "MESH-18": "only allowed moves of a task, only by its holder, only progress in bounds",
-    "MESH-19": "a reader that does not read holds up nobody and is told what it missed",
+    "MESH-19": "a reader that does not read holds up no other reader and is told what it missed",
     "MESH-W1": "errors of a claim have integer codes and the text code in their data",
     "MESH-W2": "a dead worker's tasks are reassigned without anyone asking, as an event",
     "MESH-W3": "a lock's expiry is told by a timer, not by a later read",
@@ -487,7 +507,7 @@ _BEHAVIOURS: Mapping[str, str] = {
     "MESH-W12": "a claim checks first and takes task and lock in one step",
     "MESH-W13": "completing a task frees its claim and its locks",
     "MESH-W14": "stalled tasks are taken up again by default, without a switch",
-    "MESH-W15": "every door asks who calls, and no token is taken from a URL",
+    "MESH-W15": "every door identifies its caller, and no token is taken from a URL",
     "MESH-W16": "no garbage from a caller ends the process",
     "MESH-W17": "whatever door an event came in by, it is pushed the same way",
     "MESH-W18": "dead sockets are found by silence, not at the next send, and nothing leaks",
@@ -509,13 +529,13 @@ _BEHAVIOURS: Mapping[str, str] = {
     "FLUX-11": "low priority does run in the end, never ahead of priority 0",
     "FLUX-12": "a gateway killed at any moment loses and doubles nothing",
     "FLUX-13": "the same key has one effect and one answer, per user, also in parallel",
-    "FLUX-14": "who asks too often is told when to come back, and others do not notice",
+    "FLUX-14": "a caller that asks too often is told when to come back, and others do not notice",
     "FLUX-15": "a breaker goes through its states by results alone",
     "FLUX-16": "a task over its limit ends, and its slot is free again",
     "FLUX-17": "every documented metric exists and moves when it should, with bounded labels",
     "FLUX-18": "a task's events tell its life in order",
     "FLUX-19": "a change of mode or breaker is pushed at once",
-    "FLUX-W1": "a crash of the gateway needs nobody to submit again",
+    "FLUX-W1": "a crash of the gateway makes no user submit again",
     "FLUX-W2": "two gateways on one log stay consistent, or one says plainly that it is alone",
     "FLUX-W3": "a poisonous task ends in the dead letters and can be discarded by an operator",
     "FLUX-W4": "operators' doors ask for operators' rights",

@@ -97,7 +97,7 @@ def test_nothing_is_left_to_be_done_later() -> None:
 
 @pytest.mark.requirement("FLUX-W19")
 def test_no_key_is_in_the_repository() -> None:
-    """A key that was committed once is everybody's for ever."""
+    """A key that was committed once can be read by every visitor for ever."""
     key = re.compile("-----BEGIN [A-Z ]*PRIVATE" + " KEY-----")
     assert [name for name, text in written() if key.search(text)] == []
 

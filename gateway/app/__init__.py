@@ -1,1 +1,1 @@
-"""How it is put together: settings, clock, build, command line, demo."""
+"""How the gateway is put together: settings, clock, command line, demonstration."""

@@ -1,9 +1,9 @@
 """
-Compliance of a recording: each line, each event, and the rules over time.
+Compliance of a recording: checks each line, each event, and the rules over time.
 
-A recording holds what one subscriber received, one JSON object a line. Frames that are no
-events (``jsonrpc``: replies, heartbeats) may be in it. They are passed over, except that a
-``gap``, or a reply that says that nothing could be resumed, tells that events are missing.
+A recording holds what one subscriber received, one JSON object a line. It may hold frames that are
+no events (``jsonrpc``: replies, heartbeats). They are skipped, with two exceptions: a ``gap``, and
+a reply that refuses to resume, say that events are missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.domain.compliance import Finding, StreamChecker
 
 __all__ = ["FINDINGS_MAX", "Report", "check_lines"]
 
-# A file that is no recording at all has a finding in every line: nobody reads more of them.
+# A file that is no recording has a finding in every line; more than these help no reader.
 FINDINGS_MAX = 1000
 
 
@@ -30,8 +30,8 @@ class Report:
 
     Attributes:
         events: How many events were read.
-        frames: How many other frames were passed over.
-        gaps: How many times the subscriber missed events, and was told so.
+        frames: How many other frames were skipped.
+        gaps: How many times the subscriber was told that it missed events.
         findings: What is wrong, in the order of the lines; ``position`` is the line, from 1.
             Beside the rules over time there are the rules ``json`` and ``schema``.
         findings_left_out: How many findings beyond ``FINDINGS_MAX`` are not listed.
@@ -45,7 +45,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there is no finding."""
         return not self.findings
 
     def _add(self, findings: Iterable[Finding]) -> None:
@@ -61,8 +61,9 @@ def check_lines(lines: Iterable[bytes | str], *, complete: bool = False) -> Repo
     Check a recording, line by line.
 
     Args:
-        lines: JSON objects, one a line; empty lines are passed over. Only one is held at a time.
-        complete: It was recorded to its end: what is still open then is a finding.
+        lines: JSON objects, one a line; empty lines are skipped. One line is held at a time.
+        complete: Whether the recording goes to the end of its log; if so, a task or failure that
+            is still open is a finding.
     """
     report = Report()
     checker = StreamChecker()
@@ -88,8 +89,8 @@ def check_lines(lines: Iterable[bytes | str], *, complete: bool = False) -> Repo
 
 
 def _parse(line: bytes | str) -> dict[str, Any] | str:
-    """Give the object in this line, or what is wrong with the line."""
-    # orjson refuses NaN and Infinity, invalid UTF-8, and nesting that would end the process.
+    """Give the object in this line, or a text that says what is wrong with the line."""
+    # orjson refuses NaN and Infinity, invalid UTF-8, and nesting that would exhaust the stack.
     try:
         frame = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -114,7 +115,7 @@ def _violations(event: Mapping[str, Any], number: int) -> Iterable[Finding]:
         known = f"type {kind!r:.80} is not known" if "type" in event else "there is no type"
         return [Finding(number, place, "schema", known)]
     validator = event_schemas.validator(kind)
-    if validator.is_valid(event):  # a thousand times faster than to say what is wrong
+    if validator.is_valid(event):  # A thousand times faster than listing violations.
         return []
     return [
         Finding(number, place, "schema", f"{kind}: {violation.field} {violation.message}")

@@ -1,15 +1,14 @@
 """
 The command line: ``gateway serve | work | demo | tail | check | token``.
 
-Each command imports what it needs when it runs: `gateway tail` waits for no web server, and the
-keeper of a worker stays small.
+Each command imports what it needs when it runs: `gateway tail` does not wait for the import of a
+web server, and the keeper of a worker stays small (decision 9).
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,12 +27,12 @@ __all__ = ["main"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_URL = "ws://127.0.0.1:8000/ws"
-# Those that have a flag of their own, with words of their own.
+# Settings whose flag is declared by hand, with a longer help text.
 OWN_FLAGS = ("store",)
 
 
 class _Commands(click.Group):
-    """Keeps the order in which commands are declared, and turns our errors into sentences."""
+    """Lists commands in the order of their declaration, and shows our errors without traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -375,9 +374,10 @@ def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
     import jwt
 
     from gateway.app.clock import SystemClock
+    from gateway.transports.access import USER_ID
 
-    if not re.fullmatch(r"[A-Za-z0-9._~@:-]{1,128}", user):
-        raise ConfigurationError("--user has to match [A-Za-z0-9._~@:-]{1,128}")
+    if not USER_ID.fullmatch(user):
+        raise ConfigurationError(f"--user has to match {USER_ID.pattern}")
     settings = read_settings(os.environ)
     if not settings.token_secret:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The real clock and the real chance: the one place that reads them."""
+"""The real clock and real random numbers. Only this module reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["RandomIds", "SystemClock"]
 
 
 class SystemClock:
-    """A ``Clock`` of this machine."""
+    """This machine's ``Clock``."""
 
     def wall(self) -> float:
         return time.time()  # noqa: TID251 - this is the Clock

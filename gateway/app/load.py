@@ -1,4 +1,4 @@
-"""The gateway that a command names: an attribute of a module of its user."""
+"""Finds the gateway that a command names: an attribute of a module that its user wrote."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ __all__ = ["load"]
 
 def load(target: str) -> Gateway:
     """
-    Import ``module:attribute``, from the working directory, too.
+    Import a module, from the working directory too, and give one of its attributes.
+
+    Args:
+        target: ``module:attribute``.
 
     Raises:
-        ConfigurationError: If there is no such thing, or it is no Gateway.
+        ConfigurationError: If there is no such module or attribute, or it is no Gateway. What
+            the module itself raises goes through.
     """
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:

@@ -1,4 +1,4 @@
-"""What the process of every command needs: a loop, an end by signal, a log without secrets."""
+"""What every command's process needs: an event loop, an end by signal, a log without secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["log_to_stderr", "run", "until_signal"]
 
 
 def run(work: Any) -> None:
-    """Run a coroutine on uvloop where there is one, else on asyncio's own loop."""
+    """Run a coroutine on uvloop where it is installed, otherwise on asyncio's own loop."""
     try:
         import uvloop
     except ImportError:
@@ -25,7 +25,7 @@ def run(work: Any) -> None:
 
 
 async def until_signal(work: Coroutine[Any, Any, None]) -> None:
-    """Do ``work`` until it ends, or until SIGTERM or SIGINT ends it: both are a good end."""
+    """Run ``work`` until it ends, or until SIGTERM or SIGINT cancels it; return either way."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -36,16 +36,21 @@ async def until_signal(work: Coroutine[Any, Any, None]) -> None:
 
 
 class _Redacted(logging.Formatter):
-    """Takes secrets out of every line, tracebacks included."""
+    """Removes secrets from every record, from tracebacks too."""
 
     def format(self, record: logging.LogRecord) -> str:
         return str(redact(super().format(record)))
 
 
 def log_to_stderr(level: str) -> None:
-    """Log to stderr, one line a record, without secrets."""
+    """
+    Log to stderr, one line a record, without secrets.
+
+    Args:
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)-8s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # uvicorn tells at INFO what nobody asked for; its warnings are ours, too.
+    # uvicorn's lines at INFO say what our own lines say better.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

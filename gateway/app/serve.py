@@ -1,4 +1,4 @@
-"""Serving: from a gateway to a process that listens, says that it is ready, and ends in order."""
+"""Serving: makes a gateway a process that listens, says when it is ready, and ends in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["require_secret", "serve"]
 
 def require_secret(gateway: Gateway, host: str) -> None:
     """
-    Refuse to be open to others than this machine.
+    Check that a gateway without a secret listens on this machine only.
 
     Raises:
         ConfigurationError: If there is no secret and ``host`` is not a loopback address.
@@ -47,15 +47,19 @@ async def serve(
     Serve until SIGTERM or SIGINT.
 
     Args:
-        app: The gateway's application when it is not the plain one.
-        ready: Called with the address once it serves, and has read its log.
+        gateway: What is served.
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        app: The application to serve; None: the gateway's own.
+        ready: Called with the gateway's address once it serves and has read its log.
 
     Raises:
-        AddressUnavailable: If the address cannot be had.
-        ConfigurationError: If it would be open to others, or its store cannot be used.
+        AddressUnavailable: If the address cannot be bound.
+        ConfigurationError: If other machines could use it without a secret, or its store cannot
+            be used.
     """
     require_secret(gateway, host)
-    # Before there is a server, which would tell of it in its own way.
+    # Opened before the server starts: uvicorn would log an error here with its own traceback.
     await gateway.engine.open()
     server = Server(
         app or gateway.app,

@@ -1,4 +1,4 @@
-"""Settings from the environment: ``GATEWAY_*``, read once; flags win over it."""
+"""Settings from the environment (``GATEWAY_*``), read once, and from flags, which win."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def read_settings(
     Read the settings.
 
     Args:
-        environment: The process's own; of it only ``GATEWAY_*`` is looked at.
-        overrides: Setting → text, from flags; None: not given.
+        environment: The process's environment; only the names of settings are read.
+        overrides: Setting → text, from flags; a text of None was not given. None: no flags.
 
     Raises:
-        ConfigurationError: With the setting, what it is and what it may be.
+        ConfigurationError: If a text is not allowed; it names the setting and what it may be.
     """
     texts = {
         name: environment[PREFIX + name.upper()]

@@ -1,4 +1,4 @@
-"""``gateway tail``: follow events on a terminal, or as JSON lines for other programs."""
+"""``gateway tail``: shows events on a terminal, or as JSON lines for other programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.domain.stream import Position, parse_position
 __all__ = ["line_of", "tail"]
 
 STYLES = {"info": "green", "warning": "yellow", "error": "red", "critical": "bold white on red"}
-# A line holds this much of what was said; the whole is there with --json.
+# A line shows this much of an event's text; --json shows all of it.
 SAID_CHARS_MAX = 300
 
 
@@ -32,14 +32,19 @@ async def tail(
     user_id: str | None,
 ) -> None:
     """
-    Print events until Ctrl-C.
+    Print events until cancelled.
 
     Args:
-        topics: What to follow; none: everything, or what is the user's own.
+        topics: Topics to follow; empty: everything for an operator, otherwise the user's own.
         since: ``start`` or ``EPOCH:OFFSET``; None: from now on.
+        as_json: One event a line, as JSON; otherwise for people.
+        url: The gateway's WebSocket, ``ws://127.0.0.1:8000/ws``.
+        token: The bearer token; None: an open gateway.
+        user_id: The user to act as on an open gateway; None: an operator.
 
     Raises:
-        GatewayError: If the gateway does not want us.
+        ConfigurationError: If ``since``, ``url`` or ``token`` cannot be read.
+        GatewayError: If the gateway refuses this client.
     """
     if not url.startswith(("ws://", "wss://")):
         raise ConfigurationError(f"--url has to begin with ws:// or wss://, it is {url!r}")
@@ -79,7 +84,7 @@ async def tail(
 
 
 def _own_topic(token: str | None, user_id: str | None) -> str:
-    """Everything for an operator, else what is the user's own; the gateway checks the token."""
+    """Everything for an operator, otherwise the user's own topic; the gateway checks the token."""
     if token is not None:
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
@@ -106,14 +111,14 @@ def _since(text: str | None) -> Position | Literal["start"] | None:
 
 
 def line_of(event: Mapping[str, Any]) -> Text:
-    """One event as one line: when, whom, what, and what was said."""
+    """Draw an event as one line: time, offset, severity, type, user, agent, task and text."""
     severity = event.get("severity", "info")
     line = Text()
     line.append(str(event["timestamp"])[11:23], style="dim")
     line.append(f" {event['offset']:>6} ", style="dim")
     line.append(f"{severity:<8} ", style=STYLES.get(severity, ""))
     line.append(f"{event['type']:<26} ", style="bold")
-    who = " ".join(
+    about = " ".join(
         f"{label}={value}"
         for label, value in (
             ("user", event.get("user_id")),
@@ -123,7 +128,7 @@ def line_of(event: Mapping[str, Any]) -> Text:
         )
         if value
     )
-    line.append(who, style="cyan")
+    line.append(about, style="cyan")
     line.append(f"  {_said(event)}")
     return line
 

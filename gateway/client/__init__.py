@@ -1,1 +1,1 @@
-"""How others call us: a connection with resume, used by the command line and by tests."""
+"""How a gateway is called from elsewhere: by the command line, by workers and by tests."""

@@ -1,4 +1,8 @@
-"""The calls over one connection that wait for their answers; once it is lost, none comes."""
+"""
+Calls over one connection: requests that wait for their answers.
+
+Once the connection is lost, every waiting and every later call fails at once.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,14 @@ OnResult = Callable[[Mapping[str, Any]], None]
 
 class Calls:
     """
-    Requests over one connection, by id; ids are never used again, so that a late answer finds
-    nobody.
+    The calls of one connection, by id. An id is never used again, so that a late answer to a
+    cancelled call is not taken for the answer to another call.
 
     Args:
-        websocket: Where to send them.
+        websocket: Where requests are sent.
 
     Attributes:
-        lost: Set once nothing comes over the connection any more; whoever asks is told at once.
+        lost: Set once the connection is lost.
     """
 
     def __init__(self, websocket: ClientConnection) -> None:
@@ -39,16 +43,17 @@ class Calls:
         self, method: str, params: Mapping[str, Any], *, on_result: OnResult | None = None
     ) -> Any:
         """
-        Send a request and wait for its answer. Cancelling forgets it.
+        Send a request and wait for its answer. When cancelled, a late answer is ignored; the
+        gateway may still have done what was asked.
 
         Args:
-            method: What to ask for.
-            params: With what.
-            on_result: Called with the result before the next frame is looked at, which may be
-                an event that follows it.
+            method: The name of the operation.
+            params: Its parameters.
+            on_result: Called with the result before the next frame is read, which may be an
+                event that follows it. None: no callback.
 
         Raises:
-            CallFailed: If it is refused.
+            CallFailed: If the gateway refuses it.
             Disconnected: If the connection is lost before the answer.
         """
         if self.lost.is_set():
@@ -61,15 +66,16 @@ class Calls:
             await self._websocket.send(orjson.dumps(frame), text=True)
             return await call.answer
         except ConnectionClosed as error:
-            # Known here first, perhaps: who tries again at once is not to try this one.
+            # The reader of the connection may not know it yet. A caller that tries again at once
+            # must not get this connection again.
             self.lose()
             raise Disconnected("the connection was lost before the answer") from error
         finally:
             del self._waiting[id]
-            call.forget()
+            call.abandon()
 
     def take(self, reply: Mapping[str, Any]) -> None:
-        """Give a reply to whoever waits for it."""
+        """Give a reply to the call that waits for it, if there is one."""
         call = self._waiting.get(reply["id"])
         if call is None or call.answer.done():
             return
@@ -81,7 +87,7 @@ class Calls:
         call.answer.set_result(reply["result"])
 
     def lose(self) -> None:
-        """Tell those who wait, and whoever asks later, that no answer comes."""
+        """Fail the waiting calls, and every later one."""
         self.lost.set()
         for call in self._waiting.values():
             if not call.answer.done():
@@ -90,7 +96,7 @@ class Calls:
 
 
 class _Call:
-    """A request that waits for its answer."""
+    """A call that waits for its answer."""
 
     __slots__ = ("answer", "on_result")
 
@@ -98,7 +104,7 @@ class _Call:
         self.on_result = on_result
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    def forget(self) -> None:
-        """Nobody waits any more; an answer that came all the same counts as seen."""
+    def abandon(self) -> None:
+        """End the wait; asyncio does not report an error that came all the same."""
         if not self.answer.cancel() and not self.answer.cancelled():
             self.answer.exception()

@@ -1,9 +1,9 @@
 """
-A connection to a gateway that comes back by itself and goes on where it was.
+A connection to a gateway that reconnects by itself and resumes where it was.
 
-Calls are answered or fail; they are never sent twice, since only the caller knows whether that
-would be harmless. Events come once and in order, over any number of reconnects; when the
-gateway no longer keeps what was missed, that is told and not hidden.
+Calls are answered or fail. They are never sent twice, because only the caller knows whether that
+would be harmless. Events come once and in order, over any number of reconnects. When the gateway
+no longer keeps the events that were missed, the client is told of the gap.
 """
 
 from __future__ import annotations
@@ -35,25 +35,27 @@ __all__ = ["CallFailed", "Connection", "Disconnected", "Refused", "Subscribed"]
 
 SUBPROTOCOL = Subprotocol("agent-events.v1")
 
-# Events that have come and that nobody has taken yet. Beyond it nothing more is read from the
-# socket, and the gateway keeps what follows in its log.
+# How many received events may wait for the iteration. At the bound the socket is not read, and
+# later events stay in the gateway's log.
 EVENTS_WAITING_MAX = 256
 
 # An event may be 256 KiB, an operator's with detail more, a snapshot beside a reply 256 KiB.
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 
-# The handshake and `connect` together may take this long, in seconds; then it is tried again.
+# The handshake, and then `connect` with `subscribe`, may each take this long, in seconds; then
+# the connection is tried again.
 OPEN_WAIT_S = 10.0
 
-# Without a word from the gateway for this many heartbeats the connection counts as lost.
+# The connection counts as lost when no frame comes for this many heartbeat intervals.
 SILENT_HEARTBEATS = 2.5
 
-# How long either side's goodbye is waited for, in seconds.
+# How long to wait for the peer's close frame, in seconds.
 CLOSE_WAIT_S = 1.0
 
-# Full jitter: a wait is anything from 0 to the first of these seconds, doubled with each try up
-# to the second, so that those who were cut off together do not come back together. Backends are
-# few beside browsers, and a worker that stays away is soon taken for lost: the bound is short.
+# Full jitter: a wait is a random part of RECONNECT_BASE_S, doubled with each try up to
+# RECONNECT_MAX_S, so that clients that were cut off together do not reconnect together. Clients of
+# this kind are few beside browsers, and a worker that stays away counts as lost soon: hence the
+# short bound.
 RECONNECT_BASE_S, RECONNECT_MAX_S, DOUBLINGS_MAX = 0.5, 5.0, 4
 assert RECONNECT_BASE_S * 2**DOUBLINGS_MAX >= RECONNECT_MAX_S
 
@@ -63,14 +65,14 @@ Token = str | Callable[[], str | Awaitable[str]] | None
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subscribed:
     """
-    What the gateway said when this connection subscribed, first or again.
+    The gateway's answer to a subscription, the first one or one after a reconnect.
 
     Attributes:
         position: The log's position at that moment.
-        recovered: Whether everything after the last seen event comes.
-        was_recovering: Whether that had been asked for.
+        recovered: Whether every event after the last seen one comes.
+        was_recovering: Whether the subscription asked to resume.
         replayed: How many events come before what is new.
-        snapshot: The state, when something was missed or it was asked for.
+        snapshot: The state, when events were missed or it was asked for; otherwise None.
     """
 
     position: Position
@@ -86,23 +88,25 @@ class Connection:
 
     Args:
         url: ``ws://127.0.0.1:8000/ws``.
-        token: A token, or what gives one each time it connects; None: an open gateway.
-        user_id: Whom to play on an open gateway; None: an operator.
-        topics: What to follow; none: only calls are made.
+        token: A token, or a function called for one each time it connects; None: an open
+            gateway.
+        user_id: The user to act as on an open gateway; None: an operator.
+        topics: Topics to follow; empty: the connection is for calls only.
         since: The position last seen, ``"start"`` for all that is kept, None for what is new.
-        snapshot: Whether the state is wanted with the first subscription.
+        snapshot: Whether each subscription asks for the state.
         types: Only these types of events (operators only); None: all.
-        client: What to call oneself.
-        on_notice: Called with whatever is no event: ``subscribed`` (with ``Subscribed``),
+        client: A name for the gateway's log; None: none.
+        on_notice: Called with everything that is no event: ``subscribed`` (with ``Subscribed``),
             ``gap``, ``drain`` and ``heartbeat`` (with their parameters), ``disconnected`` (with
-            ``{code, reason, retry_in}``).
+            ``{code, reason, retry_in}``). None: no callback.
         chance: Gives numbers from [0, 1), for the waits between tries.
 
     Attributes:
-        position: Up to where events have been taken; None before the first subscription.
+        position: The position of the last event that was taken; None before the first
+            subscription.
         subscribed: The latest answer to a subscription; None before the first.
         hello: The latest answer to ``connect``; None before the first.
-        reconnects: How many times a connection was made again.
+        reconnects: How many times it has reconnected; -1 before the first connection.
     """
 
     def __init__(
@@ -141,7 +145,7 @@ class Connection:
         self._running: asyncio.Task[None] | None = None
         self._failure: GatewayError | None = None
         self._over = False
-        # Read from the socket, yet perhaps not taken: what a new connection resumes from.
+        # Of the last event read from the socket, taken or not: a new connection resumes here.
         self._read_position = self.position
         self._server_ahead_s = 0.0
         self._back_at: float | None = None
@@ -150,10 +154,10 @@ class Connection:
 
     async def __aenter__(self) -> Self:
         """
-        Connect, and subscribe if there are topics; tries until it succeeds.
+        Connect, and subscribe if there are topics; try until it succeeds.
 
         Raises:
-            Refused: If the gateway does not want this client.
+            Refused: If the gateway refuses this client for good.
         """
         self._running = asyncio.create_task(self._run())
         try:
@@ -172,7 +176,7 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        """End the connection; iteration ends, calls that run fail with ``Disconnected``."""
+        """End the connection; iteration ends, and running calls fail with ``Disconnected``."""
         self._closing.set()
         if self._running is not None:
             self._running.cancel()
@@ -182,18 +186,18 @@ class Connection:
         self, method: str, params: Mapping[str, Any] | None = None, *, timeout: float = 30.0
     ) -> Any:
         """
-        Ask for something and wait for the answer. Cancelling forgets the answer.
+        Call an operation and wait for its answer. When cancelled, a late answer is ignored.
 
         Args:
             method: The name of an operation, ``task.create``.
-            params: Its parameters.
+            params: Its parameters; None: it has none.
             timeout: Seconds to wait, for a connection if there is none and for the answer.
 
         Raises:
-            CallFailed: If it is refused.
-            Disconnected: If the connection was lost meanwhile.
-            Refused: If the gateway does not want this client.
-            TimeoutError: If there was no answer in time.
+            CallFailed: If the gateway refuses it.
+            Disconnected: If the connection is lost before the answer.
+            Refused: If the gateway refuses this client for good.
+            TimeoutError: If there is no answer in time.
         """
         async with asyncio.timeout(timeout):
             calls = await self.opened()
@@ -201,11 +205,11 @@ class Connection:
 
     async def opened(self) -> Calls:
         """
-        Wait for a connection, and give what calls over this one and over no later one.
+        Wait for a connection, and give its calls; after a reconnect they fail.
 
         Raises:
-            Disconnected: If it was closed.
-            Refused: If the gateway does not want this client.
+            Disconnected: If ``close`` was called.
+            Refused: If the gateway refuses this client for good.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._open is not None or self._over)
@@ -218,7 +222,7 @@ class Connection:
         return None if self._calls is None or self._calls.lost.is_set() else self._calls
 
     async def drop(self) -> None:
-        """Lose the connection without a word, as a network would; it comes back by itself."""
+        """Drop the connection without a close frame, as a network would; it reconnects itself."""
         if self._websocket is not None:
             self._websocket.transport.abort()
             await self._websocket.wait_closed()
@@ -228,7 +232,7 @@ class Connection:
         Give the events, in order, over any number of reconnects, until closed.
 
         Raises:
-            Refused: If the gateway does not want this client back.
+            Refused: If the gateway refuses this client for good.
         """
         while True:
             async with self._changed:
@@ -267,7 +271,7 @@ class Connection:
 
     @property
     def _is_fixed(self) -> bool:
-        """Whether the next token would be the same."""
+        """Whether the next try would use the same token."""
         return not callable(self._token)
 
     def _wait_s(self, tries: int) -> float:
@@ -284,7 +288,7 @@ class Connection:
         return asyncio.get_running_loop().time() + self._server_ahead_s
 
     async def _run_once(self) -> tuple[int, str]:
-        """Connect, and stay until the connection ends; say how it did."""
+        """Connect, serve the connection until it ends, return its close code and reason."""
         try:
             websocket = await open_websocket(
                 self._url,
@@ -293,7 +297,7 @@ class Connection:
                 max_size=FRAME_BYTES_MAX,
                 open_timeout=OPEN_WAIT_S,
                 close_timeout=CLOSE_WAIT_S,
-                # The gateway sends heartbeats; their absence is noticed in `_read`.
+                # The gateway sends heartbeats; `_read` notices when they stop.
                 ping_interval=None,
                 proxy=None,
             )
@@ -335,7 +339,7 @@ class Connection:
         except CallFailed as error:
             if error.retry_after is not None or error.number == INTERNAL_ERROR:
                 return
-            # Where this ends the connection, the close code says whether to come back.
+            # If the gateway now closes the connection, its close code says whether to reconnect.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_WAIT_S):
                     await websocket.wait_closed()
@@ -343,7 +347,7 @@ class Connection:
                 raise
             return
         if calls.lost.is_set():
-            return  # Right after the answer: nobody may be sent there.
+            return  # Lost right after the answer: no caller may get these calls.
         self.reconnects += 1
         self._calls = calls
         async with self._changed:
@@ -403,7 +407,7 @@ class Connection:
             async with self._changed:
                 await self._changed.wait_for(lambda: len(self._events) < EVENTS_WAITING_MAX)
                 self._events.append(message)
-                # Only now: whoever is cut off while it waits reads it again.
+                # Not before the wait: if that is cancelled, the event has to come again.
                 self._read_position = Position(message["epoch"], message["offset"])
                 self._changed.notify_all()
         elif "method" in message:

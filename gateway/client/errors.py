@@ -1,4 +1,4 @@
-"""What can go wrong between a client and its gateway, beside what the gateway refuses."""
+"""The errors that a client of a gateway may see."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["CallFailed", "Disconnected", "Refused"]
 
 
 class Disconnected(GatewayError):
-    """The connection was lost before the answer came; whether it was done is not known."""
+    """The connection was lost before the answer; the gateway may have done it or not."""
 
 
 class Refused(GatewayError):
     """
-    The gateway does not want this client back.
+    The gateway refuses this client for good; trying again would not help.
 
     Attributes:
         code: The close code, or the HTTP status of a refused handshake.
-        reason: What it said.
+        reason: The gateway's reason; may be empty.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -30,7 +30,12 @@ class Refused(GatewayError):
 
 
 class CallFailed(RequestError):
-    """A call was answered with an error; ``code``, ``field`` and ``retry_after`` say which."""
+    """
+    A call was answered with an error; ``code``, ``field`` and ``retry_after`` say which.
+
+    Attributes:
+        number: JSON-RPC's error code; None: the call was made over HTTP.
+    """
 
     def __init__(self, error: Mapping[str, Any]) -> None:
         data = error.get("data") or {}

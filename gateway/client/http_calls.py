@@ -1,8 +1,8 @@
 """
-Calls over HTTP: for what does not fit in a frame, and for whoever has little to say.
+Calls over HTTP: for results that do not fit in a frame, and for callers with few calls.
 
-Each call is a request of its own on a connection of its own, made in a thread; nothing is kept
-between two. What is answered or refused is what the same call over a WebSocket would get.
+Each call is one request on a connection of its own, made in a thread; nothing is kept between
+two calls. Answers and refusals are those that the same call over a WebSocket would get.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
+import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -22,6 +23,7 @@ from gateway.protocol.operations import OPERATIONS
 
 __all__ = ["HttpCalls"]
 
+# More of an answer is not read; as much as a frame may hold over a WebSocket.
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -30,8 +32,8 @@ class HttpCalls:
     Calls to one gateway.
 
     Args:
-        url: The gateway's WebSocket, ``ws://127.0.0.1:8000/ws``; its HTTP is beside it.
-        token: None: an open gateway.
+        url: The gateway's WebSocket, ``ws://127.0.0.1:8000/ws``; HTTP has the same host and root.
+        token: The bearer token; None: an open gateway.
     """
 
     def __init__(self, url: str, *, token: str | None = None) -> None:
@@ -43,7 +45,9 @@ class HttpCalls:
 
     async def call(self, method: str, params: Mapping[str, Any], *, timeout: float = 10.0) -> Any:
         """
-        Ask for something and wait for the answer. Cancelling ends the wait at once.
+        Call an operation and wait for its answer.
+
+        Cancelling ends the wait at once. What was not sent yet is not sent any more.
 
         Args:
             method: The name of an operation that is no GET.
@@ -51,22 +55,29 @@ class HttpCalls:
             timeout: Seconds for connecting, and for each wait on the socket.
 
         Raises:
-            CallFailed: If it is refused.
-            Disconnected: If there was no answer; whether it was done is not known.
+            CallFailed: If the gateway refuses it.
+            Disconnected: If there was no answer; the gateway may have done it or not.
         """
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, timeout=timeout)
+        cancelled = threading.Event()
         try:
-            return await asyncio.to_thread(self._call, connection, method, params)
+            return await asyncio.to_thread(self._call, connection, method, params, cancelled)
         except asyncio.CancelledError:
-            # Or its thread would wait on, and this process for the thread when it ends.
+            # Wake the thread, or it would wait on, and this process would wait for it at its end.
+            # A thread that has no socket yet looks at the flag when it has.
+            cancelled.set()
             with contextlib.suppress(OSError):
                 if (raw := connection.sock) is not None:
                     raw.shutdown(socket.SHUT_RDWR)
             raise
 
     def _call(
-        self, connection: http.client.HTTPConnection, method: str, params: Mapping[str, Any]
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        params: Mapping[str, Any],
+        cancelled: threading.Event,
     ) -> Any:
         operation = OPERATIONS[method]
         in_path = {name: quote(str(value), safe="") for name, value in params.items()}
@@ -76,6 +87,9 @@ class HttpCalls:
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
+            connection.connect()
+            if cancelled.is_set():
+                raise Disconnected("the call was cancelled")
             connection.request(
                 operation.method,
                 self._root + operation.path.format(**in_path),
@@ -94,13 +108,13 @@ class HttpCalls:
 
 
 def _refusal(status: int, body: bytes) -> dict[str, Any]:
-    """A problem (RFC 9457) as the error that JSON-RPC would have told."""
+    """Turn a problem (RFC 9457) into the error object of JSON-RPC."""
     try:
         problem = orjson.loads(body)
     except orjson.JSONDecodeError:
         problem = None
     if not isinstance(problem, dict):
-        # Not the gateway's own words: a proxy on the way, which may do better later.
+        # A proxy answered instead of the gateway; the gateway may be back later.
         problem = {"code": "unavailable", "retry_after": 1.0} if status >= 500 else {}
     data = {name: problem[name] for name in ("code", "field", "retry_after") if name in problem}
     return {"message": problem.get("detail") or f"HTTP {status}", "data": data}

@@ -16,7 +16,7 @@ __all__ = ["DEPTH_MAX", "BadJson", "deeper_than", "parse_json"]
 
 # Deeper values are refused, through a door or from an agent: deep enough for any document that a
 # person would write, and encoders give up at about 250.
-DEPTH_MAX = 100
+DEPTH_MAX = 64
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 

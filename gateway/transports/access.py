@@ -1,9 +1,9 @@
 """
-Who is asking: from a bearer token, or, on an open gateway, from nothing.
+Access: turns a bearer token into a caller. An open gateway needs no token.
 
 Tokens are JWTs (RFC 7519): HS256 with the gateway's secret, RS256 and ES256 with keys from a
-JWKS file. Nothing else is accepted, least of all ``alg: none``. Times in them are compared with
-the gateway's clock.
+JWKS file (RFC 7517). Every other algorithm is refused, ``alg: none`` too (RFC 8725, 3.1 and
+3.2). Times in a token are compared with the gateway's clock.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from gateway.domain.errors import ConfigurationError, NotPermitted, Unauthentica
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
 
-__all__ = ["Access", "TokenExpired"]
+__all__ = ["USER_ID", "Access", "TokenExpired"]
 
-# Two hosts' clocks may run apart by this much, in seconds, before a token counts as not valid
-# yet. Its end is taken exactly: connections are closed at that moment, too.
+# The clocks of the issuer and of the gateway may differ by this much, in seconds, before a token
+# counts as not valid yet (RFC 7519, 4.1.5). Its end is taken exactly, because connections are
+# closed at that moment.
 LEEWAY_S = 5.0
 
-_USER_ID = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
+# What the sub of a token has to match: it becomes the name of a topic.
+USER_ID = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
 _KEY_ALGORITHMS = ("RS256", "ES256")
 
 
 class TokenExpired(Unauthenticated):
-    """The token was good, its time is over; a new one is worth trying."""
+    """The token was valid and has expired; the client may try again with a new one."""
 
     code = "token_expired"
 
@@ -44,7 +46,7 @@ class Access:
     Args:
         settings: ``token_secret`` and ``jwks``.
         clock: What ``exp`` and ``nbf`` are compared with.
-        open_gateway: There is no secret; everyone without a name is an operator.
+        open_gateway: There is no secret; a caller that gives no user id is an operator.
 
     Raises:
         ConfigurationError: If the JWKS file cannot be used.
@@ -59,16 +61,17 @@ class Access:
 
     def caller(self, token: str | None, *, user_id: str | None = None) -> Caller:
         """
-        Tell who is asking.
+        Give the caller with its scopes.
 
         Args:
-            token: The bearer token; None: none was given. An open gateway does not look at it.
-            user_id: Whom one wants to play on an open gateway; None: nobody.
+            token: The bearer token; None: none was given. An open gateway ignores it.
+            user_id: On an open gateway the user to act as; otherwise it has to be the token's
+                user. None: on an open gateway an operator, otherwise the token's user.
 
         Raises:
             Unauthenticated: If there is no token, or one that is not accepted.
-            TokenExpired: If its time is over.
-            NotPermitted: If the token is not of ``user_id``.
+            TokenExpired: If the token has expired.
+            NotPermitted: If the token belongs to another user than ``user_id``.
         """
         if self.open:
             return LOCAL_OPERATOR if user_id is None else Caller(user_id, OPEN_USER_SCOPES)
@@ -94,7 +97,8 @@ class Access:
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
-                    # Tokens of an identity provider may name an audience; we have no name.
+                    # An identity provider may put an audience into its tokens; the gateway has
+                    # no name that could be compared with it.
                     "verify_aud": False,
                 },
             )
@@ -117,8 +121,8 @@ class Access:
     def _caller_of(self, claims: Mapping[str, Any]) -> Caller:
         user_id, scope, now = claims["sub"], claims.get("scope", ""), self._clock.wall()
         expires_at, not_before = claims["exp"], claims.get("nbf", 0)
-        if not isinstance(user_id, str) or not _USER_ID.fullmatch(user_id):
-            raise Unauthenticated("the token's sub has to match [A-Za-z0-9._~@:-]{1,128}")
+        if not isinstance(user_id, str) or not USER_ID.fullmatch(user_id):
+            raise Unauthenticated(f"the token's sub has to match {USER_ID.pattern}")
         if not isinstance(scope, str):
             raise Unauthenticated("the token's scope has to be a string, separated by spaces")
         if not _is_time(expires_at) or not _is_time(not_before):
@@ -131,7 +135,7 @@ class Access:
 
 
 def _is_time(value: object) -> bool:
-    # Within what dates can say; bool is an int to Python.
+    # Below 2**40 seconds, which a date can express. In Python a bool is an int.
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**40
 
 

@@ -29,7 +29,8 @@ from gateway.transports.websocket import WebSocketDoor
 
 __all__ = ["create_app", "running"]
 
-# How long a browser that has seen more than this node waits for it, in seconds.
+# A browser may come with an offset that this node has not read yet. The node has this long to
+# catch up before the browser is told to try again, in seconds.
 LAG_WAIT_S = 2.0
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
@@ -47,24 +48,26 @@ def create_app(
     """
     Build the application.
 
-    Mounted in another app its own lifespan does not run; enter ``running(app)`` in theirs.
+    When the application is mounted in another one, its own lifespan does not run: the outer
+    application has to enter ``running(app)`` in its lifespan.
 
     Args:
-        service: The inside.
-        settings: How connections behave, allowed origins, secrets.
+        service: What answers the operations.
+        settings: Limits of connections, allowed origins, secrets.
         frontend_dir: The page's directory with ``index.html``; None: no page.
-        open_gateway: There is no secret: everyone without a name is an operator, and only this
-            machine may talk to it.
-        lifespan: Entered around serving, while connections are fed.
-        extra_routes: More routes, looked at before ours.
+        open_gateway: There is no secret: a caller without a user id is an operator, and only
+            this machine may connect.
+        lifespan: Entered while the hub feeds connections; None: nothing is entered.
+        extra_routes: More routes, which match before ours.
 
     Returns:
-        The app; ``app.state.hub`` is its hub, ``app.state.access`` tells callers from tokens.
+        The app; ``app.state.hub`` is its hub, ``app.state.access`` turns tokens into callers.
 
     Raises:
         ConfigurationError: If the JWKS file cannot be used.
     """
-    # One process's memory is never behind itself; a node may be, of what another has shown.
+    # The log in memory is never behind. With a shared log this node may be behind another node
+    # that the browser was connected to before.
     lag_wait_s = 0.0 if settings.store == "memory" else LAG_WAIT_S
     hub = Hub(service.log, service.clock, service.ids, settings, lag_wait_s=lag_wait_s)
     access = Access(settings, service.clock, open_gateway=open_gateway)
@@ -111,11 +114,11 @@ async def running(app: Starlette) -> AsyncIterator[Hub]:
     """
     Feed the connections of an app made by ``create_app`` while inside.
 
-    At the end whoever is still connected is told to come back, and dropped.
+    At the end the connections that are left are closed with 1012, then dropped.
     """
     hub: Hub = app.state.hub
     feeding = asyncio.create_task(hub.run())
-    # The hub follows the log before anything else can be appended.
+    # Nothing may be appended before the hub follows the log, or the hub would miss it.
     await hub.wait_running()
     try:
         yield hub
@@ -126,7 +129,7 @@ async def running(app: Starlette) -> AsyncIterator[Hub]:
             await feeding
 
 
-# What those who are still connected get to take the goodbye, in seconds.
+# How long peers have to answer the close frame, in seconds.
 END_S = 1.0
 
 

@@ -20,7 +20,7 @@ _NOTICES = {
 
 def asyncapi_document(server: str) -> dict[str, Any]:
     """
-    Describe the WebSocket.
+    Describe the WebSocket: events, notices and requests, each a message of one channel.
 
     Args:
         server: The path that this gateway is mounted at, ``/`` for the root.

@@ -1,9 +1,9 @@
 """
 ``GET /api/events/stream``: the events of some topics as server-sent events.
 
-The same as a WebSocket that has subscribed, for whoever can only read: positions, replay, gaps
-and bounds are the hub's. ``id:`` is ``epoch:offset``, so that a browser that reconnects sends
-``Last-Event-ID`` and goes on where it was.
+The stream gives a reader the same as a subscription over a WebSocket: positions, replay, gaps
+and bounds are the hub's. ``id:`` is ``epoch:offset``. A browser sends the last id it received as
+``Last-Event-ID`` when it reconnects (HTML Living Standard, 9.2.4), and the stream resumes there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gateway.transports.access import Access
 from gateway.transports.follower import EVERYTHING, Audience, EventStreamForm
 from gateway.transports.http import answer_errors
 from gateway.transports.hub import Hub
-from gateway.transports.requests import bearer, query_of
+from gateway.transports.requests import bearer, query_of, wait_disconnect
 from gateway.transports.sink import ABORT_EXTENSION, PumpedSink
 from gateway.transports.subscription import Start, begin, check_topics
 
@@ -40,7 +40,7 @@ _KNOWN = frozenset({"topic", "types", "since", "snapshot"})
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
-    # nginx would hold the events back otherwise.
+    # Without it nginx buffers the events.
     "x-accel-buffering": "no",
 }
 
@@ -50,9 +50,9 @@ class EventStreamDoor:
     Serves the stream.
 
     Args:
-        hub: Feeds it.
-        service: The inside.
-        access: Tells who asks.
+        hub: Feeds the streams.
+        service: Checks parameters and topics, and gives snapshots.
+        access: Turns tokens into callers.
     """
 
     def __init__(self, hub: Hub, service: Service, access: Access) -> None:
@@ -66,7 +66,7 @@ class EventStreamDoor:
         }
 
     def route(self) -> Route:
-        """Make the route."""
+        """Make the route for an application."""
         return Route("/api/events/stream", answer_errors(self._open), methods=["GET"])
 
     async def _open(self, request: Request) -> Response:
@@ -109,7 +109,8 @@ class EventStreamDoor:
             if query["snapshot"] not in ("true", "false"):
                 raise InvalidParams("snapshot has to be true or false", field="snapshot")
             params["snapshot"] = query["snapshot"] == "true"
-        # A browser repeats its address, `since` and all, but knows better by now.
+        # A browser reconnects to the same URL, so `since` is as old as the first request.
+        # Last-Event-ID is newer.
         last = request.headers.get("last-event-id")
         since, field = (query.get("since"), "since") if last is None else (last, "last-event-id")
         if since == "start":
@@ -121,7 +122,7 @@ class EventStreamDoor:
 
 
 class _Stream(Response):
-    """One reader."""
+    """One reader's response."""
 
     def __init__(
         self,
@@ -134,7 +135,7 @@ class _Stream(Response):
         start: Start,
     ) -> None:
         super().__init__(None, 200, _HEADERS)
-        # There is no length to tell.
+        # Starlette has set the length of the empty body.
         del self.headers["content-length"]
         self._door = door
         self._hub = hub
@@ -145,7 +146,7 @@ class _Stream(Response):
         self._start = start
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the reader is gone, or the gateway ends it. Cancelling ends it, too."""
+        """Send until the reader disconnects or the hub ends it. Cancelling ends it, too."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
@@ -157,10 +158,6 @@ class _Stream(Response):
         async def end(code: int, reason: str) -> None:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-
         def abort() -> None:
             drop = (scope.get("extensions") or {}).get(ABORT_EXTENSION)
             if drop is not None:
@@ -169,7 +166,7 @@ class _Stream(Response):
 
         sink = PumpedSink(send_some, end, abort)
         pump = asyncio.create_task(sink.pump())
-        gone = asyncio.create_task(watch())
+        gone = asyncio.create_task(wait_disconnect(receive))
         follower = self._hub.join(sink, self._audience)
         heartbeat_at = self._clock.monotonic()
 
@@ -177,13 +174,13 @@ class _Stream(Response):
             nonlocal heartbeat_at
             expires_at = self._caller.expires_at
             if expires_at is not None and self._clock.wall() >= expires_at:
-                # Its client comes back with another token, from where it was.
+                # The client reconnects with a new token and resumes.
                 sink.close(CloseCode.token_expired, "token expired")
                 return math.inf
             if now >= heartbeat_at:
                 time = rfc3339(self._clock.wall())
                 follower.write(f": heartbeat {follower.newest} {time}\n\n".encode())
-                # Two looks early, since the next one might be too late.
+                # Two looks early: the hub calls at its own pace, and a heartbeat is never late.
                 interval_s = self._hub.settings.heartbeat_interval
                 heartbeat_at = now + interval_s - 2 * self._hub.look_s
             return min(heartbeat_at, now + 1.0) if expires_at is not None else heartbeat_at
@@ -200,7 +197,7 @@ class _Stream(Response):
             await asyncio.gather(pump, gone, return_exceptions=True)
 
     def _opening(self) -> bytes:
-        """What comes before the first event: the verdict, with the id of where it starts."""
+        """The notices before the first event; their id makes a reader resume from the start."""
         form, told = self._door.form, dict(self._start.result)
         snapshot = told.pop("snapshot", None)
         opening = f"id: {told['epoch']}:{self._start.after}\n".encode()

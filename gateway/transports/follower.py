@@ -1,8 +1,8 @@
 """
 One connection as the hub sees it: a position in the log, the topics it follows, a sink.
 
-A follower is *live* when everything up to the log's head has been written to its sink, and
-*behind* when it reads on from its position. There is no queue: the log is the buffer.
+A follower is *live* when everything up to the log's head has been written to its sink. It is
+*behind* when it still reads the log from its position. There is no queue: the log is the buffer.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ EVERYTHING = "*"
 
 
 class Form(Protocol):
-    """How events and notices look in the bytes of one kind of connection."""
+    """How one kind of connection encodes events and notices."""
 
     def event(self, entry: Entry, payload: bytes) -> bytes:
-        """Put an event into bytes."""
+        """Encode an event; ``payload`` is its JSON for one audience."""
         ...
 
     def notice(self, name: str, params: Mapping[str, Any]) -> bytes:
-        """Put a notice into bytes."""
+        """Encode a notice."""
         ...
 
 
 class WebSocketForm:
-    """WebSocket text frames."""
+    """Text frames of a WebSocket (RFC 6455, 5.2), unmasked as a server sends them."""
 
     def event(self, entry: Entry, payload: bytes) -> bytes:
         return text_frame(payload)
@@ -49,7 +49,7 @@ class WebSocketForm:
 
 class EventStreamForm:
     """
-    Server-sent events (HTML Living Standard, 9.2).
+    Server-sent events (HTML Living Standard, 9.2.5 and 9.2.6).
 
     Args:
         epoch: The log's epoch, for the ids that a reader resumes with.
@@ -68,10 +68,13 @@ class EventStreamForm:
 
 class Audience:
     """
-    Those who get the same bytes of an entry. Compared by identity: it is a key in the hot path.
+    The connections that get the same bytes for an entry.
+
+    Audiences are compared by identity: they are dictionary keys in the hot path.
 
     Attributes:
-        operator: Sees bookkeeping and detail.
+        form: How bytes look on these connections.
+        operator: Whether operator-only events and details are shown.
         types: The only types wanted; None: all.
     """
 
@@ -83,31 +86,37 @@ class Audience:
         self.types = types
 
     def sees(self, entry: Entry) -> bool:
-        """Whether this entry is for it at all, whatever its topics."""
+        """Whether this audience may see the entry and wants its type; topics are not compared."""
         return (self.operator or not entry.operators_only) and (
             self.types is None or entry.type in self.types
         )
 
     def frame(self, entry: Entry) -> bytes:
-        """The bytes of an entry."""
+        """Encode an entry."""
         return self.form.event(entry, entry.operator if self.operator else entry.public)
 
 
 class Follower:
     """
-    A position and where it writes to. Only the hub changes what is not a method here.
+    One connection's position, topics and sink. Only the hub sets these attributes.
 
     Attributes:
-        topics: Topic → the offset after which it is followed; what its owner asked for.
-        heard: The same with what comes along with a topic (``domain.events.listening``).
-        position: Everything up to it has been written or does not concern it; kept while
-            behind, and when live as of the last time it was behind.
+        sink: Where its bytes go.
+        audience: Which other connections get the same bytes.
+        topics: Topic → the offset after which it is followed; only topics that were asked for.
+        heard: ``topics`` and the topics that they imply (``domain.events.listening``).
+        position: Every event up to it has been written, or is not for this follower. While the
+            follower is live it is not updated.
         newest: The offset of the newest event written, or where the subscription began.
-        live: Whether it is at the head.
-        gone: Whether it has left.
-        written: Bytes ever given to the sink.
-        due: From when on ``on_due`` wants to be called, in monotonic seconds.
-        on_due: Given the time, does what is due and returns when it wants to be called again.
+        live: Whether the follower is at the head.
+        gone: Whether it has left the hub.
+        written: Bytes given to the sink since the beginning.
+        accepted: How many of them the sink no longer held when the hub last saw progress.
+        accepted_at: When that was, in monotonic seconds.
+        catching_up: Reads the log for this follower; None: it is live or follows nothing.
+        writable: Set when the sink has room again; None: ``wait_room`` has never waited.
+        due: When ``on_due`` is to be called next, in monotonic seconds.
+        on_due: Called with the time when ``due`` has come; returns the next ``due``.
     """
 
     __slots__ = (
@@ -147,7 +156,7 @@ class Follower:
         sink.on_writable = self.wake
 
     def write(self, data: bytes) -> None:
-        """Give whole frames to the sink, after everything written before."""
+        """Write whole frames, after everything written before."""
         self.written += len(data)
         self.sink.write(data)
 
@@ -165,13 +174,13 @@ class Follower:
         return any(topic in heard and entry.offset > heard[topic] for topic in entry.topics)
 
     def follow(self, topics: Iterable[str], *, after: int) -> None:
-        """Follow more topics; what is followed already stays as it is."""
+        """Follow more topics from ``after`` on; topics followed already stay as they are."""
         for topic in topics:
             self.topics.setdefault(topic, after)
         self._hear()
 
     def unfollow(self, topics: Iterable[str]) -> None:
-        """Follow these no longer."""
+        """Stop following some topics; unknown ones are ignored."""
         for topic in topics:
             self.topics.pop(topic, None)
         self._hear()
@@ -183,20 +192,20 @@ class Follower:
             self.heard[topic] = min(users)
 
     def index_topics(self) -> Iterable[str]:
-        """Where the hub looks for it: everything, or each topic that it hears."""
+        """The topics under which the hub's index lists this follower."""
         return (EVERYTHING,) if EVERYTHING in self.heard else tuple(self.heard)
 
     def read_topics(self) -> Iterable[str] | None:
-        """What it reads of the log; None: everything."""
+        """The topics to read from the log; None: all."""
         return None if EVERYTHING in self.heard else tuple(self.heard)
 
     def wake(self) -> None:
-        """The sink has room again."""
+        """Let ``wait_room`` look again: the sink has room, or the follower has left."""
         if self.writable is not None:
             self.writable.set()
 
     async def wait_room(self, unsent_max: int) -> None:
-        """Wait until the sink holds at most ``unsent_max`` unsent bytes, or until gone."""
+        """Wait until the sink holds at most ``unsent_max`` unsent bytes or the follower leaves."""
         while self.sink.unsent() > unsent_max and not self.gone:
             self.writable = self.writable or asyncio.Event()
             self.writable.clear()

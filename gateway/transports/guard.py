@@ -1,9 +1,10 @@
 """
-Who may talk to us at all, before anything is looked at: Host, Origin and, when open, from where.
+The guard: refuses requests by Host, Origin and, on an open gateway, by client address.
 
-A page of any web site can make a browser talk to 127.0.0.1, and by rebinding its name's address
-even as "same origin". So on a loopback address the Host has to be a loopback name or one that is
-configured, and a browser's Origin has to be our own or an allowed one, on every address.
+A page of any web site can make a browser send requests to 127.0.0.1. If that site changes the
+address of its own name to 127.0.0.1 (DNS rebinding), the browser even takes them for same-origin.
+So on a loopback address the Host has to be a loopback name or a configured one. On every address
+a browser's Origin (RFC 6454, 7; RFC 6455, 10.2) has to be the gateway's own or an allowed one.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from gateway.transports.problem import problem
 
 __all__ = ["ANY_ORIGIN", "Guard"]
 
-# In the allowed origins: every one.
+# As an allowed origin it allows every origin.
 ANY_ORIGIN = "*"
 
 
 class Guard:
     """
-    ASGI middleware that refuses with 403.
+    ASGI middleware that answers a refused request with 403.
 
     Args:
-        app: What is guarded.
-        allowed_origins: Origins allowed beside our own, ``https://app.example.com``; their
-            hosts are hosts that we may be called by.
-        open_gateway: There is no secret, so that only this machine may talk to us.
+        app: The application behind it.
+        allowed_origins: Origins allowed beside the gateway's own, ``https://app.example.com``.
+            Their host names are accepted as Host, too.
+        open_gateway: There is no secret: only clients on this machine are accepted.
     """
 
     def __init__(self, app: ASGIApp, allowed_origins: Iterable[str], *, open_gateway: bool) -> None:
@@ -45,7 +46,7 @@ class Guard:
             reason = self._refuse(scope)
             if reason is not None:
                 if scope["type"] == "websocket":
-                    # Before the handshake is accepted this is a plain 403 under every server.
+                    # Closing before accepting makes every server answer 403 (ASGI, WebSocket).
                     await receive()
                     await send({"type": "websocket.close", "code": 1008, "reason": reason})
                 else:
@@ -86,7 +87,7 @@ class Guard:
 
 
 def _address(peer: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address of an ASGI ``(host, port)``; None: a path, a test's name, nothing."""
+    """The IP address of an ASGI ``(host, port)``; None: a socket path, a name or nothing."""
     if not isinstance(peer, tuple | list) or not peer or not isinstance(peer[0], str):
         return None
     try:

@@ -1,8 +1,7 @@
 """
-HTTP: one route for each path in the table of operations, and what every gateway has beside them.
+HTTP: one route for each path in the table of operations, and the routes for health.
 
-Nothing here knows an operation by name; what it takes and gives stands in
-``protocol.operations``.
+Nothing here knows an operation by name: parameters and results stand in ``protocol.operations``.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from gateway.execution.service import Service
 from gateway.protocol.operations import OPERATIONS, Operation
 from gateway.transports.access import Access
 from gateway.transports.problem import problem, problem_of
-from gateway.transports.requests import bearer, params_of
+from gateway.transports.requests import bearer, params_of, wait_disconnect
 
 __all__ = ["answer_errors", "health_routes", "json_response", "operation_routes"]
 
@@ -52,7 +51,7 @@ def operation_routes(service: Service, access: Access) -> list[BaseRoute]:
 
 
 def health_routes(service: Service) -> list[BaseRoute]:
-    """Make the routes that say that the process is alive, and whether it should be asked."""
+    """Make ``/health`` (the process is alive) and ``/ready`` (a balancer may send requests)."""
 
     async def health(request: Request) -> Response:
         return json_response({"status": "ok", "timestamp": rfc3339(service.clock.wall())})
@@ -67,7 +66,7 @@ def health_routes(service: Service) -> list[BaseRoute]:
 
 
 def answer_errors(endpoint: Endpoint) -> Endpoint:
-    """Turn what an endpoint raises into a problem; what nobody expected is logged, not told."""
+    """Turn what an endpoint raises into a problem; an unexpected error is logged, not shown."""
 
     async def answered(request: Request) -> Response:
         try:
@@ -75,7 +74,7 @@ def answer_errors(endpoint: Endpoint) -> Endpoint:
         except (RequestError, StoreUnavailable) as error:
             return problem_of(error)
         except ClientDisconnect:
-            # Nobody reads this one.
+            # The client is gone; no reader is left for this answer.
             return Response(status_code=400)
         except Exception:
             logger.exception("%s %s failed", request.method, request.url.path)
@@ -86,7 +85,7 @@ def answer_errors(endpoint: Endpoint) -> Endpoint:
 
 def _endpoint(operations: Mapping[str, Operation], service: Service, access: Access) -> Endpoint:
     async def call(request: Request) -> Response:
-        # Starlette lets HEAD in wherever GET is served.
+        # Starlette accepts HEAD wherever GET is served.
         operation = operations.get(request.method) or operations["GET"]
         caller = access.caller(bearer(request))
         params = await params_of(request, operation)
@@ -101,13 +100,13 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
 
 async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
     """
-    Do what may wait for long, and stop when nobody is there any more to be answered.
+    Run ``work``, which may wait for long; cancel it when the client disconnects.
 
     Raises:
-        ClientDisconnect: If the client has gone.
+        ClientDisconnect: If the client has disconnected.
     """
     working = asyncio.ensure_future(work)
-    going = asyncio.ensure_future(_gone(request))
+    going = asyncio.ensure_future(wait_disconnect(request.receive))
     try:
         await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -119,13 +118,8 @@ async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
         await asyncio.gather(working, going, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _location(request: Request, operation: Operation, result: Any) -> dict[str, str] | None:
-    """Tell where what was created is shown: at the GET path one parameter longer."""
+    """Give the address of a created resource (RFC 9110, 10.2.2): the GET path below this path."""
     if operation.status != 201 or not isinstance(result, dict):
         return None
     for path, name in _SHOWN_AT.get(operation.path, ()):

@@ -1,14 +1,14 @@
 """
-The hub: feeds every connection from the log, and no connection from another one's speed.
+The hub: feeds every connection from the log, so that a slow connection slows no other one.
 
-A connection is a position, not a queue. Whoever is at the head gets what is new in one write
-per turn of the loop, framed once for everybody with the same rights. Whoever has too much
-unsent falls behind: it keeps its position and reads on from the log when its socket has room.
-Either way it sees growing offsets, none missing, none twice; when the log no longer keeps what
-it needs, it is told so with a ``gap``.
+A connection is a position, not a queue. A follower at the head gets what is new in one write per
+turn of the loop; frames are made once per audience. A follower with too many unsent bytes falls
+behind: it keeps its position and reads on from the log when its socket has room. Either way its
+offsets grow, none is missing, none comes twice. When the log no longer keeps what a follower
+needs, the follower gets a ``gap``.
 
-What must stay true: a follower is live only if everything up to ``log.head`` that concerns it
-is in its sink or in ``_fresh``, and nothing between the check and the switch may wait.
+What must stay true: a follower is live only if every event for it up to ``log.head`` is in its
+sink or in ``_fresh``. There is no await between checking that and making the follower live.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from gateway.transports.sink import Sink
 
 __all__ = ["Hub"]
 
-# How many entries one reader who is behind takes from the log at once; then others have a turn.
+# How many entries a follower that is behind reads from the log before other tasks have a turn.
 READ_ENTRIES_MAX = 512
 
-# How often followers are looked after (stalls, heartbeats, limits): four times within the
-# shortest of the limits, yet not more often nor more seldom than this, in seconds.
+# How often the hub looks after its followers (stalls, heartbeats, limits): four times within the
+# shortest limit, and within these bounds, in seconds.
 LOOKS_PER_LIMIT = 4
 LOOK_S_MIN, LOOK_S_MAX = 0.02, 1.0
 
-# At shutdown everybody is told to come back not before the first, and spread over the second
-# many seconds, so that the next process is not run over by all at once.
+# At shutdown each client is told to reconnect after RESTART_S plus a random part of
+# RECONNECT_SPREAD_S, in seconds, so that not all clients reach the next process at once.
 RESTART_S = 1.0
 RECONNECT_SPREAD_S = 5.0
 
@@ -50,21 +50,23 @@ class Hub:
     All connections of this process.
 
     Args:
-        log: What is followed.
+        log: The log that the followers read.
         clock: The time.
-        ids: Chance, to spread reconnects.
+        ids: Random numbers, to spread reconnects.
         settings: ``send_bytes``, ``stall_timeout`` and the limits of connections.
-        lag_wait_s: How long one who has seen more than this node waits for it to catch up;
-            0 with a log that is never behind itself.
+        lag_wait_s: How long this node may take to reach an offset that a client has seen on
+            another node, in seconds; 0 with a log that is never behind.
 
     Attributes:
-        deliveries: Events written, one for each connection that got it.
+        deliveries: Events written, counted once per connection.
         gaps: Gaps told.
         slow_freed: Connections ended because their socket accepted nothing.
         resumes: Verdict → number: ``recovered``, ``refused``, ``behind``.
-        on_delivered: Called once for each entry that went out live, with the seconds since its
-            acceptance; for metrics.
+        on_delivered: Called for each entry that went out live, with the seconds since the log
+            accepted it; for metrics. None: no measurement.
         draining: Whether this process is about to end and takes no new connections.
+        running: Whether ``run`` follows the log.
+        look_s: How often the hub looks after its followers, in seconds.
     """
 
     def __init__(
@@ -93,7 +95,8 @@ class Hub:
         self._followers: dict[Follower, None] = {}
         self._by_topic: dict[str, dict[Follower, None]] = {}
         self._readers: set[asyncio.Task[None]] = set()
-        # Above half, nothing is read on from the log; sinks say when they are below it again.
+        # A follower reads on from the log only while its sink holds at most this much. The sink
+        # calls back when it has fallen to it.
         self._room_bytes = settings.send_bytes // 2
         limits = (
             settings.stall_timeout,
@@ -110,16 +113,16 @@ class Hub:
 
     @property
     def full(self) -> bool:
-        """Whether one more connection would be one too many."""
+        """Whether there are as many connections as ``max_connections`` allows."""
         return len(self._followers) >= self.settings.max_connections
 
     @property
     def followers(self) -> Sequence[Follower]:
-        """Everybody who is connected now."""
+        """The followers that are connected now."""
         return tuple(self._followers)
 
     async def run(self) -> None:
-        """Feed and look after the followers until cancelled; then everything has ended."""
+        """Feed and look after the followers until cancelled; no task of the hub outlives it."""
         unfollow = self.log.follow(self._take)
         unwatch = self.log.watch(self._log_changed)
         self.running = True
@@ -142,7 +145,7 @@ class Hub:
         await self._started.wait()
 
     def drain(self, reason: str) -> None:
-        """Tell everybody that this process ends, and each when to come back; take nobody new."""
+        """Tell each client that this process ends and when to reconnect; accept no new one."""
         self.draining = True
         self.flush()
         for follower in self._followers:
@@ -151,7 +154,7 @@ class Hub:
             follower.tell("drain", {"reconnect_at": reconnect_at, "reason": reason})
 
     async def end(self, *, limit_s: float) -> None:
-        """Say goodbye to everybody, and give them ``limit_s`` to take it; then end them."""
+        """Close every connection, wait up to ``limit_s`` for answers, then abort the rest."""
         self.flush()
         for follower in self._followers:
             follower.sink.close(CloseCode.restarting, "restarting")
@@ -165,14 +168,14 @@ class Hub:
     # --- coming and going -----------------------------------------------------------------
 
     def join(self, sink: Sink, audience: Audience) -> Follower:
-        """Take a new connection, which follows nothing yet."""
+        """Add a connection, which follows no topic yet."""
         sink.set_room(self._room_bytes)
         follower = Follower(sink, audience, now=self._clock.monotonic())
         self._followers[follower] = None
         return follower
 
     def leave(self, follower: Follower) -> None:
-        """Forget a connection; a second call does nothing."""
+        """Remove a connection; a second call does nothing."""
         if not follower.gone:
             follower.gone = True
             self._unindex(follower)
@@ -184,9 +187,9 @@ class Hub:
         Let a follower hear ``topics`` from ``after`` on.
 
         Args:
-            follower: Someone who has joined.
+            follower: A follower that has joined.
             topics: Topics that it may see.
-            after: An offset up to the head. For one who follows something already: the head.
+            after: An offset up to the head; exactly the head if it follows a topic already.
         """
         self.flush()
         if not follower.topics:
@@ -198,19 +201,19 @@ class Hub:
         self._place(follower)
 
     def unfollow(self, follower: Follower, topics: Iterable[str]) -> None:
-        """Let a follower hear ``topics`` no longer."""
+        """Stop feeding a follower from ``topics``."""
         self.flush()
         self._unindex(follower)
         follower.unfollow(topics)
         self._place(follower)
 
     def readdress(self, follower: Follower, audience: Audience) -> None:
-        """Change what a follower sees, from now on."""
+        """Change a follower's audience; entries accepted before go out for the old one."""
         self.flush()
         follower.audience = audience
 
     def _place(self, follower: Follower) -> None:
-        """Put a follower where it belongs: among the live ones, or behind and reading."""
+        """Make a follower live if it is at the head, otherwise let it read on."""
         if follower.live or (follower.catching_up is None and follower.position == self.log.head):
             follower.live = True
             self._index(follower)
@@ -237,13 +240,13 @@ class Hub:
         self._fresh.append(entry)
 
     def flush(self) -> None:
-        """Write what is new to everybody at the head, joined into one write for each."""
+        """Write what is new to every live follower, in one write for each."""
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return
         send_bytes, room_bytes = self.settings.send_bytes, self._room_bytes
         for follower, batch in news(fresh, self._by_topic):
-            # Written out, since this is done once for each socket and turn.
+            # `Follower.write` stands here written out: this runs once per socket and turn.
             sink = follower.sink
             unsent = sink.unsent()
             if unsent + batch.size > send_bytes and (batch.count > 1 or unsent > room_bytes):
@@ -274,14 +277,14 @@ class Hub:
         assert not follower.live
         reader = asyncio.create_task(self._catch_up(follower))
         follower.catching_up = reader
-        # The hub owns the task: it keeps it, and ends it when it ends itself.
+        # `run` cancels these tasks at its end.
         self._readers.add(reader)
         reader.add_done_callback(self._readers.discard)
 
     async def _catch_up(self, follower: Follower) -> None:
         try:
             while not follower.gone and not await self._read_chunk(follower):
-                # The log may answer without waiting; the others want a turn all the same.
+                # The log may answer without waiting; other tasks need a turn all the same.
                 await self._clock.sleep(0)
         except Exception:
             logger.exception("reading on failed; the connection is ended")
@@ -290,7 +293,7 @@ class Hub:
             follower.catching_up = None
 
     async def _read_chunk(self, follower: Follower) -> bool:
-        """Write one chunk; True: the follower is at the head and live from here on."""
+        """Write one chunk; return True once the follower is at the head and live."""
         await follower.wait_room(self._room_bytes)
         if follower.gone:
             return False
@@ -305,7 +308,7 @@ class Hub:
         )
         if follower.gone or self.log.oldest - 1 > after:
             return False
-        # Topics that were added meanwhile begin after the head that was read up to.
+        # `wants` passes over topics that were added during the read: they begin after `head`.
         wanted = [entry for entry in entries if follower.wants(entry)]
         if wanted:
             follower.write(b"".join([follower.audience.frame(entry) for entry in wanted]))
@@ -330,13 +333,14 @@ class Hub:
 
     def _log_changed(self) -> None:
         if self.log.stale:
-            # What followers have and what will come do not belong together: each comes back and
-            # hears where it stands.
+            # The offsets that clients have belong to another epoch. Each client reconnects and
+            # learns from its next subscription where it stands.
             for follower in tuple(self._followers):
                 follower.sink.close(CloseCode.epoch_changed, "the log begins anew")
             return
-        # The store has gone or is back, which everybody is told at once; others may hear of it
-        # after us, so not in this turn.
+        # The store is away, or back, and every client hears of it with a heartbeat. Other
+        # watchers of the log may be called after the hub, so the heartbeats wait for the next
+        # turn of the loop.
         for follower in self._followers:
             follower.due = -math.inf
         asyncio.get_running_loop().call_soon(self._look_now)
@@ -372,7 +376,7 @@ class Hub:
     def _free(self, follower: Follower) -> None:
         self.slow_freed += 1
         logger.info("a connection accepted nothing for %s s", self.settings.stall_timeout)
-        # Tried, though a socket that accepts nothing will hardly take this either.
+        # The close frame rarely gets through a socket that accepts nothing.
         follower.sink.close(CloseCode.too_slow, "too slow")
         follower.sink.abort()
         self.leave(follower)

@@ -1,4 +1,4 @@
-"""The requests of one client that run next to each other, up to a bound."""
+"""The requests of one connection that run at the same time, up to a bound."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 __all__ = ["IN_FLIGHT_MAX", "InFlight"]
 
-# Requests of one connection that run at the same time; the next frame is not read meanwhile.
+# How many requests of one connection run at the same time. At the bound the next frame is not
+# read, so that the client's writes wait in its socket.
 IN_FLIGHT_MAX = 32
 
-# Requests that run when their client goes away have this long to finish, in seconds: whoever
-# reports a failure and dies is heard.
+# Requests that run when their connection ends have this long to finish, in seconds: the report of
+# an agent that dies right after sending it is still recorded.
 LEFT_WAIT_S = 1.0
 
 
 class InFlight:
-    """Owns the tasks of one connection's requests."""
+    """Owns the asyncio tasks of one connection's requests."""
 
     __slots__ = ("_one_done", "_tasks", "_waiting")
 
@@ -28,11 +29,11 @@ class InFlight:
 
     def start(self, work: Coroutine[Any, Any, None], *, waits: bool = False) -> None:
         """
-        Run a request, which tells its own outcome.
+        Run a request in a task of its own. Its coroutine reports the outcome itself.
 
         Args:
             work: The request.
-            waits: Whether ``stop_waiting`` ends it; see ``protocol.shapes.Operation``.
+            waits: Whether ``stop_waiting`` cancels it; see ``protocol.shapes.Operation``.
         """
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -41,18 +42,18 @@ class InFlight:
         task.add_done_callback(self._done)
 
     async def wait_turn(self) -> None:
-        """Wait until one more may run."""
+        """Wait until fewer than ``IN_FLIGHT_MAX`` requests run."""
         while len(self._tasks) >= IN_FLIGHT_MAX:
             self._one_done = asyncio.Event()
             await self._one_done.wait()
 
     def stop_waiting(self) -> None:
-        """End at once what waits for something that its client would not hear of any more."""
+        """Cancel the requests that only wait for something to tell their client."""
         for task in self._waiting:
             task.cancel()
 
     async def settle(self) -> None:
-        """Let what runs finish in a short time, then cancel it."""
+        """Wait up to ``LEFT_WAIT_S`` for the requests to finish, then cancel the rest."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LEFT_WAIT_S)
             for task in self._tasks:

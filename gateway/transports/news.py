@@ -1,9 +1,9 @@
 """
-What is new in one turn of the loop, and who gets which of it as which bytes.
+What is new in one turn of the loop: which follower gets which entries, as which bytes.
 
-Each entry is framed once for everybody with the same rights, and joined once for everybody with
-the same rights who hears it by the same topics. That, and one write for each socket, is what
-makes a fan-out cost little more than the kernel's part; so this file counts steps.
+Each entry is framed once per audience. Frames are joined once for all followers of the same
+audience that hear the turn's entries by the same topics. With that and one write per socket a
+fan-out costs little more than the kernel's part; so this file counts steps.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ __all__ = ["Batch", "news"]
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
     """
-    What is new for some followers, in one piece.
+    The events of one turn for some followers, joined.
 
     Attributes:
         data: The frames.
-        size: Their bytes.
-        count: How many events they are.
-        start: The first offset of the turn, whether it is among them or not.
-        newest: The offset of the last event among them.
+        size: Length of ``data``, in bytes.
+        count: How many events it holds.
+        start: The first offset of the turn, whether that event is in the batch or not.
+        newest: The offset of the last event in the batch.
     """
 
     data: bytes
@@ -41,13 +41,13 @@ def news(
     fresh: Sequence[Entry], by_topic: Mapping[str, Mapping[Follower, None]]
 ) -> Iterator[tuple[Follower, Batch]]:
     """
-    Tell who gets what; nobody is named twice, or for nothing.
+    Give each follower its batch. A follower comes at most once, and never with an empty batch.
 
     Args:
         fresh: The entries of one turn, at least one.
-        by_topic: Topic → those who hear it; may change while this goes on.
+        by_topic: Topic → the followers that hear it; may change during the iteration.
     """
-    # Topic → where its entries are in `fresh`; only topics that somebody hears.
+    # Topic → indexes of its entries in `fresh`; only topics that a follower hears.
     places: dict[str, list[int]] = {}
     for place, entry in enumerate(fresh):
         for topic in entry.topics:
@@ -55,7 +55,7 @@ def news(
                 places.setdefault(topic, []).append(place)
     if EVERYTHING in by_topic:
         places[EVERYTHING] = list(range(len(fresh)))
-    # Follower → its topics among those, in the same order for all.
+    # Follower → its topics among `places`, in the same order for all followers.
     heard: dict[Follower, tuple[str, ...]] = {}
     for topic in places:
         alone = (topic,)
@@ -66,7 +66,7 @@ def news(
             heard[follower] = heard[follower] + alone if follower in heard else alone
     batches: dict[tuple[Audience, tuple[str, ...]], Batch] = {}
     framed: dict[tuple[bool, type, int], bytes] = {}
-    # Mostly the next one has the same rights and topics as the one before.
+    # Most followers have the same audience and topics as the follower before.
     last_audience: Audience | None = None
     last_topics: tuple[str, ...] = ()
     batch: Batch | None = None
@@ -94,7 +94,7 @@ def _join(
     for place in places:
         entry = fresh[place]
         if audience.sees(entry):
-            # Frames are shared by all audiences that differ in `types` only.
+            # Audiences that differ only in `types` share their frames.
             key = (audience.operator, kind, place)
             frame = framed.get(key)
             if frame is None:

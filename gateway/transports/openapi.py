@@ -30,7 +30,7 @@ _PROBLEM: Mapping[str, Any] = {
 
 def openapi_document(server: str) -> dict[str, Any]:
     """
-    Describe every operation.
+    Describe every operation, and the other public paths.
 
     Args:
         server: The path that this gateway is mounted at, ``/`` for the root.
@@ -116,7 +116,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 
 def _beside() -> dict[str, Any]:
-    """What every gateway has beside the operations."""
+    """Describe the paths that are no operations: the event stream, health and schemas."""
     text = {"type": "string"}
     return {
         "/api/events/stream": {

@@ -1,4 +1,4 @@
-"""Refusals over HTTP: RFC 9457 problem details, the same text codes as through every door."""
+"""Refusals over HTTP: problem details (RFC 9457), with the text codes that WebSocket uses, too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["http_problem", "problem", "problem_of"]
 
 MEDIA_TYPE = "application/problem+json"
 
-# Text codes of what never reaches an operation.
+# Text codes of requests that Starlette refuses before they reach an operation.
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -28,6 +28,7 @@ def problem(
     field: str | None = None,
     retry_after: float | None = None,
     headers: dict[str, str] | None = None,
+    **members: object,
 ) -> Response:
     """
     Answer with a problem.
@@ -37,10 +38,11 @@ def problem(
         code: The text code.
         detail: What is wrong with this request, for developers.
         field: The parameter at fault; None: no single one.
-        retry_after: Seconds after which it is worth trying again; None: waiting is no help.
-        headers: More headers.
+        retry_after: Seconds after which a retry makes sense; None: waiting does not help.
+        headers: More headers; None: none.
+        members: More members of the problem (RFC 9457, 3.2).
     """
-    # "about:blank": the status says what kind of problem it is, `code` which one exactly.
+    # "about:blank" (RFC 9457, 4.2.1): the type says no more than the status; `code` is exact.
     body: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -48,21 +50,23 @@ def problem(
         "detail": detail,
         "code": code,
     }
+    body |= members
     headers = dict(headers or {})
     if field is not None:
         body["field"] = field
     if retry_after is not None:
         body["retry_after"] = round(retry_after, 3)
-        # Whole seconds (RFC 9110, 10.2.3), rounded up: earlier would be refused again.
+        # Whole seconds (RFC 9110, 10.2.3), rounded up: an earlier retry would be refused again.
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
     return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
 
 
 def problem_of(error: RequestError | StoreUnavailable) -> Response:
-    """Answer with an error of ours."""
+    """Answer with an error that an operation raised."""
     if isinstance(error, StoreUnavailable):
         error = Unavailable("the store is away", retry_after=error.retry_after)
     headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
+    known = ("code", "field", "retry_after")
     return problem(
         error.http_status,
         error.code,
@@ -70,11 +74,12 @@ def problem_of(error: RequestError | StoreUnavailable) -> Response:
         field=error.field,
         retry_after=error.retry_after,
         headers=headers,
+        **{name: value for name, value in error.data().items() if name not in known},
     )
 
 
 async def http_problem(request: Request, error: Exception) -> Response:
-    """Answer what Starlette refuses by itself: no such path, no such method."""
+    """Answer requests that Starlette refuses by itself, such as an unknown path or method."""
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "http_error")
     headers = dict(error.headers) if error.headers else None

@@ -1,8 +1,8 @@
 """
 An operation's parameters from an HTTP request: path, query or JSON body, and named headers.
 
-The operation's schema says what a query's text means. Each parameter comes from one place:
-given twice it is refused, since nobody could tell which one was meant.
+The operation's schema gives the type of each query parameter. A parameter that comes twice, from
+one place or from two, is refused: it would not be clear which value counts.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from gateway.domain.errors import InvalidParams, TooLarge
 from gateway.protocol.operations import HEADER_PARAMS, Operation
 from gateway.protocol.strict_json import BadJson, parse_json
 
-__all__ = ["BODY_BYTES_MAX", "bearer", "params_of", "query_of"]
+__all__ = ["BODY_BYTES_MAX", "bearer", "body_of", "params_of", "query_of", "wait_disconnect"]
 
-# A result of 256 KiB may be written with escapes; what is in the values has bounds of its own.
+# A result of 256 KiB may be longer in the body, where its characters may be escaped. The values
+# have bounds of their own.
 BODY_BYTES_MAX = 1024 * 1024
 
-# A body has to be here after this long, in seconds; then the request is refused.
+# A body has to arrive within this time, in seconds; otherwise the request is refused.
 BODY_WAIT_S = 30.0
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
@@ -46,7 +48,7 @@ async def params_of(request: Request, operation: Operation) -> dict[str, Any]:
         if query:
             field = next(iter(query))
             raise InvalidParams(f"{field} belongs into the JSON body, not the query", field=field)
-        _merge(params, await _body_of(request))
+        _merge(params, await _object_of(request))
     else:
         _merge(params, {name: _value(text, properties.get(name)) for name, text in query.items()})
     for header, name in HEADER_PARAMS.items():
@@ -65,6 +67,9 @@ def query_of(request: Request, *, repeated: tuple[str, ...] = ()) -> dict[str, s
         request: The request.
         repeated: Names that may come several times, or with several values separated by
             commas; they come back joined by commas.
+
+    Raises:
+        InvalidParams: If another name comes twice.
     """
     query: dict[str, str] = {}
     for name, text in request.query_params.multi_items():
@@ -76,7 +81,7 @@ def query_of(request: Request, *, repeated: tuple[str, ...] = ()) -> dict[str, s
 
 def bearer(request: Request) -> str | None:
     """
-    Take the token of ``Authorization: Bearer``; None: there is none.
+    Take the token of ``Authorization: Bearer`` (RFC 6750, 2.1); None: there is no such header.
 
     Raises:
         InvalidParams: If the header is of another kind, or comes twice.
@@ -90,6 +95,40 @@ def bearer(request: Request) -> str | None:
     return token.strip()
 
 
+async def body_of(request: Request, *, bytes_max: int) -> bytes:
+    """
+    Read a request's body.
+
+    Args:
+        request: The request.
+        bytes_max: How long the body may be, in bytes.
+
+    Raises:
+        TooLarge: If the body is longer.
+        InvalidParams: If it has not arrived within ``BODY_WAIT_S``.
+        ClientDisconnect: If the client disconnects before its end.
+    """
+    declared = request.headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > bytes_max:
+        raise _too_large(int(declared), bytes_max)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_WAIT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > bytes_max:
+                    raise _too_large(len(body), bytes_max)
+    except TimeoutError:
+        raise InvalidParams(f"the body was not complete within {BODY_WAIT_S:.0f} s") from None
+    return bytes(body)
+
+
+async def wait_disconnect(receive: Receive) -> None:
+    """Wait until the client disconnects; what is left of the body is thrown away."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _merge(params: dict[str, Any], more: Mapping[str, Any]) -> None:
     for name, value in more.items():
         if name in params:
@@ -97,23 +136,12 @@ def _merge(params: dict[str, Any], more: Mapping[str, Any]) -> None:
         params[name] = value
 
 
-async def _body_of(request: Request) -> dict[str, Any]:
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > BODY_BYTES_MAX:
-        raise _too_large(int(declared))
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_WAIT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > BODY_BYTES_MAX:
-                    raise _too_large(len(body))
-    except TimeoutError:
-        raise InvalidParams(f"the body was not complete within {BODY_WAIT_S:.0f} s") from None
+async def _object_of(request: Request) -> dict[str, Any]:
+    body = await body_of(request, bytes_max=BODY_BYTES_MAX)
     if not body:
         return {}
     try:
-        value = parse_json(bytes(body))
+        value = parse_json(body)
     except BadJson as error:
         raise InvalidParams(f"the body is refused: {error}", code="parse_error") from None
     if not isinstance(value, dict):
@@ -121,12 +149,12 @@ async def _body_of(request: Request) -> dict[str, Any]:
     return value
 
 
-def _too_large(size: int) -> TooLarge:
-    return TooLarge(f"the body has at least {size} bytes, at most {BODY_BYTES_MAX} are taken")
+def _too_large(size: int, bytes_max: int) -> TooLarge:
+    return TooLarge(f"the body has at least {size} bytes, at most {bytes_max} are taken")
 
 
 def _value(text: str, schema: Mapping[str, Any] | None) -> Any:
-    """Read a query's text as the schema wants it; what does not fit stays text and is refused."""
+    """Read a query's text as its schema's type. Other text stays text: the schema refuses it."""
     kind = (schema or {}).get("type")
     if kind == "integer" and _INTEGER.fullmatch(text):
         return int(text)

@@ -1,9 +1,9 @@
 """
-The server: uvicorn with ready frames, a goodbye in order and no words of its own.
+The server: uvicorn, with ready-made frames, an orderly shutdown and no log lines of its own.
 
-uvicorn tells every client 1012 within milliseconds of SIGTERM and leaves the application no time
-to say anything. Here the order is: everybody is told to come back later, the application ends
-what it does, what that caused goes out, then 1012. Each step has a bound.
+uvicorn closes every WebSocket with 1012 within milliseconds of SIGTERM, so the application could
+send nothing more. Here the order is: every client is told when to reconnect, the application
+ends its work, the events of that go out, then come the close frames. Each step has a bound.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from gateway.domain.errors import AddressUnavailable
 from gateway.domain.settings import Settings
 from gateway.protocol.codes import CloseCode
 from gateway.transports.hub import Hub
-from gateway.transports.sink import ABORT_EXTENSION, FRAMES_EXTENSION
+from gateway.transports.sink import ABORT_EXTENSION, FRAMES_EXTENSION, do_nothing
 from gateway.transports.websocket import FRAME_BYTES_MAX
 
 __all__ = ["FramesProtocol", "HttpProtocol", "Server", "bind"]
 
-# Pings go out three times within a client's timeout, yet at least this often, in seconds, so
-# that proxies which drop idle connections after 30 s do not.
+# Pings go out three times within a client's timeout, and at least this often, in seconds, because
+# some proxies drop a connection that is idle for 30 s.
 PING_INTERVAL_S_MAX = 20.0
 PINGS_PER_TIMEOUT = 3
 
-# The application's own end may take its grace and this much more, in seconds.
+# `before_stop` may take the grace for running tasks and this much more, in seconds.
 STOP_MARGIN_S = 5.0
 
-# How long clients have to take the goodbye, in seconds; then their connections are dropped.
+# How long clients have to answer the close frame, in seconds; then their connections are dropped.
 GOODBYE_S = 2.0
 
-# After that uvicorn waits for requests that still run, in seconds, and cancels them.
+# Then uvicorn waits this long for running HTTP requests, in seconds, and cancels them.
 REQUESTS_S = 3
 
-# The kernel drops a connection whose peer has accepted nothing for this long, in milliseconds,
-# also when nobody looks any more: an HTTP answer that nobody reads, a goodbye not taken.
+# The kernel drops a connection whose peer acknowledges nothing for this long (RFC 5482), in
+# milliseconds. It covers what the hub does not watch: answers over HTTP and close frames.
 UNACCEPTED_MS = 30_000
 
 BACKLOG = 4096
@@ -53,12 +53,8 @@ BACKLOG = 4096
 logger = logging.getLogger(__name__)
 
 
-def _nothing() -> None:
-    """Nobody has asked to be told."""
-
-
 def _no_bytes() -> int:
-    """There is no connection yet, or no more."""
+    """``unsent`` while there is no transport."""
     return 0
 
 
@@ -72,21 +68,21 @@ def _is_utf8(data: bytes) -> bool:
 
 class FramesProtocol(WebSocketsSansIOProtocol):
     """
-    uvicorn's WebSocket protocol as a ``Sink``, found at ``scope["extensions"]``.
+    uvicorn's WebSocket protocol as a ``Sink``, offered in ``scope["extensions"]``.
 
-    Frames are made by the application once and written to many sockets as they are; there is
-    no extension such as permessage-deflate that would have to see them.
+    The application makes a frame once and writes the same bytes to many sockets. That works only
+    without extensions such as permessage-deflate (RFC 7692), which would change each frame.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.on_writable: Callable[[], None] = _nothing
-        self.on_alive: Callable[[], None] = _nothing
+        self.on_writable: Callable[[], None] = do_nothing
+        self.on_alive: Callable[[], None] = do_nothing
         self.unsent: Callable[[], int] = _no_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        # Asked once for each socket and turn, hence without a step of ours between.
+        # The hub calls this once per socket and turn, so it is the transport's own method.
         self.unsent = self.transport.get_write_buffer_size
 
     def handle_connect(self, event: Any) -> None:
@@ -106,7 +102,7 @@ class FramesProtocol(WebSocketsSansIOProtocol):
         self.transport.set_write_buffer_limits(high=unsent_max, low=unsent_max // 4)
 
     def close(self, code: int, reason: str) -> None:
-        # As in `send`, which would wait for a peer that may not read.
+        # As uvicorn's `send` does it, which would wait for a peer that may not read.
         if self.close_sent or self.transport.is_closing():
             return
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
@@ -121,11 +117,12 @@ class FramesProtocol(WebSocketsSansIOProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    # --- what uvicorn is told -------------------------------------------------------------
+    # --- what uvicorn calls ---------------------------------------------------------------
 
     def send_receive_event_to_app(self) -> None:
         if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
-            # As uvicorn does, which would also log the peer's mistake with a traceback of ours.
+            # 1007 (RFC 6455, 8.1). uvicorn would do the same, but log the peer's mistake with a
+            # traceback.
             self.frames = []
             self.conn.send_close(CloseCode.invalid_utf8)
             self.handle_parser_exception()
@@ -151,7 +148,7 @@ class FramesProtocol(WebSocketsSansIOProtocol):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which lets the application drop a peer that does not read."""
+    """uvicorn's HTTP protocol, with a function for dropping a peer that does not read."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -160,20 +157,21 @@ class HttpProtocol(HttpToolsProtocol):
 
 def bind(host: str, port: int) -> socket.socket:
     """
-    Take an address to listen on, before anything else is started.
+    Open a listening socket, so that a taken address is found out before anything starts.
 
     Args:
         host: A name or address; IPv6 without brackets.
         port: 0 takes a free one.
 
     Raises:
-        AddressUnavailable: If the address cannot be had.
+        AddressUnavailable: If the name is unknown, or the address cannot be bound.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # Named as TCP, or asyncio leaves Nagle's algorithm on: 40 ms for each second write.
+        # asyncio switches Nagle's algorithm off only for sockets that name TCP. With it every
+        # second write would wait 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise AddressUnavailable(f"cannot listen on {host}: {error.strerror}") from error
@@ -200,11 +198,11 @@ class Server(uvicorn.Server):
         settings: ``drain_grace`` and the limits of clients.
         host: Where to listen.
         port: 0 takes a free one; ``url`` then tells which.
-        before_stop: Called at shutdown after everybody was told to come back later and before
-            the connections end; the application ends its work there.
+        before_stop: Ends the application's work. Awaited at shutdown after the clients were told
+            to reconnect later, before their connections close. None: nothing to end.
 
     Raises:
-        AddressUnavailable: If the address cannot be had.
+        AddressUnavailable: If the address cannot be bound.
     """
 
     def __init__(
@@ -227,7 +225,8 @@ class Server(uvicorn.Server):
                 ws_per_message_deflate=False,
                 ws_max_size=FRAME_BYTES_MAX,
                 ws_ping_interval=ping_s,
-                # Who does not answer is closed by us, with 4012 and not with 1011.
+                # The WebSocket door closes a client that does not answer with 4012; uvicorn
+                # would close it with 1011.
                 ws_ping_timeout=None,
                 lifespan="on",
                 log_config=None,
@@ -246,12 +245,12 @@ class Server(uvicorn.Server):
 
     @property
     def port(self) -> int:
-        """The port that it listens on; known from the beginning."""
+        """The port that it listens on; known before ``serve``."""
         return self._port
 
     @property
     def url(self) -> str:
-        """Where it is reached, ``http://127.0.0.1:8000``."""
+        """Its address, ``http://127.0.0.1:8000``."""
         host = self.config.host
         with contextlib.suppress(ValueError):
             if ipaddress.ip_address(host).version == 6:
@@ -259,11 +258,11 @@ class Server(uvicorn.Server):
         return f"http://{host}:{self.port}"
 
     async def wait_ready(self) -> None:
-        """Wait until it serves."""
+        """Wait until it accepts requests."""
         await self._ready.wait()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until SIGTERM, SIGINT or ``should_exit``; returns when everything has ended."""
+        """Serve until SIGTERM, SIGINT or ``should_exit``; return after an orderly shutdown."""
         try:
             await super().serve(sockets or [self._listener])
         finally:
@@ -273,7 +272,8 @@ class Server(uvicorn.Server):
         try:
             await super().startup(sockets)
         except SystemExit as stop:
-            # The application could not start, and uvicorn has logged why. Ours is 1 for failure.
+            # The application could not start, and uvicorn has logged why. uvicorn exits with 3,
+            # the gateway's commands exit with 1 on failure.
             raise SystemExit(1) from stop
         self._ready.set()
 
@@ -285,7 +285,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _finish(self, work: asyncio.Future[None]) -> None:
-        """Wait for the application's end, within its bound, or until SIGINT comes twice."""
+        """Wait for ``before_stop`` within its bound, or until SIGINT comes a second time."""
         waited_s = 0.0
         while not work.done() and waited_s < self._stop_limit_s and not self.force_exit:
             await asyncio.wait({work}, timeout=0.1)
@@ -302,6 +302,6 @@ class Server(uvicorn.Server):
             try:
                 yield
             finally:
-                # uvicorn would raise them again, and the process would end by a signal
-                # although it has done all that was asked of it.
+                # uvicorn raises captured signals again. The process would end by the signal
+                # although its shutdown was orderly; it has to exit with 0.
                 self._captured_signals.clear()

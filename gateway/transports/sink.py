@@ -1,9 +1,9 @@
 """
-The end of a connection that bytes go into, as little of it as the hub needs.
+The sink: the end of a connection that bytes go into, as little of it as the hub needs.
 
-A server that lets us write ready frames offers a sink of its own (``server.FramesProtocol``, by
+Our server lets the hub write ready frames and offers its own sink (``server.FramesProtocol``, at
 ``scope["extensions"]["gateway.frames"]``). Under any other ASGI server, and for streams over
-HTTP, a ``PumpedSink`` holds what the server has not taken yet and hands it over piece by piece.
+HTTP, a ``PumpedSink`` holds the bytes that the server has not taken yet and sends them in order.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-__all__ = ["ABORT_EXTENSION", "FRAMES_EXTENSION", "PumpedSink", "Sink"]
+__all__ = ["ABORT_EXTENSION", "FRAMES_EXTENSION", "PumpedSink", "Sink", "do_nothing"]
 
-# Where a server offers its sink in the scope of a WebSocket.
+# The extension in a WebSocket's scope that is the server's own sink.
 FRAMES_EXTENSION = "gateway.frames"
 
-# Where a server offers a function that drops the connection of an HTTP request.
+# The extension in an HTTP request's scope that drops its connection when called.
 ABORT_EXTENSION = "gateway.abort"
 
 
@@ -26,31 +26,32 @@ class Sink(Protocol):
     Takes bytes and never waits.
 
     Attributes:
-        on_writable: Called when what is unsent has fallen to the room or below.
-        on_alive: Called when the peer gave a sign of life that is not a message.
+        on_writable: Called when the unsent bytes have fallen to the room or below, and at the
+            end of the connection.
+        on_alive: Called when the peer sends a ping or a pong.
     """
 
     on_writable: Callable[[], None]
     on_alive: Callable[[], None]
 
     def write(self, data: bytes) -> None:
-        """Take whole frames, in order. After ``close`` or ``abort`` nothing happens."""
+        """Take whole frames, in order; after ``close`` or ``abort`` do nothing."""
         ...
 
     def unsent(self) -> int:
-        """Bytes taken and not yet accepted by the socket."""
+        """How many bytes were taken that the socket has not accepted yet."""
         ...
 
     def set_room(self, unsent_max: int) -> None:
-        """Call ``on_writable`` when the unsent bytes were over ``unsent_max`` and no longer are."""
+        """Call ``on_writable`` when the unsent bytes fall from above ``unsent_max`` to it."""
         ...
 
     def close(self, code: int, reason: str) -> None:
-        """Say goodbye after what was written, then end; a second call does nothing."""
+        """Send what was written, then close; a second call does nothing."""
         ...
 
     def abort(self) -> None:
-        """End now; what is unsent is lost."""
+        """End the connection now; unsent bytes are lost."""
         ...
 
 
@@ -59,12 +60,12 @@ class PumpedSink:
     A ``Sink`` over a coroutine that sends, such as ASGI's.
 
     Args:
-        send: Sends some of what was written; returns when the server has taken it.
-        end: Ends the connection in order, with a code and a reason.
-        on_abort: Ends it without order; called once, from wherever ``abort`` was called.
+        send: Sends one written piece; returns when the server has taken it.
+        end: Closes the connection with a code and a reason.
+        on_abort: Drops the connection; called once, inside ``abort``.
 
-    Whoever owns the connection runs ``pump``. What waits here is bounded by its users: the hub
-    stops writing at ``settings.send_bytes``.
+    The owner of the connection runs ``pump``. The sink itself has no bound: the hub stops
+    writing at ``settings.send_bytes``.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class PumpedSink:
         end: Callable[[int, str], Awaitable[None]],
         on_abort: Callable[[], None],
     ) -> None:
-        self.on_writable: Callable[[], None] = _nothing
-        self.on_alive: Callable[[], None] = _nothing
+        self.on_writable: Callable[[], None] = do_nothing
+        self.on_alive: Callable[[], None] = do_nothing
         self._send = send
         self._end = end
         self._on_abort = on_abort
@@ -129,7 +130,7 @@ class PumpedSink:
             if self._goodbye is not None:
                 await self._end(*self._goodbye)
         finally:
-            # Whoever waits for room learns that there is nobody left to wait for.
+            # A follower that waits for room must not wait for a pump that has ended.
             self._over = True
             self._unsent = 0
             self.on_writable()
@@ -145,5 +146,5 @@ class PumpedSink:
                 self.on_writable()
 
 
-def _nothing() -> None:
-    """Nobody has asked to be told."""
+def do_nothing() -> None:
+    """A sink's callback before another one is set."""

@@ -1,9 +1,9 @@
 """
-What a subscriber is told before its first event, the same over WebSocket and over HTTP.
+How a subscription starts, the same over WebSocket and over HTTP.
 
-First the verdict on where it wants to go on from, then the replay, then what is new. Between
-the look at the log's head and the state as of that head nothing may wait, or the two would not
-belong together.
+A subscriber gets the verdict on the position that it wants to resume from, then the replay, then
+what is new. The snapshot has to be the state at the log's head: there is no await between
+reading the head and taking the snapshot.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Start:
     Where a subscription starts.
 
     Attributes:
-        after: The first event that comes is the first one after this offset.
-        result: What the subscriber is told.
+        after: The subscriber gets the events after this offset.
+        result: The answer to ``subscribe``.
     """
 
     after: int
@@ -42,10 +42,11 @@ class Start:
 
 def check_topics(service: Service, caller: Caller, topics: Iterable[str]) -> None:
     """
-    Go on only if the caller may see every one of ``topics``.
+    Check that the caller may follow every one of ``topics``.
 
     Raises:
-        NotPermitted: If there is one that it may not see, or that does not exist for it.
+        NotPermitted: If it may not follow one of them. A task that does not exist and a task of
+            another user are refused alike.
     """
     for topic in topics:
         kind, _, name = topic.partition(":")
@@ -65,27 +66,29 @@ async def begin(
     snapshot: bool,
 ) -> Start:
     """
-    Decide how a subscription starts. The caller then tells the result and lets the hub follow,
-    without waiting in between.
+    Decide how a subscription starts.
+
+    The door then sends the result and calls ``hub.follow``, with no await between the two.
 
     Args:
-        hub: What will feed the follower.
-        service: The inside.
-        caller: Whose rights count.
-        topics: What it wants to follow, already permitted.
-        audience: What of it the caller sees.
+        hub: Will feed the follower.
+        service: Gives the snapshot.
+        caller: The subscriber, with its scopes.
+        topics: Topics that it wants to follow and may follow.
+        audience: What the subscriber sees of them.
         since: ``{epoch, offset}`` last seen, ``"start"`` for everything kept, None for only
             what is new.
         snapshot: Whether the state is wanted even when nothing was missed.
 
     Raises:
-        Unavailable: If the caller has seen more than this node, which is behind.
+        Unavailable: If the subscriber has seen an offset that this node has not reached yet, or
+            the gateway is not ready.
     """
     service.require_ready()
     topics = tuple(topics)
     log = hub.log
-    # Where a log may be behind itself, an offset over the head may exist on another node; where
-    # it may not (lag_wait_s is 0), that offset never was.
+    # In a shared log an offset above the head may exist on another node. In a log that is never
+    # behind (lag_wait_s is 0) it has never existed, and resuming is refused below.
     lag_wait_s = hub.lag_wait_s
     if (
         lag_wait_s
@@ -108,7 +111,7 @@ async def begin(
     }
     if snapshot or refused:
         result["snapshot"] = service.snapshot(topics, caller)
-    # From here on the verdict stands; events accepted meanwhile come after the replay.
+    # The verdict stands. Events accepted during the count come after the replay.
     if after < head:
         result["replayed"] = await _count(service, topics, audience, after=after, until=head)
         return Start(after, result)
@@ -135,7 +138,7 @@ def _after(hub: Hub, since: Since) -> tuple[int, bool]:
 async def _count(
     service: Service, topics: Iterable[str], audience: Audience, *, after: int, until: int
 ) -> int:
-    """Count what the replay will bring, with the eyes of whom it is for."""
+    """Count the events of the replay that this audience sees."""
     wanted = None if EVERYTHING in topics else listening(topics)
     count = 0
     while True:
@@ -146,5 +149,5 @@ async def _count(
         if len(entries) < READ_ENTRIES_MAX:
             return count
         after = entries[-1].offset
-        # The log may answer without waiting; the others want a turn all the same.
+        # The log may answer without waiting; other tasks need a turn all the same.
         await service.clock.sleep(0)

@@ -1,9 +1,9 @@
 """
-``/ws``: one connection from its handshake to its end.
+``/ws``: one WebSocket connection from its handshake to its end.
 
-The protocol's rules are in ``protocol.session``; what is asked for is done by the service; what
-comes in order (replies, notices, events) goes into one sink. Requests run next to each other up
-to a bound; beyond it the client's next frame waits in its socket.
+The rules of the protocol stand in ``protocol.session``, and the service carries out operations.
+Replies, notices and events go into one sink, in order. Requests run at the same time up to a
+bound; at the bound the client's next frame waits in its socket.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ FRAME_BYTES_MAX = 65_536
 # Topics that one connection follows; a page has a handful, an operator follows "*".
 TOPICS_MAX = 1_024
 
-# After goodbye the peer has this long to say so too; then its connection is dropped, in seconds.
+# How long the peer has to answer a close frame (RFC 6455, 7.1.1), in seconds; then its connection
+# is dropped.
 CLOSE_WAIT_S = 5.0
 
 _METHODS = frozenset(OPERATIONS) | SESSION_PARAMS.keys()
@@ -75,8 +76,8 @@ class WebSocketDoor:
 
     Args:
         hub: Feeds the connections.
-        service: Does what they ask for.
-        access: Tells who they are.
+        service: Carries out operations.
+        access: Turns tokens into callers.
     """
 
     def __init__(self, hub: Hub, service: Service, access: Access) -> None:
@@ -93,7 +94,7 @@ class WebSocketDoor:
         """Serve one connection until it ends. Cancelling drops it."""
         offered = websocket.scope.get("subprotocols", [])
         await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
-        # Closed after the handshake: browsers show a close code, but no HTTP status.
+        # Refusals come after the handshake: a page's script sees a close code, no HTTP status.
         if not self.hub.running:
             logger.error("the gateway does not run; enter gateway.lifespan in the app's lifespan")
             await websocket.close(CloseCode.try_again_later, "the gateway does not run")
@@ -115,7 +116,7 @@ class WebSocketDoor:
         await _Connection(self, websocket).serve(token)
 
     def audience(self, caller: Caller | None, types: frozenset[str] | None = None) -> Audience:
-        """Tell with whom a caller shares its frames."""
+        """Give the audience of a caller; None: the public one, before ``connect``."""
         operator = caller is not None and caller.operator
         if types is None:
             return self._audiences[operator]
@@ -123,7 +124,7 @@ class WebSocketDoor:
 
 
 class _Connection:
-    """One client."""
+    """One client's connection."""
 
     def __init__(self, door: WebSocketDoor, websocket: WebSocket) -> None:
         self._door = door
@@ -136,7 +137,7 @@ class _Connection:
         self._caller: Caller | None = None
         self._subscribed = False
         self._in_flight = InFlight()
-        # Bounds what is left of the connection once its end has been decided.
+        # Bounds the rest of the connection once its end has been decided.
         self._rest = asyncio.timeout(None)
         extensions = websocket.scope.get("extensions") or {}
         offered = extensions.get(FRAMES_EXTENSION)
@@ -166,7 +167,8 @@ class _Connection:
             self._sink.abort()
         finally:
             self._hub.leave(self._follower)
-            # First of all: nobody is to be given work over a connection that is gone.
+            # This comes first: a waiting `task.claim` must not take a task for a connection that
+            # is gone.
             self._in_flight.stop_waiting()
             await self._service.session_closed(self._session_id)
             await self._in_flight.settle()
@@ -187,7 +189,7 @@ class _Connection:
                     self._refuse(found)
                 else:
                     await self._take(found)
-                # One more request may run, and its reply has room.
+                # Read the next frame only when its reply has room and its request may run.
                 await self._follower.wait_room(self._hub.settings.send_bytes)
                 await self._in_flight.wait_turn()
             finally:
@@ -210,7 +212,7 @@ class _Connection:
         self._end_within(CLOSE_WAIT_S)
 
     def _end_within(self, seconds: float) -> None:
-        # The timeout counts by the loop's clock; it bounds I/O and decides nothing.
+        # The loop's clock, not ours: this timeout bounds I/O and decides nothing.
         if not self._rest.expired() and self._rest.when() is None:
             self._rest.reschedule(asyncio.get_running_loop().time() + seconds)
 
@@ -220,7 +222,7 @@ class _Connection:
         self._alive_at = self._clock.monotonic()
 
     def _look(self, now: float) -> float:
-        """Called by the hub: end what is over, send a heartbeat, say when to look again."""
+        """Close what is over, send a heartbeat when due, return when to look again."""
         settings = self._hub.settings
         caller = self._caller
         if caller is None:
@@ -235,7 +237,7 @@ class _Connection:
         if now >= lost_at and not self._busy:
             self._close(CloseCode.no_sign_of_life)
             return math.inf
-        # One look early, since the next one might be too late.
+        # Two looks early: the hub calls at its own pace, and a heartbeat is never late.
         interval_s = settings.heartbeat_interval - 2 * self._hub.look_s
         degradation = self._service.degradation
         if now >= self._heartbeat_at + interval_s or degradation is not self._degradation:
@@ -261,7 +263,7 @@ class _Connection:
             waits = OPERATIONS[request.method].waits
             self._in_flight.start(self._call(request), waits=waits)
             return
-        # In order, and before the next frame is looked at.
+        # The connection's own methods run in order, before the next frame is read.
         await self._answer(request, own(self, request))
 
     async def _call(self, request: Request) -> None:
@@ -352,7 +354,7 @@ class _Connection:
         if caller.user_id != self._caller.user_id:
             raise NotPermitted("a connection belongs to one user, this token is another's")
         self._admit(caller)
-        # Rights may have shrunk; what they no longer cover ends here.
+        # The new token may have fewer scopes; topics that they do not cover end here.
         lost = []
         for topic in self._follower.topics:
             try:
@@ -388,7 +390,8 @@ class _Connection:
             since=since,
             snapshot=params.get("snapshot", False),
         )
-        # What is new for earlier topics comes before the reply, or its offset would be a lie.
+        # `readdress` flushes: events of earlier topics go out before the reply, whose offset
+        # says that everything up to it has been sent.
         self._hub.readdress(self._follower, audience)
         self._reply(request.id, start.result)
         self._hub.follow(self._follower, topics, after=start.after)

@@ -84,7 +84,7 @@ def test_findings_of_the_rules_over_time_name_the_line() -> None:
     assert set(places(lines)) == {(5, "offsets-grow"), (5, "nothing-after-finished")}
 
 
-def test_what_is_open_at_the_end_counts_only_for_a_complete_recording() -> None:
+def test_a_task_open_at_the_end_is_a_finding_only_in_a_complete_recording() -> None:
     lines = [line("task_submitted", 1)]
     assert places(lines) == []
     assert places(lines, complete=True) == [(1, "exactly-one-task-finished")]
@@ -95,7 +95,7 @@ NOT_RESUMED = '{"jsonrpc": "2.0", "id": 2, "result": {"was_recovering": true, "r
 
 
 @pytest.mark.parametrize("frame", [GAP, NOT_RESUMED])
-def test_what_may_have_ended_in_a_gap_is_not_open(frame: str) -> None:
+def test_a_task_that_may_have_ended_in_a_gap_is_not_open(frame: str) -> None:
     report = check_lines([line("task_submitted", 1), frame], complete=True)
     assert report.ok
     assert (report.events, report.frames, report.gaps) == (1, 1, 1)

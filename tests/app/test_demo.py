@@ -1,5 +1,5 @@
 """
-The demonstration, as whoever starts it sees it: a real process, real sockets, the real SDK.
+The demonstration, as a person that starts it sees it: a real process, real sockets, the real SDK.
 
 The story is watched until all of it was seen. How long that takes is the story's own affair;
 the bound is only there to end a test that would wait for ever.
@@ -18,21 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import orjson
 import pytest
 import pytest_asyncio
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, OpenAIError
 
 from gateway.app.clock import SystemClock
-from gateway.app.demo import library, reading
 from gateway.app.demo.agents import PROMPTS
-from gateway.app.demo.faults import BY_SCHEDULE, FAULTS, Plan
-from gateway.app.demo.model import TEXT_MARK, reply, words_of
-from gateway.app.demo.upstream import Upstream
+from gateway.app.demo.faults import BY_SCHEDULE, FAULTS
 from gateway.client.connection import Connection
 from gateway.domain.compliance import check_stream
-from gateway.domain.errors import InvalidParams
-from tests.transports.world import hurried
+from tests.transports.http_client import plain_http
 
 Event = dict[str, Any]
 
@@ -156,7 +150,7 @@ def continued(events: list[Event]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.timeout(150)
-async def test_whoever_opens_the_page_sees_agents_fail_and_recover() -> None:
+async def test_the_page_shows_agents_fail_and_recover() -> None:
     async with demo() as running:
         async with running.connection("demo") as watching:
             events = await record(watching, lambda seen: not not_seen(seen))
@@ -178,23 +172,19 @@ async def test_whoever_opens_the_page_sees_agents_fail_and_recover() -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def unwatched() -> AsyncIterator[Demo]:
-    """A demonstration that nobody looks at, so that no story is played: only what tests ask for."""
+    """A demonstration without a browser, so that no story is played: only what tests ask for."""
     async with demo() as running:
         yield running
-        async with plain_http(running) as client:
+        async with plain_http(running.url) as client:
             assert await events_of(client, "demo") == []
         assert await running.end() == (0, "")
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(unwatched: Demo) -> AsyncIterator[httpx2.AsyncClient]:
-    async with plain_http(unwatched) as client:
+    async with plain_http(unwatched.url) as client:
         yield client
         await client.put("/demo/upstream", json={"mode": BY_SCHEDULE})
-
-
-def plain_http(running: Demo) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=running.url, trust_env=False, verify=False)
 
 
 async def submit(http: httpx2.AsyncClient, user_id: str, **order: Any) -> None:
@@ -309,146 +299,3 @@ async def test_when_a_worker_is_killed_another_goes_on_from_what_was_saved(
 
 def texts_of(events: list[Event]) -> list[str]:
     return [e["text"] for e in events if is_like(e, type="partial_result") and e.get("text")]
-
-
-# --- the upstream --------------------------------------------------------------------------------
-
-
-def conversation(task: str, question: str = "", begun: str | None = None) -> list[Event]:
-    text = library.find(question).body
-    messages = [
-        {"role": "system", "content": task},
-        {"role": "user", "content": f"{question}{TEXT_MARK}{text}"},
-    ]
-    return messages if begun is None else [*messages, {"role": "assistant", "content": begun}]
-
-
-@contextlib.asynccontextmanager
-async def upstream(mode: str, *, timeout: float = 20.0) -> AsyncIterator[AsyncOpenAI]:
-    plan = Plan({})
-    plan.choose(mode)
-    server = Upstream(plan, CLOCK, pace=5 * PACE)
-    client = AsyncOpenAI(
-        base_url=server.base_url,
-        api_key="k",
-        max_retries=0,
-        timeout=timeout,
-        http_client=DefaultAsyncHttpxClient(trust_env=False, verify=False),
-    )
-    with hurried():
-        async with server.running(), client:
-            yield client
-
-
-async def test_the_upstream_streams_what_it_says_whole() -> None:
-    messages: Any = conversation("Summarise.", "the lights of Eddystone")
-    async with upstream("fine") as client:
-        whole = await client.chat.completions.create(model="any", messages=messages)
-        stream = await client.chat.completions.create(model="any", messages=messages, stream=True)
-        pieces = [chunk.choices[0] async for chunk in stream]
-    said = "".join(piece.delta.content or "" for piece in pieces)
-    assert said == whole.choices[0].message.content == reply(messages)
-    assert pieces[-1].finish_reason == "stop"
-
-
-async def ask(client: AsyncOpenAI, messages: Any, *, stream: bool) -> None:
-    if not stream:
-        await client.chat.completions.create(model="any", messages=messages)
-        return
-    async for _ in await client.chat.completions.create(
-        model="any", messages=messages, stream=True
-    ):
-        pass
-
-
-@pytest.mark.parametrize("mode", [fault.name for fault in FAULTS if fault.name != "fine"])
-@pytest.mark.parametrize("stream", [True, False])
-async def test_every_fault_fails_in_the_sdk(mode: str, stream: bool) -> None:
-    """And a server with a connection that stalls still ends at once."""
-    messages = conversation("Summarise.", "the lights of Eddystone")
-    async with upstream(mode, timeout=0.5) as client:
-        with pytest.raises((OpenAIError, httpx2.HTTPError, ValueError)):
-            await ask(client, messages, stream=stream)
-
-
-async def test_what_is_no_conversation_is_refused() -> None:
-    async with upstream("fine") as client:
-        for body in (b"", b"{}", b'{"model": "m", "messages": []}', b'{"model": 1}'):
-            url = f"{client.base_url}chat/completions"
-            async with httpx2.AsyncClient(trust_env=False, verify=False) as http:
-                assert (await http.post(url, content=body)).status_code == 400
-
-
-def test_a_schedule_is_for_one_model_and_goes_round() -> None:
-    plan = Plan({"one": ("500", "fine"), "two": ("drop",)})
-    assert [plan.next_fault(model) for model in ("one", "two", "one", "one")] == [
-        *("500", "drop", "fine", "500")
-    ]
-    assert plan.next_fault("unheard of") == "fine"
-    assert plan.as_dict()["schedule"] == ["one: 500", "one: fine", "two: drop"]
-    assert plan.as_dict()["next"] == [1, 2]
-    plan.rewind()
-    assert plan.next_fault("one") == "500"
-    assert plan.calls == 6
-
-
-def test_a_plan_that_rests_lets_everything_through_until_it_is_rewound() -> None:
-    plan = Plan({"one": ("500", "fine")})
-    plan.rest()
-    assert [plan.next_fault("one"), plan.next_fault("one")] == ["fine", "fine"]
-    assert plan.as_dict()["next"] == []
-    plan.choose("drop")
-    assert plan.next_fault("one") == "drop"
-    plan.choose(BY_SCHEDULE)
-    plan.rewind()
-    assert plan.next_fault("one") == "500"
-
-
-def test_a_choice_holds_for_every_call_and_moves_no_schedule_on() -> None:
-    plan = Plan({"one": ("500", "fine")})
-    plan.choose("stall")
-    assert [plan.next_fault("one"), plan.next_fault("other")] == ["stall", "stall"]
-    plan.choose(BY_SCHEDULE)
-    assert plan.next_fault("one") == "500"
-    with pytest.raises(InvalidParams):
-        plan.choose("on fire")
-
-
-# --- reading -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.name)
-def test_what_is_said_stands_in_the_text(prompt: Any) -> None:
-    text = " ".join(library.find(prompt.prompt).body.split())
-    told = (reading.answer(prompt.prompt, text), reading.summary(text), reading.quote("", text))
-    for said in told:
-        assert said
-        assert all(sentence in text for sentence in reading.sentences(said))
-    assert all(word in text for word in reading.keywords(text))
-
-
-@pytest.mark.parametrize(
-    ("question", "title"),
-    [
-        ("What did Smeaton build?", "The lights of Eddystone"),
-        ("How many words had the Queen's message through the cable?", "The Atlantic cable"),
-        ("When does a half open breaker close?", "Circuit breakers"),
-    ],
-)
-def test_a_question_finds_its_text(question: str, title: str) -> None:
-    assert library.find(question).title == title
-
-
-def test_an_answer_goes_on_after_its_beginning() -> None:
-    """At any place, so that a beginning and what follows are the answer, once."""
-    question = PROMPTS[0].prompt
-    whole = reply(conversation("Answer.", question))
-    words = words_of(whole)
-    assert "".join(words) == whole
-    for count in range(len(words) + 1):
-        begun = "".join(words[:count])
-        assert begun + reply(conversation("Answer.", question, begun)) == whole
-
-
-def test_keywords_come_as_json() -> None:
-    assert len(orjson.loads(reply(conversation("Name the keywords.")))["keywords"]) == 8

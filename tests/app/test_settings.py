@@ -9,7 +9,7 @@ from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings
 
 
-def test_without_anything_the_defaults_hold() -> None:
+def test_without_any_setting_the_defaults_hold() -> None:
     assert read_settings({}) == Settings()
     assert read_settings({"RETRY_BASE": "7", "PATH": "/bin", "GATEWAY_URL": "x"}) == Settings()
 
@@ -49,7 +49,7 @@ def test_flags_win_over_the_environment() -> None:
         ("STORE", "redis"),
     ],
 )
-def test_what_is_wrong_is_named(name: str, text: str) -> None:
+def test_a_wrong_setting_is_named(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         read_settings({f"GATEWAY_{name}": text})
     assert name.lower() in str(refused.value).lower()

@@ -4,8 +4,9 @@ From a worker's death to the news of it, in processes that are really killed.
     python -m tests.bench.kills [KILLS]
 
 KILLS (50) of each kind, a few workers at a time, each at any moment between two of its beats.
-When the process that runs the agents dies, its keeper tells; when the whole worker dies nobody
-does: the lost connection makes it suspect, and silence for the heartbeat timeout takes its task.
+When the process that runs the agents dies, its keeper tells; when the whole worker dies, no
+process does: the lost connection makes it suspect, and silence for the heartbeat timeout takes its
+task.
 Times end when a browser has read the frame: the owner's for the error, which says in the same
 moment what comes next, an operator's for the worker's status.
 

@@ -1,9 +1,10 @@
-"""The client against a real gateway that cuts it off, ends it, or does not want it."""
+"""The client against a real gateway that cuts it off, ends, or refuses it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ async def take(client: Connection, count: int) -> list[dict[str, Any]]:
     return events
 
 
-async def test_it_calls_and_follows() -> None:
+async def test_a_client_calls_and_follows() -> None:
     async with world() as here, Connection(here.ws, topics=["user:ann"]) as client:
         assert client.hello is not None
         assert client.hello["user_id"] == "local"
@@ -49,7 +50,7 @@ async def test_a_refused_call_says_why_and_costs_nothing() -> None:
         await client.call("ping")
 
 
-async def test_it_comes_back_and_misses_nothing() -> None:
+async def test_a_client_comes_back_and_misses_nothing() -> None:
     notices: list[tuple[str, Any]] = []
     async with (
         world() as here,
@@ -72,7 +73,7 @@ async def test_it_comes_back_and_misses_nothing() -> None:
     assert names == ["subscribed", "disconnected", "subscribed"]
 
 
-async def test_one_who_waits_for_the_first_event_misses_none() -> None:
+async def test_a_client_that_is_cut_off_before_its_first_event_misses_none() -> None:
     """Cut off before anything came, it goes on from where it had subscribed."""
     async with world() as here:
         await here.publish(count=3)
@@ -82,7 +83,7 @@ async def test_one_who_waits_for_the_first_event_misses_none() -> None:
             assert offsets(await take(client, 1)) == [4]
 
 
-async def test_what_is_no_longer_kept_is_told() -> None:
+async def test_a_client_is_told_that_events_are_no_longer_kept() -> None:
     async with world(log_events=2) as here:
         await here.publish(count=10)
         since = Position(here.engine.log.epoch, 1)
@@ -113,7 +114,7 @@ async def test_a_call_in_flight_fails_when_the_connection_does() -> None:
         assert (await client.call("task.list"))["items"] == []
 
 
-async def test_who_tries_again_at_once_is_sent_over_the_next_connection() -> None:
+async def test_a_caller_that_tries_again_at_once_gets_the_next_connection() -> None:
     """And not over the one that was just lost, which would be lost once more."""
     async with world() as here, Connection(here.ws, chance=at_once) as client:
         asked = asyncio.Event()
@@ -137,7 +138,7 @@ async def test_who_tries_again_at_once_is_sent_over_the_next_connection() -> Non
         assert (await call)["items"] == []
 
 
-async def test_what_calls_over_one_connection_never_calls_over_another() -> None:
+async def test_the_calls_of_one_connection_never_go_over_another() -> None:
     async with world() as here, Connection(here.ws, chance=at_once) as client:
         calls = await client.opened()
         assert (await calls.ask("task.list", {}))["items"] == []
@@ -151,7 +152,7 @@ async def test_what_calls_over_one_connection_never_calls_over_another() -> None
     ("bad", "code"),
     [("x", 4500), (None, 4500), (token("ann", scope=""), 4503), (token("ann", exp=1), 4005)],
 )
-async def test_it_does_not_come_back_where_that_would_end_the_same_way(
+async def test_a_client_does_not_come_back_where_that_would_end_the_same_way(
     bad: str | None, code: int
 ) -> None:
     async with world(secret=SECRET) as here:
@@ -159,6 +160,52 @@ async def test_it_does_not_come_back_where_that_would_end_the_same_way(
             async with Connection(here.ws, token=bad, chance=at_once):
                 pass
         assert refused.value.code == code
+
+
+@contextlib.asynccontextmanager
+async def answering(status: str) -> AsyncIterator[str]:
+    """A server that answers every handshake with this status."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws"
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "401 Unauthorized"])
+async def test_a_handshake_that_is_refused_is_not_tried_again(status: str) -> None:
+    async with answering(status) as url:
+        with pytest.raises(Refused) as refused:
+            async with Connection(url, chance=at_once):
+                pass
+    assert refused.value.code == int(status[:3])
+
+
+@pytest.mark.parametrize("status", ["500 Oops", "503 Busy", "429 Slow down"])
+async def test_a_handshake_that_may_succeed_later_is_tried_again(status: str) -> None:
+    """A proxy answers so while the gateway behind it restarts."""
+    told: list[Any] = []
+    async with answering(status) as url:
+        client = Connection(url, chance=at_once, on_notice=lambda name, about: told.append(about))
+        opening = asyncio.create_task(client.__aenter__())
+        await until(lambda: len(told) >= 3)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+    assert {(about["code"], about["reason"]) for about in told} == {(1013, f"HTTP {status[:3]}")}
+
+
+async def test_dropping_a_connection_that_is_not_open_does_nothing() -> None:
+    async with world() as here:
+        client = Connection(here.ws)
+        await client.drop()
+        async with client:
+            pass
+        await client.drop()
+        await client.close()
 
 
 async def test_a_topic_that_is_not_open_to_it_is_an_error() -> None:
@@ -185,7 +232,7 @@ async def test_each_connection_gets_a_fresh_token() -> None:
         assert len(given) == 2
 
 
-async def test_it_waits_for_a_gateway_that_restarts_as_long_as_it_was_told() -> None:
+async def test_a_client_waits_for_a_gateway_that_restarts_as_long_as_it_was_told() -> None:
     notices: dict[str, Any] = {}
     async with world() as here:
         async with Connection(here.ws, on_notice=notices.__setitem__) as client:
@@ -202,7 +249,7 @@ async def test_it_waits_for_a_gateway_that_restarts_as_long_as_it_was_told() -> 
 
 
 async def test_waits_grow_and_are_spread() -> None:
-    """Nobody listens; each wait is a part of twice the one before, up to a bound."""
+    """No gateway listens; each wait is a part of twice the one before, up to a bound."""
     waits: list[float] = []
     chances = [0.01]
 
@@ -230,7 +277,7 @@ async def test_closing_ends_the_iteration() -> None:
         assert await reading == []
 
 
-async def test_one_who_does_not_take_events_stops_reading_and_loses_none() -> None:
+async def test_a_client_that_does_not_take_events_stops_reading_and_loses_none() -> None:
     async with (
         world(send_bytes=8192, stall_timeout=60.0) as here,
         Connection(here.ws, topics=["user:ann"]) as client,

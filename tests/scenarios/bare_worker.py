@@ -78,7 +78,7 @@ class Socket:
 
         address = url.replace("http", "ws", 1) + "/ws"
         door = cls(await connect(address, subprotocols=[Subprotocol("agent-events.v1")]))
-        # Somebody, and so no operator: it has to prove who it is.
+        # A user, and so no operator: it has to prove its identity.
         await door.call("connect", user_id=user_id)
         return door
 

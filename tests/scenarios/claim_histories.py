@@ -10,7 +10,7 @@ histories. No rule is broken by what merely overlaps.
 The rules hold although a node may lag: whatever they are about is an append that names the task's
 last offset, so that a node that has not read everything is refused by the log and looks again.
 That is not so of a heartbeat without a length of its own, which is answered from what the node
-knows while most of the lease is left: whoever records heartbeats has to ask for a length.
+knows while most of the lease is left: a recorder of heartbeats has to ask for a length.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Call:
     One call as its caller saw it.
 
     Attributes:
-        agent_id: Who called.
-        node: Whom it called.
+        agent_id: The caller.
+        node: The node that it called.
         task_id: None: it asked for the next task, and was given none.
         term: None: a claim that gave none.
         lease_s: The length of lease that it asked for; None: it asked for none.
@@ -83,7 +83,7 @@ def read(*files: Path) -> list[Call]:
             told.setdefault(key, {}).update(fields)
     for fields in told.values():
         if fields.get("outcome") == "unknown":
-            # That somebody stopped waiting does not end it.
+            # A caller that stops waiting does not end its call.
             del fields["answered_at"]
     return [Call(**fields) for fields in told.values()]
 
@@ -115,7 +115,7 @@ def _one_holder_of_a_term(calls: Sequence[Call]) -> Iterator[str]:
 
 
 def _terms_grow(calls: Sequence[Call]) -> Iterator[str]:
-    """Each term is appended after all that came before; the holder who asks again gets the same."""
+    """Each term is appended after all that came before; a holder that asks again gets the same."""
     for claim in _ok(calls, "claim"):
         for earlier in _ok(calls, "claim"):
             if earlier.before(claim) and _term(claim) < _term(earlier):
@@ -130,11 +130,11 @@ def _one_completion(calls: Sequence[Call]) -> Iterator[str]:
 
 
 def _only_the_holder_speaks(calls: Sequence[Call]) -> Iterator[str]:
-    """Terms are told to nobody but who claims them, and each word names agent and term."""
+    """A term is told to the caller that claims it alone, and each word names agent and term."""
     for word in _ok(calls, "heartbeat", "complete", "release"):
         claims = [claim for claim in _ok(calls, "claim") if claim.invoked_at < word.answered_at]
         if (word.agent_id, word.term) not in {(claim.agent_id, claim.term) for claim in claims}:
-            yield f"accepted from who never held it: {word}"
+            yield f"accepted from a caller that never held it: {word}"
 
 
 def _what_is_late_is_refused(calls: Sequence[Call]) -> Iterator[str]:
@@ -157,14 +157,14 @@ def _nothing_follows_the_end(calls: Sequence[Call]) -> Iterator[str]:
 
 
 def _leases_last(calls: Sequence[Call]) -> Iterator[str]:
-    """Who calls over HTTP loses a lease by its end alone; it lasts from when it is asked for."""
+    """Over HTTP a lease is lost by its end alone; it lasts from when it is asked for."""
     for given in _ok(calls, "claim"):
         later = [call for call in _ok(calls, "claim") if _term(call) > _term(given)]
         if given.lease_s is None or not later:
-            continue  # Nobody can tell how long it was, or nobody took it over.
+            continue  # Its length is not known, or no worker took it over.
         heir = min(later, key=_term)
         mine = [call for call in calls if call.agent_id == given.agent_id]
-        # Calls may shorten it, also those of which we do not know whether they took place.
+        # Calls may shorten it, even those that may not have taken place.
         shortest_s = min(call.lease_s for call in mine if call.lease_s is not None)
         # What was accepted later still is too late, as said above.
         words = [

@@ -30,7 +30,7 @@ from gateway.app.clock import SystemClock
 
 HANDLE = "crew"
 ANSWER_LIMIT_S = 3.0
-# Before asking again where there was nothing, or nobody.
+# Before asking again where there was no task, or no node.
 PAUSE_S = 0.03
 # How often a worker wants a certain task, at once with another worker.
 CONTEST_SHARE = 0.35
@@ -70,7 +70,7 @@ class History:
 
     def _write(self, number: int, fields: Answer) -> None:
         line = json.dumps({"process": os.getpid(), "number": number, **fields})
-        # One write at the end of the file each: whoever is killed leaves whole lines.
+        # One write at the end of the file each: a process that is killed leaves whole lines.
         os.write(self._file, f"{line}\n".encode())
 
 
@@ -172,7 +172,7 @@ class Worker:
                 return
 
     async def _pending(self) -> str | None:
-        """Some task that nobody has, as far as a node knows."""
+        """A task without a holder, as far as a node knows."""
         query = {"agent": HANDLE, "status": "pending", "limit": "20"}
         try:
             answer = await self._nodes[self._anywhere()].get("/api/tasks", params=query)

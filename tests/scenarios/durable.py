@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 LEDGER_AGENTS = "tests.scenarios.ledger_agents:gateway"
-# Quick to notice who is lost; a node that is started needs less.
+# Quick to notice a lost worker; a node that is started needs less.
 QUICK = {"heartbeat_timeout": 2, "offline_after": 6, "retry_base": 0.05, "rate_http": 0}
 
 CLOCK = SystemClock()
@@ -55,7 +55,7 @@ async def is_ready(gateway: GatewayProcess) -> bool:
 
 
 async def is_away(gateway: GatewayProcess) -> bool:
-    """Whether it says that it should not be asked."""
+    """Whether the gateway says that it should not be asked."""
     return not await is_ready(gateway)
 
 
@@ -89,7 +89,7 @@ def judge_ends(events: list[Event], tasks: set[str]) -> None:
 
 class Asker:
     """
-    Somebody who asks again, at one node after another, until a task has been taken.
+    A client that asks again, at one node after another, until a task has been taken.
 
     Attributes:
         accepted: Key → the ids that it was answered with.
@@ -126,7 +126,7 @@ class Asker:
         self._loads = [asyncio.ensure_future(load()) for _ in range(at_once)]
 
     async def end(self) -> set[str]:
-        """Ask no more; gives all tasks. Whoever asked again under a key was told the same one."""
+        """Ask no more; give all tasks. A key that was asked for again has got the same task."""
         self._over = True
         await asyncio.gather(*self._loads)
         tasks = set().union(*self.accepted.values())

@@ -359,11 +359,11 @@ async def browser(
     token: str | None = None,
 ) -> AsyncIterator[Browser]:
     """
-    Open a page, as it were: connect and subscribe.
+    Connect and subscribe, as a page does.
 
     Args:
         url: The gateway's HTTP address.
-        user_id: Whom to be on an open gateway; None: an operator.
+        user_id: The user to act as on an open gateway; None: an operator.
         topics: None: the user's own, or everything for an operator.
     """
     address = url.replace("http", "ws", 1) + "/ws"

@@ -6,7 +6,7 @@ A TCP proxy that fails on purpose: between a browser and the gateway, an agent a
         proxy.cut()               # RST to both ends of every connection
         proxy.refuse = True       # new connections are closed at once
         proxy.stalled = True      # bytes are taken and go nowhere; the sockets stay open
-        proxy.out.stalled = True  # only what comes from whoever connects
+        proxy.out.stalled = True  # only what comes from the client
         proxy.back.stalled = True # only what the target answers
 """
 

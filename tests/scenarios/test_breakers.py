@@ -43,7 +43,7 @@ async def test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach
         assert opened["failure_threshold_reached"] == 5
         assert opened["cooldown_period"] == 30
         assert opened["fallback_active"] is True
-        # It concerns everybody, also who has done nothing.
+        # It is for all users, also for those without a task.
         assert await bystander.event("circuit_breaker_triggered") == opened
 
 

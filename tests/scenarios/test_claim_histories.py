@@ -27,7 +27,7 @@ pytestmark = pytest.mark.own_store
 
 def call(
     operation: Operation,
-    who: str,
+    agent_id: str,
     term: int | None,
     at: tuple[float, float],
     *,
@@ -37,7 +37,7 @@ def call(
     """One call about a task; leases last for 1 s."""
     asks = operation in ("claim", "heartbeat")
     return Call(
-        agent_id=who,
+        agent_id=agent_id,
         node="n",
         operation=operation,
         task_id=task_id,
@@ -69,12 +69,12 @@ DONE = call("complete", "ann", 1, (10.2, 10.3))
         ),
         pytest.param(
             [CLAIMED, call("complete", "ben", 1, (10.2, 10.3))],
-            "accepted from who never held it",
+            "accepted from a caller that never held it",
             id="another's term",
         ),
         pytest.param(
             [CLAIMED, call("heartbeat", "ann", 2, (10.2, 10.3))],
-            "accepted from who never held it",
+            "accepted from a caller that never held it",
             id="no one's term",
         ),
         pytest.param(
@@ -170,7 +170,7 @@ def test_what_cannot_have_happened_is_found(history: list[Call], found: str) -> 
         ),
         pytest.param(
             [CLAIMED, call("claim", "ben", None, (10.5, 10.6), outcome="unknown"), DONE],
-            id="wanted by who was not answered",
+            id="wanted by a caller without an answer",
         ),
         pytest.param(
             [call("claim", "ann", 1, (10.0, 12.0)), call("claim", "ben", 2, (11.0, 11.5))],
@@ -298,7 +298,8 @@ async def test_no_term_has_two_holders_whichever_node_is_asked(
         errors = [event["error_code"] for event in events if event["type"] == "agent_error"]
         assert "lease_expired" in errors
 
-        # The log tells the same: each task was ended by who was told so, or was not answered.
+        # The log tells the same: each task was ended by the caller that was told so, or by one
+        # without an answer.
         told = {
             (call.task_id, call.agent_id, call.term): call.outcome
             for call in calls

@@ -188,7 +188,7 @@ async def test_two_users_never_see_each_other(parts: Parts) -> None:
 
 
 @pytest.mark.requirement("WS-W9")
-async def test_what_happens_while_nobody_listens_is_kept_and_delivered_later(parts: Parts) -> None:
+async def test_events_without_a_listener_are_kept_and_delivered_later(parts: Parts) -> None:
     upstream, gateway = parts
     upstream.reset()
     async with (

@@ -37,7 +37,7 @@ Event = dict[str, Any]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway() -> AsyncIterator[GatewayProcess]:
-    """A gateway without agents of its own, and quick to notice who is lost."""
+    """A gateway without agents of its own, and quick to notice a lost worker."""
     async with gateway_process(
         target=None,
         heartbeat_timeout=HEARTBEAT_S,
@@ -170,7 +170,7 @@ async def test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work(
             assert error["agent_id"] == lost.agent_id
             assert error["will_retry"] is True
             assert error["user_id"] == user
-            # The gateway has told it by itself; who asks is told the same.
+            # The gateway has told it by itself; a caller that asks is told the same.
             status = await operator.event(
                 "agent_status_changed", agent_id=lost.agent_id, status="unhealthy"
             )
@@ -214,7 +214,7 @@ async def test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_aga
         error = await page.event("agent_error", task_id=held)
         assert error["error_code"] == "heartbeat_lost"
         await operator.event("agent_status_changed", agent_id=silent.agent_id, status="unhealthy")
-        # Nobody else is there: what waits goes on waiting, and nothing is given to the lost one.
+        # There is no other worker: tasks go on waiting, and the lost one is given none.
         assert order_of(page, waiting[0]) == ["task_submitted"]
         proxy.stalled = False
         back = await operator.event(
@@ -269,7 +269,7 @@ async def test_three_workers_killed_together_are_three_failures_and_each_ends(
 
 
 @pytest.mark.requirement("MESH-10", "MESH-W8")
-async def test_a_silent_worker_is_marked_though_nobody_asks(gateway: GatewayProcess) -> None:
+async def test_a_silent_worker_is_marked_without_being_asked_about(gateway: GatewayProcess) -> None:
     """Over HTTP there is no socket that could break; its own last word does not matter."""
     async with browser(gateway.url) as operator:
         response = await gateway.http.post("/api/agents", json={"handle": "silent"})
@@ -294,7 +294,7 @@ async def test_a_silent_worker_is_marked_though_nobody_asks(gateway: GatewayProc
 async def test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
-    """Over HTTP a claim is lost when its lease ends; who wakes up later is told so."""
+    """Over HTTP a claim is lost when its lease ends; a worker that wakes up later is told so."""
     ledger = tmp_path / "ledger"
     async with (
         browser(gateway.url, "zombie") as page,
@@ -425,7 +425,7 @@ async def test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_ev
 async def test_a_gateway_that_was_stopped_for_a_while_blames_no_worker(
     gateway: GatewayProcess,
 ) -> None:
-    """Longer than a lease and than a worker may be silent: nobody is lost, the work goes on."""
+    """Longer than a lease and than a worker may be silent: no worker is lost, the work goes on."""
     async with (
         browser(gateway.url, "paused") as page,
         browser(gateway.url) as operator,
@@ -451,11 +451,11 @@ async def test_a_gateway_that_was_stopped_for_a_while_blames_no_worker(
         page.check(complete=True)
 
 
-# --- who is who ----------------------------------------------------------------------------------
+# --- identities ----------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("MESH-17", "WEFT-W22")
-async def test_an_identity_belongs_to_whoever_proves_it(gateway: GatewayProcess) -> None:
+async def test_an_identity_belongs_to_the_worker_that_proves_it(gateway: GatewayProcess) -> None:
     async with browser(gateway.url) as operator:
         async with worker_process(gateway.url, "twin") as first:
             for proof in ({}, {"agent_secret": "another"}):
@@ -532,7 +532,7 @@ async def test_a_crowd_is_listed_and_when_it_is_killed_each_of_its_tasks_is_a_fa
 
 
 @pytest.mark.requirement("WEFT-14", "WEFT-13")
-async def test_twenty_that_register_one_handle_at_once_have_ids_of_their_own(
+async def test_twenty_workers_that_register_one_handle_at_once_have_ids_of_their_own(
     gateway: GatewayProcess,
 ) -> None:
     answers = await asyncio.gather(
@@ -611,7 +611,7 @@ REFUSED: list[tuple[str, str, Event, int, str]] = [
 
 
 @pytest.mark.requirement("MESH-18", "WEFT-W14")
-async def test_what_is_wrong_is_refused_the_same_through_both_doors_and_changes_nothing(
+async def test_a_wrong_request_is_refused_the_same_through_both_doors_and_changes_nothing(
     gateway: GatewayProcess,
 ) -> None:
     async with browser(gateway.url, "wrong") as page, browser(gateway.url, "holder") as holder:

@@ -51,7 +51,7 @@ LINES = 10
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway() -> AsyncIterator[GatewayProcess]:
-    """A gateway that is quick to notice who is lost."""
+    """A gateway that is quick to notice a lost worker."""
     async with gateway_process(
         target=None,
         heartbeat_timeout=HEARTBEAT_S,
@@ -150,7 +150,7 @@ async def crew(
 
 class Watch:
     """
-    What a page was told, counted as it comes: with every frame somebody asks.
+    What a page was told, counted as it comes: it is asked for with every frame.
 
     Attributes:
         status: How each worker is.
@@ -209,7 +209,7 @@ async def kill_worker(place: Place, watch: Watch) -> None:
 
 
 async def stop_process(place: Place, watch: Watch) -> None:
-    """Silence for longer than anybody waits; then it speaks again."""
+    """Silence for longer than the gateway waits; then it speaks again."""
     await stop(place, watch, place.processes[1:])
 
 

@@ -113,7 +113,7 @@ async def test_what_was_known_before_a_kill_is_known_after_it(store: dict[str, A
 
 
 @pytest.mark.requirement("WEFT-04", "WEFT-10", "WEFT-W6", "WEFT-W1")
-async def test_cut_off_from_its_store_it_lives_says_so_and_agrees_afterwards(
+async def test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards(
     nats: NatsServer, store: dict[str, Any]
 ) -> None:
     """Nothing comes back over open sockets: each write is answered with success or a clear no."""
@@ -211,7 +211,7 @@ async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most
 
 
 @pytest.mark.requirement("WEFT-19")
-async def test_told_to_stop_it_leaves_what_is_open_to_whoever_comes_next(
+async def test_a_gateway_told_to_stop_leaves_open_tasks_to_the_next_one(
     store: dict[str, Any],
 ) -> None:
     """What runs here beyond the grace is given back: no failure, and no attempt spent."""
@@ -344,7 +344,7 @@ async def test_a_node_that_runs_agents_is_replaced_by_the_other(store: dict[str,
                 assert started["agent_id"] in holders
                 await on_second.event("partial_result", step="step2")
                 on_first.may_be_lost = on_second.may_be_lost = True
-            # Which of the two has it nobody can tell from outside: it is asked who is alive.
+            # It cannot be told from outside which of the two has it: ask which is alive.
             upstream.schedule("fine")
             worker = await _worker_of(nodes, started["agent_id"])
             survivor = nodes[1] if worker is nodes[0] else nodes[0]
@@ -370,7 +370,7 @@ async def _worker_of(nodes: tuple[GatewayProcess, GatewayProcess], agent_id: str
 
 
 async def test_a_breaker_is_one_over_all_nodes(store: dict[str, Any]) -> None:
-    """Failures on both open it once; exactly three probes pass in all, whoever asks where."""
+    """Failures on both open it once; exactly three probes pass in all, whichever node is asked."""
     async with Upstream() as upstream:
         settings = store | {"breaker_cooldown": 1.0}
         async with (

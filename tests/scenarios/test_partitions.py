@@ -43,7 +43,7 @@ ELECTION_S = 60.0  # of a cluster's leaders, on a busy machine
 async def under_load(
     *nodes: GatewayProcess, ledger: Path, chance: random.Random
 ) -> AsyncIterator[Asker]:
-    """Two workers, each with a node, and somebody who asks at all of them; judged at the end."""
+    """Two workers, each with a node, and a client that asks at both; judged at the end."""
     async with contextlib.AsyncExitStack() as stack:
         for number in range(2):
             url = nodes[number % len(nodes)].url
@@ -92,7 +92,7 @@ async def every_task(node: GatewayProcess) -> list[Event]:
 
 @pytest.mark.requirement("WEFT-10", "FLUX-W2")
 @pytest.mark.parametrize("deaf", [True, False], ids=["hears nothing", "is not heard"])
-async def test_a_node_with_half_a_connection_to_its_store_harms_nobody(
+async def test_a_node_with_half_a_connection_to_its_store_does_no_harm(
     nats: NatsServer, store: dict[str, Any], tmp_path: Path, deaf: bool
 ) -> None:
     """What it writes arrives and it does not learn so, or the other way round."""
@@ -124,7 +124,7 @@ async def test_a_node_with_half_a_connection_to_its_store_harms_nobody(
 async def test_a_cluster_that_loses_its_leader_loses_nothing_else(
     store: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Three servers of NATS, two gateways; whoever leads the log is killed, and comes back."""
+    """Three servers of NATS, two gateways; the leader of the log is killed, and comes back."""
     with seeded(random.randrange(10_000)) as chance:
         async with nats_cluster(3) as servers:
             urls = ",".join(server.url for server in servers)
@@ -143,7 +143,7 @@ async def test_a_cluster_that_loses_its_leader_loses_nothing_else(
 
 
 @pytest.mark.requirement("WEFT-10", "WEFT-W1")
-async def test_a_store_that_stands_still_is_waited_for_by_nobody(
+async def test_no_caller_waits_for_a_store_that_stands_still(
     store: dict[str, Any], tmp_path: Path
 ) -> None:
     """Its sockets stay open, as with a disk that takes no more: each write has its limit."""

@@ -14,7 +14,7 @@ from tests.transports.world import until
 pytestmark = pytest.mark.own_store
 
 
-async def test_what_was_cut_is_cut_again_without_a_word() -> None:
+async def test_a_connection_that_was_cut_may_be_cut_again() -> None:
     """Between two rounds of the loop a socket is closed and its connection not yet forgotten."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -18,7 +18,7 @@ CUTS = 20
 
 @pytest.mark.requirement("WS-18")
 async def test_a_browser_cut_off_twenty_times_has_every_event_exactly_once() -> None:
-    """Compared with the log, as an operator who was never cut off reads it."""
+    """Compared with the log, as an operator that was never cut off reads it."""
     async with (
         Upstream() as upstream,
         gateway_process(

@@ -170,7 +170,7 @@ async def test_a_killed_process_comes_back_as_the_same_worker(gateway: GatewayPr
 
 
 @pytest.mark.requirement("WEFT-19")
-async def test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye(
+async def test_a_worker_asked_to_stop_finishes_its_tasks_and_says_goodbye(
     gateway: GatewayProcess,
 ) -> None:
     async with (
@@ -182,7 +182,7 @@ async def test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye(
         task = await gateway.task("once", user_id="leaving")
         await upstream.wait_for_calls(1)
         worker.process.send_signal(signal.SIGTERM)
-        # It takes nothing more; this one is for whoever comes next.
+        # It takes nothing more; this one is for the next worker.
         upstream.release()
         finished = await operator.finished(task["task_id"])
         assert finished["outcome"] == "succeeded"
@@ -192,7 +192,9 @@ async def test_asked_to_stop_it_finishes_what_it_does_and_says_goodbye(
         assert await worker.stop() == 0
 
 
-async def test_what_it_cannot_finish_in_time_it_gives_back(gateway: GatewayProcess) -> None:
+async def test_a_worker_gives_back_tasks_that_it_cannot_finish_in_time(
+    gateway: GatewayProcess,
+) -> None:
     """Given back is no failure: the task goes on elsewhere from what was kept."""
     async with (
         Upstream() as upstream,
@@ -259,7 +261,7 @@ async def test_a_connection_that_breaks_costs_nothing_and_doubles_nothing(
         assert proxy.connections >= 4
 
 
-async def test_what_is_larger_than_a_frame_arrives(gateway: GatewayProcess) -> None:
+async def test_a_result_larger_than_a_frame_arrives(gateway: GatewayProcess) -> None:
     async with (
         browser(gateway.url, "large") as page,
         worker_process(gateway.url, target="tests.scenarios.worker_agents:gateway"),
@@ -306,7 +308,7 @@ async def test_a_worker_out_of_memory_is_replaced_and_cleaned_up_after(
 
 
 @pytest.mark.requirement("WS-06", "WS-W5")
-async def test_what_cannot_be_cleaned_up_is_told_as_it_is(gateway: GatewayProcess) -> None:
+async def test_a_cleanup_that_failed_is_told_as_it_is(gateway: GatewayProcess) -> None:
     """The file is still there, and the event says so; the process is gone, and it says that."""
     async with (
         browser(gateway.url, "sticky") as page,
@@ -327,20 +329,20 @@ async def test_what_cannot_be_cleaned_up_is_told_as_it_is(gateway: GatewayProces
             make_removable(Path(files["held"]))
 
 
-async def test_it_keeps_trying_while_there_is_no_gateway() -> None:
+async def test_a_worker_keeps_trying_while_there_is_no_gateway() -> None:
     """Started first, it waits; a gateway that dies and comes back finds it again."""
     agents = "tests.scenarios.worker_agents:gateway"
-    # Bound and not listening: nobody else gets the port, and connecting is refused.
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port = nobody.getsockname()[1]
+    # Bound and not listening: no other process gets the port, and connecting is refused.
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))
+        port = placeholder.getsockname()[1]
         async with contextlib.AsyncExitStack() as stack:
             worker = await stack.enter_async_context(
                 worker_process(f"http://127.0.0.1:{port}", target=agents, wait=False, notes=True)
             )
             for _ in range(2):
                 assert "is `gateway serve` running?" in await worker.note("trying again")
-            nobody.close()
+            placeholder.close()
             async with gateway_process(target=None, port=port) as first:
                 agent_id = await worker.ready()
                 assert (await first.get(f"/api/agents/{agent_id}"))["status"] == "healthy"
@@ -424,7 +426,7 @@ async def test_killing_the_whole_worker_leaves_no_process_and_no_file_behind(
         ("tests.scenarios", "has to be MODULE:NAME"),
     ],
 )
-async def test_what_cannot_be_worked_with_is_a_mistake_in_the_command(
+async def test_a_target_that_cannot_be_worked_with_is_a_mistake_in_the_command(
     gateway: GatewayProcess, target: str, words: str
 ) -> None:
     async with worker_process(gateway.url, target=target, wait=False, notes=True) as worker:
@@ -457,5 +459,5 @@ async def test_a_token_has_to_be_good_and_to_have_the_scope() -> None:
             reply = await operator.call("task.create", agent="large", input={"question": ""})
             task_id = reply["result"]["task_id"]
             assert (await operator.finished(task_id))["outcome"] == "succeeded"
-            # Nobody finds it in the list of processes.
+            # It is not in the list of processes.
             assert token("agent") not in worker.child.cmdline()

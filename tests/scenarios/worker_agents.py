@@ -79,7 +79,7 @@ async def glutton(task: Task, question: str) -> None:
 
 @gateway.agent("sticky", timeout=30, max_attempts=1)
 async def sticky(task: Task, question: str) -> None:
-    """Leave a file that nobody can remove and a process behind, and be killed."""
+    """Leave a file that cannot be removed and a process behind, and be killed."""
     folder = task.temp_dir()
     held = make_unremovable(folder)
     process = task.start_process("sleep", "1000")

@@ -1,5 +1,5 @@
 """
-Workers whose lives are drawn by lot, and what they know themselves of what they have said.
+Workers whose lives are drawn by lot, with a record of what each of them has said.
 
 Each word has a mark of its own, so that the log can be asked of every single one: of those that
 were accepted each is in it once, under its own attempt, and of those that were refused none is,
@@ -30,7 +30,7 @@ MARK = re.compile(rb"<word \d+>")
 
 
 class FarLog(SlowLog):
-    """The same, and what the log has taken is known to others before who wrote it is told."""
+    """The same log, whose other readers see an entry before its writer gets the answer."""
 
     async def append(
         self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
@@ -41,7 +41,7 @@ class FarLog(SlowLog):
 
 
 class Words:
-    """What was said, by whom, and with which answer."""
+    """What was said, by which worker, and with which answer."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)

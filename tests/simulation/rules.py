@@ -3,7 +3,7 @@ The rules over time of a task that changes hands, said once more.
 
 ``gateway check`` judges what any subscriber may have missed parts of. Here the whole log is
 known, so that more can be asked, and a mistake in the one is seen by the other: what was said of
-a task is said by the attempt that runs, under its holder, or by nobody.
+a task is said by the attempt that runs, under its holder, or it is not said at all.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Life:
     A task as its events tell it.
 
     Attributes:
-        running: The attempt that runs, and who makes it; None: none does.
+        running: The attempt that runs, and its worker; None: no attempt runs.
         text: What it has written, as a page shows it.
         ends: Its ``task_finished``.
         broken: What must not be, in words.
-        told: All of it in short, for whoever has to find out what happened.
+        told: All of it in short, for a reader of a failure.
     """
 
     task_id: str

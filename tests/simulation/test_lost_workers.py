@@ -51,7 +51,7 @@ class Run:
 
     Attributes:
         jobs: Calls that have not been answered.
-        clock_set: Somebody sets the wall clock in this run, so that nothing is in time.
+        clock_set: Whether the wall clock is set in this run; then nothing has to be in time.
     """
 
     def __init__(self, here: World, chance: random.Random, *, clock_set: bool) -> None:
@@ -74,7 +74,7 @@ class Run:
         self._sessions += 1
         return f"session {self._sessions}" if self.chance.random() < 0.6 else None
 
-    def somebody(self) -> Hand | None:
+    def any_hand(self) -> Hand | None:
         """A worker that can speak now."""
         able = [hand for hand in self.hands if hand.speaks]
         return self.chance.choice(able) if able else None
@@ -82,7 +82,7 @@ class Run:
     # --- what may happen --------------------------------------------------------------------
 
     async def ask(self) -> None:
-        """Somebody wants something done."""
+        """A user asks for a task."""
         if len(self.here.state.live) >= LIVE_MAX:
             return
         with contextlib.suppress(RequestError):
@@ -107,11 +107,11 @@ class Run:
         self.hands.append(new)
 
     async def beat(self, by: Hand | None = None) -> None:
-        if hand := by or self.somebody():
+        if hand := by or self.any_hand():
             await hand.call("agent.heartbeat", loop_lag=self.chance.random())
 
     async def claim(self, by: Hand | None = None) -> None:
-        if hand := by or self.somebody():
+        if hand := by or self.any_hand():
             session_id, waits = hand.caller.session_id, self.chance.choice((0, 0, 1, 5))
             claim = await hand.claim(wait=waits, lease_ttl=self.chance.choice((2, 6, 20)))
             if claim is not None and session_id in hand.closed_at:
@@ -119,32 +119,32 @@ class Run:
                 assert late_s < ACTED_S, f"{claim} was given over a connection long lost"
 
     async def claim_one(self) -> None:
-        hand = self.somebody()
+        hand = self.any_hand()
         if hand is not None and self.asked:
             await hand.claim(task_id=self.chance.choice(self.asked[-LIVE_MAX:]))
 
     async def say(self, by: Hand | None = None) -> None:
-        """A word about what one has been given last, in force or not."""
-        hand = by or self.somebody()
+        """A word about the worker's newest claim, in force or not."""
+        hand = by or self.any_hand()
         if hand is not None and hand.claims:
             await hand.say(self.chance.choice(hand.claims[-3:]), self.chance)
 
     async def say_much(self) -> None:
         """Several words at once; any of them may end it or give it back before the others."""
-        hand = self.somebody()
+        hand = self.any_hand()
         if hand is not None and hand.claims:
             claim = hand.claims[-1]
             await asyncio.gather(*(hand.say(claim, self.chance) for _ in range(5)))
 
     async def say_late(self) -> None:
-        """A word about anything one ever held."""
-        hand = self.somebody()
+        """A word about any claim that the worker ever had."""
+        hand = self.any_hand()
         if hand is not None and hand.claims:
             await hand.say(self.chance.choice(hand.claims), self.chance)
 
     async def say_of_others(self) -> None:
-        """A word about what somebody else holds, or under a term that is still to come."""
-        hand, other = self.somebody(), self.chance.choice(self.hands or [None])
+        """A word about what another worker holds, or under a term that is still to come."""
+        hand, other = self.any_hand(), self.chance.choice(self.hands or [None])
         if hand is None or other is None or not other.claims:
             return
         claim = other.claims[-1]
@@ -158,7 +158,7 @@ class Run:
         self.words.refused(mark)
 
     async def renew(self) -> None:
-        hand = self.somebody()
+        hand = self.any_hand()
         if hand is not None and hand.claims:
             await hand.renew(self.chance.choice(hand.claims[-3:]), self.chance)
 
@@ -172,23 +172,23 @@ class Run:
 
     async def stop(self) -> None:
         """It hangs, and its connection stays open; later it speaks as if nothing had been."""
-        if hand := self.somebody():
+        if hand := self.any_hand():
             hand.silent_until = self.now + self.chance.choice((1.0, 4.0, 7.0, 20.0))
 
     async def cut(self) -> None:
         """Its connection breaks; what was on its way arrives all the same, a moment later."""
-        if hand := self.somebody():
+        if hand := self.any_hand():
             hand.silent_until = self.now + self.chance.choice((0.0, 0.0, 0.3, 3.0, 8.0))
             await self.lose(hand)
 
     async def come_back(self) -> None:
-        """Somebody who has lost its connection is there again, over another one."""
+        """A worker that has lost its connection comes back over another one."""
         lost = [hand for hand in self.hands if hand.awake and not hand.connected]
         if lost:
             hand = self.chance.choice(lost)
             session = self.session()
             if self.chance.random() < 0.3:
-                # It does not know that it was cut off: somebody between has a new connection.
+                # It does not know that it was cut off: something on the way has a new connection.
                 hand.caller = dataclasses.replace(hand.caller, session_id=session)
                 await self.beat(hand)
             else:
@@ -204,7 +204,7 @@ class Run:
         await on_its_way(hand)
 
     async def goodbye(self) -> None:
-        if (hand := self.somebody()) and self.chance.random() < 0.3:
+        if (hand := self.any_hand()) and self.chance.random() < 0.3:
             self.hands.remove(hand)
             await hand.call("agent.remove")
             hand.gone = True
@@ -241,7 +241,7 @@ class Run:
                 consistent(self.here)
 
     def look(self) -> None:
-        """Nothing is overdue: no lease, no silence, and who was lost holds nothing."""
+        """Nothing is overdue: no lease, no silence, and a lost worker holds nothing."""
         if self.clock_set:
             return
         state, wall = self.here.state, self.here.engine.clock.wall()
@@ -267,7 +267,7 @@ class Run:
                 assert state.held_by(hand.agent_id) == []
 
     async def to_the_end(self) -> None:
-        """Everybody who is left does what there is, until all of it has an end."""
+        """Let the workers that are left do what there is, until every task has ended."""
         await settle(self.jobs)
         for hand in self.hands:
             hand.silent_until = 0.0
@@ -313,7 +313,9 @@ def actions_of(run: Run) -> dict[Action, int]:
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_whoever_is_lost_each_task_ends_once_and_each_word_is_where_it_belongs(seed: int) -> None:
+def test_whichever_worker_is_lost_each_task_ends_once_and_each_word_is_where_it_belongs(
+    seed: int,
+) -> None:
     chance = random.Random(seed)
 
     def wrap(log: EventLog) -> EventLog:

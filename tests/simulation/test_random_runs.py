@@ -1,5 +1,5 @@
 """
-Whole lives at random: agents that fail in every way, people who cancel and retry, time that passes.
+Whole lives at random: agents that fail in every way, users that cancel and retry, time that passes.
 
 Each run has a seed, which stands in its name; the same seed is the same run. What has to hold
 always is checked at the end, by the rules over time and against the folds.

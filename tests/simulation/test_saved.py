@@ -52,7 +52,7 @@ def test_folding_goes_on_from_what_was_saved_as_if_nothing_had_been(seed: int) -
 @pytest.mark.parametrize(
     "body", [b"", b"{}", b'{"mode":1}', b'{"mode":"normal","tasks":[{"task_id":"x"}]}', b"\xff"]
 )
-def test_what_was_not_saved_by_it_is_refused_and_nothing_is_known(body: bytes) -> None:
+def test_a_snapshot_of_another_format_is_refused_and_nothing_is_known(body: bytes) -> None:
     state = State(Settings())
     with pytest.raises(ValueError, match=r"."):
         restore(state, body)

@@ -41,14 +41,14 @@ async def ask(
     if body is not None:
         content = orjson.dumps(body)
         whole.append(("content-type", "application/json"))
-    async with plain_http(here) as client:
+    async with plain_http(here.http) as client:
         response = await client.request(method, path, content=content, headers=whole)
         return Answer(response.status_code, response.headers, response.text)
 
 
-def plain_http(here: World) -> httpx2.AsyncClient:
-    """Without certificates, which cost more to load than the whole exchange."""
-    return httpx2.AsyncClient(base_url=here.http, timeout=WAIT_S, trust_env=False, verify=False)
+def plain_http(url: str) -> httpx2.AsyncClient:
+    """A client without certificates, which cost more to load than the whole exchange."""
+    return httpx2.AsyncClient(base_url=url, timeout=WAIT_S, trust_env=False, verify=False)
 
 
 class Stream:
@@ -99,7 +99,7 @@ async def stream(
     if last is not None:
         headers["last-event-id"] = last
     async with (
-        plain_http(here) as client,
+        plain_http(here.http) as client,
         client.stream("GET", path, headers=headers) as response,
     ):
         yield Stream(response)

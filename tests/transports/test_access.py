@@ -1,4 +1,4 @@
-"""Tokens: what is accepted, what is not, and what an open gateway makes of nobody."""
+"""Tokens: what is accepted, what is not, and the caller of an open gateway."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def signed(key: Any = SECRET, algorithm: str = "HS256", **changes: Any) -> str:
     return jwt.encode(claims(**changes), key, algorithm)
 
 
-def test_a_token_says_who_one_is_and_for_how_long() -> None:
-    caller = access().caller(signed(aud="somebody", iss="somebody", iat=NOW + 9999))
+def test_a_token_names_its_caller_with_scopes_and_end() -> None:
+    caller = access().caller(signed(aud="another", iss="another", iat=NOW + 9999))
     assert caller.user_id == "ann"
     assert caller.scopes == {"events:read", "agent"}
     assert caller.expires_at == NOW + 60
@@ -83,7 +83,7 @@ def test_unknown_scopes_give_nothing() -> None:
         jwt.encode(claims(), SECRET, headers={"crit": ["b64"], "b64": False}),
     ],
 )
-def test_anything_else_is_refused(token: str) -> None:
+def test_any_other_token_is_refused(token: str) -> None:
     with pytest.raises(Unauthenticated) as refused:
         access().caller(token)
     assert not isinstance(refused.value, TokenExpired)
@@ -104,7 +104,7 @@ def test_a_token_that_begins_now_is_good_although_clocks_differ() -> None:
     assert access().caller(signed(nbf=NOW + LEEWAY_S)).user_id == "ann"
 
 
-def test_nobody_is_refused_where_there_is_a_secret() -> None:
+def test_with_a_secret_a_caller_without_a_token_or_of_another_name_is_refused() -> None:
     with pytest.raises(Unauthenticated):
         access().caller(None)
     with pytest.raises(NotPermitted) as refused:
@@ -113,7 +113,7 @@ def test_nobody_is_refused_where_there_is_a_secret() -> None:
     assert access().caller(signed(), user_id="ann").user_id == "ann"
 
 
-def test_an_open_gateway_makes_nobody_an_operator_and_lets_one_play() -> None:
+def test_on_an_open_gateway_a_caller_without_a_name_is_an_operator() -> None:
     opened = access(secret="")
     assert opened.caller(None) is LOCAL_OPERATOR
     assert opened.caller("whatever") is LOCAL_OPERATOR

@@ -1,4 +1,4 @@
-"""The app inside another one: somebody's Starlette with ours below a path."""
+"""The application mounted in another one, below a path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mounted(app: Starlette, *, alive: bool = True) -> Starlette:
     return Starlette(routes=[Mount("/gate", app)], lifespan=lifespan)
 
 
-async def test_it_can_be_mounted_below_a_path() -> None:
+async def test_the_application_can_be_mounted_below_a_path() -> None:
     async with world(fast=False, wrap=mounted) as here:
 
         async def create(*args: Any) -> dict[str, str]:
@@ -46,7 +46,7 @@ async def test_it_can_be_mounted_below_a_path() -> None:
         assert (await ask(here, "GET", first["url"])).status == 200
 
 
-async def test_a_forgotten_lifespan_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_lifespan_is_told(caplog: pytest.LogCaptureFixture) -> None:
     async with world(fast=False, wrap=lambda app: mounted(app, alive=False)) as here:
         async with wire(here, path="/gate/ws") as client:
             assert await client.closed() == (1013, "the gateway does not run")

@@ -9,14 +9,11 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
 from gateway.client.connection import Connection
 from gateway.transports.server import FramesProtocol
-from tests.transports.world import World, connected, dumps, offsets, until, world
+from tests.transports.world import BOTH_SERVERS, World, connected, dumps, offsets, until, world
 
-FAST = pytest.mark.parametrize("fast", [True, False], ids=["frames", "plain"])
-pytestmark = FAST
+pytestmark = BOTH_SERVERS
 
 UPGRADE = (
     "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

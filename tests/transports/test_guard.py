@@ -67,7 +67,7 @@ async def passes(
 @pytest.mark.parametrize(
     ("host", "origin", "allowed"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-async def test_who_may_talk_to_a_loopback_address(
+async def test_host_and_origin_decide_on_a_loopback_address(
     host: str | None, origin: str | None, allowed: bool
 ) -> None:
     here = ("127.0.0.1", 8000)

@@ -14,7 +14,9 @@ from gateway.domain.errors import (
     Rejected,
     StoreUnavailable,
 )
+from gateway.ports import EventLog
 from gateway.protocol.operations import OPERATIONS
+from tests.execution.world import AwayLog
 from tests.transports.http_client import Answer, ask, plain_http
 from tests.transports.world import SECRET, World, token, until, world
 
@@ -31,7 +33,7 @@ def check_problem(answer: Answer, status: int, code: str, field: str | None = No
 
 
 class Calls(list[tuple[str, Any]]):
-    """Stands in for the inside: notes what was asked for, answers what it is told to."""
+    """Replaces the engine's operations: notes what was asked for, answers as told."""
 
     def __init__(self, here: World) -> None:
         super().__init__()
@@ -74,7 +76,7 @@ async def test_every_operation_has_its_route() -> None:
         assert [name for name, _ in calls] == list(OPERATIONS)
 
 
-async def test_what_was_created_has_a_location() -> None:
+async def test_a_created_task_has_a_location() -> None:
     async with world() as here:
         Calls(here).answer = {"task_id": "a b/c"}
         answer = await ask(here, "POST", "/api/tasks", body={"agent": "a"})
@@ -82,7 +84,7 @@ async def test_what_was_created_has_a_location() -> None:
         assert answer.headers["location"] == "/api/tasks/a%20b%2Fc"
 
 
-async def test_nothing_to_give_is_204() -> None:
+async def test_an_operation_without_a_result_is_204() -> None:
     async with world() as here:
         Calls(here).answer = None
         answer = await ask(here, "GET", "/api/tasks")
@@ -175,7 +177,7 @@ async def test_allowed_methods_of_a_path_are_told_together() -> None:
         assert {"GET", "POST"} <= set(answer.headers["allow"].split(", "))
 
 
-# --- who asks -------------------------------------------------------------------------------
+# --- callers --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -219,8 +221,28 @@ async def test_health_says_that_it_is_alive() -> None:
         assert (await ask(here, "HEAD", "/health")).status == 200
 
 
+async def test_ready_tells_the_position_or_why_not() -> None:
+    logs: list[AwayLog] = []
+
+    def wrap(log: EventLog) -> EventLog:
+        logs.append(AwayLog(log))
+        return logs[0]
+
+    async with world(wrap_log=wrap) as here:
+        answer = await ask(here, "GET", "/ready")
+        position = {"epoch": here.engine.log.epoch, "offset": here.engine.log.head}
+        assert (answer.status, answer.json) == (200, {"status": "ready", "position": position})
+        logs[0].away = True
+        answer = await ask(here, "GET", "/ready")
+        check_problem(answer, 503, "unavailable")
+        assert "not ready: " in answer.json["detail"]
+        assert answer.headers["retry-after"] == "1"
+        # The process is alive all the same: restarting it would not bring the store back.
+        assert (await ask(here, "GET", "/health")).status == 200
+
+
 async def test_a_claim_whose_caller_goes_away_ends_at_once_and_has_taken_nothing() -> None:
-    async with world() as here, plain_http(here) as client:
+    async with world() as here, plain_http(here.http) as client:
         worker = (await client.post("/api/agents", json={"handle": "writer"})).json()
         body = {name: worker[name] for name in ("agent_id", "agent_secret")} | {"wait": 30}
         waiting = asyncio.create_task(client.post("/api/tasks/claim", json=body))

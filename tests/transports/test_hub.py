@@ -18,140 +18,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.app.clock import RandomIds, SystemClock
+from gateway.app.clock import RandomIds
 from gateway.domain.events import listening, topics_of
 from gateway.domain.settings import Settings
 from gateway.ports import Draft, Entry
-from gateway.protocol.frames import text_frame
+from gateway.protocol.codes import CloseCode
 from gateway.stores.memory import MemoryLog
 from gateway.transports.follower import Audience, Follower, WebSocketForm
 from gateway.transports.hub import Hub
+from tests.transports.entries import CountedForm
+from tests.transports.sinks import HandSink, ManualClock, settle
 
 FORM = WebSocketForm()
-EVERYBODY = Audience(FORM, operator=False, types=None)
+PUBLIC = Audience(FORM, operator=False, types=None)
 OPERATORS = Audience(FORM, operator=True, types=None)
-CLOCK = SystemClock()
-
-
-class ManualClock:
-    """Durations pass when the test says so; sleeping for nothing is a turn of the loop."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._sleepers: list[tuple[float, asyncio.Event]] = []
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await CLOCK.sleep(0)
-            return
-        there = asyncio.Event()
-        self._sleepers.append((self.now + seconds, there))
-        await there.wait()
-
-    async def advance(self, seconds: float) -> None:
-        until = self.now + seconds
-        while due := [at for at, _ in self._sleepers if at <= until]:
-            self.now = max(self.now, min(due))
-            ready = [there for at, there in self._sleepers if at <= self.now]
-            self._sleepers = [(at, there) for at, there in self._sleepers if at > self.now]
-            for there in ready:
-                there.set()
-            await settle()
-        self.now = until
-
-
-class TestSink:
-    """Accepts as many bytes as it is told to; everything, unless told otherwise."""
-
-    __test__ = False
-
-    def __init__(self, accepts: float = math.inf) -> None:
-        self.on_writable: Callable[[], None] = lambda: None
-        self.on_alive: Callable[[], None] = lambda: None
-        self.accepts = accepts
-        self.received = b""
-        self.writes = 0
-        self.aborted = False
-        self.closed: int | None = None
-        self.most_unsent = 0
-        self._waiting = b""
-        self._room = 0
-
-    def write(self, data: bytes) -> None:
-        if self.aborted or self.closed is not None:
-            return
-        self.writes += 1
-        self._waiting += data
-        self._move()
-        self.most_unsent = max(self.most_unsent, len(self._waiting))
-
-    def unsent(self) -> int:
-        return len(self._waiting)
-
-    def set_room(self, unsent_max: int) -> None:
-        self._room = unsent_max
-
-    def close(self, code: int, reason: str) -> None:
-        self.closed = self.closed or code
-
-    def abort(self) -> None:
-        self.aborted = True
-        self._waiting = b""
-
-    def accept(self, size: float) -> None:
-        self.accepts += size
-        self._move()
-        if len(self._waiting) <= self._room:
-            self.on_writable()
-
-    def _move(self) -> None:
-        size = int(min(self.accepts, len(self._waiting)))
-        self.received += self._waiting[:size]
-        self._waiting = self._waiting[size:]
-        self.accepts -= size
-
-    def frames(self) -> list[dict[str, Any]]:
-        """What arrived whole; a frame that was cut off is not one."""
-        return [orjson.loads(payload) for payload in whole_frames(self.received)]
-
-    def offsets(self) -> list[int]:
-        return [frame["offset"] for frame in self.frames() if "type" in frame]
-
-    def keep_rest(self) -> None:
-        """Forget the whole frames, as a client that has read them."""
-        whole = b"".join(text_frame(payload) for payload in whole_frames(self.received))
-        assert self.received.startswith(whole)
-        self.received = self.received[len(whole) :]
-
-
-def whole_frames(data: bytes) -> list[bytes]:
-    """Take frames apart up to the first that was cut off."""
-    payloads: list[bytes] = []
-    at = 0
-    while len(data) >= at + 2:
-        size, head = data[at + 1], 2
-        if size == 126:
-            size, head = int.from_bytes(data[at + 2 : at + 4], "big"), 4
-        if len(data) < at + head + size:
-            break
-        payloads.append(data[at + head : at + head + size])
-        at += head + size
-    return payloads
 
 
 class WaitingLog(MemoryLog):
-    """A log that takes its time to answer, as one behind a network would."""
+    """
+    A log that takes its time to answer, as one behind a network would, and may fail.
+
+    Attributes:
+        waits: Turns of the loop that a read takes, before it looks and after.
+        broken: Whether reads fail.
+        anew: Whether another log stands in its place.
+    """
 
     waits = 0
+    broken = False
+    anew = False
+    watcher: Callable[[], None]
+
+    @property
+    def stale(self) -> bool:
+        return self.anew
+
+    def watch(self, watcher: Callable[[], None]) -> Callable[[], None]:
+        self.watcher = watcher
+        return lambda: None
 
     async def read(self, **asked: Any) -> list[Entry]:
         await settle(self.waits)
+        if self.broken:
+            raise ZeroDivisionError
         entries = await super().read(**asked)
         await settle(self.waits)
         return entries
@@ -181,22 +90,22 @@ class Bench:
         self,
         *topics: str,
         after: int | None = None,
-        sink: TestSink | None = None,
-        audience: Audience = EVERYBODY,
-    ) -> tuple[Follower, TestSink]:
-        sink = sink or TestSink()
+        sink: HandSink | None = None,
+        audience: Audience = PUBLIC,
+    ) -> tuple[Follower, HandSink]:
+        sink = sink or HandSink()
         follower = self.hub.join(sink, audience)
         self.hub.follow(follower, topics, after=self.log.head if after is None else after)
         return follower, sink
 
     async def all_live(self) -> None:
-        """Wait until everybody is at the head, and has what is new."""
+        """Wait until every follower is at the head and has what is new."""
         for _ in range(10_000):
             await settle(1)
             if all(follower.live for follower in self.hub.followers):
                 await settle(2)
                 return
-        raise AssertionError("somebody stays behind")
+        raise AssertionError("a follower stays behind")
 
 
 @contextlib.asynccontextmanager
@@ -216,15 +125,10 @@ async def bench(*, log_events: int = 1000, **changes: Any) -> AsyncIterator[Benc
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def settle(turns: int = 30) -> None:
-    for _ in range(turns):
-        await CLOCK.sleep(0)
-
-
 # --- at the head ----------------------------------------------------------------------------
 
 
-async def test_what_is_new_in_one_turn_is_one_write_for_each_socket() -> None:
+async def test_the_events_of_one_turn_are_one_write_for_each_socket() -> None:
     async with bench() as it:
         _, sink = it.follow("user:ann")
         for _ in range(5):
@@ -233,17 +137,6 @@ async def test_what_is_new_in_one_turn_is_one_write_for_each_socket() -> None:
         assert sink.offsets() == [1, 2, 3, 4, 5]
         assert sink.writes == 1
         assert it.hub.deliveries == 5
-
-
-class CountedForm(WebSocketForm):
-    """Frames, and notes of what."""
-
-    def __init__(self) -> None:
-        self.made: list[int] = []
-
-    def event(self, entry: Entry, payload: bytes) -> bytes:
-        self.made.append(entry.offset)
-        return super().event(entry, payload)
 
 
 async def test_a_frame_is_made_once_for_each_audience() -> None:
@@ -290,7 +183,7 @@ async def test_an_unfollowed_topic_costs_nothing() -> None:
 
 async def test_a_slow_reader_falls_behind_alone_and_catches_up() -> None:
     async with bench(send_bytes=4000) as it:
-        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, slow = it.follow("user:ann", sink=HandSink(accepts=0))
         _, quick = it.follow("user:ann")
         for _ in range(100):
             await it.append(size=100)
@@ -318,9 +211,9 @@ async def test_one_event_over_the_bound_still_goes_out() -> None:
         assert sink.offsets() == [1, 2]
 
 
-async def test_who_falls_behind_what_is_kept_is_told_so() -> None:
+async def test_a_follower_that_falls_behind_what_is_kept_is_told_the_gap() -> None:
     async with bench(send_bytes=2000, log_events=10) as it:
-        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, slow = it.follow("user:ann", sink=HandSink(accepts=0))
         for _ in range(100):
             await it.append(size=200)
             await settle(2)
@@ -338,8 +231,8 @@ async def test_who_falls_behind_what_is_kept_is_told_so() -> None:
 
 async def test_a_socket_that_accepts_nothing_is_freed_and_a_slow_one_is_not() -> None:
     async with bench(send_bytes=2000, stall_timeout=5.0) as it:
-        _, dead = it.follow("user:ann", sink=TestSink(accepts=0))
-        _, slow = it.follow("user:ann", sink=TestSink(accepts=0))
+        _, dead = it.follow("user:ann", sink=HandSink(accepts=0))
+        _, slow = it.follow("user:ann", sink=HandSink(accepts=0))
         for _ in range(50):
             await it.append(size=100)
             await settle(2)
@@ -354,7 +247,7 @@ async def test_a_socket_that_accepts_nothing_is_freed_and_a_slow_one_is_not() ->
 
 async def test_topics_added_while_behind_begin_at_their_reply() -> None:
     async with bench(send_bytes=2000) as it:
-        follower, sink = it.follow("user:ann", sink=TestSink(accepts=0))
+        follower, sink = it.follow("user:ann", sink=HandSink(accepts=0))
         await it.append("bob")
         for _ in range(30):
             await it.append(size=200)
@@ -368,10 +261,10 @@ async def test_topics_added_while_behind_begin_at_their_reply() -> None:
         assert sink.offsets() == [*range(2, 32), head + 1]
 
 
-async def test_what_is_not_flushed_yet_is_not_written_twice_by_one_who_catches_up() -> None:
+async def test_an_event_that_a_reader_has_read_before_the_flush_is_not_written_twice() -> None:
     """The reader wakes up before the flush of the same turn, and has read what it would bring."""
     async with bench(send_bytes=2000) as it:
-        follower, sink = it.follow("user:ann", sink=TestSink(accepts=0))
+        follower, sink = it.follow("user:ann", sink=HandSink(accepts=0))
         while not it.log.head or follower.live:
             await it.append(size=100)
             await settle()
@@ -381,7 +274,7 @@ async def test_what_is_not_flushed_yet_is_not_written_twice_by_one_who_catches_u
         assert sink.offsets() == list(range(1, last + 1))
 
 
-async def test_what_is_not_flushed_yet_is_not_for_one_who_comes_after_it() -> None:
+async def test_an_event_that_is_not_flushed_yet_is_not_for_a_topic_that_is_added_after_it() -> None:
     async with bench() as it:
         follower, sink = it.follow("user:ann")
         await it.append("bob")
@@ -391,12 +284,161 @@ async def test_what_is_not_flushed_yet_is_not_for_one_who_comes_after_it() -> No
         assert sink.offsets() == [2]
 
 
-async def test_draining_tells_each_its_own_time() -> None:
+async def test_draining_tells_each_client_its_own_time() -> None:
     async with bench() as it:
         sinks = [it.follow("user:ann")[1] for _ in range(20)]
         it.hub.drain("shutdown")
         times = {sink.frames()[0]["params"]["reconnect_at"] for sink in sinks}
         assert len(times) > 10
+
+
+async def test_a_clients_rights_change_between_two_events() -> None:
+    """What was accepted before goes out under the old rights, though it was not written yet."""
+    async with bench() as it:
+        follower, sink = it.follow("user:ann", audience=OPERATORS)
+        await it.append(type="lease_changed")
+        it.hub.readdress(follower, PUBLIC)
+        await it.append(type="lease_changed")
+        await it.append()
+        await settle()
+        assert sink.offsets() == [1, 3]
+
+
+async def test_each_live_entry_is_measured_once_from_its_acceptance() -> None:
+    async with bench() as it:
+        seen: list[tuple[int, float]] = []
+        it.hub.on_delivered = lambda entry, after_s: seen.append((entry.offset, after_s))
+        for _ in range(3):
+            it.follow("user:ann")
+        await it.append()
+        it.clock.now += 0.5
+        await settle()
+        assert seen == [(1, 0.5)]
+
+
+async def test_a_log_that_fails_ends_the_connection_that_read_from_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with bench() as it:
+        await it.append()
+        it.log.broken = True
+        _, behind = it.follow("user:ann", after=0)
+        _, live = it.follow("user:ann")
+        await settle()
+        assert (behind.aborted, live.aborted) == (True, False)
+    assert "reading on failed" in caplog.text
+
+
+async def test_a_client_that_leaves_while_its_events_are_read_gets_none() -> None:
+    async with bench() as it:
+        it.log.waits = 3
+        await it.append()
+        follower, sink = it.follow("user:ann", after=0)
+        await settle(4)
+        it.hub.leave(follower)
+        await settle()
+        assert sink.received == b""
+
+
+async def test_a_log_in_place_of_another_closes_every_connection_to_come_back() -> None:
+    """Offsets of the one say nothing in the other: each client subscribes again and is told."""
+    async with bench() as it:
+        sinks = [it.follow("user:ann")[1] for _ in range(2)]
+        it.log.anew = True
+        it.log.watcher()
+        assert [sink.closed for sink in sinks] == [CloseCode.epoch_changed] * 2
+
+
+# --- what is due ----------------------------------------------------------------------------
+
+
+async def test_a_follower_is_called_when_it_is_due_and_not_before() -> None:
+    async with bench() as it:
+        follower, _ = it.follow("user:ann")
+        called: list[float] = []
+
+        def look(now: float) -> float:
+            called.append(now)
+            return now + 10.0
+
+        follower.on_due, follower.due = look, it.clock.now + 5.0
+        await it.clock.advance(5.0 - it.hub.look_s)
+        assert called == []
+        await it.clock.advance(2 * it.hub.look_s)
+        assert len(called) == 1
+        await it.clock.advance(8.0)
+        assert len(called) == 1
+
+
+async def test_a_change_of_the_store_makes_every_follower_due_in_the_next_turn() -> None:
+    """Not at once: another watcher of the log may not have heard of it yet."""
+    async with bench() as it:
+        follower, _ = it.follow("user:ann")
+        called: list[float] = []
+
+        def look(now: float) -> float:
+            called.append(now)
+            return math.inf
+
+        follower.on_due = look
+        it.log.watcher()
+        assert called == []
+        await settle(2)
+        assert called == [it.clock.now]
+
+
+async def test_a_follower_whose_look_fails_ends_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async with bench() as it:
+        follower, sink = it.follow("user:ann")
+        it.follow("user:ann")
+
+        def fail(now: float) -> float:
+            raise ZeroDivisionError
+
+        follower.on_due, follower.due = fail, 0.0
+        await it.clock.advance(it.hub.look_s)
+        assert sink.aborted
+        assert it.hub.connections == 1
+    assert "looking after a connection failed" in caplog.text
+
+
+async def test_the_bound_of_connections_is_reached_with_the_last_one() -> None:
+    async with bench(max_connections=2) as it:
+        it.follow("user:ann")
+        assert not it.hub.full
+        it.follow("user:ann")
+        assert it.hub.full
+
+
+# --- the end --------------------------------------------------------------------------------
+
+
+async def test_at_the_end_what_is_new_goes_out_before_the_close() -> None:
+    """A peer that does not answer the close within the limit is aborted."""
+    async with bench() as it:
+        polite, sink = it.follow("user:ann")
+        _, silent = it.follow("user:ann")
+        await it.append()
+        ending = asyncio.create_task(it.hub.end(limit_s=2.0))
+        await settle()
+        assert (sink.offsets(), sink.closed) == ([1], CloseCode.restarting)
+        it.hub.leave(polite)
+        await it.clock.advance(1.9)
+        assert not silent.aborted
+        await it.clock.advance(0.2)
+        await ending
+        assert (sink.aborted, silent.aborted) == (False, True)
+        assert it.hub.connections == 0
+
+
+async def test_the_end_waits_no_longer_than_the_last_peer() -> None:
+    async with bench() as it:
+        follower, _ = it.follow("user:ann")
+        ending = asyncio.create_task(it.hub.end(limit_s=2.0))
+        await settle()
+        it.hub.leave(follower)
+        await it.clock.advance(0.1)
+        assert ending.done()
 
 
 # --- every interleaving ---------------------------------------------------------------------
@@ -428,8 +470,8 @@ class Reader:
         self.connect()
 
     def connect(self) -> None:
-        self.sink = TestSink(self.accepts)
-        self.follower = self.it.hub.join(self.sink, EVERYBODY)
+        self.sink = HandSink(self.accepts)
+        self.follower = self.it.hub.join(self.sink, PUBLIC)
         # What a refused resume is told; it goes on at the head.
         if self.position < self.it.log.oldest - 1:
             self.missed |= set(range(self.position + 1, self.it.log.head + 1))

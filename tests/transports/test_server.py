@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
+from gateway import Gateway
 from gateway.domain.errors import AddressUnavailable
+from gateway.domain.settings import Settings
 from gateway.domain.timestamps import seconds_of
-from gateway.transports.server import FramesProtocol, bind
+from gateway.transports.server import FramesProtocol, Server, bind
 from tests.transports.world import CLOCK, connected, wire, world
 
 
-async def test_everybody_is_told_to_come_back_before_the_connections_end() -> None:
+async def test_every_client_is_told_to_come_back_before_the_connections_end() -> None:
     """The order on the wire: drain, what the end of the work caused, then 1012."""
     at_stop: list[Any] = []
 
@@ -58,7 +60,7 @@ async def test_an_end_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> 
     assert "did not end cleanly" in caplog.text
 
 
-async def test_whoever_comes_during_the_end_is_sent_away() -> None:
+async def test_a_client_that_connects_during_the_end_is_closed_with_1012() -> None:
     gate = asyncio.Event()
     async with world(before_stop=gate.wait) as here, connected(here) as client:
         here.server.should_exit = True
@@ -78,6 +80,21 @@ async def test_a_taken_port_is_told_with_a_remedy() -> None:
         listener.close()
 
 
+@pytest.mark.parametrize(
+    ("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("localhost", "http://localhost:")]
+)
+def test_the_address_is_known_before_serving(host: str, url: str) -> None:
+    server = Server(Gateway(Settings()).app, Settings(), host=host, port=0)
+    try:
+        assert server.url == f"{url}{server.port}"
+        assert server.port > 0
+        # RFC 3986, 3.2.2: an IPv6 address stands in brackets.
+        server.config.host = "::1"
+        assert server.url == f"http://[::1]:{server.port}"
+    finally:
+        server._listener.close()
+
+
 async def test_small_writes_go_out_at_once() -> None:
     """Nagle's algorithm would hold back every second one for 40 ms."""
     async with world() as here, connected(here):
@@ -87,7 +104,7 @@ async def test_small_writes_go_out_at_once() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_a_name_that_is_none_is_told() -> None:
+async def test_an_unknown_host_name_is_told() -> None:
     with pytest.raises(AddressUnavailable, match="cannot listen"):
         bind("no.such.name.invalid", 0)
 

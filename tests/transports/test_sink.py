@@ -6,10 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.app.clock import SystemClock
 from gateway.transports.sink import PumpedSink
-
-CLOCK = SystemClock()
+from tests.transports.sinks import settle
 
 
 class Peer:
@@ -36,11 +34,6 @@ class Peer:
         self.aborted += 1
 
 
-async def turns() -> None:
-    for _ in range(10):
-        await CLOCK.sleep(0)
-
-
 async def test_what_is_written_goes_out_in_order_and_goodbye_last() -> None:
     peer = Peer()
     peer.sink.write(b"one")
@@ -63,11 +56,11 @@ async def test_unsent_bytes_count_until_the_server_has_taken_them() -> None:
     pump = asyncio.create_task(peer.sink.pump())
     peer.sink.write(b"12345")
     peer.sink.write(b"678")
-    await turns()
+    await settle()
     assert peer.sink.unsent() == 8
     assert told == []
     peer.open.set()
-    await turns()
+    await settle()
     assert told == [3, 0]
     pump.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -79,7 +72,7 @@ async def test_abort_loses_what_is_unsent_and_is_told_once() -> None:
     peer.open.clear()
     pump = asyncio.create_task(peer.sink.pump())
     peer.sink.write(b"one")
-    await turns()
+    await settle()
     peer.sink.write(b"two")
     peer.sink.abort()
     peer.sink.abort()
@@ -91,7 +84,7 @@ async def test_abort_loses_what_is_unsent_and_is_told_once() -> None:
     assert peer.ended is None
 
 
-async def test_who_waits_for_room_learns_that_the_peer_is_gone() -> None:
+async def test_a_writer_that_waits_for_room_learns_that_the_peer_is_gone() -> None:
     peer = Peer()
     told = []
     peer.sink.on_writable = lambda: told.append(peer.sink.unsent())

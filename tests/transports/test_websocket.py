@@ -12,12 +12,18 @@ from gateway.ports import EventLog
 from gateway.protocol.codes import CloseCode
 from gateway.protocol.session import MALFORMED_IN_A_ROW_MAX
 from tests.execution.world import AwayLog
-from tests.transports.world import SECRET, connected, offsets, token, until, wire, world
+from tests.transports.world import (
+    BOTH_SERVERS,
+    SECRET,
+    connected,
+    offsets,
+    token,
+    until,
+    wire,
+    world,
+)
 
-FAST_AND_PLAIN = pytest.mark.parametrize("fast", [True, False], ids=["frames", "plain"])
-
-
-# --- who is there ---------------------------------------------------------------------------
+# --- connecting -----------------------------------------------------------------------------
 
 
 async def test_connect_tells_exactly_what_the_contract_says() -> None:
@@ -37,7 +43,7 @@ async def test_connect_tells_exactly_what_the_contract_says() -> None:
     assert result["schema_version"] == "1"
 
 
-async def test_an_open_gateway_lets_one_play_a_user() -> None:
+async def test_on_an_open_gateway_a_client_may_act_as_a_user() -> None:
     async with world() as here, wire(here) as client:
         result = await client.result("connect", user_id="ann")
         assert result["user_id"] == "ann"
@@ -56,7 +62,7 @@ async def test_nothing_but_connect_is_served_before_connect() -> None:
         await client.result("ping")
 
 
-async def test_who_does_not_connect_in_time_is_closed() -> None:
+async def test_a_client_that_does_not_connect_in_time_is_closed() -> None:
     async with world(connect_timeout=0.1) as here, wire(here) as client:
         assert (await client.closed())[0] == 4002
 
@@ -152,8 +158,8 @@ async def test_heartbeats_carry_the_newest_offset_of_the_subscription() -> None:
         assert (await client.notice("heartbeat"))["offset"] == last
 
 
-async def test_everybody_is_told_at_once_that_the_store_is_away_and_that_it_is_back() -> None:
-    """No event can: it could not be recorded. Who comes meanwhile is told, too."""
+async def test_every_client_hears_at_once_that_the_store_is_away_and_that_it_is_back() -> None:
+    """An event could not: it could not be recorded. A client that comes meanwhile is told, too."""
     logs: list[AwayLog] = []
 
     def wrap(log: EventLog) -> EventLog:
@@ -336,7 +342,7 @@ async def test_requests_run_side_by_side_up_to_a_bound() -> None:
 # --- subscribing ----------------------------------------------------------------------------
 
 
-@FAST_AND_PLAIN
+@BOTH_SERVERS
 async def test_the_reply_comes_first_then_the_replay_then_what_is_new(fast: bool) -> None:
     async with world(fast=fast) as here:
         await here.publish(count=5)
@@ -449,7 +455,7 @@ async def test_an_event_comes_once_however_many_topics_match() -> None:
         assert not await has_more(client)
 
 
-async def test_who_follows_a_user_hears_what_concerns_everybody() -> None:
+async def test_a_subscriber_to_a_user_hears_events_for_all_users() -> None:
     async with world() as here, connected(here, user_id="ann") as client:
         await client.result("subscribe", topics=["user:ann"])
         await here.publish(user_id="*")
@@ -459,7 +465,7 @@ async def test_who_follows_a_user_hears_what_concerns_everybody() -> None:
         assert not await has_more(client)
 
 
-async def test_bookkeeping_and_detail_are_for_operators() -> None:
+async def test_operator_only_events_and_details_are_for_operators() -> None:
     async with world() as here:
         async with connected(here) as operator, connected(here, user_id="ann") as user:
             for client in (operator, user):
@@ -491,7 +497,7 @@ async def test_operators_may_narrow_by_type() -> None:
 
 
 async def test_a_request_is_done_although_its_client_is_gone_at_once() -> None:
-    """Whoever reports a failure and dies is heard."""
+    """The report of an agent that dies right after it is heard."""
     async with world() as here:
         done: list[str] = []
 

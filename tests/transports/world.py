@@ -37,17 +37,20 @@ CLOCK = SystemClock()
 # What a test waits for at the most, in seconds; only a failing test takes that long.
 WAIT_S = 10.0
 
-# By how much uvicorn's naps are shorter: it looks ten times a second whether it may end.
+# By how much uvicorn's naps are shorter: it looks ten times a second whether it has to end.
 HURRY = 20
+
+# Runs a test under our server and under plain uvicorn, where the gateway is any ASGI application.
+BOTH_SERVERS = pytest.mark.parametrize("fast", [True, False], ids=["frames", "plain"])
 
 _numbers = itertools.count(1)
 
 
 class ScriptedEngine(Engine):
     """
-    A real inside, whose operations a test may write itself: a `Service` of its own.
+    A real engine, whose operations a test may replace by a script.
 
-    For what a door does with an answer that the real one gives only when something is broken.
+    It shows what a door does with answers that the real one gives only when something is broken.
     """
 
     script: Callable[[str, Any, Any], Awaitable[Any]] | None = None
@@ -197,7 +200,7 @@ async def world(
 
 
 async def until(predicate: Callable[[], Any], *, within_s: float = WAIT_S) -> None:
-    """Wait for something to be so, with a bound."""
+    """Wait until ``predicate`` holds, with a bound."""
     deadline = CLOCK.monotonic() + within_s
     while not predicate():
         assert CLOCK.monotonic() < deadline, "it did not become so in time"
@@ -269,7 +272,7 @@ class Wire:
 async def wire(
     here: World, *, subprotocols: Iterable[str] = (), path: str = "/ws", **options: Any
 ) -> AsyncIterator[Wire]:
-    """Open a WebSocket and say nothing."""
+    """Open a WebSocket and send nothing."""
     names = [Subprotocol(name) for name in subprotocols] or None
     async with connect(
         f"ws://127.0.0.1:{here.port}{path}",
@@ -286,7 +289,7 @@ async def wire(
 
 @contextlib.asynccontextmanager
 async def connected(here: World, **params: Any) -> AsyncIterator[Wire]:
-    """Open a WebSocket and say who one is."""
+    """Open a WebSocket and `connect` with these parameters."""
     async with wire(here) as client:
         await client.result("connect", **params)
         yield client

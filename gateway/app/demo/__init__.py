@@ -1,1 +1,1 @@
-"""The demonstration: agents with a real SDK, an upstream that really fails, a page to watch."""
+"""The demonstration: agents with a real SDK, a model server that really fails, a page to watch."""

@@ -1,12 +1,12 @@
 """
-The agents of the demonstration: ordinary code with the openai SDK, and the gateway around it.
+The agents of the demonstration: ordinary code with the openai SDK, run by the gateway.
 
-Three ways to fail here: ``reader`` goes on where its last attempt was cut off, ``summarizer`` has a
-stand-in that needs no model, and ``keywords``, a plain function in a thread, has nothing. The
-last two share a breaker, so that when it opens the one is answered by its stand-in and the
-other is refused. ``writer``, the fourth, works in processes of its own; see ``writer.py``.
+They fail in three ways. ``reader`` goes on where its last attempt was cut off. ``summarizer`` has a
+fallback that needs no model. ``keywords``, a plain function in a thread, has no fallback. The last
+two share a breaker: while it is open, the fallback answers for the one, and the other is refused.
+``writer``, the fourth agent, runs in processes of its own; see ``writer.py``.
 
-The SDK's own retries are off: nobody would see them.
+The SDK's own retries are off, because no user would see them.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ __all__ = ["PROMPTS", "SCHEDULES", "Prompt", "conversation", "declare", "tell"]
 
 READING_MODEL, GENERAL_MODEL = "reading", "general"
 
-# What becomes of the calls of each model. A reader's task makes four: its quotation is refused
-# once, its answer is cut off once. The general model is away for three calls, which opens its
-# breaker; then it is there for the three that test it, and a few more.
+# What the upstream does to the calls of each model. A reader's task makes four: the quotation is
+# refused once, the answer is cut off once. The general model is down for three calls, which opens
+# its breaker; then it works for the three calls that test it, and for two more.
 SCHEDULES = {
     READING_MODEL: ("429", "fine", "drop", "fine"),
     GENERAL_MODEL: ("500", "500", "500", "fine", "fine", "fine", "fine", "fine"),
 }
 
-# One attempt's limit in seconds; an answer takes about five.
+# The limit of one attempt, in seconds; an answer takes about five.
 ATTEMPT_S = 10.0
-# A thread cannot be stopped, so this one gives up by itself before its attempt does.
+# A thread cannot be stopped, so the call in it ends before the attempt does, in seconds.
 CALL_S = 8.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
     """
-    An agent, and something to ask it.
+    An agent, and a question for it.
 
     Attributes:
         name: The agent.
-        title: What it is asked, in two or three words.
-        prompt: What it is asked.
-        description: What will be seen, by schedule.
+        title: The question in two or three words.
+        prompt: The question.
+        description: What a person will see, by schedule.
     """
 
     name: str
@@ -93,9 +93,9 @@ def declare(gateway: Gateway, *, model: AsyncOpenAI, plain_model: OpenAI) -> Non
     Declare the agents.
 
     Args:
-        gateway: Where.
-        model: The client of those that are coroutines.
-        plain_model: The client of the one that is a plain function.
+        gateway: Where they are declared.
+        model: The client for agents that are coroutines.
+        plain_model: The client for the agent that is a plain function.
     """
 
     @gateway.agent(
@@ -130,13 +130,13 @@ def declare(gateway: Gateway, *, model: AsyncOpenAI, plain_model: OpenAI) -> Non
         return f"{answer}\n\n“{quotation}” ({text.title})"
 
     def first_sentences(task: Task, question: str) -> str:
-        """Stand in for the summarizer, without any model."""
+        """Answer for the summarizer, without any model."""
         return reading.first_sentences(find(question).body)
 
     @gateway.agent(
         "summarizer",
         timeout=ATTEMPT_S,
-        max_attempts=1,  # a simple answer now is better than a good one later
+        max_attempts=1,  # A simple answer now is better than a good one later.
         fallback=first_sentences,
         upstream="model",
         breaker="model",
@@ -178,10 +178,14 @@ async def tell(
     begun: str | None = None,
 ) -> str:
     """
-    Stream an answer to the user, after what an earlier attempt has streamed already.
+    Stream an answer to the user, after the part that an earlier attempt has streamed.
 
     Args:
-        begun: What there is of this answer; None: all the text that the task has preserved.
+        model: The client.
+        task: The task that the answer is for.
+        model_name: The model to call.
+        asked: The conversation so far.
+        begun: The part of this answer that exists; None: all text that the task has preserved.
 
     Returns:
         The whole answer, its beginning included.
@@ -198,7 +202,7 @@ async def tell(
 
 
 def conversation(asked: str, question: str, text: str) -> list[ChatCompletionMessageParam]:
-    """What the model is told: what to do, the question, and the text that it is about."""
+    """Make a conversation: what to do, the question, and the text that the question is about."""
     return [
         {"role": "system", "content": asked},
         {"role": "user", "content": f"{question}{TEXT_MARK}{text}"},

@@ -1,8 +1,8 @@
 """
-The crew: worker processes of the demonstration, and how one of them is killed.
+The crew: the worker processes of the demonstration, and how one of them is killed.
 
-Each is an ordinary ``gateway work``: a keeper, and the process that works below it. What is
-killed is the latter, without a warning; its keeper starts another one.
+Each worker is an ordinary ``gateway work``: a keeper, and below it the process that runs agents.
+``kill`` ends the latter without a warning, and its keeper starts another one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 TARGET = "gateway.app.demo.writer:gateway"
 HANDLES = ("writer-a", "writer-b")
-# One article at a time each, so that two of them are seen at two workers.
+# Each worker writes one article at a time, so that two articles are seen at two workers.
 CONCURRENCY = 1
-# What they get to finish, in seconds; the gateway has ended their tasks before.
+# How long a worker has to finish its tasks, in seconds; the gateway has ended them before.
 GRACE_S = 1.0
-# And then to end, before they are killed; over what a keeper gives its own process.
+# How long a keeper has to end before it is killed, in seconds; more than it gives its process.
 END_S = 8.0
 
 CHILDREN = "/proc/{0}/task/{0}/children"
@@ -43,8 +43,8 @@ class _Member:
     One worker.
 
     Attributes:
-        keeper: Its process that does not work.
-        agent_id: What the gateway calls it; None: it has not registered yet.
+        keeper: The process that starts and watches the one that runs agents.
+        agent_id: The worker's id at the gateway; None: it has not registered yet.
     """
 
     keeper: asyncio.subprocess.Process
@@ -53,10 +53,10 @@ class _Member:
 
 class Crew:
     """
-    The workers.
+    The worker processes.
 
     Args:
-        model_url: Of the model that they call.
+        model_url: The base URL of the model that they call.
     """
 
     def __init__(self, model_url: str) -> None:
@@ -66,7 +66,7 @@ class Crew:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Let them work from when ``begin`` is called; at the end none is left."""
+        """Start the workers when ``begin`` is called; at the end no process is left."""
         self._url = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.TaskGroup() as group:
@@ -80,19 +80,19 @@ class Crew:
             self._members.clear()
 
     def begin(self, url: str) -> None:
-        """Start them for the gateway at ``url``, as it says that it is ready."""
+        """Start the workers for the gateway at ``url``, ``http://127.0.0.1:8000``."""
         if self._url is not None and not self._url.done():
             self._url.set_result(f"{url.replace('http', 'ws', 1)}/ws")
 
     def kill(self, *, busy: Callable[[str], bool]) -> int:
         """
-        Kill the process of a worker, of one that is busy if there is one; returns its id.
+        Kill the process of one worker, of a busy one if there is one, and return its pid.
 
         Args:
-            busy: Whether the worker with that agent_id holds a task.
+            busy: Whether the worker with this agent_id holds a task.
 
         Raises:
-            Conflict: If none is there.
+            Conflict: If no worker has a process at the moment.
         """
         there = [member for member in self._members if member.agent_id is not None]
         there.sort(key=lambda member: not busy(member.agent_id or ""))
@@ -112,14 +112,14 @@ class Crew:
             "--handle": handle,
             "--concurrency": str(CONCURRENCY),
             "--grace": str(GRACE_S),
-            # A connection that ends with the demonstration is no news.
+            # When the demonstration ends, workers would warn of their lost connection.
             "--log-level": "error",
         }
         keeper = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway.app.demo.employed", "work", TARGET),
             *(word for argument in arguments.items() for word in argument),
             env={**environment, MODEL_URL_VARIABLE: self._model_url},
-            # Kept open as long as this process lives.
+            # Closes when this process ends, however it ends; see `employed.py`.
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -143,7 +143,7 @@ async def _end(keeper: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(END_S):
             await keeper.wait()
     except TimeoutError:
-        # What works below it ends with it.
+        # The process below it ends with it.
         keeper.kill()
         await keeper.wait()
 
@@ -152,4 +152,4 @@ def _children(pid: int) -> list[int]:
     try:
         return [int(child) for child in pathlib.Path(CHILDREN.format(pid)).read_text().split()]
     except OSError:
-        return []  # Not Linux, or it has just ended.
+        return []  # There is no /proc here, or the process has just ended.

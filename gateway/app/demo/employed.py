@@ -1,7 +1,7 @@
 """
-``gateway work`` for as long as whoever started it lives: at the end of stdin it ends, too.
+``gateway work`` that ends with the process that started it: it watches for the end of stdin.
 
-A demonstration that is killed leaves nobody behind.
+A demonstration that is killed leaves no worker behind.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import threading
 
 __all__: list[str] = []
 
-# Then it is not waited for any more, in seconds: it may have news for a gateway that is gone.
+# How long the worker has to end, in seconds; it may be trying to report to a gateway that is gone.
 END_S = 8.0
 
 
 def _end_with_stdin() -> None:
-    os.read(sys.stdin.fileno(), 1)  # Nothing is ever written there.
+    os.read(sys.stdin.fileno(), 1)  # Returns at the end of stdin; nothing is ever written there.
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(END_S)
     os._exit(1)

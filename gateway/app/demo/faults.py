@@ -1,8 +1,8 @@
 """
-What the model upstream does to a call: by its schedules, or what a person has chosen.
+The plan of faults: what the upstream does to a call, by schedule or by a person's choice.
 
-Each model has a schedule of its own, so that two agents that work at once do not take each
-other's faults. What a person chooses is for every call, and moves no schedule on.
+Each model has a schedule of its own, so that two agents that run at the same time do not take each
+other's faults. A person's choice applies to every call and does not advance a schedule.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ FAULTS = (
 
 class Plan:
     """
-    Decides what becomes of each call.
+    Decides which fault each call meets.
 
     Args:
-        schedules: Model → names of faults, one for each call, over and over.
+        schedules: Model → names of faults, one for each call; after the last comes the first.
 
     Attributes:
-        calls: How many there were.
-        mode: ``schedule``, or the fault that a person has chosen.
+        calls: How many calls there were.
+        mode: ``schedule``, or the name of the fault that a person has chosen.
     """
 
     def __init__(self, schedules: Mapping[str, Sequence[str]]) -> None:
@@ -67,7 +67,10 @@ class Plan:
 
     def choose(self, mode: str) -> None:
         """
-        Choose what becomes of every call from now on.
+        Choose the fault of every call from now on.
+
+        Args:
+            mode: The name of a fault, or ``schedule``.
 
         Raises:
             InvalidParams: If there is no such mode.
@@ -78,16 +81,16 @@ class Plan:
         self.mode = mode
 
     def rewind(self) -> None:
-        """Let every schedule begin anew."""
+        """Start every schedule from its beginning; end ``rest``."""
         self._turns = dict.fromkeys(self._turns, 0)
         self._resting = False
 
     def rest(self) -> None:
-        """Let every call by schedule be fine until ``rewind``, so that breakers can close."""
+        """Answer every call by schedule well until ``rewind``, so that breakers can close."""
         self._resting = True
 
     def next_fault(self, model: str) -> str:
-        """Say what becomes of a call that has just come; a model without a schedule is fine."""
+        """Give the fault of a call that has just come; a model without a schedule has none."""
         self.calls += 1
         if self.mode != BY_SCHEDULE:
             return self.mode
@@ -99,7 +102,7 @@ class Plan:
         return schedule[turn]
 
     def as_dict(self) -> dict[str, Any]:
-        """Show it to the page; ``next`` are the places in ``schedule`` whose turn it is."""
+        """Describe the plan for the page; ``next`` holds the indexes of the next faults."""
         schedule: list[str] = []
         turns: list[int] = []
         for model, faults in self._schedules.items():

@@ -1,4 +1,4 @@
-"""The texts that the agents read; they come with the package, and say where they are from."""
+"""The texts that the agents read. They come with the package, and each names its source."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Text:
     One text.
 
     Attributes:
-        title: Its first line.
-        source: Its second: where it is from.
+        title: The first paragraph of its file.
+        source: The second: where the text is from.
         body: The rest.
     """
 
@@ -29,7 +29,7 @@ class Text:
 
 @functools.cache
 def texts() -> tuple[Text, ...]:
-    """Read all texts, by the names of their files."""
+    """Read all texts, in the order of their file names."""
     folder = importlib.resources.files("gateway.app.demo") / "texts"
     files = sorted(
         (file for file in folder.iterdir() if file.name.endswith(".txt")), key=lambda f: f.name
@@ -40,7 +40,7 @@ def texts() -> tuple[Text, ...]:
 
 
 def find(question: str) -> Text:
-    """Find the text that a question is about; the first one when it is about none."""
+    """Find the text with most of a question's words; the first one when no text has any."""
     asked = stems(question)
 
     def hits(text: Text) -> int:

@@ -1,10 +1,10 @@
 """
-What the model says to a conversation.
+The model: answers a conversation from the text that it contains.
 
-It is no language model. It does one of four things with the text it is given, by what the
-system message asks for, and says the same to the same question; so a retried call can be
-compared with the one that failed. A conversation that ends with the assistant's own words is
-continued after them, as providers do with a prefilled answer.
+It is no language model. The system message says which of four things it does with the text. The
+same conversation gets the same answer, so that a retried call can be compared with the failed one.
+If the conversation ends with the assistant's words, the answer continues after them, as providers
+do it with a prefilled answer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from gateway.app.demo import reading
 
 __all__ = ["TEXT_MARK", "reply", "words_of"]
 
-# In the user's message: the question stands before it, the text after it.
+# Separates the question from the text in the user's message.
 TEXT_MARK = "\n\nText:\n\n"
 
 
 def reply(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Say what comes next in a conversation, given as in OpenAI's chat completions."""
+    """Answer a conversation; ``messages`` are those of OpenAI's chat completions, at least one."""
     asked = "".join(_content(m) for m in messages if m.get("role") == "user")
     task = " ".join(_content(m) for m in messages if m.get("role") == "system").lower()
     whole = _whole(task, asked)
@@ -32,7 +32,7 @@ def reply(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def words_of(text: str) -> list[str]:
-    """Cut a text into the pieces in which it is streamed: a word and the space after it."""
+    """Cut a text into the pieces that are streamed: each a word and the space after it."""
     pieces = text.split(" ")
     return [f"{piece} " for piece in pieces[:-1]] + [pieces[-1]] if text else []
 
@@ -51,7 +51,7 @@ def _whole(task: str, asked: str) -> str:
 def _after(begun: str, whole: str) -> str:
     if whole.startswith(begun):
         return whole[len(begun) :]
-    # Somebody else's beginning: what it has not said yet.
+    # Another model's beginning: answer with the sentences that it does not contain.
     rest = [sentence for sentence in reading.sentences(whole) if sentence not in begun]
     return " ".join(["", *rest]) if rest else ""
 

@@ -1,7 +1,7 @@
 """
-Reading without a language model: sentences, their weight, and which of them answer a question.
+Reading without a language model: cuts a text into sentences and picks those that fit a question.
 
-What is said is always taken from the text word for word. Pure functions.
+Pure functions. Every result is taken from the text word for word.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["answer", "first_sentences", "keywords", "passages", "quote", "senten
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9'’-]*")
 
-# Words that say nothing about what a text is about.
+# Words that say nothing about the subject of a text.
 _EMPTY = frozenset(
     """
     a about after again all also always an and another any anybody are as at back be became because
@@ -43,7 +43,7 @@ def sentences(text: str) -> list[str]:
 
 
 def stems(text: str) -> list[str]:
-    """Give the words that mean something, cut down so that "failed" and "fails" are the same."""
+    """Give the words with a meaning, without endings, so that "failed" and "fails" are equal."""
     lowered = (word.lower().replace("’", "'").removesuffix("'s") for word in _WORD.findall(text))
     return [_stem(word) for word in lowered if word not in _EMPTY and len(word) > 1]
 
@@ -56,7 +56,7 @@ def _stem(word: str) -> str:
 
 
 def passages(question: str, text: str, count: int) -> list[str]:
-    """Give the ``count`` sentences that have most to do with the question, in their order."""
+    """Give the ``count`` sentences that fit the question best, in the order of the text."""
     everything = sentences(text)
     weights = _weights(everything)
     asked = set(stems(question))
@@ -65,7 +65,7 @@ def passages(question: str, text: str, count: int) -> list[str]:
 
 
 def answer(question: str, text: str) -> str:
-    """Answer with the two sentences that come closest, each with the one that follows it."""
+    """Give the two sentences that fit the question best, each with the sentence after it."""
     everything = sentences(text)
     close = [everything.index(sentence) for sentence in passages(question, text, 2)]
     places = {place + next for place in close for next in (0, 1)}
@@ -73,24 +73,24 @@ def answer(question: str, text: str) -> str:
 
 
 def quote(question: str, text: str) -> str:
-    """Give the one sentence that comes closest."""
+    """Give the sentence that fits the question best."""
     return " ".join(passages(question, text, 1))
 
 
 def summary(text: str) -> str:
-    """Give the first sentence, and those with most of what the text keeps coming back to."""
+    """Give the first sentence and the two with most of the text's repeated words."""
     everything = sentences(text)
     counts = collections.Counter(stems(text))
     scores = []
     for sentence in everything:
         found = set(stems(sentence))
-        # The square root lets a long sentence be worth more, but not as much more as it is long.
+        # The square root: a sentence twice as long counts more, but not twice as much.
         scores.append(sum(counts[stem] - 1 for stem in found) / math.sqrt(len(found) or 1))
     return " ".join(everything[:1] + _best(everything[1:], scores[1:], 2))
 
 
 def keywords(text: str, count: int = 8) -> list[str]:
-    """Give the words that the text keeps coming back to, the most frequent first."""
+    """Give the most frequent words of the text that mean something, most frequent first."""
     counts: collections.Counter[str] = collections.Counter()
     written: dict[str, collections.Counter[str]] = {}
     for word in _WORD.findall(text):
@@ -101,12 +101,12 @@ def keywords(text: str, count: int = 8) -> list[str]:
 
 
 def first_sentences(text: str, count: int = 2) -> str:
-    """Give the beginning."""
+    """Give the first ``count`` sentences."""
     return " ".join(sentences(text)[:count])
 
 
 def _weights(everything: Sequence[str]) -> dict[str, float]:
-    """How much each stem says: the rarer, the more (inverse document frequency)."""
+    """Give the weight of each stem: the rarer, the more (inverse document frequency)."""
     seen = collections.Counter(stem for sentence in everything for stem in set(stems(sentence)))
     return {stem: math.log(1 + len(everything) / count) for stem, count in seen.items()}
 

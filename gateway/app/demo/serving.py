@@ -1,6 +1,7 @@
 """
-``gateway demo``: a gateway, agents, the upstream they call and a story, in one process, and
-workers in processes of their own.
+``gateway demo``: a gateway with agents, the upstream that they call, and a story, in one process.
+
+The workers of the fourth agent run in processes of their own.
 """
 
 from __future__ import annotations
@@ -12,22 +13,30 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.app.demo.agents import PROMPTS, SCHEDULES, declare
+from gateway.app.demo.clients import async_client, plain_client
 from gateway.app.demo.crew import Crew
 from gateway.app.demo.faults import Plan
+from gateway.app.demo.pauses import Pauses
 from gateway.app.demo.story import Story
 from gateway.app.demo.upstream import Upstream
 from gateway.app.gateway import Gateway
 from gateway.app.serve import require_secret, serve
-from gateway.domain.errors import AddressUnavailable, ConfigurationError, Conflict, InvalidParams
+from gateway.domain.errors import (
+    AddressUnavailable,
+    ConfigurationError,
+    Conflict,
+    InvalidParams,
+    RequestError,
+)
 from gateway.domain.settings import Settings
 from gateway.protocol.strict_json import BadJson, parse_json
 from gateway.transports.problem import problem_of
+from gateway.transports.requests import body_of
 from gateway.transports.server import bind
 
 __all__ = ["serve_demo"]
@@ -35,8 +44,8 @@ __all__ = ["serve_demo"]
 DEFAULT_PORT = 8000
 BODY_BYTES_MAX = 4096
 
-# So that a person can follow: waits of seconds, not of milliseconds and not of minutes. Those
-# that `pace` shortens are only waited; how long something may take is another matter.
+# Waits of seconds, not of milliseconds and not of minutes, so that a person can follow. `pace`
+# shortens the pauses among them; it does not shorten limits on how long something may take.
 SETTINGS = Settings(
     breaker_threshold=3,
     breaker_cooldown=8.0,
@@ -54,18 +63,17 @@ async def serve_demo(
     """
     Serve the demonstration until SIGTERM or SIGINT.
 
-    It is open to everybody who reaches it and looks at no setting of the environment.
+    Every process on this machine may use it. It reads no settings from the environment.
 
     Args:
         host: A loopback address.
-        port: 0 takes a free one, and so does the default when it is taken.
-        pace: By how much every pause is shorter than for a person: of the story, of the model, of
-            a breaker and between attempts. What fails, and for how many calls, is the same.
-        say: Called with each line for the person who has started it; the first is
-            ``ready http://HOST:PORT``.
+        port: The port; 0 takes a free one, and so does the default port when it is taken.
+        pace: Every pause is divided by it: of the story, of the model, of a breaker and between
+            attempts. 1 is for a person who watches. Which calls fail does not depend on it.
+        say: Called with each line for the terminal; the first is ``ready http://HOST:PORT``.
 
     Raises:
-        ConfigurationError: If the address cannot be had, or others could reach it.
+        ConfigurationError: If the address cannot be bound, or other machines could reach it.
     """
     gateway = Gateway(_settings(pace))
     try:
@@ -87,28 +95,13 @@ async def serve_demo(
 
     async with contextlib.AsyncExitStack() as stack:
         plan = Plan(SCHEDULES)
-        upstream = Upstream(plan, gateway.engine.clock, pace=pace)
+        pauses = Pauses(gateway.engine.clock, pace=pace)
+        upstream = Upstream(plan, gateway.engine.clock, pauses)
         await stack.enter_async_context(upstream.running())
         crew = Crew(upstream.base_url)
-        # A proxy that the environment names has no business between us and this machine, and
-        # certificates are of no use there.
-        client = await stack.enter_async_context(
-            AsyncOpenAI(
-                base_url=upstream.base_url,
-                api_key="none-needed",
-                max_retries=0,
-                http_client=DefaultAsyncHttpxClient(trust_env=False, verify=False),
-            )
-        )
-        plain_client = stack.enter_context(
-            OpenAI(
-                base_url=upstream.base_url,
-                api_key="none-needed",
-                max_retries=0,
-                http_client=DefaultHttpxClient(trust_env=False, verify=False),
-            )
-        )
-        declare(gateway, model=client, plain_model=plain_client)
+        model = await stack.enter_async_context(async_client(upstream.base_url))
+        plain_model = stack.enter_context(plain_client(upstream.base_url))
+        declare(gateway, model=model, plain_model=plain_model)
         app = gateway.make_app(extra_routes=_routes(plan, crew, gateway))
         await stack.enter_async_context(crew.running())
         hub = app.state.hub
@@ -116,8 +109,8 @@ async def serve_demo(
         story = Story(
             gateway,
             plan,
-            pace=pace,
-            # Workers are connected, too, but follow nothing.
+            pauses,
+            # Workers are connected, too, but they follow no topic.
             watched=lambda: not hub.draining and any(one.topics for one in hub.followers),
             calm=lambda: all(breaker.state == "closed" for breaker in breakers.values()),
         )
@@ -139,7 +132,7 @@ def _settings(pace: float) -> Settings:
 
 
 def _free_port(host: str, port: int) -> int:
-    """Give ``port``, or 0 when it is the default and taken; who names another one means it."""
+    """Give ``port``, or 0 when it is the default and taken; another port is a user's choice."""
     if port == DEFAULT_PORT:
         try:
             bind(host, port).close()
@@ -158,7 +151,7 @@ def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
     async def set_upstream(request: Request) -> Response:
         try:
             plan.choose(await _mode_of(request))
-        except InvalidParams as error:
+        except RequestError as error:
             return problem_of(error)
         return _json(plan.as_dict())
 
@@ -183,13 +176,8 @@ def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
 
 
 async def _mode_of(request: Request) -> str:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise InvalidParams(f"the body is over {BODY_BYTES_MAX} bytes")
     try:
-        given = parse_json(bytes(body))
+        given = parse_json(await body_of(request, bytes_max=BODY_BYTES_MAX))
     except BadJson as error:
         raise InvalidParams(f"the body is refused: {error}", code="parse_error") from None
     if not isinstance(given, dict) or set(given) != {"mode"}:

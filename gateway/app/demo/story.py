@@ -1,8 +1,8 @@
 """
-The story: what happens on the page by itself, while somebody looks at it.
+The story: asks the agents by itself while a browser shows the page.
 
-It asks the agents as any user would; what becomes of that is up to them and to the upstream.
-When a person has chosen what the upstream does, the same story takes another course.
+It asks as any user does; agents and upstream decide how the tasks go. When a person has chosen
+what the upstream does, the same story takes another course.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from gateway import Gateway
 from gateway.app.demo.agents import PROMPTS
 from gateway.app.demo.faults import BY_SCHEDULE, Plan
+from gateway.app.demo.pauses import Pauses
 from gateway.app.gateway import Handle
 from gateway.domain.errors import ConfigurationError, Rejected, TaskFailed
 
@@ -21,7 +22,7 @@ __all__ = ["USER", "Story"]
 
 logger = logging.getLogger(__name__)
 
-# Whose story it is; the page plays the same user unless told otherwise.
+# The user that the story asks for; the page acts as the same user unless told otherwise.
 USER = "demo"
 
 # Pauses, in seconds, so that a person can follow.
@@ -31,11 +32,11 @@ BREATH_S = 1.0
 BETWEEN_ACTS_S = 2.0
 BETWEEN_ROUNDS_S = 15.0
 
-# A task of the story is not waited for longer than this, in seconds.
+# The limit of each task of the story, in seconds.
 PATIENCE_S = 60.0
-# How many times the story asks for something that is refused, before it goes on without.
+# How many times the story asks when it is refused; then it goes on without.
 ASKS_MAX = 6
-# Probes that close a breaker (breaker_permits), the task that waited being the first.
+# How many calls close a breaker (breaker_permits); the task that waited is the first of them.
 PROBES = 3
 
 _ASKED = {prompt.name: prompt.prompt for prompt in PROMPTS}
@@ -43,13 +44,13 @@ _ASKED = {prompt.name: prompt.prompt for prompt in PROMPTS}
 
 class Story:
     """
-    Plays for whoever looks.
+    Plays round after round while the page is watched.
 
     Args:
-        gateway: Where the agents are.
+        gateway: The gateway with the agents.
         plan: What the upstream does.
-        pace: By how much its pauses are shorter than for a person.
-        watched: Whether somebody looks now.
+        pauses: How long it waits between its steps.
+        watched: Whether a browser follows events now.
         calm: Whether all breakers are closed.
     """
 
@@ -57,8 +58,8 @@ class Story:
         self,
         gateway: Gateway,
         plan: Plan,
+        pauses: Pauses,
         *,
-        pace: float = 1.0,
         watched: Callable[[], bool],
         calm: Callable[[], bool],
     ) -> None:
@@ -66,12 +67,12 @@ class Story:
         self._plan = plan
         self._watched = watched
         self._calm = calm
-        self._pace = pace
+        self._pause = pauses.pause
         self._sleep = gateway.engine.clock.sleep
         self._ask_again_s = 0.0
 
     async def play(self) -> None:
-        """Play round after round while somebody looks, until the gateway ends, or cancelled."""
+        """Play round after round while watched, until the gateway ends or until cancelled."""
         while True:
             while not self._watched():
                 await self._pause(LOOK_S)
@@ -87,7 +88,7 @@ class Story:
                 left_s -= LOOK_S
 
     async def _round(self) -> None:
-        """Play every act; one that has begun is played to its end, though the page be reloaded."""
+        """Play every act; an act that has begun is finished, even if the page is closed."""
         if self._plan.mode == BY_SCHEDULE and not self._calm():
             await self._recover()
         self._plan.rewind()
@@ -106,9 +107,9 @@ class Story:
 
     async def _recover(self) -> None:
         """
-        Close the breakers that somebody's choice has left open.
+        Close the breakers that a person's choice has left open.
 
-        By schedule the reader fails twice in each task, so that its breaker would never close.
+        By schedule the reader fails twice in each task, and its breaker would never close.
         """
         self._plan.rest()
         for agent in ("reader", "keywords"):
@@ -116,17 +117,14 @@ class Story:
                 if not self._calm():
                     await self._end_of(await self._insist(agent))
 
-    async def _pause(self, seconds: float) -> None:
-        await self._sleep(seconds / self._pace)
-
     # --- the acts ---------------------------------------------------------------------------
 
     async def _cut_off(self) -> None:
-        """One task: told to wait, then cut off in mid-sentence, then finished from there."""
+        """One task is told to wait, is cut off in mid-sentence, and is finished from there."""
         await self._end_of(await self._ask("reader"))
 
     async def _outage(self) -> None:
-        """The general model goes away: a stand-in, a refusal, and tests until it is back."""
+        """The general model is down: a fallback answers, a task is refused, a breaker tests it."""
         waiting = await self._ask("keywords")
         await self._end_of(await self._ask("summarizer"))
         await self._second_failure_of(waiting)
@@ -140,7 +138,7 @@ class Story:
             await self._end_of(await self._insist("keywords"))
 
     async def _all_is_well(self) -> None:
-        """What works as it should; the writer long enough for somebody to kill its process."""
+        """Two tasks succeed; the writer takes long enough for a person to kill its process."""
         writing = await self._ask("writer")
         await self._end_of(await self._ask("summarizer"))
         await self._end_of(writing)
@@ -158,7 +156,7 @@ class Story:
             return None
 
     async def _insist(self, agent: str) -> Handle | None:
-        """Ask again when it is refused, not before it is worth it."""
+        """Ask until accepted, with the pauses that the refusals name; None: refused every time."""
         for _ in range(ASKS_MAX):
             if (handle := await self._ask(agent)) is not None:
                 return handle
@@ -171,7 +169,7 @@ class Story:
                 await handle.result()
 
     async def _second_failure_of(self, handle: Handle | None) -> None:
-        """Wait until a task waits for its third attempt, or has ended."""
+        """Wait until two attempts of a task have failed, or the task has ended."""
         while handle is not None:
             task = await handle.status()
             failed = sum("error" in attempt for attempt in task["attempts"])

@@ -1,8 +1,8 @@
 """
-A model server in this process, on a port of its own: OpenAI chat completions that really fail.
+The upstream: a model server with OpenAI's chat completions, which fails as the plan says.
 
-Its answers and its faults go over a real socket to a real SDK, so that what the agents raise is
-what they would raise anywhere.
+It runs in this process on a port of its own. Answers and faults go over a real socket to a real
+SDK, so that the agents raise what they would raise in production.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from starlette.routing import Route
 
 from gateway.app.demo.faults import Plan
 from gateway.app.demo.model import reply, words_of
+from gateway.app.demo.pauses import Pauses
+from gateway.domain.errors import RequestError
 from gateway.ports import Clock
 from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.transports.requests import body_of
 from gateway.transports.server import HttpProtocol, bind
 from gateway.transports.sink import ABORT_EXTENSION
 
 __all__ = ["Upstream"]
 
-# Slow enough that a person sees the words come, and what happens between them, in seconds.
+# Pauses, in seconds, so that a person sees the words come.
 THINK_S = 0.35
 WORD_S = 0.055
 SENTENCE_S = 0.18
 RETRY_AFTER_S = 2
-# How many words come before a stream fails; half of what there is when there are few.
+# How many words come before a stream fails; of a short answer at most half.
 WORDS_BEFORE_FAULT = 16
 BODY_BYTES_MAX = 256 * 1024
-# What requests that still run get when the server ends, in seconds.
+# How long running requests have to finish when the server ends, in seconds.
 END_S = 1
 
 
@@ -46,16 +49,16 @@ class Upstream:
     The server.
 
     Args:
-        plan: What becomes of each call.
-        clock: For the pauses.
-        pace: By how much they are shorter than for a person, and with them what it asks others
-            to wait.
+        plan: Gives the fault of each call.
+        clock: For the time in its answers.
+        pauses: How long it takes; their pace shortens Retry-After, too.
     """
 
-    def __init__(self, plan: Plan, clock: Clock, *, pace: float = 1.0) -> None:
+    def __init__(self, plan: Plan, clock: Clock, pauses: Pauses) -> None:
         self.plan = plan
         self._clock = clock
-        self._pace = pace
+        self._pace = pauses.pace
+        self._pause = pauses.pause
         self._ending = asyncio.Event()
         self._answers = 0
         self._listener = bind("127.0.0.1", 0)
@@ -74,12 +77,12 @@ class Upstream:
 
     @property
     def base_url(self) -> str:
-        """What an SDK takes as its base URL."""
+        """The base URL for an SDK."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve; at the end answers that stall are ended, too."""
+        """Serve while inside; at the end stalled answers are cut off."""
         serving = asyncio.create_task(self._server.serve([self._listener]), name="upstream")
         try:
             yield
@@ -93,8 +96,8 @@ class Upstream:
 
     async def _complete(self, request: Request) -> Response:
         try:
-            call = _checked(parse_json(await _body_of(request)))
-        except (BadJson, ValueError) as error:
+            call = _checked(parse_json(await body_of(request, bytes_max=BODY_BYTES_MAX)))
+        except (BadJson, RequestError, ValueError) as error:
             return _error(400, str(error), kind="invalid_request_error")
         fault = self.plan.next_fault(call["model"])
         await self._pause(THINK_S)
@@ -144,19 +147,16 @@ class Upstream:
             await self._fail(request, fault)
 
     def _retry_after(self) -> Mapping[str, str]:
-        """As OpenAI says it: in whole seconds for everybody, and exactly for who looks closely."""
+        """OpenAI's two headers: in whole seconds (RFC 9110, 10.2.3), and in milliseconds."""
         wait_s = RETRY_AFTER_S / self._pace
         return {"retry-after": str(math.ceil(wait_s)), "retry-after-ms": str(round(wait_s * 1000))}
-
-    async def _pause(self, seconds: float) -> None:
-        await self._clock.sleep(seconds / self._pace)
 
     async def _begun(self, request: Request, body: bytes, fault: str) -> AsyncIterator[bytes]:
         yield body
         await self._fail(request, fault)
 
     async def _fail(self, request: Request, fault: str) -> None:
-        """Cut the connection, or say nothing until the caller gives up; then this is cancelled."""
+        """Cut the connection, or stay silent until the caller gives up, which cancels this."""
         if fault == "drop":
             request.scope["extensions"][ABORT_EXTENSION]()
         await self._ending.wait()
@@ -164,7 +164,7 @@ class Upstream:
 
 
 class _Answer:
-    """The protocol around one answer."""
+    """One answer as OpenAI's JSON, whole or in chunks."""
 
     def __init__(self, id: str, model: str, created: int) -> None:
         self._head = {"id": id, "model": model, "created": created}
@@ -203,15 +203,6 @@ def _error(
     return Response(orjson.dumps({"error": error}), status, headers, media_type="application/json")
 
 
-async def _body_of(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise ValueError(f"the body is over {BODY_BYTES_MAX} bytes")
-    return bytes(body)
-
-
 def _checked(call: Any) -> dict[str, Any]:
     if not isinstance(call, dict) or not isinstance(call.get("model"), str):
         raise ValueError("model has to be a text")
@@ -224,7 +215,7 @@ def _checked(call: Any) -> dict[str, Any]:
 
 
 class _Inner(uvicorn.Server):
-    """A server inside another's process: signals are the other's."""
+    """A server in the gateway's process; signals are for the gateway."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -1,34 +1,34 @@
 """
 The agent ``writer``, which ``gateway demo`` runs in worker processes that may be killed.
 
-It writes part by part. What is written is kept as it comes, each part once more as a step when
-it is done; so whoever takes over goes on in the middle of a sentence. DEMO_MODEL_URL says where
-the model is.
+It writes part by part. Text is kept as it comes, and each finished part again as a step, so that
+the next attempt goes on in the middle of a sentence. DEMO_MODEL_URL names the model's base URL.
 """
 
 from __future__ import annotations
 
 import os
 
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import AsyncOpenAI
 
 from gateway import Gateway, Task
 from gateway.app.demo.agents import conversation, tell
+from gateway.app.demo.clients import async_client
 from gateway.app.demo.library import find
 from gateway.domain.errors import ConfigurationError
 
 __all__ = ["MODEL_URL_VARIABLE", "gateway"]
 
 MODEL_URL_VARIABLE = "DEMO_MODEL_URL"
-# Has no schedule of faults: what goes wrong here is that the process is killed.
+# It has no schedule of faults: this agent fails because its process is killed.
 MODEL = "writing"
 
 OUTLINE = "outline"
-# Its parts, by what the model is asked for.
+# The parts of an article → what the model is asked for.
 PARTS = {"story": "Answer the question.", "summary": "Summarise the text."}
 BETWEEN_PARTS = "\n\n"
 
-# One attempt's limit in seconds; an article takes about ten.
+# The limit of one attempt, in seconds; an article takes about ten.
 ATTEMPT_S = 40.0
 
 gateway = Gateway()
@@ -75,11 +75,4 @@ def _model() -> AsyncOpenAI:
         raise ConfigurationError(
             f"{MODEL_URL_VARIABLE} is not set: the writer is run by `gateway demo`"
         )
-    return AsyncOpenAI(
-        base_url=base_url,
-        api_key="none-needed",
-        max_retries=0,
-        # A proxy that the environment names has no business between us and this machine, and
-        # certificates are of no use there.
-        http_client=DefaultAsyncHttpxClient(trust_env=False, verify=False),
-    )
+    return async_client(base_url)

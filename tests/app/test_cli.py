@@ -1,0 +1,168 @@
+"""The command line: flags, help, exit codes and what is said on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jwt
+import pytest
+from click.testing import CliRunner, Result
+
+import event_schemas
+from gateway.app.cli import OWN_FLAGS, main
+from gateway.app.clock import SystemClock
+from gateway.domain.settings import SETTINGS
+
+SECRET = "s" * 32
+
+
+def call(arguments: Sequence[str], *, input: str | None = None, **environment: str) -> Result:
+    """Run a command in this process, without the settings of the test's own environment."""
+    clean = {name: None for name in os.environ if name.startswith("GATEWAY_")}
+    return CliRunner().invoke(main, list(arguments), input=input, env={**clean, **environment})
+
+
+# --- help -----------------------------------------------------------------------------------
+
+
+def test_commands_are_listed_in_the_order_of_a_first_visit() -> None:
+    listed = call(["--help"]).output.partition("Commands:")[2].split("\n")
+    names = [line.split()[0] for line in listed if line[:2] == "  " and line[2:3].isalpha()]
+    assert names == ["serve", "work", "demo", "tail", "check", "token"]
+
+
+def test_help_of_serve_names_each_setting_its_variable_and_its_default() -> None:
+    said = " ".join(call(["serve", "--help"]).output.split())
+    for name in SETTINGS:
+        assert f"--{name.replace('_', '-')} " in said
+        # A long variable is broken at a hyphen or not at all.
+        assert f"GATEWAY_{name.upper()}" in said.replace(" ", "") or name in OWN_FLAGS
+    assert "default: memory" in said
+
+
+def test_the_version_is_the_packages() -> None:
+    said = call(["--version"])
+    assert said.exit_code == 0
+    assert said.output.startswith("gateway, version ")
+
+
+# --- mistakes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serve", "agents"], "MODULE:NAME"),
+        (["serve", "no_such_module:gateway"], "no module"),
+        (["serve", "--retry-base", "soon"], "GATEWAY_RETRY_BASE has to be a number"),
+        (["serve", "--host", "0.0.0.0"], "serves this machine only"),
+        (["serve", "--port", "65536"], "--port"),
+        (["demo", "--host", "0.0.0.0"], "serves this machine only"),
+        (["demo", "--pace", "0"], "--pace"),
+        (["tail", "--url", "http://127.0.0.1"], "--url"),
+        (["tail", "--since", "x"], "--since"),
+        (["work"], "MODULE:GATEWAY"),
+        (["check"], "FILES"),
+        (["token"], "--user"),
+        (["fly"], "No such command"),
+    ],
+)
+@pytest.mark.usefixtures("process_kept")
+def test_a_mistake_is_a_sentence_and_exit_code_2(arguments: list[str], message: str) -> None:
+    said = call(arguments)
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert message in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+# --- check ----------------------------------------------------------------------------------
+
+
+def recording(folder: Path, *events: dict[str, object] | str) -> str:
+    path = folder / "recording.jsonl"
+    lines = (each if isinstance(each, str) else json.dumps(each) for each in events)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def test_a_recording_that_complies_is_told_on_stdout(tmp_path: Path) -> None:
+    path = recording(tmp_path, event_schemas.example("task_submitted"))
+    said = call(["check", path])
+    assert (said.exit_code, said.stdout) == (0, f"{path}: 1 events, complies\n")
+
+
+def test_findings_have_line_and_offset_and_exit_code_1(tmp_path: Path) -> None:
+    event = event_schemas.example("task_submitted") | {"offset": 7, "severity": "mild"}
+    path = recording(tmp_path, "no json", event)
+    said = call(["check", path])
+    assert said.exit_code == 1
+    first, second = said.stdout.splitlines()
+    assert first.startswith(f"{path}:1: json: not JSON")
+    assert second.startswith(f"{path}:2 (offset 7): schema: task_submitted: severity")
+    assert said.stderr == f"{path}: 1 events, does not comply\n"
+
+
+def test_only_a_complete_recording_has_open_ends(tmp_path: Path) -> None:
+    path = recording(tmp_path, event_schemas.example("task_submitted"))
+    assert call(["check", "--complete", path]).exit_code == 1
+
+
+def test_several_files_are_checked_and_a_dash_is_stdin(tmp_path: Path) -> None:
+    path = recording(tmp_path, event_schemas.example("task_submitted"))
+    said = call(["check", "-", path], input="[]\n")
+    assert said.exit_code == 1
+    assert "-:1: json: not a JSON object" in said.stdout
+    assert f"{path}: 1 events, complies" in said.stdout
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    said = call(["check", str(tmp_path / "none.jsonl")])
+    assert said.exit_code == 1
+    assert "none.jsonl" in said.stderr
+
+
+# --- token ----------------------------------------------------------------------------------
+
+
+def claims_of(*arguments: str) -> dict[str, object]:
+    made = call(["token", *arguments], GATEWAY_TOKEN_SECRET=SECRET)
+    assert made.exit_code == 0, made.output
+    claims: dict[str, object] = jwt.decode(made.stdout.strip(), SECRET, ["HS256"])
+    return claims
+
+
+def test_a_token_is_for_its_user_with_a_users_rights_for_an_hour() -> None:
+    claims = claims_of("--user", "42")
+    assert (claims["sub"], claims["scope"]) == ("42", "events:read tasks:write")
+    ends = claims["exp"]
+    assert isinstance(ends, float)
+    assert 3590 < ends - SystemClock().wall() <= 3600
+
+
+def test_scopes_and_time_can_be_chosen() -> None:
+    claims = claims_of("--user", "ops", "--scope", "admin", "--scope", "agent", "--ttl", "60")
+    assert claims["scope"] == "admin agent"
+    assert isinstance(claims["exp"], float)
+    assert claims["exp"] - SystemClock().wall() <= 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (["--user", "a b"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--user has to match"),
+        (["--user", "*"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--user has to match"),
+        (["--user", "42"], {}, "GATEWAY_TOKEN_SECRET is not set"),
+        (["--user", "42"], {"GATEWAY_TOKEN_SECRET": "short"}, "token_secret"),
+        (["--user", "42", "--scope", "fly"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--scope"),
+        (["--user", "42", "--ttl", "0"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--ttl"),
+    ],
+)
+def test_a_token_that_a_gateway_would_refuse_is_not_made(
+    arguments: list[str], environment: dict[str, str], message: str
+) -> None:
+    said = call(["token", *arguments], **environment)
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert message in said.stderr

@@ -1,0 +1,172 @@
+"""``gateway tail``: how an event looks as a line, and what is said beside the events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.app.tail import SAID_CHARS_MAX, _note, _own_topic, _since, line_of, tail
+from gateway.client.connection import Subscribed
+from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.stream import Position
+from tests.transports.world import SECRET, World, token, until, world
+
+EVENT = {
+    "timestamp": "2026-11-22T10:11:12.345Z",
+    "offset": 5,
+    "type": "agent_error",
+    "severity": "error",
+    "user_id": "42",
+    "agent_name": "writer",
+    "task_id": "019abb2f-0000-7000-8000-123456789abc",
+    "attempt": 1,
+    "user_message": "It failed.\nWe try again.",
+}
+
+# --- one line -------------------------------------------------------------------------------
+
+
+def test_an_event_is_one_line_with_its_time_place_and_text() -> None:
+    assert line_of(EVENT).plain.split() == [
+        *("10:11:12.345", "5", "error", "agent_error"),
+        *("user=42", "agent=writer", "task=56789abc", "attempt=1"),
+        *("It", "failed.", "We", "try", "again."),
+    ]
+
+
+def test_an_event_that_says_little_is_a_line_all_the_same() -> None:
+    event = {"timestamp": EVENT["timestamp"], "offset": 1, "type": "mode_changed"}
+    assert line_of(event).plain.split() == ["10:11:12.345", "1", "info", "mode_changed"]
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"), [(SAID_CHARS_MAX, SAID_CHARS_MAX), (SAID_CHARS_MAX + 1, SAID_CHARS_MAX)]
+)
+def test_a_long_text_is_cut_at_the_bound(length: int, shown: int) -> None:
+    line = line_of(EVENT | {"user_message": "x" * length}).plain
+    said = line.rpartition("  ")[2]
+    assert len(said) == shown
+    assert said.endswith("…") is (length > SAID_CHARS_MAX)
+
+
+def test_an_unknown_severity_is_shown_without_a_style() -> None:
+    assert "dire" in line_of(EVENT | {"severity": "dire"}).plain
+
+
+# --- notes ----------------------------------------------------------------------------------
+
+
+def subscribed(*, recovered: bool, was_recovering: bool) -> Subscribed:
+    return Subscribed(Position("e", 7), recovered, was_recovering, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "text"),
+    [
+        ("subscribed", subscribed(recovered=False, was_recovering=False), "following from e:7"),
+        (
+            "subscribed",
+            subscribed(recovered=True, was_recovering=True),
+            "caught up with 3 events at e:7",
+        ),
+        (
+            "subscribed",
+            subscribed(recovered=False, was_recovering=True),
+            "the history is no longer kept; following from e:7",
+        ),
+        (
+            "disconnected",
+            {"code": 1012, "reason": "restarting", "retry_in": 1.25},
+            "not connected: restarting, trying again in 1.2 s",
+        ),
+        ("disconnected", {"code": 1006, "reason": ""}, "not connected: 1006"),
+        ("gap", {"from": 2, "to": 9}, "gap: offsets 2 to 9 are no longer kept"),
+        ("heartbeat", {"degradation": {"user_message": "not recorded"}}, "not recorded"),
+        ("heartbeat", {"offset": 1}, "everything is recorded again"),
+        ("drain", {}, "the gateway is going down, coming back when it does"),
+        ("news", {}, None),
+    ],
+)
+def test_a_notice_is_a_sentence(kind: str, told: Any, text: str | None) -> None:
+    assert _note(kind, told) == text
+
+
+# --- what is followed -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "user_id", "topic"),
+    [
+        (None, None, "*"),
+        (None, "42", "user:42"),
+        (token("42"), None, "user:42"),
+        (token("42"), "other", "user:42"),
+        (token("ops", "events:read admin"), None, "*"),
+    ],
+)
+def test_without_topics_an_operator_follows_everything_and_a_user_itself(
+    given: str | None, user_id: str | None, topic: str
+) -> None:
+    assert _own_topic(given, user_id) == topic
+
+
+def test_a_token_that_is_none_is_told_with_the_remedy() -> None:
+    with pytest.raises(ConfigurationError, match="gateway token"):
+        _own_topic("x", None)
+
+
+def test_since_is_start_or_a_whole_position() -> None:
+    assert _since(None) is None
+    assert _since("start") == "start"
+    assert _since("e:7") == Position("e", 7)
+    for text in ("7", ":7", "e:", "e:x", "e:-1", "begin"):
+        with pytest.raises(ConfigurationError, match="--since"):
+            _since(text)
+
+
+# --- over a connection ----------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def tailing(here: World, *, as_json: bool) -> Any:
+    following = asyncio.create_task(
+        tail((), since="start", as_json=as_json, url=here.ws, token=None, user_id="ann")
+    )
+    try:
+        yield
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_events_come_as_json_lines_and_notes_beside_them(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    out, err = b"", b""
+
+    def arrived(count: int) -> bool:
+        nonlocal out, err
+        captured = capsysbinary.readouterr()
+        out, err = out + captured.out, err + captured.err
+        return out.count(b"\n") >= count
+
+    async with world() as here, tailing(here, as_json=True):
+        await here.publish(count=2)
+        await until(lambda: arrived(2))
+    assert [orjson.loads(line)["offset"] for line in out.splitlines()] == [1, 2]
+    assert err.startswith((b"caught up with", b"following from"))
+
+
+async def test_a_gateway_that_wants_a_token_is_told_how_to_give_one() -> None:
+    async with world(secret=SECRET) as here:
+        with pytest.raises(GatewayError, match="--token"):
+            await tail((), since=None, as_json=True, url=here.ws, token=None, user_id=None)
+
+
+async def test_an_address_of_another_kind_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="--url"):
+        await tail((), since=None, as_json=True, url="http://x", token=None, user_id=None)
