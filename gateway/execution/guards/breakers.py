@@ -217,6 +217,17 @@ class Breakers:
             return StandIn(stand_in)
         return admitted
 
+    def refuses(self, task: Task, policy: AgentPolicy, *, stand_in: str | None) -> bool:
+        """Tell whether ``way`` would refuse now, without asking for a permit."""
+        if stand_in is not None:
+            return False
+        if task.next_mode == "fallback":
+            return True
+        breaker = self._state.breakers.get(policy.breaker)
+        if breaker is None or breaker.state == "closed" or task.probe in breaker.probes:
+            return False
+        return breaker.permits_left(self._intake.clock.wall()) <= 0
+
     def _admission_of(self, task: Task, policy: AgentPolicy) -> Admission | Refusal:
         """Ask for the next attempt at ``task``; one accepted as a probe has its permit already."""
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)

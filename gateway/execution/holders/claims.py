@@ -19,6 +19,7 @@ from gateway.domain.errors import (
     RequestError,
     StaleTerm,
 )
+from gateway.domain.queue import routes_of
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 from gateway.domain.worker import Worker
@@ -35,6 +36,9 @@ __all__ = ["Claims"]
 
 Params = Mapping[str, Any]
 There = Callable[[], bool]
+
+# Tasks that one claim looks at; other holders may take the first ones meanwhile.
+LOOK_AT_MAX = 16
 
 
 class Claims:
@@ -139,8 +143,11 @@ class Claims:
         worker = self._state.workers.get(agent_id)
         if self._paused or worker is None or not worker.takes_work or not there():
             return None
-        ready = self._state.ready(
-            lambda task: worker.can_do(task.agent_name, task.capability), self._clock.wall()
+        ready = self._state.queue.ready(
+            routes_of(list(worker.agents), worker.capabilities),
+            self._clock.wall(),
+            fits=lambda task: not self._refused(worker, task),
+            limit=LOOK_AT_MAX,
         )
         for task in ready:
             try:
@@ -151,6 +158,11 @@ class Claims:
             if not there():
                 break
         return None
+
+    def _refused(self, worker: Worker, task: Task) -> bool:
+        name = task.agent_name or next(iter(worker.agents))
+        stand_in = worker.agents[name].fallback if name in worker.agents else None
+        return self._breakers.refuses(task, self._policies.of(name), stand_in=stand_in)
 
     async def _take_one(
         self, worker: Worker, task_id: str, ttl_s: float, there: There

@@ -15,6 +15,7 @@ from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
 from gateway.domain import own_failures
 from gateway.domain.errors import Conflict, ExpectationFailed, Unavailable
+from gateway.domain.queue import routes_of
 from gateway.domain.task import Task
 from gateway.execution.guards.breakers import Breakers, Refusal, StandIn
 from gateway.execution.holders.bell import Bell
@@ -26,6 +27,8 @@ __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
+# Tasks that are looked at before the next look; another holder may take the first ones meanwhile.
+LOOK_AT_MAX = 16
 # A task whose start the store did not take is looked at again after this, unless it says when.
 RETRY_S = 1.0
 
@@ -130,8 +133,11 @@ class Runner:
 
     async def _next(self) -> tuple[Task, Declared, int] | None:
         """Start the most urgent task that can be started now, with its term; None: none can."""
-        names = [declared.policy.name for declared in self._agents]
-        for task in self._state.ready(lambda task: task.agent_name in names, self._monitor.now):
+        routes = routes_of([declared.policy.name for declared in self._agents])
+        ready = self._state.queue.ready(
+            routes, self._monitor.now, fits=self._could_start, limit=LOOK_AT_MAX
+        )
+        for task in ready:
             declared = self._agents.get(task.agent_name)
             assert declared is not None
             self._starting = task.task_id
@@ -151,6 +157,15 @@ class Runner:
             finally:
                 self._starting = None
         return None
+
+    def _could_start(self, task: Task) -> bool:
+        """Whether an attempt at ``task`` may begin, as far as can be told without asking."""
+        declared = self._agents.get(task.agent_name)
+        assert declared is not None
+        if not self._attempts.has_room(declared, fallback=task.next_mode == "fallback"):
+            return False
+        policy = declared.policy
+        return not self._breakers.refuses(task, policy, stand_in=policy.fallback)
 
     async def _look(self) -> None:
         self.wake()

@@ -41,6 +41,7 @@ class _Saved:
     recoveries: list[tuple[str, str, list[float]]]
     locks: list[Lock] = dataclasses.field(default_factory=list)
     lock_term_floor: int = 0
+    turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
@@ -59,6 +60,7 @@ def encode(state: State) -> bytes:
             recoveries=[(*key, list(times)) for key, times in state.recoveries.items()],
             locks=list(state.locks.by_key.values()),
             lock_term_floor=state.locks.term_floor,
+            turns=state.queue.turns(),
         )
     )
 
@@ -72,6 +74,8 @@ def restore(state: State, body: bytes) -> None:
     """
     saved = msgspec.json.decode(body, type=_Saved)
     state.mode = saved.mode
+    for user_id, turn in saved.turns:
+        state.queue.served(user_id, turn)
     for task in saved.tasks:
         state.adopt(task)
     state.finished.extend(state.tasks[task_id] for task_id in saved.finished)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
@@ -32,6 +32,7 @@ from gateway.domain.facts import (
     from_json,
 )
 from gateway.domain.lock import Locks
+from gateway.domain.queue import Queue
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
@@ -82,6 +83,7 @@ class State:
         failures: Those that are open, by error_id, with their topics.
         degradations: Those that are open, by degradation_id.
         locks: Those that are held, and the terms of those that were.
+        queue: Tasks that wait for a holder, in their order.
         keys: Idempotency keys by user: the task, what was asked, and when.
         recoveries: Seconds that recoveries took, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
@@ -109,6 +111,7 @@ class State:
         self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
         self.degradations: dict[str, dict[str, Any]] = {}
         self.locks = Locks()
+        self.queue = Queue()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -160,6 +163,7 @@ class State:
                 bytes_max=self._settings.partial_bytes_task,
             )
             self.tasks[task_id] = self.live[task_id] = task
+            self._line_up(task)
             if task.idempotency_key is not None:
                 key = (task.user_id, task.idempotency_key)
                 self.keys[key] = (task_id, fact.fingerprint, entry.at)
@@ -173,16 +177,28 @@ class State:
             known.last_offset = entry.offset  # an end is final
             return
         size, was_running = known.preserved.size, known.status == "running"
+        waited_for = known.status, known.next_attempt_at
         if entry.type == "system_recovered" and known.mode == "primary":
             self._observe_recovery(known, entry.at)
         tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
         self._running += (known.status == "running") - was_running
+        if (known.status, known.next_attempt_at) != waited_for:
+            self._line_up(known)
+        if entry.type == "task_started":
+            self.queue.served(known.user_id, entry.offset)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
             del self.live[task_id]
             self.finished.append(known)
             self._expire_finished(entry.at)
+
+    def _line_up(self, task: Task) -> None:
+        """Put a task into the queue, or take it out, as its status says."""
+        if task.status in ("pending", "waiting") and task.reserved_for is None:
+            self.queue.put(task)
+        else:
+            self.queue.remove(task.task_id)
 
     def _worker(
         self, agent_id: str, event: dict[str, Any], fact: Fact | None, entry: Entry
@@ -252,6 +268,7 @@ class State:
         if task.live:
             self.live[task.task_id] = task
             self._running += task.status == "running"
+            self._line_up(task)
 
     # --- bounds -----------------------------------------------------------------------------
 
@@ -349,20 +366,6 @@ class State:
     def expires_at(self, task: Task, now: float) -> float:
         """Tell until when what a task preserves is kept at least."""
         return (task.finished_at or now) + self._settings.partial_ttl
-
-    def ready(self, fits: Callable[[Task], bool], now: float) -> list[Task]:
-        """Give the tasks that could be taken now and that ``fits``, most urgent first."""
-        found = [
-            task
-            for task in self.live.values()
-            if task.reserved_for is None
-            and (
-                task.status == "pending"
-                or (task.status == "waiting" and (task.next_attempt_at or 0.0) <= now)
-            )
-            and fits(task)
-        ]
-        return sorted(found, key=lambda task: (task.priority, task.sequence))
 
     def held_by(self, agent_id: str) -> list[Task]:
         """Give the tasks that a worker holds."""
