@@ -1,14 +1,14 @@
 """
-In doubt: what was appended without an answer. It may be in the log, or may still get there.
+In doubt: events that were appended without an answer. They may be in the log, or still get there.
 
-An append has three ends: it is in the log, it is not, or nothing is known. In the third case the
-writer has been told that it failed. What it wrote is remembered here by the ids of its events,
-and recognized when it turns up:
+An append has three ends: the event is in the log, it is not, or nothing is known. In the third
+case the writer has been told that the append failed. The ids of its events are remembered here,
+and an event that turns up is recognized (decision 13):
 
-- One of several *tries* of the same event: it has landed, and no other try is made. Each try is
-  based on the last offset of its subject, so the log cannot take two of them.
-- A *beginning*, of an attempt or of a task for one process: its writer has gone on, and nobody
-  would do the work, so that it has to be undone.
+- One of several *tries* of the same event: it has landed, and no other try is made. Each try
+  expects the last offset of its subject, so the log cannot take two of them.
+- A *beginning*, of an attempt or of a task for one process: its writer has gone on and would not
+  do the work, so the beginning has to be undone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.ports import Draft
 
 __all__ = ["InDoubt"]
 
-# At the bound the oldest are forgotten: a lease or a deadline ends what comes of them then.
+# At the bound the oldest ids are dropped; a lease or a deadline then ends what comes of them.
 IN_DOUBT_MAX = 10_000
 
 
@@ -34,16 +34,19 @@ class InDoubt:
     """Remembers events by their ids until the log shows them."""
 
     def __init__(self) -> None:
-        # None: a beginning.
+        # Event id → its tries; None: it is a beginning.
         self._waiting: OrderedDict[str, Tries | None] = OrderedDict()
 
     @contextlib.contextmanager
     def trying(self, drafts: Sequence[Draft], tries: Tries | None) -> Iterator[None]:
         """
-        Look out for ``drafts`` while the block appends them; for longer if it gets no answer.
+        Recognize ``drafts`` while the block appends them, and later on if it gets no answer.
+
+        No answer is an ``Unavailable`` or a cancellation; any other error is an answer.
 
         Args:
-            tries: What the drafts are one try of; None: they are not tried again.
+            tries: Marked as landed when the log shows one of the drafts; None: the writer does
+                not try again, and nothing is remembered.
         """
         if tries is None:
             yield
@@ -62,7 +65,7 @@ class InDoubt:
 
     @contextlib.contextmanager
     def beginning(self, draft: Draft) -> Iterator[None]:
-        """Remember ``draft``, a beginning, if the block that appends it gets no answer."""
+        """Remember ``draft`` as a beginning if the block that appends it gets no answer."""
         try:
             yield
         except (Unavailable, asyncio.CancelledError):
@@ -70,7 +73,12 @@ class InDoubt:
             raise
 
     def seen(self, event_id: str) -> bool:
-        """The log shows an event; tells whether it is a beginning that has to be undone."""
+        """
+        Take note that the log shows an event.
+
+        Returns:
+            Whether the event is a beginning that has to be undone.
+        """
         if event_id not in self._waiting:
             return False
         tries = self._waiting.pop(event_id)
