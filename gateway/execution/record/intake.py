@@ -114,10 +114,9 @@ class Intake:
                 field=violation.field or None,
             )
         body = orjson.dumps(event)
-        if len(body) > EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX:
-            raise TooLarge(
-                f"{type}: the event has {len(body)} bytes, it may have {EVENT_BYTES_MAX}"
-            )
+        bytes_max = EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX
+        if len(body) > bytes_max:
+            raise TooLarge(f"{type}: the event has {len(body)} bytes, it may have {bytes_max}")
         return Draft(
             subject=subject,
             type=type,
