@@ -1,4 +1,4 @@
-"""What was begun without an answer and turns up later: nobody waits for it in vain."""
+"""What is appended without an answer: tries that land, and beginnings that have to be undone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,106 @@ import random
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import Unavailable
+from gateway.attempts.tries import Tries
+from gateway.domain.errors import ExpectationFailed, Unavailable
+from gateway.execution.record.in_doubt import IN_DOUBT_MAX, InDoubt
+from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.holders.test_registry import hand
 from tests.execution.world import LateLog, SlowLog, World
+
+UNANSWERED: list[type[BaseException]] = [Unavailable, asyncio.CancelledError]
+
+
+def event(event_id: str) -> Draft:
+    body = b'{"event_id":"%s"}' % event_id.encode()
+    return Draft("task/t1", "task_progress", (), operators_only=False, body=body)
+
+
+# --- tries -----------------------------------------------------------------------------------
+
+
+def test_a_try_has_landed_when_the_log_shows_it() -> None:
+    """On a log in memory that is before the append returns."""
+    in_doubt, tries = InDoubt(), Tries()
+    with in_doubt.trying([event("e1")], tries):
+        assert not in_doubt.seen("e1")
+        assert tries.landed
+
+
+@pytest.mark.parametrize("error", UNANSWERED)
+def test_a_try_without_an_answer_is_recognized_later(error: type[BaseException]) -> None:
+    in_doubt, tries = InDoubt(), Tries()
+    with pytest.raises(error), in_doubt.trying([event("e1"), event("e2")], tries):
+        raise error("no answer")
+    assert not in_doubt.seen("e3")
+    assert not tries.landed
+    assert not in_doubt.seen("e2")
+    assert tries.landed
+
+
+@pytest.mark.parametrize(
+    "error", [ExpectationFailed("task/t1", expected=1, actual=2), ValueError("no")]
+)
+def test_a_try_that_was_refused_is_not_waited_for(error: Exception) -> None:
+    in_doubt, tries = InDoubt(), Tries()
+    with pytest.raises(type(error)), in_doubt.trying([event("e1")], tries):
+        raise error
+    in_doubt.seen("e1")
+    assert not tries.landed
+
+
+def test_a_try_that_was_answered_is_not_waited_for() -> None:
+    in_doubt, tries = InDoubt(), Tries()
+    with in_doubt.trying([event("e1")], tries):
+        pass
+    in_doubt.seen("e1")
+    assert not tries.landed
+
+
+def test_what_is_not_tried_again_is_not_remembered() -> None:
+    in_doubt = InDoubt()
+    with pytest.raises(Unavailable), in_doubt.trying([event("e1")], None):
+        raise Unavailable("no answer")
+    assert not in_doubt.seen("e1")
+
+
+# --- beginnings ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", UNANSWERED)
+def test_a_beginning_without_an_answer_is_undone_once(error: type[BaseException]) -> None:
+    in_doubt = InDoubt()
+    with pytest.raises(error), in_doubt.beginning(event("e1")):
+        raise error("no answer")
+    assert not in_doubt.seen("e2")
+    assert in_doubt.seen("e1")
+    assert not in_doubt.seen("e1")
+
+
+@pytest.mark.parametrize("error", [None, ExpectationFailed("task/t1", expected=1, actual=2)])
+def test_a_beginning_with_an_answer_is_not_undone(error: Exception | None) -> None:
+    in_doubt = InDoubt()
+    try:
+        with in_doubt.beginning(event("e1")):
+            if error is not None:
+                raise error
+    except ExpectationFailed:
+        pass
+    assert not in_doubt.seen("e1")
+
+
+def test_at_the_bound_the_oldest_in_doubt_is_dropped() -> None:
+    in_doubt = InDoubt()
+    for number in range(IN_DOUBT_MAX + 1):
+        with pytest.raises(Unavailable), in_doubt.beginning(event(f"e{number}")):
+            raise Unavailable("no answer")
+    assert not in_doubt.seen("e0")
+    assert in_doubt.seen("e1")
+    assert in_doubt.seen(f"e{IN_DOUBT_MAX}")
+
+
+# --- in a gateway ----------------------------------------------------------------------------
 
 
 async def late_world(open_world: OpenWorld) -> tuple[World, LateLog]:
@@ -91,7 +187,7 @@ async def test_an_attempt_that_began_without_an_answer_is_begun_again(
 async def test_a_block_that_could_not_begin_leaves_no_task_open(
     open_world: OpenWorld, at: str
 ) -> None:
-    """Nobody else could do it, so waiting for its deadline would be waiting for nothing."""
+    """No other process could do it, so waiting for its deadline would be waiting for nothing."""
     here, log = await late_world(open_world)
     before = {"task_submitted": None, "task_started": "task_submitted"}[at]
     log.late = before is None
