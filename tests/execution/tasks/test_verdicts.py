@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import Conflict
 from gateway.errors import (
     AuthFailed,
     ContentRefused,
@@ -67,7 +66,7 @@ async def test_retry_after_is_honoured(here: World) -> None:
 
 
 async def test_a_retry_after_beyond_the_callers_deadline_ends_it_at_once(here: World) -> None:
-    """To wait would only hide the end."""
+    """Waiting would only hide the end."""
 
     @here.gateway.agent("limited", max_attempts=2)
     async def limited(task: Task) -> None:
@@ -238,134 +237,5 @@ async def test_an_empty_budget_is_told_as_the_reason(open_world: OpenWorld) -> N
     ]
     assert len(first) == 10
     assert len(here.said("task_dead_lettered", reason="retry_budget")) == 9
-    # Whoever has a fallback does not wait for the budget.
+    # A task with a fallback does not wait for the budget.
     assert here.state.tasks[careful_id].degraded
-
-
-# --- time ------------------------------------------------------------------------------------
-
-
-async def test_nobody_takes_it(here: World) -> None:
-    """With the default limits, where the deadline is just as long, the better reason is told."""
-    created = await here.call("task.create", agent="nobody", user_id="ann")
-    assert created["warning"] == "no_worker"
-    task = await here.done(created["task_id"])
-    assert task.status == "dead_lettered"
-    (finished,) = here.said("task_finished")
-    assert (finished["reason"], finished["duration"]) == ("no_worker", 300)
-    assert here.said("agent_error")[0]["error_code"] == "no_worker"
-
-
-async def test_nobody_can_do_it(here: World) -> None:
-    created = await here.call("task.create", capability="flying")
-    assert created["warning"] == "no_worker"
-    assert (await here.done(created["task_id"])).status == "dead_lettered"
-
-
-async def test_somebody_can_do_it(here: World) -> None:
-    @here.gateway.agent("bird", capabilities=["flying"])
-    async def bird(task: Task) -> str:
-        return "up"
-
-    created = await here.call("task.create", capability="flying")
-    assert "warning" not in created
-    assert (await here.done(created["task_id"])).result == "up"
-
-
-@pytest.mark.parametrize("state", ["pending", "running", "waiting"])
-async def test_the_callers_deadline_ends_a_task_in_any_state(
-    open_world: OpenWorld, state: str
-) -> None:
-    """It is nobody's failure: no breaker counts it."""
-    here = await open_world(workers=1)
-
-    @here.gateway.agent("hog", timeout=100.0)
-    async def hog(task: Task) -> None:
-        await here.passing(20)
-
-    @here.gateway.agent("slow", timeout=100.0, max_attempts=2)
-    async def slow(task: Task) -> None:
-        if state == "waiting":
-            raise RateLimited(retry_after=4.0)
-        await here.passing(90)
-
-    name = "nobody" if state == "pending" else "slow"
-    task_id = await here.submit(name, timeout=10.0)
-    await here.passing(2)
-    if state == "waiting":
-        # Its second attempt finds no room.
-        await here.submit("hog")
-    await here.passing(4)
-    assert here.state.tasks[task_id].status == state
-    task = await here.done(task_id)
-    assert (task.status, here.said("task_finished")[0]["reason"]) == ("failed", "caller_deadline")
-    assert here.said("agent_error")[-1]["error_code"] == "caller_deadline"
-    if name in here.state.breakers:
-        assert here.state.breakers[name].window.counts(here.engine.clock.wall())[1] == (
-            state == "waiting"
-        )
-
-
-# --- asked for by people ---------------------------------------------------------------------
-
-
-async def test_a_retry_can_be_asked_for_during_the_backoff(here: World) -> None:
-    @here.gateway.agent("limited", max_attempts=2)
-    async def limited(task: Task) -> str:
-        if task.attempt == 1:
-            raise RateLimited(retry_after=100.0)
-        return "done"
-
-    task_id = await here.submit("limited", user_id="ann")
-    await here.passing(10)
-    answer = await here.call("task.retry", task_id=task_id)
-    assert answer["task_id"] == task_id
-    task = await here.done(task_id)
-    assert task.result == "done"
-    assert task.finished_at is not None
-    assert task.finished_at - task.created_at < 20
-
-
-async def test_a_retry_after_the_end_is_a_new_task(here: World) -> None:
-    @here.gateway.agent("bad", max_attempts=1)
-    async def bad(task: Task, word: str) -> None:
-        raise NotRetryable
-
-    first = await here.run("bad", {"word": "a"}, user_id="ann", priority=3)
-    answer = await here.call("task.retry", task_id=first.task_id)
-    assert answer["retry_of"] == first.task_id
-    second = await here.done(answer["task_id"])
-    assert (second.input, second.user_id, second.priority) == ({"word": "a"}, "ann", 3)
-    finished = here.said("task_finished", task_id=first.task_id)[0]
-    submitted = here.said("task_submitted", task_id=second.task_id)[0]
-    assert submitted["causation_id"] == finished["event_id"]
-    assert submitted["retry_of"] == first.task_id
-
-
-async def test_there_is_nothing_to_retry_of_what_runs_or_succeeded(here: World) -> None:
-    @here.gateway.agent("fine")
-    async def fine(task: Task) -> None:
-        await here.passing(10)
-
-    task_id = await here.submit("fine")
-    with pytest.raises(Conflict):
-        await here.call("task.retry", task_id=task_id)
-    await here.passing(1)
-    with pytest.raises(Conflict):
-        await here.call("task.retry", task_id=task_id)
-    await here.done(task_id)
-    with pytest.raises(Conflict):
-        await here.call("task.retry", task_id=task_id)
-
-
-async def test_a_declared_number_of_attempts_is_the_settings_unless_said(
-    open_world: OpenWorld,
-) -> None:
-    here = await open_world(max_attempts=2)
-
-    @here.gateway.agent("flaky")
-    async def flaky(task: Task) -> None:
-        raise RateLimited
-
-    assert (await here.run("flaky")).attempt == 2
-    assert (await here.run("flaky", max_attempts=1)).attempt == 1
