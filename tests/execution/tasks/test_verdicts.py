@@ -7,6 +7,12 @@ from typing import Any
 import pytest
 
 from gateway import Task
+from gateway.attempts.pieces import Rest
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.error_codes import failure_with
+from gateway.domain.own_failures import agent_lost, cancelled
+from gateway.domain.recovery import Backoff, Next
+from gateway.domain.task import Task as Record
 from gateway.errors import (
     AuthFailed,
     ContentRefused,
@@ -17,7 +23,9 @@ from gateway.errors import (
     ResourceExhausted,
     ServiceUnavailable,
 )
+from gateway.execution.tasks.verdicts import Verdicts
 from tests.execution.conftest import OpenWorld
+from tests.execution.record.room import NOW, Room
 from tests.execution.world import World
 
 
@@ -239,3 +247,212 @@ async def test_an_empty_budget_is_told_as_the_reason(open_world: OpenWorld) -> N
     assert len(here.said("task_dead_lettered", reason="retry_budget")) == 9
     # A task with a fallback does not wait for the budget.
     assert here.state.tasks[careful_id].degraded
+
+
+# --- call by call ----------------------------------------------------------------------------
+
+SEARCH = AgentPolicy("search", max_attempts=3)
+SEARCH_OR_STAND_IN = AgentPolicy("search", max_attempts=3, fallback="stand_in")
+DOWN = failure_with("upstream_unavailable")
+
+
+class Judging:
+    """Verdicts over an agent, and a task of it that runs."""
+
+    def __init__(self, policy: AgentPolicy = SEARCH, **changes: Any) -> None:
+        self.room = Room(policy, **changes)
+        self.policy = policy
+        self.verdicts = Verdicts(
+            state=self.room.state,
+            drafts=self.room.task_drafts,
+            policies=self.room.policies,
+            backoff=Backoff(1.0, 30.0),
+            clock=self.room.clock,
+            ids=self.room.ids,
+        )
+
+    async def task(self, **asked: Any) -> Record:
+        return await self.room.running(**asked)
+
+
+async def test_the_backoff_lies_between_half_and_all_of_its_length() -> None:
+    judging = Judging()
+    task = await judging.task()
+    for chance, delay_s in ((0.0, 0.5), (0.5, 0.75)):
+        judging.room.ids.chance = chance
+        assert judging.verdicts.after(task, DOWN) == Next("retry", delay_s=delay_s)
+
+
+async def test_a_backoff_that_reaches_the_deadline_is_no_retry() -> None:
+    judging = Judging()
+    judging.room.ids.chance = 0.0
+    for timeout, step in ((0.501, "retry"), (0.5, "failed")):
+        task = await judging.task(timeout=timeout)
+        assert judging.verdicts.after(task, DOWN).step == step
+
+
+async def test_a_budget_counts_the_retries_that_the_log_has_accepted() -> None:
+    """What is only judged costs nothing; another writer may have been first."""
+    judging = Judging()
+    task = await judging.task()
+    for _ in range(100):
+        after = judging.verdicts.after(task, DOWN)
+    assert after.step == "retry"
+    for _ in range(10):
+        judging.verdicts.decided(task, after)
+    assert judging.verdicts.after(task, DOWN) == Next("dead_lettered", reason="retry_budget")
+    judging.room.clock.now += 31
+    assert judging.verdicts.after(task, DOWN).step == "retry"
+
+
+async def test_calls_make_room_in_the_budget_and_reassignments_take_none() -> None:
+    judging = Judging()
+    task = await judging.task()
+    retry = Next("retry", delay_s=1.0)
+    for _ in range(110):
+        judging.verdicts.called(judging.policy)
+        judging.verdicts.decided(task, Next("reassign"))
+    for _ in range(10):
+        judging.verdicts.decided(task, retry)
+    assert judging.verdicts.after(task, DOWN).step == "retry"
+    judging.verdicts.decided(task, retry)
+    assert judging.verdicts.after(task, DOWN).reason == "retry_budget"
+
+
+async def test_a_failure_of_the_fallback_ends_as_the_agents_failure_said() -> None:
+    judging = Judging(SEARCH_OR_STAND_IN)
+    task = await judging.task()
+    task.mode = "fallback"
+    for first, step in (("rate_limit", "dead_lettered"), ("processing_error", "failed")):
+        task.last_error = {"error_type": first}
+        after = judging.verdicts.after(task, DOWN)
+        assert (after.step, after.reason) == (step, "fallback_failed")
+
+
+async def test_the_fallback_is_not_for_a_block_that_runs_elsewhere() -> None:
+    """The block's own code has got the exception already."""
+    judging = Judging(SEARCH_OR_STAND_IN)
+    task = await judging.task(max_attempts=1)
+    assert judging.verdicts.after(task, DOWN).step == "fallback"
+    task.reserved_for = "n1"
+    assert judging.verdicts.after(task, DOWN).reason == "attempts_exhausted"
+
+
+# --- held back by the breaker ----------------------------------------------------------------
+
+
+async def test_a_retry_is_announced_for_when_the_breaker_probes() -> None:
+    judging = Judging(breaker_cooldown=30.0)
+    task = await judging.task()
+    breaker = judging.room.state.breaker("search", "agent")
+    breaker.state, breaker.probe_at = "open", NOW + 12.0
+    assert judging.verdicts.after(task, DOWN) == Next("retry", delay_s=12.0)
+
+
+async def test_the_failure_that_opens_the_breaker_waits_for_its_cooldown() -> None:
+    judging = Judging(breaker_threshold=2, breaker_cooldown=30.0)
+    task = await judging.task()
+    assert judging.verdicts.after(task, DOWN).delay_s < 1
+    judging.room.state.breaker("search", "agent").consecutive = 1
+    assert judging.verdicts.after(task, DOWN).delay_s == 30.0
+
+
+async def test_a_longer_backoff_than_the_breakers_is_kept() -> None:
+    judging = Judging()
+    task = await judging.task()
+    breaker = judging.room.state.breaker("search", "agent")
+    breaker.state, breaker.probe_at = "open", NOW + 12.0
+    slow = failure_with("llm_rate_limit", retry_after_s=20.0)
+    assert judging.verdicts.after(task, slow).delay_s == 20.0
+
+
+async def test_a_task_that_the_breaker_holds_back_goes_to_its_fallback() -> None:
+    judging = Judging(SEARCH_OR_STAND_IN)
+    task = await judging.task()
+    breaker = judging.room.state.breaker("search", "agent")
+    breaker.state, breaker.probe_at = "open", NOW + 12.0
+    assert judging.verdicts.after(task, DOWN) == Next("fallback")
+
+
+async def test_a_task_that_the_breaker_holds_back_beyond_its_deadline_ends() -> None:
+    judging = Judging()
+    breaker = judging.room.state.breaker("search", "agent")
+    for probe_in_s, step in ((11.9, "retry"), (12.0, "failed")):
+        task = await judging.task(timeout=12.0)
+        breaker.state, breaker.probe_at = "open", NOW + probe_in_s
+        assert judging.verdicts.after(task, DOWN).step == step
+        breaker.state = "closed"
+
+
+async def test_a_lost_worker_is_not_held_back() -> None:
+    judging = Judging()
+    task = await judging.task()
+    breaker = judging.room.state.breaker("search", "agent")
+    breaker.state, breaker.probe_at = "open", NOW + 12.0
+    assert judging.verdicts.after(task, agent_lost("stalled")) == Next("reassign")
+
+
+# --- the events ------------------------------------------------------------------------------
+
+
+async def events(
+    judging: Judging, task: Record, after: Next, rest: Rest | None = None
+) -> list[str]:
+    drafts = judging.verdicts.drafts(
+        task, DOWN, after, cause="exception", detail=None, rest=rest or Rest()
+    )
+    await judging.room.intake.append(drafts)
+    return [draft.type for draft in drafts]
+
+
+async def test_a_failure_is_told_before_what_comes_next() -> None:
+    judging = Judging()
+    assert await events(judging, await judging.task(), Next("retry", delay_s=1.0)) == [
+        "agent_error",
+        "recovery_attempt",
+    ]
+    assert await events(judging, await judging.task(), Next("failed", reason="r")) == [
+        "agent_error",
+        "task_finished",
+    ]
+    assert await events(judging, await judging.task(), Next("dead_lettered", reason="r")) == [
+        "agent_error",
+        "task_dead_lettered",
+        "task_finished",
+    ]
+
+
+async def test_what_is_kept_is_told_first_and_only_if_there_is_something() -> None:
+    judging = Judging()
+    retry = Next("retry", delay_s=1.0)
+    progress_only = await events(judging, await judging.task(), retry, Rest(progress=0.5))
+    assert progress_only[0] == "agent_error"
+    with_text = await events(judging, await judging.task(), retry, Rest(text="x"))
+    assert with_text[0] == "partial_result_preserved"
+
+
+async def test_all_events_of_a_failure_carry_one_id_until_the_task_is_well() -> None:
+    judging = Judging()
+    task = await judging.task()
+    await events(judging, task, Next("retry", delay_s=1.0), Rest(text="x"))
+    first = task.error_id
+    await judging.room.start(task)
+    await events(judging, task, Next("failed", reason="r"), Rest(text="y"))
+    assert {event["error_id"] for event in judging.room.said("agent_error")} == {first}
+    assert judging.room.said("task_finished")[0]["error_id"] == first
+
+
+async def test_a_failure_that_is_not_the_agents_gives_its_permit_back() -> None:
+    judging = Judging()
+    task = await judging.task()
+    drafts = judging.verdicts.drafts(
+        task,
+        cancelled("user"),
+        Next("cancelled", reason="cancelled_by_user"),
+        cause="cancelled",
+        detail=None,
+        rest=Rest(),
+    )
+    await judging.room.intake.append(drafts)
+    breaker = judging.room.state.breakers["search"]
+    assert (breaker.consecutive, breaker.window.counts(NOW)) == (0, (0, 0))
