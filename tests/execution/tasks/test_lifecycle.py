@@ -62,6 +62,22 @@ async def test_an_id_is_taken_once() -> None:
     assert room.types == ["task_submitted"]
 
 
+async def test_a_task_that_is_a_probe_takes_its_permit_with_it_or_is_not_there() -> None:
+    room = Room(SEARCH, breaker_permits=1)
+    breaker = room.state.breaker("search", "agent")
+    await room.intake.append([room.breaker_drafts.triggered(breaker)])
+    room.clock.now += 30
+    order = room.acceptance.order("search", input=1, user_id="ann")
+    admission = room.breakers.admit(SEARCH, user_id="ann", task_id=None, attempt=None)
+    assert isinstance(admission, Admission)
+    task = await room.lifecycle.submit("t1", order, admission)
+    assert (task.probe, task.generation) == (admission.probe, 1)
+    assert breaker.probes == {admission.probe}
+    with pytest.raises(ExpectationFailed) as lost:
+        await room.lifecycle.submit("t2", order, admission)
+    assert (lost.value.subject, "t2" in room.state.tasks) == ("breaker/search", False)
+
+
 async def test_the_input_is_not_in_the_event() -> None:
     room = Room(SEARCH)
     task = await room.task(input={"word": "a private matter"})
