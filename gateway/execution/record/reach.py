@@ -86,7 +86,7 @@ class Reach:
             )
 
     def saw(self, offset: int) -> None:
-        """Let go of the callers whose condition holds, now that the folds have seen ``offset``."""
+        """The folds have seen ``offset``: let every caller go on whose condition holds now."""
         # While followers are shown an entry, the head of a log may still be the entry before.
         self._shown = offset
         for there, holds in self._waiting.items():

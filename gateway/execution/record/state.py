@@ -68,7 +68,7 @@ class State:
         tasks: Tasks by id, in the order of their submission. ``live`` are those that have not
             ended, ``finished`` the others, in the order in which they ended.
         breakers: Breakers by name.
-        workers: Workers by agent_id; one that has said goodbye stays known.
+        workers: Workers by agent_id; one that has said goodbye stays known for a while.
         failures: Open failures by error_id: the event, and the topics that it is of.
         degradations: Open degradations by degradation_id.
         keys: Idempotency keys, by user and key: the task, what was asked, and when.

@@ -1,7 +1,8 @@
 """
 An order: what a caller asks for, before it is a task.
 
-One order makes one task, however often it is sent: an idempotency key gives the task its id.
+Under an idempotency key an order makes one task, however often it is sent: the key gives the task
+its id.
 """
 
 from __future__ import annotations

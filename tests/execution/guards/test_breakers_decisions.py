@@ -1,4 +1,4 @@
-"""What a breaker decides, call by call: who is let through on which way, and what is due."""
+"""What a breaker decides, call by call: which way a call may take, and which state is due."""
 
 from __future__ import annotations
 
