@@ -107,7 +107,7 @@ async def test_outcomes_of_longer_than_half_a_minute_ago_do_not_count(here: Worl
 
 
 @pytest.mark.parametrize("raised", [ContentRefused, None])
-async def test_what_is_not_the_agents_failure_does_not_count(
+async def test_a_failure_that_is_not_the_agents_does_not_count(
     here: World, raised: type[Exception] | None
 ) -> None:
     upstream = declare(here)

@@ -1,4 +1,4 @@
-"""What is asked for, and for which user: refused with its field, listed in pages."""
+"""Orders as they are asked for: refused with their field, for a user that may ask, listed in pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANN = Caller("ann", frozenset({"events:read", "tasks:write"}))
         ({"capability": "x"}, "agent"),
     ],
 )
-async def test_what_cannot_be_meant_is_refused_with_its_field(
+async def test_an_order_that_makes_no_sense_is_refused_with_its_field(
     here: World, given: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidParams) as refused:
@@ -43,7 +43,7 @@ async def test_an_input_over_the_bound_is_refused(here: World) -> None:
     assert refused.value.field == "input"
 
 
-async def test_only_operators_ask_for_others(here: World) -> None:
+async def test_only_operators_ask_in_the_name_of_other_users(here: World) -> None:
     await here.call("task.create", agent="nobody", user_id="bob")
     with pytest.raises(NotPermitted):
         await here.call("task.create", ANN, agent="nobody", user_id="bob")

@@ -42,7 +42,7 @@ def test_a_workers_secret_is_nowhere_in_the_log() -> None:
     assert "digest" not in draft.body.decode()
 
 
-def test_a_registration_says_who_owns_the_worker_and_how_it_came() -> None:
+def test_a_registration_names_the_owner_and_the_way_that_the_worker_came() -> None:
     drafts = Room().worker_drafts
     by_socket = fact_of(drafts.registered("w1", SECRET, params(type="python"), ANN))
     assert (by_socket["owner"], by_socket["by_socket"], by_socket["type"]) == (

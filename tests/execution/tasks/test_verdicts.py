@@ -111,7 +111,7 @@ async def test_attempts_exhausted_are_a_dead_letter_with_every_error(here: World
 @pytest.mark.parametrize(
     "raised", [NotRetryable, InvalidInput, ContentRefused, AuthFailed, ResourceExhausted]
 )
-async def test_what_cannot_get_well_is_not_tried_again(
+async def test_a_failure_that_cannot_get_well_is_not_tried_again(
     here: World, raised: type[Exception]
 ) -> None:
     @here.gateway.agent("bad", max_attempts=3)
