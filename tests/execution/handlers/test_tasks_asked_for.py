@@ -1,4 +1,4 @@
-"""Orders as they are asked for: refused with their field, for a user that may ask, listed in pages."""
+"""Orders as users ask for them: refused with the field, for users that may ask, listed in pages."""
 
 from __future__ import annotations
 
