@@ -1,1 +1,1 @@
-"""Who is let through, and who is refused with a reason."""
+"""Which calls are let through, and which are refused with a reason."""

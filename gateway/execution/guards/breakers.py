@@ -1,16 +1,16 @@
 """
-Breakers at work: which calls are let through, and the events that opening and closing are.
+Breakers at work: which calls are let through, and when a breaker opens and closes.
 
-pybreaker decides when a breaker opens and closes; this is the only file that knows it. It is
-given a storage that reads our fold of the log (its own counters, clock and memory are never
-asked) and a listener that notes what it decides. It never wraps an await: an attempt is
+pybreaker decides when a breaker opens and closes; this is the only file that knows it. It gets a
+storage that reads our fold of the log, so that its own counters, clock and memory are never used,
+and a listener that notes what it decides. It never wraps an await (decision 1): an attempt is
 admitted first, runs outside, and its outcome is reported when the log has it. Measured before:
 ``call()`` never sees an ``async def`` fail, ``calling()`` lets 100 of 100 callers through
 half-open, and a cancelled caller counts as a failure.
 
-A node may be killed between its decision and the append. What is noted here is lost with it; the
-folds still tell what is due (``Breaker.due``), so that a node that begins finds it there, and a
-node that comes to it late sees whether it still is.
+A node may be killed between a decision and its append, and what is noted here is lost with it.
+The folds still tell what is due (``Breaker.due``): a node that begins finds it there, and a node
+that acts late sees whether it is still due.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ class Admission:
     The right to call an agent once.
 
     Attributes:
-        probe: Its test request, when the breaker is half-open; None: an ordinary call.
-        drafts: What has to be appended together with the start; the permit is theirs.
-        expected: What the decision was based on.
+        breaker: The breaker that will judge the call.
+        generation: Its version; an outcome under another version does not count.
+        probe: Id of the test request, when the breaker is half-open; None: an ordinary call.
+        drafts: Take the probe's permit; they have to be appended together with the start.
+        expected: The subject and offset that the admission is based on.
     """
 
     breaker: str
@@ -57,7 +59,7 @@ class Admission:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """The breaker lets no call through now; ``retry_after_s`` seconds until it is worth asking."""
+    """The breaker lets no call through; it is worth asking again in ``retry_after_s`` seconds."""
 
     breaker: Breaker
     retry_after_s: float
@@ -65,7 +67,7 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StandIn:
-    """The fallback answers in the agent's place; no breaker judges it."""
+    """The fallback of that name answers in the agent's place; no breaker judges it."""
 
     name: str
 
@@ -75,7 +77,7 @@ Way = Admission | StandIn
 
 
 class _Folded(pybreaker.CircuitBreakerStorage):
-    """What pybreaker reads is what the log says; what it would write, the log decides."""
+    """The storage of pybreaker: it reads our fold, and writes nothing."""
 
     def __init__(self, breaker: Breaker) -> None:
         super().__init__(breaker.name)
@@ -87,7 +89,7 @@ class _Folded(pybreaker.CircuitBreakerStorage):
 
     @state.setter
     def state(self, state: str) -> None:
-        """The log decides; pybreaker finds its own view set back at the next call."""
+        """Ignored: the log decides, and pybreaker reads the fold again at its next call."""
 
     @property
     def counter(self) -> int:
@@ -103,11 +105,11 @@ class _Folded(pybreaker.CircuitBreakerStorage):
 
     @opened_at.setter
     def opened_at(self, datetime: datetime) -> None:
-        """Ours is the log's time of acceptance."""
+        """Ignored: the time that counts is the log's time of acceptance."""
 
 
 class _Reported(Exception):
-    """Stands for a failure that has already happened."""
+    """Stands for a failure that has happened outside; pybreaker counts what is raised."""
 
 
 def _fail() -> None:
@@ -119,7 +121,7 @@ def _succeed() -> None:
 
 
 class _Decisions(pybreaker.CircuitBreakerListener):
-    """Notes which breakers are to open or close."""
+    """Notes which breakers pybreaker wants to open or close."""
 
     def __init__(self, breaker: Breaker, wanted: dict[str, str]) -> None:
         self._breaker = breaker
@@ -131,7 +133,7 @@ class _Decisions(pybreaker.CircuitBreakerListener):
         old_state: pybreaker.CircuitBreakerState | None,
         new_state: pybreaker.CircuitBreakerState,
     ) -> None:
-        # It is also told of changes that the log has brought; what differs from the log is news.
+        # pybreaker also reports changes that it has read from the fold; they are no decisions.
         if new_state.name != self._breaker.state.replace("_", "-"):
             self._wanted[self._breaker.name] = new_state.name
 
@@ -140,8 +142,13 @@ class Breakers:
     """
     Admits calls and turns outcomes into openings and closings.
 
-    Reads the log behind the folds, so that every node reaches the same decisions; the
-    expectation on the breaker's subject lets one node's append win.
+    Every node sees the same outcomes in the same order, so every node reaches the same decisions.
+    The expectation on the breaker's subject lets the append of one node win.
+
+    Args:
+        state: The breakers, as they are folded.
+        intake: The write path.
+        drafts: Makes the events about breakers.
     """
 
     def __init__(self, state: State, intake: Intake, drafts: BreakerDrafts) -> None:
@@ -149,11 +156,11 @@ class Breakers:
         self._intake = intake
         self._drafts = drafts
         self._circuits: dict[str, pybreaker.CircuitBreaker] = {}
-        # By name: the state that is due.
+        # Name of a breaker → the state that is due.
         self._wanted: dict[str, str] = {}
 
     def begin(self) -> None:
-        """Note what is due by the folds: the node that was to act on it may have been lost."""
+        """Note what is due by the folds: the node that should have acted may be lost."""
         for breaker in self._state.breakers.values():
             due = breaker.due()
             if due is not None:
@@ -161,17 +168,17 @@ class Breakers:
 
     def report(self, outcome: Outcome, *, at: float) -> None:
         """
-        Report an outcome that counts, and that the folds have counted, to pybreaker.
+        Report an outcome to pybreaker, after the folds have counted it.
 
         Args:
-            outcome: A success or a failure of the breaker's present version.
+            outcome: A success or a failure that counts; see ``State.apply``.
             at: When the log accepted it, in seconds since the Unix epoch.
         """
         breaker = self._state.breakers[outcome.breaker]
         circuit = self._circuit(breaker)
         with contextlib.suppress(pybreaker.CircuitBreakerError, _Reported):
             circuit.call(_fail if outcome.kind == "failure" else _succeed)
-        # A success may be the outcome that makes them enough to judge.
+        # pybreaker knows no rate; a success may be the outcome that makes them enough to judge.
         if breaker.state == "closed" and breaker.rate_tripped(at):
             circuit.open()
 
@@ -181,9 +188,15 @@ class Breakers:
         """
         Ask to call an agent once.
 
-        A probe's permit is taken by the drafts of the admission: append them, with their
-        expectations, together with the start. Of two calls that ask for the last permit one is
-        told ``ExpectationFailed`` and has to ask again.
+        The drafts of the admission take a probe's permit: append them, with its expectations,
+        together with the start. Of two calls that ask for the last permit one append fails with
+        ``ExpectationFailed``, and that call has to ask again.
+
+        Args:
+            policy: Of the agent.
+            user_id: Owner of the task.
+            task_id: The task; None: it is not accepted yet.
+            attempt: Number of the attempt; None: the task is not accepted yet.
         """
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
         if breaker.state == "closed":
@@ -203,11 +216,11 @@ class Breakers:
 
     def way(self, task: Task, policy: AgentPolicy, *, stand_in: str | None) -> Way | Refusal:
         """
-        Choose how the next attempt at ``task`` is made.
+        Choose how the next attempt at ``task`` is made: by the agent, by its fallback, or not now.
 
         Args:
-            policy: Of the agent that makes it.
-            stand_in: Name of a fallback that could make it; None: there is none.
+            policy: Of the agent.
+            stand_in: Name of the fallback that this holder could call; None: it has none.
         """
         if task.next_mode == "fallback":
             breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
@@ -229,7 +242,7 @@ class Breakers:
         return breaker.permits_left(self._intake.clock.wall()) <= 0
 
     def _admission_of(self, task: Task, policy: AgentPolicy) -> Admission | Refusal:
-        """Ask for the next attempt at ``task``; one accepted as a probe has its permit already."""
+        """Ask for the next attempt; a task that was accepted as a probe has its permit already."""
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
         if task.probe is not None and task.probe in breaker.probes:
             return Admission(breaker.name, breaker.version, task.probe)
@@ -238,8 +251,12 @@ class Breakers:
         )
 
     async def act(self) -> None:
-        """Append the openings and closings that are due, unless another node has."""
-        # Those that come to be due meanwhile are acted on by the call that made them so.
+        """
+        Append the openings and closings that are due, unless another node has.
+
+        Never raises ``Unavailable``: what the store does not take stays due.
+        """
+        # What becomes due meanwhile is left to the call whose outcome made it due.
         for _ in range(len(self._wanted)):
             if not self._wanted:
                 return
@@ -249,7 +266,7 @@ class Breakers:
                     functools.partial(self._decision, name, wanted), about=f"breaker {name}"
                 )
             except Unavailable as error:
-                # The outcome itself is told; this is made up for when the store is back.
+                # The outcome is in the log; the opening or closing follows when the store is back.
                 self._wanted.setdefault(name, wanted)
                 logger.warning("breaker %s is due to be %s: %s", name, wanted, error)
                 return
@@ -257,13 +274,13 @@ class Breakers:
     def _decision(self, name: str, wanted: str, lost: ExpectationFailed | None) -> Decision | None:
         breaker = self._state.breakers.get(name)
         if breaker is None or breaker.due() != wanted:
-            return None  # another node has done it, or outcomes came that speak against it
+            return None  # another node has done it, or later outcomes speak against it
         opening = wanted == pybreaker.STATE_OPEN
         draft = self._drafts.triggered(breaker) if opening else self._drafts.closed(breaker)
         return [draft], {subject_of(name): breaker.last_offset}
 
     def clear(self) -> None:
-        """Know no breaker."""
+        """Drop what is known of breakers: the log is another one, or is read anew."""
         self._circuits.clear()
         self._wanted.clear()
 

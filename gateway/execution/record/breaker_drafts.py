@@ -1,4 +1,8 @@
-"""The events about breakers: opened, probing, closed, and requests that are not taken."""
+"""
+The drafts about breakers: opened, probing, closed, and requests that are not taken.
+
+An opening and each one after it, until the breaker closes, are one failure with one ``error_id``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ class BreakerDrafts:
 
     Args:
         intake: Makes drafts.
-        policies: Tell which agents share a breaker, and have a fallback.
+        policies: Tell which agents share a breaker, and which of them have a fallback.
     """
 
     def __init__(self, intake: Intake, policies: Policies) -> None:
@@ -32,12 +36,12 @@ class BreakerDrafts:
         return any(policy.fallback is not None for policy in self._policies.behind(breaker))
 
     def _spokesman(self, breaker: Breaker) -> AgentPolicy:
-        """The agent that a breaker's events name: its own, or the first that shares it."""
+        """Give the agent that a breaker's events name: its own, or the first that shares it."""
         behind = self._policies.behind(breaker.name)
         return behind[0] if behind else AgentPolicy(breaker.name)
 
     def triggered(self, breaker: Breaker) -> Draft:
-        """Tell that a breaker opens; the fold then counts the failure as open until it closes."""
+        """Tell that a breaker opens, or opens again; its failure lasts until it closes."""
         now = self._intake.clock.wall()
         policy = self._spokesman(breaker)
         reopened = breaker.error_id is not None
@@ -50,7 +54,7 @@ class BreakerDrafts:
             cooldown_period=cooldown_s,
             fallback_active=fallback or None,
         )
-        # As it was when it was judged, however late it is told.
+        # The figures at the newest outcome: the breaker was judged by them, however late this is.
         judged = breaker.window
         return self._intake.draft(
             "circuit_breaker_triggered",
@@ -79,7 +83,14 @@ class BreakerDrafts:
     def test_request(
         self, breaker: Breaker, policy: AgentPolicy, *, test_request_id: str, task: Fields
     ) -> Draft:
-        """Tell that one call is let through to see whether it works again."""
+        """
+        Tell that one call is let through to see whether the agent works again.
+
+        Args:
+            policy: Of the agent that is called.
+            test_request_id: The id of the probe.
+            task: Envelope fields of the task that is the probe.
+        """
         assert breaker.error_id is not None
         message, said = sentence("circuit_breaker_test_request", breaker=breaker.name)
         return self._intake.draft(
@@ -100,7 +111,7 @@ class BreakerDrafts:
         )
 
     def closed(self, breaker: Breaker) -> Draft:
-        """Tell that a breaker closes."""
+        """Tell that a breaker closes, which ends its failure."""
         assert breaker.error_id is not None
         now = self._intake.clock.wall()
         return self._intake.draft(
@@ -126,7 +137,15 @@ class BreakerDrafts:
         retry_after_s: float,
         error_id: str | None,
     ) -> Draft:
-        """Tell a user that a request was not taken, and when it may be."""
+        """
+        Tell a user that a request is not taken, and when it is worth asking again.
+
+        Args:
+            reason: circuit_breaker_open, priority_load_shedding or draining.
+            policy: Of the agent that was asked for.
+            retry_after_s: In seconds.
+            error_id: Of the breaker's failure; None: no failure is the reason.
+        """
         message, said = sentence(
             "request_rejected", reason=reason, retry_after=round(retry_after_s, 3)
         )

@@ -1,4 +1,9 @@
-"""The failure fields that every event about a failure carries, or about the end of one."""
+"""
+The failure fields: what every event about a failure, or about the end of one, carries.
+
+Every event about one failure carries the same ``error_id``, and an estimate of the recovery time
+always says where it comes from.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +20,11 @@ Fields = dict[str, Any]
 
 def about(failure: Failure, *, error_id: str | None, said: str, estimate: Fields) -> Fields:
     """
-    Tell of a failure.
+    Give the fields of an event about a failure.
 
     Args:
-        failure: What failed, classified.
-        error_id: Of the failure; None: none was opened.
+        failure: The failure, classified.
+        error_id: Its id; None: the event opens no failure.
         said: The sentence for people.
         estimate: ``estimated_recovery_time`` and where it comes from.
     """
@@ -37,11 +42,11 @@ def about(failure: Failure, *, error_id: str | None, said: str, estimate: Fields
 
 def over(last: Mapping[str, Any] | None, error_id: str | None, said: str) -> Fields:
     """
-    Tell that nothing is wrong any more.
+    Give the fields of an event that ends a failure.
 
     Args:
         last: The fields of the failure that is over; None: there was none.
-        error_id: Of that failure.
+        error_id: The id of that failure; None: there was none.
         said: The sentence for people.
     """
     return {
@@ -68,15 +73,16 @@ def recovered(
     told_as: str | None = None,
 ) -> Fields:
     """
-    Tell, as ``system_recovered``, that a failure or a degradation is over.
+    Give the own fields of ``system_recovered``: a failure or a degradation is over.
 
     Args:
         scope: What is well again: task, breaker, agent, domain, mode, store.
-        last: The fields of the failure that is over.
-        took_s: Seconds since it began.
-        attempts: Made until it was over.
-        degradation_id: Of the degradation that this ends; None: it ends none.
-        told_as: The scope under which the sentence stands in the catalogue; None: the same.
+        last: The fields of the failure that is over; None: there was none.
+        error_id: The id of that failure; None: there was none.
+        took_s: Seconds since the failure began; a negative time, by clocks that run apart, is 0.
+        attempts: Number of attempts until it was over.
+        degradation_id: The degradation that this ends; None: it ends none.
+        told_as: The scope whose sentence in the catalogue is used; None: ``scope``.
     """
     message, said = sentence("system_recovered", scope=told_as or scope)
     return {

@@ -1,14 +1,14 @@
 """
-In doubt: what was appended without an answer. It may be in the log, or may still get there.
+In doubt: events that were appended without an answer. They may be in the log, or still get there.
 
-An append has three ends: it is in the log, it is not, or nothing is known. In the third case the
-writer has been told that it failed. What it wrote is remembered here by the ids of its events,
-and recognized when it turns up:
+An append has three ends: the event is in the log, it is not, or nothing is known. In the third
+case the writer has been told that the append failed. The ids of its events are remembered here,
+and an event that turns up is recognized (decision 13):
 
-- One of several *tries* of the same event: it has landed, and no other try is made. Each try is
-  based on the last offset of its subject, so the log cannot take two of them.
-- A *beginning*, of an attempt or of a task for one process: its writer has gone on, and nobody
-  would do the work, so that it has to be undone.
+- One of several *tries* of the same event: it has landed, and no other try is made. Each try
+  expects the last offset of its subject, so the log cannot take two of them.
+- A *beginning*, of an attempt or of a task for one process: its writer has gone on and would not
+  do the work, so the beginning has to be undone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.ports import Draft
 
 __all__ = ["InDoubt"]
 
-# At the bound the oldest are forgotten: a lease or a deadline ends what comes of them then.
+# At the bound the oldest ids are dropped; a lease or a deadline then ends what comes of them.
 IN_DOUBT_MAX = 10_000
 
 
@@ -31,7 +31,7 @@ class InDoubt:
     """Remembers events by their ids until the log shows them."""
 
     def __init__(self) -> None:
-        # None: a beginning.
+        # Event id → its tries; None: it is a beginning.
         self._waiting: OrderedDict[str, Tries | None] = OrderedDict()
 
     def trying(self, drafts: Sequence[Draft], tries: Tries) -> None:
@@ -56,7 +56,12 @@ class InDoubt:
         return bool(self._waiting)
 
     def seen(self, event_id: str) -> bool:
-        """The log shows an event; tells whether it is a beginning that has to be undone."""
+        """
+        Take note that the log shows an event.
+
+        Returns:
+            Whether the event is a beginning that has to be undone.
+        """
         if event_id not in self._waiting:
             return False
         tries = self._waiting.pop(event_id)

@@ -1,8 +1,11 @@
 """
-The one write path: what happened is made an event here, checked, encoded once and appended.
+The one write path: an event is made here, checked, encoded once and appended.
 
-An event that does not comply with its schema never enters the log. Its writer is told which
-field breaks which rule; for our own events that is a defect, and it is as loud.
+An event that does not comply with its schema never enters the log. The writer is told which
+field breaks which rule. For an event of our own that is a defect, and it is as loud.
+
+An append has three ends: the event is in the log, it is not, or nothing is known (decision 13).
+``in_doubt`` looks after the third.
 """
 
 from __future__ import annotations
@@ -30,12 +33,11 @@ from gateway.values import EVENT_BYTES_MAX
 
 __all__ = ["RACES_MAX", "Decision", "Intake"]
 
-# A result may fill an event alone; this is what the rest of the event may add to it.
+# A result alone may take EVENT_BYTES_MAX; the rest of its event may add this much.
 ENVELOPE_BYTES_MAX = 32 * 1024
 
-# How soon a caller may come back when the store did not take what it gave.
+# When a caller may come back after the store has not answered, unless the store says.
 STORE_RETRY_AFTER_S = 1.0
-
 
 # Each lost race means that another writer moved the subject on; this many in a row mean that
 # something is wrong.
@@ -50,9 +52,9 @@ class Intake:
     Makes drafts, appends them, and decides.
 
     Args:
-        log: Where they go.
-        clock: For ids and waiting.
-        ids: For event ids.
+        log: Takes the drafts.
+        clock: Tells those that make drafts the time.
+        ids: Gives the ids of events.
         in_doubt: Remembers what was appended without an answer.
     """
 
@@ -79,18 +81,18 @@ class Intake:
         **own: Any,
     ) -> Draft:
         """
-        Make one event.
+        Make one event, checked and encoded; nothing is appended yet.
 
         Args:
             type: The event's type.
-            subject: What it is about, for decisions.
+            subject: The subject on which decisions about it exclude each other.
             detail: For operators only, redacted already.
-            fact: The hidden half, for the folds.
+            fact: The hidden half, for the folds; None: the event says it all.
             **own: The type's own fields, failure fields, and optional envelope fields.
 
         Raises:
-            InvalidEvent: If it does not comply with the type's schema.
-            TooLarge: If it is over the bound.
+            InvalidEvent: If the event does not comply with the type's schema.
+            TooLarge: If the event has more bytes than an event may have.
         """
         event: dict[str, Any] = {
             "type": type,
@@ -113,10 +115,9 @@ class Intake:
                 field=violation.field or None,
             )
         body = orjson.dumps(event)
-        if len(body) > EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX:
-            raise TooLarge(
-                f"{type}: the event has {len(body)} bytes, it may have {EVENT_BYTES_MAX}"
-            )
+        bytes_max = EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX
+        if len(body) > bytes_max:
+            raise TooLarge(f"{type}: the event has {len(body)} bytes, it may have {bytes_max}")
         return Draft(
             subject=subject,
             type=type,
@@ -136,17 +137,21 @@ class Intake:
         begins: bool = False,
     ) -> int:
         """
-        Append, all or nothing; returns the offset of the last one.
+        Append, all or nothing, and return the offset of the last draft.
+
+        When it returns, the folds of this node have applied the entries. Cancelling it leaves
+        the append in doubt.
 
         Args:
             expected: Subject → the offset of its last entry that the decision was based on.
-            tries: What this is one try of; None: it is not tried again.
-            begins: Whether the last draft is a beginning, to be undone if it gets no answer and
-                turns up later.
+            tries: The record that the writer gives with each try of these drafts; None: the
+                writer does not try again.
+            begins: Whether the last draft is a beginning; see ``in_doubt``.
 
         Raises:
-            ExpectationFailed: The decision was based on something that has changed.
-            Unavailable: The store did not take it.
+            ExpectationFailed: If another writer has moved a subject on; nothing is appended.
+            Unavailable: If the store does not answer. The message says whether the drafts may
+                be in the log.
         """
         if tries is not None:
             self.in_doubt.trying(drafts, tries)
@@ -170,19 +175,20 @@ class Intake:
         tries: Tries | None = None,
     ) -> bool:
         """
-        Decide: read the folds, make what follows, append it; again if another writer was first.
+        Read the folds, decide, append; begin again when another writer was first.
 
         Args:
-            decide: Makes the decision from what is so now; is given the race that was lost before.
-                None: there is nothing to do. What it raises ends it.
-            about: What is decided about, for the error.
-            tries: What this is one try of; None: it is not tried again.
+            decide: Makes the decision from the folds as they are now. It is given the race that
+                was lost before; None: this is the first round. It returns None when nothing has
+                to be done. What it raises ends the loop.
+            about: The subject of the decision, for the error message.
+            tries: As ``append`` takes it. Once one of the tries has landed nothing is decided.
 
         Returns:
             Whether anything was appended.
 
         Raises:
-            Unavailable: If it changes faster than it can be decided, or the store is away.
+            Unavailable: After ``RACES_MAX`` lost races, or if the store does not answer.
         """
         lost: ExpectationFailed | None = None
         for _ in range(RACES_MAX):

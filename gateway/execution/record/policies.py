@@ -1,8 +1,8 @@
 """
-Policies: how the tasks of each agent are treated, whether this process runs it or a worker does.
+Policies: how the tasks of each agent are treated, in this process or in a worker.
 
-An agent that is declared here keeps what is declared here, whatever a worker says of the same
-name. The setting for ``max_attempts`` fills in where an agent names none.
+A declaration in this process wins over what a worker says of an agent of the same name. The
+setting ``max_attempts`` fills in where an agent names none.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["Policies"]
 
 class Policies:
     """
-    Limits of agents, by name.
+    The policies of all agents that this node knows, by name.
 
     Args:
-        agents: Those that are declared in this process.
-        max_attempts: Of agents that name none.
+        agents: The agents that are declared in this process.
+        max_attempts: The setting, for agents that name none.
     """
 
     def __init__(self, agents: Agents, *, max_attempts: int) -> None:
@@ -32,7 +32,7 @@ class Policies:
         self._learnt: dict[str, AgentPolicy] = {}
 
     def of(self, name: str) -> AgentPolicy:
-        """Give the policy of an agent; the defaults for one that is not known."""
+        """Give the policy of an agent; for an agent that is not known, the defaults."""
         declared = self._agents.get(name)
         policy = self._learnt.get(name) if declared is None else declared.policy
         policy = policy or AgentPolicy(name)
@@ -41,16 +41,16 @@ class Policies:
         return dataclasses.replace(policy, max_attempts=self._max_attempts)
 
     def of_task(self, task: Task) -> AgentPolicy:
-        """Give the policy for ``task``; one that no agent has taken yet goes by its capability."""
+        """Give the policy for ``task``; a task that names no agent goes by its capability."""
         return self.of(task.agent_name or task.capability or "unknown")
 
     def learn(self, policies: Iterable[AgentPolicy]) -> None:
-        """Take note of the agents of a worker."""
+        """Take note of the agents of a worker; the newest policy of a name counts."""
         for policy in policies:
             self._learnt[policy.name] = policy
 
     def behind(self, breaker: str) -> list[AgentPolicy]:
-        """Give the agents that share a breaker; those of this process come first."""
+        """Give the agents that share a breaker, those of this process first."""
         here = [declared.policy for declared in self._agents]
         elsewhere = [p for name, p in self._learnt.items() if self._agents.get(name) is None]
         return [policy for policy in (*here, *elsewhere) if policy.breaker == breaker]

@@ -1,8 +1,8 @@
 """
 Reach: how far this node has read the log, and the one way to wait until it has read further.
 
-A caller may have been answered by another node, which had read more. It names what it knows (a
-position, or the term of a lease), and waits here until this node knows it too.
+A caller may have been answered by another node, which had read more. The caller names what it
+knows, a position or the term of a lease, and waits here until this node knows it, too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.ports import EventLog
 
 __all__ = ["Reach"]
 
-# How long a read with ``min_position`` waits for this node to reach it.
+# How long a read with ``min_position`` waits for this node to reach that position.
 READ_WAIT_S = 1.0
 
 
@@ -26,7 +26,7 @@ class Reach:
     Lets callers wait for entries that this node has not seen yet.
 
     Args:
-        log: Asked for its head and its epoch.
+        log: Tells its head and its epoch.
     """
 
     def __init__(self, log: EventLog) -> None:
@@ -36,14 +36,14 @@ class Reach:
 
     async def until(self, holds: Callable[[], bool], *, within_s: float) -> bool:
         """
-        Wait until something holds, which is looked at after each entry.
+        Wait until a condition on the folds holds; it is checked after each entry.
 
         Args:
-            holds: Reads the folds; must neither wait nor raise.
+            holds: The condition. It reads the folds, and must neither wait nor raise.
             within_s: How long to wait, in seconds; 0: not at all.
 
         Returns:
-            Whether it holds.
+            Whether the condition holds.
         """
         if within_s <= 0 or holds():
             return holds()
@@ -59,16 +59,16 @@ class Reach:
         return True
 
     async def offset(self, offset: int, *, within_s: float) -> bool:
-        """Wait until this node has seen ``offset``; tells whether it has. See ``until``."""
+        """Wait until this node has seen ``offset``, and tell whether it has; see ``until``."""
         return await self.until(lambda: self._head >= offset, within_s=within_s)
 
     async def wait_for(self, params: Mapping[str, Any]) -> None:
         """
-        Wait for the ``min_position`` that a reader names, if it names one, up to 1 s.
+        Wait up to 1 s for the ``min_position`` among ``params``; return at once if there is none.
 
         Raises:
-            InvalidParams: If it is of another log.
-            Unavailable: If this node has not reached it in time.
+            InvalidParams: If the position is of another log, or no position.
+            Unavailable: If this node has not reached the position in time.
         """
         if "min_position" not in params:
             return
@@ -86,8 +86,8 @@ class Reach:
             )
 
     def saw(self, offset: int) -> None:
-        """The folds have come as far as ``offset``."""
-        # While followers are shown an entry the log's own head is still the one before.
+        """The folds have seen ``offset``: let every caller go on whose condition holds now."""
+        # While followers are shown an entry, the head of a log may still be the entry before.
         self._shown = offset
         for there, holds in self._waiting.items():
             if not there.done() and holds():

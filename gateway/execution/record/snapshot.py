@@ -1,8 +1,9 @@
 """
-A snapshot of the folds: what they know outlives the entries that they know it from.
+A snapshot of the folds: tasks, workers and breakers outlive the entries that told of them.
 
-A log keeps its newest entries. Tasks, workers and breakers may be older, so that a gateway that
-starts begins from what is saved here and folds what came after it.
+A log keeps only its newest entries. A gateway that starts restores the newest snapshot and folds
+the entries that came after it (decision 11). So a field of a record that is added needs a default,
+and a field that changes its meaning needs a new ``VERSION``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ VERSION = 1
 
 @dataclasses.dataclass(slots=True, kw_only=True)
 class _Saved:
-    """Each collection in its order, which matters to most of them."""
+    """The folds as they are written down; each collection in its order, which mostly matters."""
 
     mode: str
     tasks: list[Task]
@@ -45,7 +46,7 @@ class _Saved:
 
 
 def encode(state: State) -> bytes:
-    """Write down everything that the folds know, as JSON."""
+    """Write down everything that the folds know, as one JSON document."""
     return msgspec.json.encode(
         _Saved(
             mode=state.mode,
@@ -67,10 +68,10 @@ def encode(state: State) -> bytes:
 
 def restore(state: State, body: bytes) -> None:
     """
-    Let the folds know what was written down; they must know nothing yet.
+    Fill the folds, which must be empty, with what ``encode`` wrote.
 
     Raises:
-        ValueError: If it is not what ``encode`` writes; the folds still know nothing then.
+        ValueError: If ``body`` is not what ``encode`` writes; the folds are still empty then.
     """
     saved = msgspec.json.decode(body, type=_Saved)
     state.mode = saved.mode

@@ -1,8 +1,9 @@
 """
 The folds, live: everything the gateway knows, computed from the log's entries in order.
 
-One writer, the log: ``apply`` is called with each entry, once, and nothing else changes what
-is here. A decision reads this, and is appended with the offset that it has read.
+The log is the one writer: ``apply`` is called with each entry, once. What is too old or too large
+is let go of at bounds, and nothing else changes what is here. A decision reads the folds and is
+appended with the last offset that it has read.
 """
 
 from __future__ import annotations
@@ -43,16 +44,17 @@ __all__ = ["State"]
 
 logger = logging.getLogger(__name__)
 
+# Ended tasks stay known for a day, at the most this many; so do idempotency keys.
 FINISHED_MAX = 100_000
 FINISHED_AGE_S = 86_400.0
 IDEMPOTENCY_AGE_S = 86_400.0
-# Failures reported from outside may never be ended; at the bound the oldest are let go of.
+# A failure reported from outside may never be ended; at the bound the oldest are dropped.
 FAILURES_MAX = 10_000
-# Observed recovery times per agent and error type; a median of fewer than three says little.
+# Observed recovery times per agent and error type. A median of fewer than three says little.
 RECOVERIES_KEPT = 31
 RECOVERIES_MIN = 3
 SNAPSHOT_BYTES_MAX = 256 * 1024
-# Of it, for the names of its parts.
+# The share of it that is left for the names of its parts.
 SNAPSHOT_FRAME_BYTES = 128
 PREVIEW_CHARS = 2_000
 # Types of events that open a failure or a degradation, or end one.
@@ -77,17 +79,19 @@ class State:
         settings: Bounds and breaker rules.
 
     Attributes:
-        tasks: By id, in the order of their submission; ``live`` those that have not ended,
-            ``finished`` the others in the order in which they ended.
-        breakers, workers: By name, and by agent_id.
-        failures: Those that are open, by error_id, with their topics.
-        degradations: Those that are open, by degradation_id.
-        locks: Those that are held, and the terms of those that were.
+        rules: The rules of every breaker.
+        tasks: Tasks by id, in the order of their submission. ``live`` are those that have not
+            ended, ``finished`` the others, in the order in which they ended.
+        breakers: Breakers by name.
+        workers: Workers by agent_id; one that has said goodbye stays known for a while.
+        failures: Open failures by error_id: the event, and the topics that it is of.
+        degradations: Open degradations by degradation_id.
+        locks: Locks that are held, and the terms of those that were.
         queue: Tasks that wait for a holder, in their order.
-        keys: Idempotency keys by user: the task, what was asked, and when.
-        recoveries: Seconds that recoveries took, by agent and error type.
+        keys: Idempotency keys, by user and key: the task, what was asked, and when.
+        recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
-        unread: Hidden halves of entries that this version cannot read.
+        unread: Counts what this version cannot read of the hidden halves of entries.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -102,7 +106,7 @@ class State:
         self.clear()
 
     def clear(self) -> None:
-        """Know nothing, as in the beginning."""
+        """Be empty again, as before the first entry."""
         self.mode = "normal"
         self.tasks: dict[str, Task] = {}
         self.live: dict[str, Task] = {}
@@ -127,10 +131,12 @@ class State:
         Fold one entry.
 
         Args:
+            entry: The next one of the log.
             event: Its public half, decoded.
 
         Returns:
-            The outcome of an attempt that it tells; None: it tells none that counts.
+            The outcome of an attempt that the entry tells and that its breaker has counted;
+            None: it tells none that counts.
         """
         encoded = None if entry.state is None else orjson.loads(entry.state)
         fact = from_json(entry.type, encoded, self._unread)
@@ -146,7 +152,7 @@ class State:
         self._open_ends(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
-        # Known from here on, if not before: every node counts the same.
+        # A breaker begins with its first outcome in the log, so every node counts the same.
         scope = "agent" if outcome.breaker == event.get("agent_name") else "upstream"
         counts = self.breaker(outcome.breaker, scope).record(
             outcome, at=entry.at, error_type=event.get("error_type")
@@ -206,7 +212,7 @@ class State:
         if isinstance(fact, Registered):
             worker = workers.registered(event, fact, at=entry.at, offset=entry.offset)
             if (before := self.workers.get(agent_id)) is not None:
-                # The same worker again: how it is changes by its own event.
+                # The same worker registers again; its status changes only by its own event.
                 worker.status, worker.error_id = before.status, before.error_id
                 worker.worse_since = before.worse_since
             self.workers[agent_id] = worker
@@ -263,7 +269,7 @@ class State:
             times.append(at - task.failed_at)
 
     def adopt(self, task: Task) -> None:
-        """Know a task as it is, from what was saved."""
+        """Add a task as a snapshot has it."""
         self.tasks[task.task_id] = task
         if task.live:
             self.live[task.task_id] = task
@@ -273,7 +279,15 @@ class State:
     # --- bounds -----------------------------------------------------------------------------
 
     def account(self, task: Task, grown: int) -> None:
-        """Count preserved bytes, and evict the longest finished, then the oldest, at a bound."""
+        """
+        Count preserved bytes of ``task``, and evict at a bound.
+
+        What ended tasks preserve goes first, then what live ones do; of each the longest
+        untouched first. What ``task`` itself preserves stays.
+
+        Args:
+            grown: By how many bytes it has grown; negative: it has shrunk.
+        """
         self.preserving[task.task_id] = task
         self.preserving.move_to_end(task.task_id)
         user = task.user_id
@@ -314,9 +328,10 @@ class State:
 
     def expire(self, now: float) -> None:
         """
-        Let go of what is too old: preserved parts, finished tasks, idempotency keys.
+        Let go of what is too old: preserved parts, ended tasks, idempotency keys.
 
-        Called by a timer; ``now`` in seconds since the Unix epoch.
+        Args:
+            now: In seconds since the Unix epoch; a timer calls this.
         """
         self._expire_finished(now)
         too_old = now - self._settings.partial_ttl
@@ -333,51 +348,52 @@ class State:
 
     @property
     def running(self) -> int:
-        """Tasks that are worked on now."""
+        """Number of tasks that run now."""
         return self._running
 
     @property
     def queue_depth(self) -> int:
-        """Tasks that wait: for a holder, or between attempts."""
+        """Number of tasks that wait: for a holder, or between attempts."""
         return len(self.live) - self._running
 
     def breaker(self, name: str, scope: str) -> Breaker:
-        """Give the breaker of that name; a closed one when it has never been heard of."""
+        """Give the breaker of that name; a new one, closed, when there is none yet."""
         known = self.breakers.get(name)
         if known is None:
             known = self.breakers[name] = Breaker(name, scope, self.rules)
         return known
 
     def owner_of(self, task_id: str) -> str | None:
-        """Tell whose task it is; None: no such task is known."""
+        """Give the user_id of a task's owner; None: no such task is known."""
         task = self.tasks.get(task_id)
         return None if task is None else task.user_id
 
     def task_of_key(self, user_id: str, key: str) -> tuple[str, str] | None:
-        """Give the task that was made with an idempotency key, and what it was made of."""
+        """Give the id and the fingerprint of the order of a key's task; None: the key is new."""
         known = self.keys.get((user_id, key))
         return None if known is None else known[:2]
 
     def observed_recovery_s(self, agent_name: str, error_type: str) -> float | None:
-        """Give the median recovery time in seconds; None while too few were seen."""
+        """Give the median recovery time in seconds; None: too few recoveries were seen."""
         times = self.recoveries.get((agent_name, error_type), ())
         return median(times) if len(times) >= RECOVERIES_MIN else None
 
     def expires_at(self, task: Task, now: float) -> float:
-        """Tell until when what a task preserves is kept at least."""
+        """Tell until when what ``task`` preserves is kept at least; a live task may end now."""
         return (task.finished_at or now) + self._settings.partial_ttl
 
     def held_by(self, agent_id: str) -> list[Task]:
-        """Give the tasks that a worker holds."""
+        """Give the tasks of which a worker or node holds the lease."""
         return [task for task in self.live.values() if task.holder == agent_id]
 
     # --- the snapshot -----------------------------------------------------------------------
 
     def snapshot(self, topics: Iterable[str], *, now: float) -> dict[str, Any]:
         """
-        Tell what is so now, of ``topics``.
+        Tell what is so now, to a subscriber of ``topics``.
 
-        Bounded at 256 KiB: the oldest are left out, failures before tasks; ``truncated`` says so.
+        It has at most 256 KiB. At the bound the oldest are left out, failures before tasks
+        before breakers before degradations, and ``truncated`` says so.
         """
         wanted = listening(topics)
         everything = "*" in wanted
@@ -391,7 +407,7 @@ class State:
             if of((f"user:{task.user_id}", f"task:{task.task_id}", f"agent:{task.agent_name}"))
         ]
         sections: dict[str, Iterable[dict[str, Any]]] = {
-            # What concerns most comes first; of each the newest stay.
+            # What concerns most users comes first; of each part the newest stay.
             "degradations": reversed(self.degradations.values()),
             "breakers": (breaker_view(b) for b in reversed(self.breakers.values()) if b.version),
             "tasks": ({**tasks.view(task), "preserved": preview(task)} for task in reversed(live)),
@@ -412,7 +428,7 @@ class State:
 
 
 def preview(task: Task) -> dict[str, Any] | None:
-    """A taste of what a task preserves, and where the whole is; None when it is nothing."""
+    """Give a glimpse of what a task preserves, and where the whole is; None: it is nothing."""
     if not task.preserved:
         return None
     text = task.preserved.text
@@ -426,7 +442,7 @@ def preview(task: Task) -> dict[str, Any] | None:
 
 
 def breaker_view(breaker: Breaker) -> dict[str, Any]:
-    """A breaker as it stands on the wire."""
+    """Give a breaker as it stands on the wire."""
     return {
         "name": breaker.name,
         "scope": breaker.scope,

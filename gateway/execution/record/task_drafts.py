@@ -1,8 +1,8 @@
 """
 The drafts about tasks: one function for each event that tells of a failure or of its end.
 
-Each makes a draft from facts that are known; the sentences come from the catalogue
-(``domain.messages``), and an estimate always says where it comes from.
+Each makes a draft from the task as it is folded, and appends nothing. Sentences for people come
+from the catalogue (``domain.messages``, decision 6), and an estimate says where it comes from.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TaskDrafts:
 
     Args:
         intake: Makes drafts.
-        state: For estimates from what was observed.
+        state: Gives breakers and observed recoveries, for estimates.
     """
 
     def __init__(self, intake: Intake, state: State) -> None:
@@ -45,7 +45,12 @@ class TaskDrafts:
     # --- failure fields ---------------------------------------------------------------------
 
     def estimate(self, failure: Failure, policy: AgentPolicy) -> Fields:
-        """Estimate the recovery time: the best source that there is, and which one it was."""
+        """
+        Estimate the recovery time in seconds, and name the source of the estimate.
+
+        The best source wins: what the upstream or our breaker asks for, then the breaker's
+        cooldown, then the median of observed recoveries, then the catalogue.
+        """
         breaker = self._state.breakers.get(policy.breaker)
         now = self._intake.clock.wall()
         if not failure.is_recoverable:
@@ -66,13 +71,13 @@ class TaskDrafts:
         return {"estimated_recovery_time": round(seconds, 3), "recovery_estimate_source": source}
 
     def about(self, failure: Failure, error_id: str, policy: AgentPolicy, said: str) -> Fields:
-        """The failure fields of an event about ``failure``; ``said`` is what users are told."""
+        """Give the failure fields of an event about ``failure``; ``said`` is for people."""
         return about(failure, error_id=error_id, said=said, estimate=self.estimate(failure, policy))
 
     # --- tasks ------------------------------------------------------------------------------
 
     def of_task(self, type: str, task: Task, **fields: Any) -> Draft:
-        """Make any event about a task; fields given win over the task's own."""
+        """Make any event about a task; ``fields`` win over those that the task gives."""
         envelope: Fields = {
             "user_id": task.user_id,
             "agent_name": task.agent_name,
@@ -89,7 +94,12 @@ class TaskDrafts:
     def partial_preserved(
         self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, rest: Rest
     ) -> Draft:
-        """Tell what is kept, what was still on its way included."""
+        """
+        Tell what is kept of a failed attempt.
+
+        Args:
+            rest: What the attempt had not told yet; it is kept as well.
+        """
         kept = task.preserved.copy()
         for name, data in rest.steps.items():
             kept.add_step(name, data)
@@ -135,7 +145,14 @@ class TaskDrafts:
         detail: Mapping[str, Any] | None,
         outcome: Outcome | None,
     ) -> Draft:
-        """Tell that an attempt failed, and what comes next."""
+        """
+        Tell that an attempt failed, and what comes next.
+
+        Args:
+            cause: How the failure came to us: exception, timeout, agent_lost, reported, cancelled.
+            detail: For operators, redacted already.
+            outcome: For the breaker that admitted the attempt; None: no breaker judges it.
+        """
         will_retry = after.will_retry
         return self.of_task(
             "agent_error",
@@ -189,7 +206,7 @@ class TaskDrafts:
         )
 
     def reassigned(self, task: Task, holder: str) -> Draft:
-        """Tell that another worker goes on where one was lost."""
+        """Tell that ``holder`` goes on where a lost worker was."""
         message, said = sentence("task_reassigned")
         last = task.last_error or {}
         return self.of_task(
@@ -212,7 +229,13 @@ class TaskDrafts:
         )
 
     def lease_changed(self, task: Task, action: str, ttl_s: float | None) -> Draft:
-        """Note for operators that a lease was renewed or given back."""
+        """
+        Tell operators that a lease was renewed or given back.
+
+        Args:
+            action: ``renewed`` or ``released``.
+            ttl_s: Length of the renewed lease in seconds; None: it is given back.
+        """
         judged = outcome_of(task, "neutral") if ttl_s is None else None
         now = self._intake.clock.wall()
         return self._intake.draft(
@@ -230,7 +253,7 @@ class TaskDrafts:
         )
 
     def recovered(self, task: Task) -> Draft:
-        """Tell that a task got well again."""
+        """Tell that a task whose attempt had failed succeeds."""
         assert task.error_id is not None
         assert task.failed_at is not None
         return self.of_task(
@@ -249,7 +272,7 @@ class TaskDrafts:
     def dead_lettered(
         self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, reason: str
     ) -> Draft:
-        """Tell that a task is given up and kept for operators."""
+        """Tell that a task is given up, with every error, and kept for operators."""
         message, said = sentence("task_dead_lettered", reason=reason)
         errors = _errors_of(task)
         if task.status == "running":
@@ -287,9 +310,12 @@ class TaskDrafts:
         steps: Mapping[str, Any] | None = None,
     ) -> Draft:
         """
-        Tell the end of a task; nothing comes after it but its cleanup.
+        Tell the end of a task; only a cleanup may come after it.
 
         Args:
+            outcome: The task's: succeeded, failed, cancelled, dead_lettered.
+            reason: Why; None: it succeeded.
+            error_id: Of the failure that ends with it; None: none is open.
             judged: The outcome of the attempt that this ends; None: no breaker judges it.
             steps: Finished steps that were not told yet.
         """
@@ -322,11 +348,15 @@ class TaskDrafts:
         status: str | None = None,
     ) -> Draft:
         """
-        Tell what was cleaned up after an attempt, as it was found to be afterwards.
+        Tell what was cleaned up after an attempt, as it was found afterwards.
 
         Args:
-            status: As the worker that looked calls it; None, and where something is left that
-                it does not mention: as the lists say.
+            resources: Kinds of resources that are gone.
+            memory_freed: In bytes.
+            leftovers: What is still there.
+            error: The failure fields of the attempt; None: it did not fail.
+            status: What the worker calls it. The lists decide if it is None, or if it claims
+                success and something is left.
         """
         if status is None or (status == "success" and leftovers):
             status = status_of(resources, leftovers)
@@ -349,7 +379,7 @@ class TaskDrafts:
 
 
 def outcome_of(task: Task, kind: Kind) -> Outcome | None:
-    """How the breaker that admitted the task's attempt judges it; None: none did."""
+    """Give the outcome of the running attempt for its breaker; None: no breaker judges it."""
     if task.breaker is None:
         return None
     return Outcome(task.breaker, task.generation, task.probe, kind)

@@ -1,4 +1,8 @@
-"""The drafts about workers: one has registered, one is worse or better than before."""
+"""
+The drafts about workers: a worker has registered, or is worse or better than before.
+
+A worker that gets worse opens one failure, which ends when the worker is well again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,13 @@ __all__ = ["WorkerDrafts"]
 
 
 class WorkerDrafts:
-    """Makes the drafts about workers."""
+    """
+    Makes the drafts about workers.
+
+    Args:
+        intake: Makes drafts.
+        settings: The heartbeat's timeout is the estimate of the recovery time.
+    """
 
     def __init__(self, intake: Intake, settings: Settings) -> None:
         self._intake = intake
@@ -31,14 +41,14 @@ class WorkerDrafts:
         self, agent_id: str, secret: str, params: Mapping[str, Any], caller: Caller
     ) -> Draft:
         """
-        Tell that a worker is there; of its secret only a digest is kept.
+        Tell that a worker is there; only a digest of its secret is kept.
 
         Args:
-            params: Of ``agent.register``.
-            caller: On whose behalf.
+            params: Of ``agent.register``. A worker that names no agents has one, by its handle.
+            caller: Owns the worker.
 
         Raises:
-            InvalidParams: If what it says about its agents cannot be.
+            InvalidParams: If one of its agents has limits that no agent may have.
         """
         agents = [_policy_of(item) for item in params.get("agents") or [{"name": params["handle"]}]]
         return self._intake.draft(
@@ -64,10 +74,12 @@ class WorkerDrafts:
         self, worker: Worker, status: Status, reason: str, *, removed: bool = False
     ) -> Decision:
         """
-        Decide that a worker is worse or better; when it is well again, its failure is over.
+        Make the decision that a worker has another status.
 
         Args:
-            removed: Whether it has said goodbye.
+            status: Worse than before: its failure opens, or goes on. ``healthy``: it is over.
+            reason: In a word, for operators.
+            removed: Whether the worker has said goodbye, which is no failure.
         """
         previous = worker.status
         worse = ORDER.index(status) > ORDER.index(previous) and not removed

@@ -1,9 +1,9 @@
 """
-Acceptance: whether an order is taken on, and what is said when it is not.
+Acceptance: whether an order becomes a task, and what is said when it does not.
 
-An order is taken once under its idempotency key, refused while it could not be served (the
-agent's breaker is open, the queue is full, the gateway is leaving), and otherwise becomes a
-task. A refusal is an event, too: the user is told, not only the caller.
+An order is taken once under its idempotency key. It is refused while it could not be served: the
+agent's breaker is open, the queue is full, or the gateway is leaving. A refusal is an event, too:
+the user is told, not only the caller.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from gateway.execution.tasks.order import Order
 
 __all__ = ["Acceptance"]
 
+# The priority of an order that names none.
 PRIORITY = 5
-# When a full queue is worth another try, in seconds.
+# When a full queue is worth another try.
 QUEUE_RETRY_AFTER_S = 1.0
-# The most important tasks are still taken up to this multiple of the queue's limit.
+# Orders of priority 0 are still taken up to this multiple of the queue's limit.
 CRITICAL_FACTOR = 2
 
 
@@ -34,8 +35,17 @@ class Acceptance:
     """
     Takes orders.
 
+    Args:
+        state: Gives the queue, the breakers and the idempotency keys.
+        intake: The write path.
+        drafts: Makes the event of a refusal.
+        breakers: Give a probe's permit.
+        lifecycle: Makes the task.
+        policies: Give an agent's breaker, fallback and defaults.
+        settings: Give defaults and the queue's limit.
+
     Attributes:
-        draining: Set when the gateway leaves; no order is taken any more.
+        draining: Set when the gateway leaves; then no order is taken any more.
     """
 
     def __init__(
@@ -74,8 +84,9 @@ class Acceptance:
         Make an order, with defaults for what the caller has not named.
 
         Args:
-            agent: The agent; None: ``capability`` says what it must be able to do.
-            timeout: The caller's deadline in seconds; None: the setting's.
+            agent: The agent; None: any agent that has ``capability``.
+            priority: None: 5.
+            timeout: The caller's deadline in seconds; None: the setting ``task_timeout``.
             max_attempts: None: as the agent is declared.
             more: Other fields of ``Order``.
         """
@@ -93,11 +104,12 @@ class Acceptance:
 
     async def submit(self, order: Order) -> Task:
         """
-        Accept an order, unless it was accepted under its key before, or cannot be served now.
+        Make the task of an order; give the task that its idempotency key made before, if any.
 
         Raises:
-            Rejected: If the agent's breaker is open, the queue is full, or we are leaving.
-            Conflict: If its idempotency key stands for something else.
+            Rejected: If the agent's breaker is open, the queue is full, or the gateway is leaving.
+            Conflict: If the idempotency key stands for another order.
+            Unavailable: If others are faster again and again, or the store does not answer.
         """
         uses_of_key = 0
         for _ in range(RACES_MAX):
@@ -113,12 +125,12 @@ class Acceptance:
             try:
                 return await self._lifecycle.submit(task_id, order, admission)
             except ExpectationFailed as lost:
-                # The same request was faster, and is known now; or it came long ago.
+                # The same order was faster and is known now, or its task is not kept any more.
                 uses_of_key += lost.subject == subject_of(task_id)
         raise Unavailable("too many ask at once; ask again", retry_after=1.0)
 
     async def _admitted(self, order: Order) -> Admission | None:
-        """Take a probe's permit when the agent's breaker is not closed; None: none is needed."""
+        """Ask for a probe's permit if the agent's breaker is not closed; None: none is needed."""
         policy = self._policies.of(order.agent_name or order.capability or "")
         breaker = self._state.breakers.get(policy.breaker)
         fallback_serves = policy.fallback is not None and order.reserved_for is None
@@ -155,7 +167,7 @@ class Acceptance:
         if self.draining:
             await self._reject(order, reason="draining", retry_after_s=self._settings.drain_grace)
         if order.reserved_for is not None:
-            return  # it begins at once, in the process that it is reserved for
+            return  # it does not wait: the process that it is reserved for begins at once
         limit = self._settings.queue_limit * (CRITICAL_FACTOR if order.priority == 0 else 1)
         if self._state.queue_depth >= limit:
             await self._reject(

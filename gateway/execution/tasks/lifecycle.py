@@ -1,10 +1,10 @@
 """
 Every decision about a task's life, from its submission to its one end.
 
-Each is made the same way: read the folds, make the events that follow, append them all or
+Each is made in the same way: read the folds, make the events that follow, append them all or
 nothing with the task's last offset as expectation. When another writer was first, read and
-decide again. So a task ends once, on whichever node that is decided, and what a lost attempt
-says late is refused by its term.
+decide again. So a task ends once, whichever node decides it, and a late report of an attempt
+that has lost its task is refused by its term.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Lifecycle:
     Decides about tasks.
 
     Args:
-        state: What is so.
+        state: The folds.
         intake: The write path.
         drafts: Makes the events about tasks.
         verdicts: Judges failures.
-        breakers: Told of outcomes by the log; what is due then is appended here.
+        breakers: The log tells them outcomes; what is due after an attempt is appended here.
         policies: How tasks of each agent are treated.
 
     Attributes:
-        stale_terms: How often a report of a lease that has passed on was refused.
+        stale_terms: How many reports were refused because their term is over.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class Lifecycle:
         Accept a task.
 
         Args:
-            task_id: What it will be called.
+            task_id: Its id; there must be no such task.
             order: What is asked for.
-            admission: The permit of a probe that this task will be; None: it needs none yet.
+            admission: A probe's permit, which the task takes with it; None: it needs none yet.
 
         Raises:
-            ExpectationFailed: Another caller took the permit, or there is such a task.
+            ExpectationFailed: If there is such a task, or another caller took the permit.
         """
         fact = Submitted(
             input=order.input,
@@ -129,20 +129,20 @@ class Lifecycle:
         lease_ttl_s: float | None = None,
     ) -> int:
         """
-        Begin the next attempt under a new term, and give it.
+        Begin the next attempt under a new term, and return the term.
 
-        The task may be under a later one by then: this process may have stood still.
+        When this returns, the task may be under a later term: this process may have stood still.
 
         Args:
-            holder: agent_id of the worker or node that makes it.
+            holder: agent_id of the worker or node that makes the attempt.
             limit_s: The attempt's limit in seconds.
             way: By the agent itself, as its breaker has admitted, or by its fallback.
-            agent_name: The agent, when the task named only a capability; None: as it says.
+            agent_name: The agent, when the task names only a capability; None: the task names it.
             lease_ttl_s: Length of the lease in seconds; None: the holder is this process.
 
         Raises:
-            Conflict: If the task cannot be started: it runs, waits, or has ended.
-            ExpectationFailed: Another holder was first, with the task or with the permit.
+            Conflict: If the task runs or has ended.
+            ExpectationFailed: If another holder was first, with the task or with the permit.
         """
         task = self._task(task_id)
         if task.status not in ("pending", "waiting"):
@@ -186,7 +186,7 @@ class Lifecycle:
         Append what an attempt has produced, or how far it is.
 
         Args:
-            tries: What this is one try of; None: it is not tried again.
+            tries: The record of the tries of this piece; None: the attempt does not try again.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -230,7 +230,7 @@ class Lifecycle:
 
         Args:
             result: As JSON.
-            steps: Finished steps that were not told yet.
+            steps: Finished steps that the attempt had not told yet.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -274,11 +274,12 @@ class Lifecycle:
         End an attempt that failed, and decide what comes next.
 
         Args:
-            failure: Why, classified.
+            failure: The failure, classified.
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
             detail: For operators, redacted already.
-            rest: What the attempt had not told yet.
-            require: Raises if that is no longer to be; asked at each decision anew.
+            rest: What the attempt had not told yet; None: nothing.
+            require: A condition beyond the term. It raises if it does not hold, and is asked
+                again after each lost race.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
@@ -303,15 +304,18 @@ class Lifecycle:
         """
         End a task from outside its attempt: cancelled, out of time, no worker, shut down.
 
+        Args:
+            after: How it ends, with the reason.
+
         Raises:
-            Conflict: If it has ended already.
+            Conflict: If the task has ended already.
         """
 
         def decide(task: Task) -> Decision:
             if not task.live:
                 raise Conflict(f"task {task_id} has ended: {task.status}")
             if failure.error_type == "cancelled" and task.status != "running":
-                # Nothing was running, so nothing failed: its end says it all.
+                # No attempt was running, so nothing failed: the end alone says it all.
                 judged = outcome_of(task, "neutral")
                 return [
                     self._drafts.finished(
@@ -330,7 +334,7 @@ class Lifecycle:
         await self._breakers.act()
 
     async def give_up(self, task_id: str, failure: Failure) -> None:
-        """End a task that cannot go on, with ``failure`` as the reason; nothing if it has ended."""
+        """End a task that cannot go on, with ``failure`` as the reason, unless it has ended."""
         cancelled = failure.error_type == "cancelled"
         after = Next("cancelled" if cancelled else "failed", reason=failure.error_code)
         with contextlib.suppress(Conflict):
@@ -340,10 +344,10 @@ class Lifecycle:
 
     async def hurry(self, task_id: str) -> None:
         """
-        Let a task that waits between attempts try now.
+        Let a task that waits between attempts make the next one now.
 
         Raises:
-            Conflict: If it does not wait.
+            Conflict: If the task does not wait.
         """
 
         def decide(task: Task) -> Decision:
@@ -365,11 +369,11 @@ class Lifecycle:
         self, task_id: str, term: int, *, tries: Tries | None = None, **found: Any
     ) -> None:
         """
-        Tell what was cleaned up after an attempt; it may be told after the task's end.
+        Tell what was cleaned up after an attempt, also after the task's end.
 
         Args:
             term: Of the attempt.
-            tries: What this is one try of; None: it is not tried again.
+            tries: The record of the tries of this event; None: the caller does not try again.
             found: As ``TaskDrafts.cleaned`` takes it.
 
         Raises:
@@ -394,10 +398,10 @@ class Lifecycle:
 
     def held(self, task: Task, term: int) -> None:
         """
-        Go on only under the term that is in force.
+        Return only if ``term`` is in force.
 
         Raises:
-            StaleTerm: If it is another one, or none.
+            StaleTerm: If another term is in force, or none.
         """
         if task.status != "running" or task.term != term:
             self.stale_terms += 1
@@ -414,11 +418,15 @@ class Lifecycle:
         tries: Tries | None = None,
     ) -> None:
         """
-        Decide about a task; see ``Intake.decide``. Its own last offset is expected as well.
+        Decide about a task; see ``Intake.decide``.
+
+        Args:
+            decide: Makes the decision. The task's last offset is expected in any case.
+            tries: As ``Intake.decide`` takes it.
 
         Raises:
             NotFound: If there is no such task.
-            Unavailable: If it changes faster than it can be decided, or the store is away.
+            Unavailable: After too many lost races, or if the store does not answer.
         """
 
         def decide_now(_: ExpectationFailed | None) -> Decision:

@@ -1,4 +1,9 @@
-"""An order: what a caller asks for, before it is a task."""
+"""
+An order: what a caller asks for, before it is a task.
+
+Under an idempotency key an order makes one task, however often it is sent: the key gives the task
+its id.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +22,19 @@ __all__ = ["Order"]
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """
-    What a caller asks for: a task before it exists.
+    What a caller asks for.
 
     Attributes:
-        agent_name: The agent that is to do it; None: any that has ``capability``.
+        agent_name: The agent that is asked; None: any agent that has ``capability``.
         input: As JSON, measured already.
         user_id: The task's owner.
+        priority: From 0, the most urgent, to 10.
         timeout_s: The caller's own deadline in seconds, waiting included.
         max_attempts: Attempts by the agent itself, the first included.
+        causation_id: event_id of the event that made the caller ask; None: none did.
         retry_of: The task that this one repeats; None: it repeats none.
-        reserved_for: agent_id of the one process that may take it; None: any may.
+        idempotency_key: The caller's name for this order; None: each call is a new order.
+        reserved_for: agent_id of the one process that may take the task; None: any may.
     """
 
     agent_name: str | None
@@ -45,7 +53,7 @@ class Order:
 
     @classmethod
     def again(cls, task: Task) -> Order:
-        """Ask once more for what an ended task was about."""
+        """Make the order of an ended task once more; it is caused by that task's end."""
         return cls(
             agent_name=task.agent_name,
             capability=task.capability,
@@ -62,9 +70,9 @@ class Order:
     @property
     def fingerprint(self) -> str:
         """
-        A digest of what is asked, to tell an idempotency key used twice for different things.
+        A digest of what is asked; it tells an idempotency key that is used for two orders.
 
-        The same through every door, whether a default was spelled out or not.
+        It is the same through every door, whether the caller spelled a default out or not.
         """
         asked = (
             self.agent_name,
@@ -80,14 +88,15 @@ class Order:
 
     def id_by_key(self, use: int) -> str:
         """
-        The id of the task that the idempotency key stands for: a UUID, version 8 (RFC 9562).
+        Give the id of the task that the idempotency key stands for.
 
-        Callers that use the same key, on any node and at the same moment, make the same task, so
-        that only one of them does.
+        It is a UUID of version 8, the version for ids that are computed (RFC 9562, section 5.8).
+        Callers with the same key, on any node and at the same moment, ask for the same task, and
+        the log takes it once.
 
         Args:
-            use: Which use of the key it is, from 0: a key may be used again once the task that it
-                stood for is not kept any more.
+            use: Number of the use of the key, from 0. A key may be used again when the task that
+                it stood for is not kept any more.
         """
         digest = hashlib.sha256(orjson.dumps((self.user_id, self.idempotency_key, use))).digest()
         number = int.from_bytes(digest[:16], "big")

@@ -1,8 +1,8 @@
 """
 Verdicts: what follows from a failed attempt, and the events that say so.
 
-Nothing is appended here; ``lifecycle`` appends what is returned. Of its own there are only the
-retry budgets.
+Nothing is appended here; ``lifecycle`` appends what is returned. The only state is the retry
+budgets, which each node keeps for itself: they limit calls, and decide nothing about what is so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ class Verdicts:
     Judges failures.
 
     Args:
-        backoff: How long to wait between attempts.
+        state: Gives the breakers.
+        drafts: Makes the events about tasks.
+        policies: Give an agent's fallback, breaker and retry budget.
+        backoff: Says how long to wait between attempts.
+        clock: Tells the time.
+        ids: Gives ids and chance.
     """
 
     def __init__(
@@ -50,16 +55,21 @@ class Verdicts:
         self._budgets: dict[str, RetryBudget] = {}
 
     def called(self, policy: AgentPolicy) -> None:
-        """Count a call for the retry budget of its upstream."""
+        """Count a call, for the retry budget of the agent's upstream."""
         self._budget(policy).called(self._clock.wall())
 
     def decided(self, task: Task, after: Next) -> None:
-        """Count what the log has accepted as coming next."""
+        """Count a retry, now that the log has accepted that it comes next."""
         if after.step == "retry":
             self._budget(self._policies.of_task(task)).retrying(self._clock.wall())
 
     def after(self, task: Task, failure: Failure) -> Next:
-        """Decide what comes after a failed attempt of ``task``."""
+        """
+        Decide what comes after a failed attempt of ``task``.
+
+        An attempt that the breaker would hold back is not announced for now: it is made later,
+        or by the fallback, or not at all.
+        """
         policy = self._policies.of_task(task)
         now = self._clock.wall()
         delay_s = self._backoff.delay_s(
@@ -68,11 +78,11 @@ class Verdicts:
             retry_after_s=failure.retry_after_s,
         )
         if task.mode == "fallback":
-            # The fallback was the last resort: the task ends as its agent's failure said.
+            # The fallback was the last resort; the agent's own failure says how the task ends.
             first = task.last_error or {}
             retryable = first.get("error_type", failure.error_type) in RETRIED_TYPES
             return Next("dead_lettered" if retryable else "failed", reason="fallback_failed")
-        # The code that runs a reserved task was told by the exception, and waits for nothing.
+        # A supervised block gets its failure as an exception and does not wait for a fallback.
         fallback = policy.fallback is not None and task.reserved_for is None
         after = next_step(
             failure,
@@ -85,7 +95,7 @@ class Verdicts:
         breaker = self._state.breakers.get(policy.breaker)
         if after.step != "retry" or breaker is None:
             return after
-        # An attempt is announced for when it can be made: not while the breaker holds it back.
+        # An attempt is announced for the time when the breaker lets it through.
         held_s = breaker.holds_back_s(
             now, failing=failure.counts and task.breaker is not None, probe=task.probe
         )
@@ -108,10 +118,10 @@ class Verdicts:
         rest: Rest,
     ) -> list[Draft]:
         """
-        Make the events of a failed attempt, in their order.
+        Make the events of a failed attempt, in their order: what is kept, what failed, what next.
 
         Args:
-            after: What comes next.
+            after: What comes next, as ``after`` has decided.
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
             detail: For operators, redacted already.
             rest: What the attempt had not told yet.

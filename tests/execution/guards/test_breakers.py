@@ -1,4 +1,4 @@
-"""Breakers at work: one event per opening, exactly so many probes, and nothing called meanwhile."""
+"""Breakers at work: one event for each opening, a counted number of probes, no call in between."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.execution.world import SlowLog, World
 
 
 class Upstream:
-    """What the agents of these tests call: up or down, and it counts."""
+    """What the agents of these tests call: it is up or down, and counts its calls."""
 
     def __init__(self, here: World) -> None:
         self.here = here
@@ -60,7 +60,9 @@ def opened_events(here: World) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("failures", "opens"), [(4, 0), (5, 1)])
-async def test_five_failures_in_a_row_open_it(here: World, failures: int, opens: int) -> None:
+async def test_five_failures_in_a_row_open_a_breaker(
+    here: World, failures: int, opens: int
+) -> None:
     upstream = declare(here)
     upstream.up = False
     for _ in range(failures):
@@ -79,7 +81,7 @@ async def test_a_success_in_between_begins_the_row_anew(here: World) -> None:
 
 
 @pytest.mark.parametrize("last_fails", [True, False])
-async def test_every_second_failure_opens_it_at_the_twentieth_outcome(
+async def test_every_second_failure_opens_a_breaker_at_the_twentieth_outcome(
     here: World, last_fails: bool
 ) -> None:
     """Half of twenty is reached with the twentieth, whether that one fails or not."""
@@ -105,7 +107,7 @@ async def test_outcomes_of_longer_than_half_a_minute_ago_do_not_count(here: Worl
 
 
 @pytest.mark.parametrize("raised", [ContentRefused, None])
-async def test_what_is_not_the_agents_failure_does_not_count(
+async def test_a_failure_that_is_not_the_agents_does_not_count(
     here: World, raised: type[Exception] | None
 ) -> None:
     upstream = declare(here)
@@ -140,7 +142,9 @@ async def test_many_failures_at_once_are_one_opening(open_world: OpenWorld) -> N
     assert here.state.breakers["asker"].version == 1
 
 
-async def test_while_it_is_open_requests_are_refused_and_nobody_is_called(here: World) -> None:
+async def test_while_a_breaker_is_open_requests_are_refused_and_the_upstream_is_not_called(
+    here: World,
+) -> None:
     upstream = declare(here)
     await opened(here, upstream)
     calls = upstream.calls
@@ -157,7 +161,7 @@ async def test_while_it_is_open_requests_are_refused_and_nobody_is_called(here: 
     assert len(here.said("task_submitted")) == 5
 
 
-async def test_while_it_is_open_the_fallback_answers(here: World) -> None:
+async def test_while_a_breaker_is_open_the_fallback_answers(here: World) -> None:
     async def stand_in(task: Task) -> str:
         return "stand-in"
 
@@ -173,7 +177,7 @@ async def test_while_it_is_open_the_fallback_answers(here: World) -> None:
     assert here.said("agent_error", "system_recovered", task_id=task.task_id) == []
 
 
-async def test_three_probes_that_succeed_close_it(here: World) -> None:
+async def test_three_probes_that_succeed_close_a_breaker(here: World) -> None:
     upstream = declare(here)
     await opened(here, upstream)
     await here.passing(30)
@@ -188,8 +192,8 @@ async def test_three_probes_that_succeed_close_it(here: World) -> None:
     assert len(here.said("circuit_breaker_test_request")) == 3
 
 
-async def test_one_probe_that_fails_opens_it_again(here: World) -> None:
-    """The same failure goes on, and operators are called."""
+async def test_one_probe_that_fails_opens_a_breaker_again(here: World) -> None:
+    """The same failure goes on, now critical."""
     upstream = declare(here)
     await opened(here, upstream)
     await here.passing(30)
@@ -209,8 +213,10 @@ async def test_one_probe_that_fails_opens_it_again(here: World) -> None:
     assert here.said("system_recovered", scope="breaker")[0]["attempts_made"] == 2
 
 
-async def test_of_a_hundred_at_once_exactly_three_pass_half_open(open_world: OpenWorld) -> None:
-    """The bug that this replaces let a hundred of a hundred through."""
+async def test_of_a_hundred_calls_at_once_exactly_three_pass_half_open(
+    open_world: OpenWorld,
+) -> None:
+    """pybreaker itself would let a hundred of a hundred through."""
     here = await open_world(workers=200)
     upstream = declare(here)
     await opened(here, upstream)
@@ -274,7 +280,7 @@ async def test_tasks_that_wait_are_probed_most_urgent_first(open_world: OpenWorl
 
 
 async def test_a_probe_that_is_cancelled_gives_its_permit_back(open_world: OpenWorld) -> None:
-    """Whoever waits for a permit is woken, too."""
+    """A task that waits for a permit is woken, too."""
     here = await open_world(breaker_permits=1, workers=6)
     upstream = declare(here)
     upstream.up, upstream.takes_s = False, 1.0
@@ -382,7 +388,7 @@ async def test_a_task_that_waits_longer_than_its_caller_ends_with_circuit_open(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_a_probe_that_fails_while_the_next_one_begins_still_opens_it(
+async def test_a_probe_that_fails_while_the_next_one_begins_still_opens_a_breaker(
     open_world: OpenWorld, seed: int
 ) -> None:
     """On a store further away another permit is taken between the failure and the opening."""

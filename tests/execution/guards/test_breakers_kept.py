@@ -1,4 +1,4 @@
-"""Breakers on a log that is kept: whoever comes after those who were lost finds what is due."""
+"""Breakers on a log that is kept: a node that comes after a lost one finds what is due."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {"breaker_threshold": 2, "breaker_cooldown": 5.0, "ma
 
 
 def held(type: str) -> Hook:
-    """Let no event of this type get to the log; who appends it waits until it is killed."""
+    """Let no event of this type get to the log; its writer waits until it is killed."""
 
     async def before(drafts: Sequence[Draft]) -> None:
         if drafts[0].type == type:
@@ -118,7 +118,7 @@ async def test_a_breaker_whose_node_is_killed_before_it_reopens_is_reopened_by_t
 
 
 async def test_a_breaker_whose_node_is_killed_before_it_opens_is_opened_by_the_next() -> None:
-    """Nobody has ever heard of it but by the failures that the log tells."""
+    """The log tells its failures, and nothing else of it."""
     cluster = Cluster(**SETTINGS)
     async with living(cluster) as node:
         node.log.before = held("circuit_breaker_triggered")
@@ -149,7 +149,7 @@ async def test_what_is_due_is_still_due_when_everything_is_read_anew() -> None:
 
 
 async def test_a_node_that_comes_late_to_an_opening_looks_whether_it_is_still_due() -> None:
-    """Whoever should have opened it is dead, and by now the upstream works again."""
+    """The node that should have opened it is dead, and by now the upstream works again."""
     cluster = Cluster(**SETTINGS)
     async with living(cluster, "other") as survivor:
         await survivor.run()  # it knows the breaker

@@ -1,4 +1,4 @@
-"""What was begun without an answer and turns up later: nobody waits for it in vain."""
+"""What is appended without an answer: tries that land, and beginnings that have to be undone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,67 @@ import random
 import pytest
 
 from gateway import Task
+from gateway.attempts.tries import Tries
 from gateway.domain.errors import Unavailable
+from gateway.execution.record.in_doubt import IN_DOUBT_MAX, InDoubt
+from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.holders.test_registry import hand
 from tests.execution.world import LateLog, SlowLog, World
+
+
+def event(event_id: str) -> Draft:
+    body = b'{"event_id":"%s"}' % event_id.encode()
+    return Draft("task/t1", "task_progress", (), operators_only=False, body=body)
+
+
+# --- tries -----------------------------------------------------------------------------------
+
+
+def test_a_try_has_landed_when_the_log_shows_it() -> None:
+    """On a log in memory that is before the append returns."""
+    in_doubt, tries = InDoubt(), Tries()
+    in_doubt.trying([event("e1"), event("e2")], tries)
+    assert not in_doubt.seen("e3")
+    assert not tries.landed
+    assert not in_doubt.seen("e2")
+    assert tries.landed
+
+
+def test_a_try_that_was_taken_ends_the_wait_for_all_earlier_ones() -> None:
+    in_doubt, tries, others = InDoubt(), Tries(), Tries()
+    in_doubt.trying([event("e0")], others)
+    in_doubt.trying([event("e1")], tries)
+    in_doubt.trying([event("e2")], tries)
+    in_doubt.taken(tries)
+    assert in_doubt
+    in_doubt.seen("e1")
+    assert not tries.landed
+    in_doubt.taken(others)
+    assert not in_doubt
+
+
+# --- beginnings ------------------------------------------------------------------------------
+
+
+def test_a_beginning_without_an_answer_is_undone_once() -> None:
+    in_doubt = InDoubt()
+    in_doubt.beginning(event("e1"))
+    assert not in_doubt.seen("e2")
+    assert in_doubt.seen("e1")
+    assert not in_doubt.seen("e1")
+
+
+def test_at_the_bound_the_oldest_in_doubt_is_dropped() -> None:
+    in_doubt = InDoubt()
+    for number in range(IN_DOUBT_MAX + 1):
+        in_doubt.beginning(event(f"e{number}"))
+    assert not in_doubt.seen("e0")
+    assert in_doubt.seen("e1")
+    assert in_doubt.seen(f"e{IN_DOUBT_MAX}")
+
+
+# --- in a gateway ----------------------------------------------------------------------------
 
 
 async def late_world(open_world: OpenWorld) -> tuple[World, LateLog]:
@@ -91,7 +148,7 @@ async def test_an_attempt_that_began_without_an_answer_is_begun_again(
 async def test_a_block_that_could_not_begin_leaves_no_task_open(
     open_world: OpenWorld, at: str
 ) -> None:
-    """Nobody else could do it, so waiting for its deadline would be waiting for nothing."""
+    """No other process could do it, so waiting for its deadline would be waiting for nothing."""
     here, log = await late_world(open_world)
     before = {"task_submitted": None, "task_started": "task_submitted"}[at]
     log.late = before is None

@@ -1,4 +1,4 @@
-"""What is taken on, once, and what is refused and said so."""
+"""Which orders become a task, each once, and which are refused, with an event that says so."""
 
 from __future__ import annotations
 
@@ -10,37 +10,20 @@ import pytest
 
 from gateway import Task
 from gateway.domain.access import Caller
-from gateway.domain.errors import Conflict, InvalidParams, NotPermitted, Rejected, TooLarge
-from gateway.protocol.operations import OPERATIONS
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.errors import Conflict, Rejected, Unavailable
+from gateway.execution.record.intake import RACES_MAX
 from tests.execution.conftest import OpenWorld
+from tests.execution.record.room import NOW, RacingLog, Room
 from tests.execution.world import SlowLog, World
 
 ANN = Caller("ann", frozenset({"events:read", "tasks:write"}))
 
 
-async def test_every_operation_has_a_handler_and_no_handler_is_without_one(here: World) -> None:
-    assert set(here.engine.parts.handlers) == set(OPERATIONS)
-
-
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
-async def test_an_operation_needs_its_scope_and_knows_its_parameters(
-    here: World, name: str
-) -> None:
-    nobody = Caller("ann", frozenset())
-    examples = {"term": 1, "type": "notification"}
-    given = {field: examples.get(field, "x") for field in OPERATIONS[name].params["required"]}
-    with pytest.raises(NotPermitted):
-        await here.call(name, nobody, **given)
-    if name != "event.publish":
-        with pytest.raises(InvalidParams) as refused:
-            await here.call(name, foreign=1, **given)
-        assert refused.value.field == "foreign"
-
-
 # --- idempotency -----------------------------------------------------------------------------
 
 
-async def test_the_same_request_twice_is_one_task(here: World) -> None:
+async def test_the_same_order_twice_is_one_task(here: World) -> None:
     asked: dict[str, Any] = {"agent": "nobody", "input": {"a": 1}, "idempotency_key": "k"}
     answers = await asyncio.gather(*(here.call("task.create", ANN, **asked) for _ in range(20)))
     assert len({answer["task_id"] for answer in answers}) == 1
@@ -48,7 +31,7 @@ async def test_the_same_request_twice_is_one_task(here: World) -> None:
     assert (await here.call("task.create", **asked))["task_id"] != answers[0]["task_id"]
 
 
-async def test_the_same_key_for_another_request_is_a_conflict(here: World) -> None:
+async def test_the_same_key_for_another_order_is_a_conflict(here: World) -> None:
     await here.call("task.create", agent="nobody", input=1, idempotency_key="k")
     for other in ({"input": 2}, {"input": 1, "priority": 1}, {"input": 1, "agent": "other"}):
         with pytest.raises(Conflict) as refused:
@@ -83,7 +66,7 @@ async def test_a_key_still_stands_after_the_end(here: World) -> None:
 # --- bounds ----------------------------------------------------------------------------------
 
 
-async def test_over_the_limit_of_the_queue_requests_are_refused(open_world: OpenWorld) -> None:
+async def test_over_the_limit_of_the_queue_orders_are_refused(open_world: OpenWorld) -> None:
     """The most important ones are taken up to twice the limit."""
     here = await open_world(queue_limit=3)
     for _ in range(3):
@@ -102,7 +85,7 @@ async def test_over_the_limit_of_the_queue_requests_are_refused(open_world: Open
     assert len(here.said("task_submitted")) == 6
 
 
-async def test_what_runs_does_not_stand_in_the_queue(open_world: OpenWorld) -> None:
+async def test_a_task_that_runs_does_not_stand_in_the_queue(open_world: OpenWorld) -> None:
     here = await open_world(queue_limit=1, workers=3)
 
     @here.gateway.agent("slow")
@@ -117,116 +100,7 @@ async def test_what_runs_does_not_stand_in_the_queue(open_world: OpenWorld) -> N
         await here.submit("slow")
 
 
-async def test_no_more_run_at_once_than_there_are_workers(open_world: OpenWorld) -> None:
-    here = await open_world(workers=3)
-    inside = most = 0
-
-    @here.gateway.agent("slow")
-    async def slow(task: Task) -> None:
-        nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        await here.passing(1)
-        inside -= 1
-
-    ids = [await here.submit("slow") for _ in range(10)]
-    for task_id in ids:
-        await here.done(task_id)
-    assert most == 3
-
-
-async def test_the_most_urgent_goes_first_then_the_oldest(open_world: OpenWorld) -> None:
-    here = await open_world(workers=1)
-    order: list[int] = []
-
-    @here.gateway.agent("noter")
-    async def noter(task: Task, number: int) -> None:
-        order.append(number)
-
-    priorities = [5, 10, 0, 5, 1, 0]
-    ids = [
-        await here.submit("noter", {"number": number}, priority=priority)
-        for number, priority in enumerate(priorities)
-    ]
-    for task_id in ids:
-        await here.done(task_id)
-    assert order == [2, 5, 4, 0, 3, 1]
-
-
-@pytest.mark.parametrize(
-    ("given", "field"),
-    [
-        ({"agent": "two words"}, "agent"),
-        ({"priority": 11}, "priority"),
-        ({"priority": -1}, "priority"),
-        ({"priority": 1.5}, "priority"),
-        ({"timeout": 0}, "timeout"),
-        ({"max_attempts": 0}, "max_attempts"),
-        ({"user_id": "*"}, "user_id"),
-        ({"input": float("nan")}, "input"),
-        ({"capability": "x"}, "agent"),
-    ],
-)
-async def test_what_cannot_be_meant_is_refused_with_its_field(
-    here: World, given: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(InvalidParams) as refused:
-        await here.call("task.create", **{"agent": "echo", **given})
-    assert refused.value.field == field
-    assert here.events == []
-
-
-async def test_an_input_over_the_bound_is_refused(here: World) -> None:
-    await here.call("task.create", agent="nobody", input="x" * (65_536 - 2))
-    with pytest.raises(TooLarge) as refused:
-        await here.call("task.create", agent="nobody", input="x" * (65_536 - 1))
-    assert refused.value.field == "input"
-
-
-async def test_only_operators_ask_for_others(here: World) -> None:
-    await here.call("task.create", agent="nobody", user_id="bob")
-    with pytest.raises(NotPermitted):
-        await here.call("task.create", ANN, agent="nobody", user_id="bob")
-    mine = await here.call("task.create", ANN, agent="nobody")
-    assert here.state.tasks[mine["task_id"]].user_id == "ann"
-    listed = await here.call("task.list", ANN)
-    assert [task["task_id"] for task in listed["items"]] == [mine["task_id"]]
-    with pytest.raises(NotPermitted):
-        await here.call("task.list", ANN, user_id="bob")
-
-
-async def test_tasks_are_listed_in_pages_newest_first(here: World) -> None:
-    ids = [await here.submit("nobody") for _ in range(7)]
-    found: list[str] = []
-    cursor: dict[str, Any] = {}
-    while True:
-        page = await here.call("task.list", limit=3, **cursor)
-        found += [task["task_id"] for task in page["items"]]
-        if page["next"] is None:
-            break
-        cursor = {"cursor": page["next"]}
-    assert found == ids[::-1]
-
-
-async def test_events_are_listed_in_pages_in_order(here: World) -> None:
-    for _ in range(7):
-        await here.submit("nobody", user_id="ann")
-    await here.submit("nobody", user_id="bob")
-    found: list[int] = []
-    cursor: dict[str, Any] = {}
-    while True:
-        page = await here.call("event.list", ANN, limit=3, type="task_submitted", **cursor)
-        found += [event["offset"] for event in page["items"]]
-        if page["next"] is None:
-            break
-        cursor = {"cursor": page["next"]}
-    assert found == list(range(1, 8))
-    for topic in ("user:bob", "*", "recipient:bob"):
-        with pytest.raises(NotPermitted):
-            await here.call("event.list", ANN, topic=topic)
-
-
-async def test_a_key_that_is_forgotten_may_be_used_again(here: World) -> None:
+async def test_a_key_may_be_used_again_when_its_task_is_not_kept_any_more(here: World) -> None:
     """What it stood for is not listed any more after a day; asking again makes a new task."""
 
     @here.gateway.agent("echo")
@@ -248,3 +122,121 @@ async def test_a_key_is_one_task_on_a_store_further_away(open_world: OpenWorld) 
     asked: dict[str, Any] = {"agent": "nobody", "idempotency_key": "k"}
     answers = await asyncio.gather(*(here.call("task.create", **asked) for _ in range(20)))
     assert len({answer["task_id"] for answer in answers}) == 1
+
+
+# --- call by call ----------------------------------------------------------------------------
+
+
+def test_an_order_has_defaults_for_what_the_caller_has_not_named() -> None:
+    room = Room(AgentPolicy("search", max_attempts=2), task_timeout=77.0)
+    plain = room.acceptance.order("search", input=1, user_id="ann")
+    assert (plain.priority, plain.timeout_s, plain.max_attempts) == (5, 77.0, 2)
+    named = room.acceptance.order(
+        "search", input=1, user_id="ann", priority=0, timeout=3.0, max_attempts=1, retry_of="t1"
+    )
+    assert (named.priority, named.timeout_s, named.max_attempts) == (0, 3.0, 1)
+    assert named.retry_of == "t1"
+
+
+async def submit(room: Room, agent: str = "search", **asked: Any) -> str:
+    order = room.acceptance.order(agent, **{"input": 1, "user_id": "ann", **asked})
+    return (await room.acceptance.submit(order)).task_id
+
+
+async def test_a_gateway_that_leaves_takes_no_order_and_tells_the_user() -> None:
+    room = Room(drain_grace=9.0)
+    room.acceptance.draining = True
+    with pytest.raises(Rejected) as rejected:
+        await submit(room)
+    assert (rejected.value.code, rejected.value.retry_after) == ("draining", 9.0)
+    assert room.types == ["request_rejected"]
+
+
+async def test_a_key_of_before_is_answered_by_a_gateway_that_leaves() -> None:
+    """Its task is there, and the caller only wants to know which."""
+    room = Room()
+    first = await submit(room, idempotency_key="k")
+    room.acceptance.draining = True
+    assert await submit(room, idempotency_key="k") == first
+
+
+@pytest.mark.parametrize(("priority", "waiting_max"), [(0, 4), (1, 2), (5, 2)])
+async def test_the_queue_takes_orders_up_to_its_limit(priority: int, waiting_max: int) -> None:
+    room = Room(queue_limit=2)
+    for _ in range(waiting_max):
+        await submit(room, priority=priority)
+    with pytest.raises(Rejected):
+        await submit(room, priority=priority)
+    assert room.state.queue_depth == waiting_max
+
+
+async def test_a_reserved_order_does_not_wait_in_the_queue() -> None:
+    room = Room(queue_limit=1)
+    await submit(room)
+    await submit(room, reserved_for="n1")
+    assert len(room.state.live) == 2
+
+
+async def opened(room: Room) -> None:
+    """Open the breaker of ``search``."""
+    breaker = room.state.breaker("search", "agent")
+    await room.intake.append([room.breaker_drafts.triggered(breaker)])
+
+
+async def test_an_order_for_an_agent_that_rests_is_refused_until_it_is_probed() -> None:
+    room = Room(breaker_cooldown=10.0, breaker_permits=1)
+    await opened(room)
+    room.clock.now = NOW + 4
+    with pytest.raises(Rejected) as rejected:
+        await submit(room)
+    assert (rejected.value.code, rejected.value.retry_after) == ("circuit_breaker_open", 6.0)
+    (event,) = room.said("request_rejected")
+    assert event["error_id"] == room.state.breakers["search"].error_id
+    room.clock.now = NOW + 10
+    await submit(room)
+    assert room.types[-2:] == ["circuit_breaker_test_request", "task_submitted"]
+    with pytest.raises(Rejected):
+        await submit(room)
+
+
+async def test_an_order_whose_fallback_answers_is_taken_while_the_agent_rests() -> None:
+    room = Room(AgentPolicy("search", fallback="stand_in"))
+    await opened(room)
+    task_id = await submit(room)
+    assert room.state.tasks[task_id].probe is None
+    with pytest.raises(Rejected):
+        await submit(room, reserved_for="n1")
+
+
+async def test_an_order_that_loses_the_last_permit_is_refused_and_not_tried_for_ever() -> None:
+    room = Room(breaker_permits=1, breaker_cooldown=10.0, wrap=RacingLog)
+    await opened(room)
+    room.clock.now += 10
+    other = room.breakers.admit(AgentPolicy("search"), user_id="bob", task_id=None, attempt=None)
+    log: Any = room.log
+    log.rival, log.races = other.drafts[0], 1  # type: ignore[union-attr]
+    with pytest.raises(Rejected) as rejected:
+        await submit(room)
+    assert rejected.value.code == "circuit_breaker_open"
+    assert room.said("task_submitted") == []
+
+
+async def test_an_order_that_loses_every_race_is_given_up() -> None:
+    """Another writer moves the breaker on each time."""
+    room = Room(breaker_permits=RACES_MAX + 1, breaker_cooldown=10.0, wrap=RacingLog)
+    await opened(room)
+    room.clock.now += 10
+    other = room.breakers.admit(AgentPolicy("search"), user_id="bob", task_id=None, attempt=None)
+    log: Any = room.log
+    log.rival, log.races = other.drafts[0], RACES_MAX  # type: ignore[union-attr]
+    with pytest.raises(Unavailable, match="too many ask at once"):
+        await submit(room)
+
+
+async def test_a_key_whose_task_is_known_and_not_kept_is_a_conflict() -> None:
+    room = Room()
+    task_id = await submit(room, idempotency_key="k")
+    del room.state.tasks[task_id]
+    with pytest.raises(Conflict) as refused:
+        await submit(room, idempotency_key="k")
+    assert refused.value.code == "idempotency_key_reused"

@@ -1,4 +1,4 @@
-"""Whatever an attempt tells is in the log once, though the store leaves it in doubt."""
+"""Every event that an attempt tells is in the log once, though the store leaves it in doubt."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DoubtfulLog:
         return offset
 
     async def arrive(self) -> None:
-        """Let what is under way get there, as far as nobody else was first."""
+        """Let what is under way get there, as far as no other writer was first."""
         while self._under_way:
             drafts, expected = self._under_way.pop(0)
             with contextlib.suppress(ExpectationFailed):
@@ -168,7 +168,7 @@ async def test_a_cleanup_in_doubt_is_told_once(open_world: OpenWorld, arrives: s
     assert cleanup["resources_cleaned"] == ["temp_files"]
 
 
-async def test_a_piece_in_doubt_whose_task_is_anothers_by_then_is_not_told_again(
+async def test_a_piece_in_doubt_of_a_task_that_has_ended_is_not_told_again(
     open_world: OpenWorld,
 ) -> None:
     here, log = await doubtful_world(open_world, "partial_result", "never", tries=1)
@@ -187,7 +187,7 @@ async def test_a_piece_in_doubt_whose_task_is_anothers_by_then_is_not_told_again
     assert here.said("partial_result") == []
 
 
-async def test_who_waits_for_what_was_told_is_let_go_of(open_world: OpenWorld) -> None:
+async def test_no_follower_of_the_log_is_left_behind_by_tries(open_world: OpenWorld) -> None:
     """Nothing follows the log for longer than there are tries."""
     here, log = await doubtful_world(open_world, "partial_result", "between")
 

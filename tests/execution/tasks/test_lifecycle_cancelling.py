@@ -93,7 +93,7 @@ async def test_a_result_that_comes_with_the_cancellation_is_too_late(here: World
     assert here.said("resource_cleanup") == []
 
 
-async def test_a_task_is_cancelled_once_and_by_those_who_may(here: World) -> None:
+async def test_a_task_is_cancelled_once_and_by_its_owner_or_an_operator(here: World) -> None:
     @here.gateway.agent("worker", timeout=100.0)
     async def worker(task: Task) -> None:
         await here.passing(90)

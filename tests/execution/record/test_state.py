@@ -1,0 +1,612 @@
+"""The folds: what each entry changes in what is known, and what goes at which bound."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+import pytest
+
+import event_schemas
+from gateway.domain import breaker as breakers
+from gateway.domain import task as tasks
+from gateway.domain import worker as workers
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.breaker import Outcome
+from gateway.domain.events import topics_of
+from gateway.domain.facts import (
+    Fact,
+    Failed,
+    Finished,
+    Registered,
+    Started,
+    StatusChanged,
+    Submitted,
+    to_json,
+)
+from gateway.domain.queue import routes_of
+from gateway.domain.settings import Settings
+from gateway.domain.task import Task
+from gateway.execution.record import state as state_module
+from gateway.execution.record.state import (
+    FAILURES_MAX,
+    FINISHED_AGE_S,
+    IDEMPOTENCY_AGE_S,
+    PREVIEW_CHARS,
+    RECOVERIES_KEPT,
+    SNAPSHOT_BYTES_MAX,
+    State,
+    breaker_view,
+    preview,
+)
+from gateway.ports import Entry
+from tests.execution.record.room import NOW
+
+
+class Story:
+    """Tells a state what happened, a second apart."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.state = State(Settings(**changes))
+        self.at = NOW
+        self.offset = 0
+
+    def tell(
+        self,
+        type: str,
+        subject: str,
+        fact: Fact | dict[str, Any] | None = None,
+        *,
+        after_s: float = 1.0,
+        **fields: Any,
+    ) -> Outcome | None:
+        """One entry; what is not named is as in the schema's example."""
+        self.at += after_s
+        self.offset += 1
+        event = {**event_schemas.example(type), **fields}
+        encoded = fact if fact is None or isinstance(fact, dict) else to_json(fact)
+        body = orjson.dumps(event)
+        entry = Entry(
+            offset=self.offset,
+            at=self.at,
+            subject=subject,
+            type=type,
+            topics=topics_of(event),
+            operators_only=False,
+            public=body,
+            operator=body,
+            state=None if encoded is None else orjson.dumps(encoded),
+        )
+        return self.state.apply(entry, event)
+
+    def submitted(self, task_id: str = "t1", **given: Any) -> Task:
+        fact = Submitted(
+            idempotency_key=given.pop("key", None),
+            fingerprint="print",
+            reserved_for=given.pop("reserved_for", None),
+        )
+        event = {
+            "user_id": "ann",
+            "agent_name": "search",
+            "priority": 5,
+            "timeout": 300.0,
+            "max_attempts": 3,
+            "capability": None,
+            **given,
+        }
+        self.tell("task_submitted", tasks.subject_of(task_id), fact, task_id=task_id, **event)
+        return self.state.tasks[task_id]
+
+    def of_task(
+        self, type: str, task_id: str = "t1", fact: Fact | None = None, **fields: Any
+    ) -> Outcome | None:
+        event = {"task_id": task_id, "agent_name": "search", "user_id": "ann", **fields}
+        return self.tell(type, tasks.subject_of(task_id), fact, **event)
+
+    def started(self, task_id: str = "t1", **fact: Any) -> None:
+        started = Started(**{"term": 1, "holder": "w1", **fact})
+        self.of_task("task_started", task_id, started, attempt=1, mode="primary", served_by=None)
+
+    def produced(self, task_id: str, text: str) -> None:
+        example = event_schemas.example("partial_result")
+        fields = {name: example[name] for name in example.keys() - {"step", "data", "text"}}
+        event = {**fields, "task_id": task_id, "text": text, "piece": 1, "user_id": "ann"}
+        self.at += 1
+        self.offset += 1
+        body = orjson.dumps(event)
+        subject = tasks.subject_of(task_id)
+        entry = Entry(self.offset, self.at, subject, "partial_result", (), False, body, body, None)
+        self.state.apply(entry, event)
+
+    def failed(self, task_id: str = "t1", error_id: str = "e1", **fields: Any) -> Outcome | None:
+        given = {"error_id": error_id, "cause": "exception", **fields}
+        return self.of_task("agent_error", task_id, given.pop("fact", None), **given)
+
+    def finished(self, task_id: str = "t1", **fields: Any) -> Outcome | None:
+        given = {"outcome": "succeeded", "error_id": None, **fields}
+        return self.of_task("task_finished", task_id, given.pop("fact", None), **given)
+
+    def registered(self, agent_id: str = "w1") -> None:
+        fact = Registered(
+            agents=(AgentPolicy("search"),), secret_digest="d", owner="ann", by_socket=True
+        )
+        subject = workers.subject_of(agent_id)
+        self.tell("agent_registered", subject, fact, agent_id=agent_id, handle="writer")
+
+
+# --- tasks -----------------------------------------------------------------------------------
+
+
+def test_a_task_is_live_until_it_has_ended() -> None:
+    story = Story()
+    task = story.submitted()
+    state = story.state
+    assert (state.live, state.running, state.queue_depth) == ({"t1": task}, 0, 1)
+    story.started()
+    assert (state.running, state.queue_depth) == (1, 0)
+    story.failed()
+    assert (state.running, state.queue_depth) == (0, 1)
+    story.finished()
+    assert (state.live, list(state.finished), state.queue_depth) == ({}, [task], 0)
+    assert state.tasks == {"t1": task}
+
+
+def test_what_is_told_after_the_end_moves_the_offset_and_nothing_else() -> None:
+    story = Story()
+    task = story.submitted()
+    story.finished()
+    story.started()
+    assert (task.status, story.state.running, task.last_offset) == ("succeeded", 0, 3)
+
+
+def test_an_entry_about_a_task_that_is_not_known_is_passed_over() -> None:
+    """Its submission is older than what the log keeps."""
+    story = Story()
+    story.started("t9")
+    assert (story.state.tasks, story.state.running) == ({}, 0)
+
+
+def test_an_owner_is_named_only_of_a_known_task() -> None:
+    story = Story()
+    story.submitted(user_id="bob")
+    assert (story.state.owner_of("t1"), story.state.owner_of("t2")) == ("bob", None)
+
+
+def test_the_most_urgent_task_is_ready_first_then_the_oldest() -> None:
+    story = Story()
+    for task_id, priority in (("t1", 5), ("t2", 0), ("t3", 5), ("t4", 9)):
+        story.submitted(task_id, priority=priority)
+    story.started("t4")
+    ready = story.state.queue.ready(
+        routes_of(["search"]), story.at, fits=lambda task: task.task_id != "t3", limit=9
+    )
+    assert [task.task_id for task in ready] == ["t2", "t1"]
+
+
+def test_a_task_that_waits_between_attempts_is_ready_when_its_time_has_come() -> None:
+    story = Story()
+    task = story.submitted()
+    story.started()
+    story.failed()
+    story.of_task("recovery_attempt", attempt_number=1, backoff_delay=2.0, strategy="retry")
+    due = story.at + 2.0
+
+    def ready(now: float) -> list[Task]:
+        return story.state.queue.ready(routes_of(["search"]), now)
+
+    assert (ready(due - 0.001), ready(due)) == ([], [task])
+
+
+def test_a_reserved_task_is_never_ready_for_others() -> None:
+    story = Story()
+    story.submitted(reserved_for="n1")
+    assert story.state.queue.ready(routes_of(["search"]), story.at) == []
+
+
+def test_the_tasks_of_a_holder_are_those_of_which_it_has_the_lease() -> None:
+    story = Story()
+    for task_id in ("t1", "t2", "t3"):
+        story.submitted(task_id)
+    story.started("t1", holder="w1")
+    story.started("t2", holder="w2")
+    assert [task.task_id for task in story.state.held_by("w1")] == ["t1"]
+    story.finished("t1")
+    assert story.state.held_by("w1") == []
+
+
+def test_a_finished_task_is_known_for_a_day() -> None:
+    story = Story()
+    story.submitted()
+    story.finished()
+    story.state.expire(story.at + FINISHED_AGE_S)
+    assert "t1" in story.state.tasks
+    story.state.expire(story.at + FINISHED_AGE_S + 1)
+    assert (story.state.tasks, list(story.state.finished)) == ({}, [])
+
+
+def test_over_the_bound_the_task_that_ended_first_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state_module, "FINISHED_MAX", 2)
+    story = Story()
+    for task_id in ("t1", "t2", "t3"):
+        story.submitted(task_id)
+    for task_id in ("t3", "t1", "t2"):
+        story.finished(task_id)
+    assert list(story.state.tasks) == ["t1", "t2"]
+
+
+# --- idempotency keys ------------------------------------------------------------------------
+
+
+def test_a_key_stands_for_its_task_and_its_order_for_a_day() -> None:
+    story = Story()
+    story.submitted(key="k")
+    given_at = story.at
+    state = story.state
+    assert state.task_of_key("ann", "k") == ("t1", "print")
+    assert state.task_of_key("bob", "k") is None
+    state.expire(given_at + IDEMPOTENCY_AGE_S)
+    assert state.task_of_key("ann", "k") is not None
+    state.expire(given_at + IDEMPOTENCY_AGE_S + 1)
+    assert state.task_of_key("ann", "k") is None
+
+
+def test_keys_expire_the_oldest_first_and_only_those_that_are_too_old() -> None:
+    story = Story()
+    story.submitted("t1", key="old")
+    story.submitted("t2", key="young")
+    story.state.expire(story.at + IDEMPOTENCY_AGE_S)
+    assert list(story.state.keys) == [("ann", "young")]
+
+
+def test_over_the_bound_the_oldest_key_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "FINISHED_MAX", 2)
+    story = Story()
+    for number in range(3):
+        story.submitted(f"t{number}", key=f"k{number}")
+    assert list(story.state.keys) == [("ann", "k1"), ("ann", "k2")]
+
+
+# --- breakers --------------------------------------------------------------------------------
+
+
+def failure(breaker: str, generation: int = 0) -> Failed:
+    return Failed(outcome=Outcome(breaker, generation, None, "failure"))
+
+
+def test_an_outcome_is_counted_and_told_when_it_counts() -> None:
+    story = Story()
+    story.submitted()
+    fact = failure("search")
+    assert story.failed(fact=fact, error_type="timeout") == fact.outcome
+    breaker = story.state.breakers["search"]
+    assert (breaker.consecutive, breaker.scope, breaker.last_type) == (1, "agent", "timeout")
+
+
+def test_an_outcome_of_another_opening_is_not_told() -> None:
+    story = Story()
+    story.submitted()
+    assert story.failed(fact=failure("search", generation=4)) is None
+    assert story.state.breakers["search"].consecutive == 0
+
+
+def test_an_outcome_counts_though_its_task_is_not_known() -> None:
+    """Every node counts the same, wherever its log begins."""
+    story = Story()
+    success = Finished(outcome=Outcome("model", 0, None, "success"))
+    assert story.finished("t9", fact=success) == success.outcome
+    assert story.state.breakers["model"].scope == "upstream"
+
+
+def test_a_breaker_opens_probes_and_closes_by_its_entries() -> None:
+    story = Story(breaker_cooldown=7.0)
+    subject = breakers.subject_of("search")
+    story.tell(
+        "circuit_breaker_triggered", subject, breaker="search", error_id="b1", breaker_version=1
+    )
+    breaker = story.state.breakers["search"]
+    assert (breaker.state, breaker.version, breaker.rules.cooldown_s) == ("open", 1, 7.0)
+    assert list(story.state.failures) == ["b1"]
+    story.tell("circuit_breaker_test_request", subject, test_request_id="p1", error_id="b1")
+    assert (breaker.state, breaker.probes, breaker.last_offset) == ("half_open", {"p1"}, 2)
+    story.tell("system_recovered", subject, error_id="b1", degradation_id=None)
+    assert (breaker.state, breaker.last_offset) == ("closed", 3)
+    assert story.state.failures == {}
+
+
+def test_a_breaker_that_is_asked_for_is_there_and_closed() -> None:
+    story = Story()
+    breaker = story.state.breaker("model", "upstream")
+    assert (breaker.state, breaker.scope, breaker.last_offset) == ("closed", "upstream", 0)
+    assert story.state.breaker("model", "agent") is breaker
+
+
+# --- workers ---------------------------------------------------------------------------------
+
+
+def test_a_worker_that_registers_again_keeps_its_status() -> None:
+    """It gets well by its own event, which ends its failure."""
+    story = Story()
+    story.registered()
+    subject = workers.subject_of("w1")
+    story.tell("agent_status_changed", subject, StatusChanged(), status="unhealthy", error_id="e1")
+    before = story.state.workers["w1"]
+    assert (before.status, before.error_id) == ("unhealthy", "e1")
+    story.registered()
+    after = story.state.workers["w1"]
+    assert after is not before
+    assert (after.status, after.error_id, after.worse_since) == (
+        "unhealthy",
+        "e1",
+        before.worse_since,
+    )
+    assert after.last_offset == 3
+
+
+def test_a_worker_that_has_said_goodbye_stays_known() -> None:
+    story = Story()
+    story.registered()
+    subject = workers.subject_of("w1")
+    story.tell("agent_status_changed", subject, StatusChanged(removed=True), status="offline")
+    assert story.state.workers["w1"].removed
+
+
+def test_a_change_of_a_worker_that_is_not_known_is_passed_over() -> None:
+    story = Story()
+    story.tell("agent_status_changed", workers.subject_of("w9"), StatusChanged())
+    assert story.state.workers == {}
+
+
+# --- open ends -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["system_recovered", "task_finished"])
+def test_a_failure_is_open_until_an_event_ends_it(end: str) -> None:
+    story = Story()
+    story.failed("t9", error_id="e1")
+    story.failed("t9", error_id="e2")
+    event, topics = story.state.failures["e1"]
+    assert (event["error_id"], "task:t9" in topics) == ("e1", True)
+    story.of_task(end, "t9", error_id="e1")
+    assert list(story.state.failures) == ["e2"]
+
+
+def test_over_the_bound_the_oldest_failure_is_dropped() -> None:
+    story = Story()
+    for number in range(FAILURES_MAX + 1):
+        story.failed("t9", error_id=f"e{number}")
+    assert len(story.state.failures) == FAILURES_MAX
+    assert "e0" not in story.state.failures
+    assert "e1" in story.state.failures
+
+
+def test_a_degradation_is_open_until_it_has_recovered() -> None:
+    story = Story()
+    story.tell("graceful_degradation", "mode", degradation_id="d1")
+    assert list(story.state.degradations) == ["d1"]
+    story.tell("system_recovered", "mode", degradation_id="d1", error_id=None)
+    assert story.state.degradations == {}
+
+
+def test_a_hidden_half_that_cannot_be_read_is_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    story = Story()
+    with caplog.at_level(logging.WARNING):
+        for task_id in ("t1", "t2"):
+            subject = tasks.subject_of(task_id)
+            story.tell("task_submitted", subject, {"v": 9, "colour": "red"}, task_id=task_id)
+    assert story.state.unread.counts == {"task_submitted.colour": 2}
+    assert len(caplog.records) == 1
+    assert list(story.state.tasks) == ["t1", "t2"]
+
+
+# --- recovery times --------------------------------------------------------------------------
+
+
+def recovering(story: Story, task_id: str, *, after_s: float, mode: str = "primary") -> None:
+    story.submitted(task_id)
+    story.started(task_id)
+    story.failed(task_id, error_type="timeout")
+    if mode == "fallback":
+        story.of_task("task_started", task_id, Started(term=2, holder="w1"), attempt=2, mode=mode)
+        after_s -= 1.0
+    story.of_task("system_recovered", task_id, error_id="e1", after_s=after_s)
+    story.finished(task_id)
+
+
+def test_a_recovery_time_is_known_when_three_were_seen() -> None:
+    story = Story()
+    for number, took_s in enumerate((9.0, 2.0)):
+        recovering(story, f"t{number}", after_s=took_s)
+    assert story.state.observed_recovery_s("search", "timeout") is None
+    recovering(story, "t3", after_s=4.0)
+    assert story.state.observed_recovery_s("search", "timeout") == 4.0
+    assert story.state.observed_recovery_s("search", "rate_limit") is None
+
+
+def test_an_answer_of_the_fallback_says_nothing_about_the_agents_recovery() -> None:
+    story = Story()
+    for number in range(3):
+        recovering(story, f"t{number}", after_s=5.0, mode="fallback")
+    assert story.state.recoveries == {}
+
+
+def test_only_the_newest_recovery_times_are_kept() -> None:
+    story = Story()
+    for number in range(RECOVERIES_KEPT + 1):
+        recovering(story, f"t{number}", after_s=100.0 if number == 0 else 5.0)
+    times = story.state.recoveries["search", "timeout"]
+    assert (len(times), max(times)) == (RECOVERIES_KEPT, 5.0)
+
+
+# --- what is preserved -----------------------------------------------------------------------
+
+
+def preserving(story: Story, **chars: int) -> None:
+    for task_id, length in chars.items():
+        story.submitted(task_id)
+        story.started(task_id)
+        story.produced(task_id, "x" * length)
+
+
+def kept(story: Story) -> dict[str, int]:
+    return {id: len(task.preserved.text) for id, task in story.state.tasks.items()}
+
+
+def test_a_users_bound_is_kept_by_evicting_the_oldest() -> None:
+    story = Story(partial_bytes_user=2000, partial_bytes_task=1000)
+    preserving(story, t1=900, t2=900)
+    assert kept(story) == {"t1": 900, "t2": 900}
+    preserving(story, t3=900)
+    assert kept(story) == {"t1": 0, "t2": 900, "t3": 900}
+
+
+def test_what_ended_tasks_preserve_is_evicted_before_what_live_ones_do() -> None:
+    story = Story(partial_bytes_user=2000, partial_bytes_task=1000)
+    preserving(story, t1=900, t2=900)
+    story.finished("t2")
+    preserving(story, t3=900)
+    assert kept(story) == {"t1": 900, "t2": 0, "t3": 900}
+
+
+def test_a_task_is_not_evicted_for_what_it_has_just_produced() -> None:
+    """One task over the user's bound is cut by its own bound, and not thrown away."""
+    story = Story(partial_bytes_user=1000, partial_bytes_task=1000)
+    preserving(story, t1=400, t2=900)
+    assert kept(story) == {"t1": 0, "t2": 900}
+
+
+def test_the_bound_of_all_users_evicts_across_users() -> None:
+    story = Story(partial_bytes_user=1000, partial_bytes_all=1500, partial_bytes_task=1000)
+    story.submitted("t1", user_id="bob")
+    story.started("t1")
+    story.produced("t1", "x" * 900)
+    preserving(story, t2=900)
+    assert kept(story) == {"t1": 0, "t2": 900}
+
+
+def test_what_an_ended_task_preserves_is_kept_for_its_time() -> None:
+    story = Story(partial_ttl=100.0)
+    preserving(story, t1=10, t2=10)
+    story.finished("t1")
+    ended = story.at
+    task = story.state.tasks["t1"]
+    assert story.state.expires_at(task, story.at + 50) == ended + 100
+    assert story.state.expires_at(story.state.tasks["t2"], story.at) == story.at + 100
+    story.state.expire(ended + 100)
+    assert kept(story) == {"t1": 10, "t2": 10}
+    story.state.expire(ended + 101)
+    assert kept(story) == {"t1": 0, "t2": 10}
+    assert list(story.state.preserving) == ["t2"]
+
+
+# --- the snapshot for a subscriber -----------------------------------------------------------
+
+
+def told(story: Story, *topics: str) -> dict[str, Any]:
+    return story.state.snapshot(topics, now=story.at)
+
+
+def test_a_subscriber_is_shown_what_its_topics_concern() -> None:
+    story = Story()
+    story.submitted("t1", user_id="ann")
+    story.submitted("t2", user_id="bob")
+    story.failed("t1", error_id="e1")
+    story.failed("t2", error_id="e2", user_id="bob")
+    shown = told(story, "user:ann")
+    assert [task["task_id"] for task in shown["tasks"]] == ["t1"]
+    assert [event["error_id"] for event in shown["failures"]] == ["e1"]
+    assert (shown["mode"], "truncated" in shown) == ("normal", False)
+    assert [task["task_id"] for task in told(story, "task:t2")["tasks"]] == ["t2"]
+    assert len(told(story, "agent:search")["tasks"]) == 2
+    assert len(told(story, "*")["tasks"]) == 2
+
+
+def test_an_ended_task_is_not_shown() -> None:
+    story = Story()
+    story.submitted()
+    story.finished()
+    assert told(story, "*")["tasks"] == []
+
+
+def test_breakers_that_have_opened_and_degradations_are_shown_to_all() -> None:
+    story = Story()
+    story.state.breaker("quiet", "agent")
+    subject = breakers.subject_of("search")
+    story.tell("circuit_breaker_triggered", subject, breaker_version=1, error_id="b1")
+    story.tell("graceful_degradation", "mode", degradation_id="d1")
+    shown = told(story, "user:zoe")
+    assert [breaker["name"] for breaker in shown["breakers"]] == ["search"]
+    assert [event["degradation_id"] for event in shown["degradations"]] == ["d1"]
+
+
+def test_a_snapshot_that_would_be_too_large_leaves_out_the_oldest_and_says_so() -> None:
+    story = Story()
+    for number in range(400):
+        story.submitted(f"t{number}", correlation_id="x" * 1000)
+    story.failed("t0")
+    shown = told(story, "*")
+    assert len(orjson.dumps(shown)) <= SNAPSHOT_BYTES_MAX
+    assert shown["truncated"]
+    ids = [task["task_id"] for task in shown["tasks"]]
+    assert 0 < len(ids) < 400
+    assert ids == [f"t{number}" for number in range(400 - len(ids), 400)]
+    assert shown["failures"] == []
+
+
+def test_a_preview_shows_the_end_of_the_text_and_where_the_whole_is() -> None:
+    story = Story()
+    task = story.submitted()
+    assert preview(task) is None
+    story.started()
+    story.produced("t1", "a" + "b" * PREVIEW_CHARS)
+    shown = preview(task)
+    assert shown == {
+        "steps": [],
+        "text_preview": "b" * PREVIEW_CHARS,
+        "text_length": PREVIEW_CHARS + 1,
+        "piece": 1,
+        "url": "/api/tasks/t1/partial",
+    }
+
+
+def test_a_breaker_stands_on_the_wire_with_its_times() -> None:
+    story = Story()
+    closed = breaker_view(story.state.breaker("search", "agent"))
+    assert (closed["state"], closed["opened_at"], closed["probe_at"]) == ("closed", None, None)
+    subject = breakers.subject_of("search")
+    story.tell("circuit_breaker_triggered", subject, probe_at="2027-01-15T08:00:30.000Z")
+    opened = breaker_view(story.state.breakers["search"])
+    assert (opened["state"], opened["probe_at"]) == ("open", "2027-01-15T08:00:30.000Z")
+
+
+# --- beginning anew --------------------------------------------------------------------------
+
+
+def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
+    story = Story()
+    story.registered()
+    preserving(story, t1=10)
+    story.failed("t9")
+    story.state.clear()
+    assert vars(story.state).keys() == vars(State(Settings())).keys()
+    fresh = State(Settings())
+    for name, value in vars(story.state).items():
+        if name not in ("_settings", "unread", "locks", "queue"):
+            assert value == getattr(fresh, name), name
+    assert (story.state.locks.by_key, len(story.state.queue)) == ({}, 0)
+
+
+def test_a_task_from_a_snapshot_counts_as_if_it_had_been_folded() -> None:
+    story = Story()
+    story.submitted("t1")
+    story.started("t1")
+    story.submitted("t2")
+    story.finished("t2")
+    again = State(Settings())
+    for task in story.state.tasks.values():
+        again.adopt(task)
+    assert (list(again.tasks), list(again.live), again.running) == (["t1", "t2"], ["t1"], 1)
