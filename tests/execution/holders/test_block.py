@@ -14,6 +14,8 @@ from gateway import Task
 from gateway.domain.errors import AttemptOver, InvalidParams, Rejected, TooLarge
 from gateway.errors import RateLimited, ServiceUnavailable
 from tests.execution.conftest import OpenWorld
+from tests.execution.hands import ends
+from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import World
 
 
@@ -236,6 +238,23 @@ async def test_a_block_gets_the_grace_of_a_drain(open_world: OpenWorld) -> None:
     await here.engine.drain()
     await asking
     assert here.said("task_finished")[0]["outcome"] == "succeeded"
+
+
+async def test_a_block_on_a_durable_log_gets_the_grace_of_a_drain() -> None:
+    cluster = Cluster(drain_grace=10.0)
+    node = cluster.node()
+    async with until_killed(node.engine):
+
+        async def block() -> None:
+            async with node.gateway.attempt("search", user_id="ann") as task:
+                await cluster.passing(1)
+                task.result = "done"
+
+        running = asyncio.ensure_future(block())
+        await cluster.passing(0.1)
+        await node.engine.drain()
+        await running
+    assert ends(cluster) == [("succeeded", None)]
 
 
 async def test_blocks_stand_beside_and_in_each_other(here: World) -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway import Task
 from gateway.domain.errors import Unavailable
 from tests.execution.conftest import OpenWorld
-from tests.execution.holders.test_registry import hand
+from tests.execution.hands import hand
 from tests.execution.world import LateLog, SlowLog, World
 
 
