@@ -1,8 +1,9 @@
 """
-The worker inside this process: takes tasks for the agents declared here, most urgent first.
+The runner: takes tasks for the agents that are declared in this process, most urgent first.
 
-While a breaker is open its agent's tasks are served by the fallback, or they wait for a probe;
-either way no attempt is spent on an upstream that is known to be down.
+While a breaker is open the fallback serves its agent's tasks, or they wait for a probe; either way
+no attempt is spent on an upstream that is known to be down. Whatever goes wrong with one task, the
+runner goes on with the others.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
-# A task whose start the store did not take is looked at again after this, unless it says when.
+# A task whose start the store did not take is looked at again after this, in seconds, unless the
+# store says when.
 RETRY_S = 1.0
 
 
@@ -36,8 +38,8 @@ class Runner:
 
     Args:
         holder: agent_id under which this process holds its tasks.
-        slots: Attempts at once.
-        bell: Says when there may be something to do.
+        slots: How many attempts may run at once.
+        bell: Wakes it.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Runner:
 
     @property
     def busy(self) -> int:
-        """Attempts that run now, or are about to."""
+        """How many attempts run now, or are about to."""
         return len(self._busy) + (self._starting is not None)
 
     def has(self, task_id: str) -> bool:
@@ -77,19 +79,19 @@ class Runner:
         return task_id == self._starting or task_id in self._busy.values()
 
     def clear(self) -> None:
-        """What is being made counts for nothing any more: its tasks are lost with their log."""
+        """Disown the attempts that run: their tasks are lost with the log."""
         self._busy = dict.fromkeys(self._busy, "")
 
     def wake(self) -> None:
-        """Something has changed: look whether there is something to do."""
+        """Look whether there is something to do."""
         self._wake.set()
 
     def pause(self) -> None:
-        """Take nothing new; what runs goes on."""
+        """Take nothing new until ``run`` begins again; attempts that run go on."""
         self._paused = True
 
     async def run(self) -> None:
-        """Take and run tasks, until cancelled; then the attempts are cancelled, too."""
+        """Take and run tasks until cancelled, which cancels the attempts, too."""
         self._wake = asyncio.Event()  # of the loop that we run on now
         self._wake.set()
         self._paused = False
@@ -112,7 +114,7 @@ class Runner:
 
     async def _make(self, record: Task, declared: Declared, term: int) -> None:
         if record.status != "running" or record.term != term:
-            return  # This process stood still, and the task has another holder by now.
+            return  # this process stood still, and the task has another holder by now
         assignment = Assignment.of(record, limit_s=declared.policy.timeout_s)
         try:
             await self._attempts.make(assignment, declared, fallback=record.mode == "fallback")
@@ -122,7 +124,7 @@ class Runner:
                 await self._give_up(record)
 
     async def _give_up(self, task: Task) -> None:
-        """End a task that a mistake of our own has stopped: an end is what it always gets."""
+        """End a task that a mistake of our own has stopped: every task ends."""
         try:
             await self._lifecycle.give_up(task.task_id, own_failures.internal_error())
         except Exception:
@@ -139,7 +141,7 @@ class Runner:
                 if (term := await self._start(task, declared)) is not None:
                     return task, declared, term
             except (ExpectationFailed, Conflict):
-                # Another holder took it, or the permit: look again.
+                # Another holder took the task, or another call its permit: look again.
                 self._wake.set()
             except Unavailable as error:
                 logger.warning("task %s was not started: %s", task.task_id, error)
