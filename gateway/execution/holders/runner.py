@@ -92,7 +92,7 @@ class Runner:
 
     async def run(self) -> None:
         """Take and run tasks until cancelled, which cancels the attempts, too."""
-        self._wake = asyncio.Event()  # of the loop that we run on now
+        self._wake = asyncio.Event()  # belongs to the loop that runs now
         self._wake.set()
         self._paused = False
         async with asyncio.TaskGroup() as group:
