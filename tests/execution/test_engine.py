@@ -10,17 +10,12 @@ from collections.abc import Sequence
 import pytest
 
 from gateway import Gateway, Task
-from gateway.domain.errors import (
-    Rejected,
-)
+from gateway.domain.errors import Rejected
 from gateway.domain.settings import Settings
 from gateway.errors import RateLimited
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import (
-    ends,
-    slow,
-)
+from tests.execution.hands import ends, slow
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import VirtualLoop, World
 

@@ -86,7 +86,8 @@ class Claims:
         self._paused = True
 
     def resume(self) -> None:
-        """Give again."""
+        """Give again, on the loop that runs now."""
+        self._turn = asyncio.Lock()  # a lock belongs to the loop on which it was waited for
         self._paused = False
         self.wake()
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.execution.hands import (
-    hand,
-)
+from tests.execution.hands import hand
 from tests.execution.world import World
 
 

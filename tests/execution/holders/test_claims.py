@@ -8,16 +8,12 @@ import random
 
 import pytest
 
-from gateway.domain.errors import (
-    Conflict,
-)
+from gateway.app.gateway import Gateway
+from gateway.domain.access import LOCAL_OPERATOR
+from gateway.domain.errors import Conflict
+from gateway.domain.settings import Settings
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import (
-    TIMEOUT_S,
-    TIMER_S,
-    again,
-    hand,
-)
+from tests.execution.hands import TIMEOUT_S, TIMER_S, again, hand
 from tests.execution.world import SlowLog, World, another_node
 
 
@@ -244,3 +240,25 @@ async def test_a_worker_that_comes_back_is_told_what_it_holds_and_goes_on_or_giv
     other = await hand(here)
     assert (await other.claim())["task_id"] == task_id
     await other.tell("task.complete", result=1)
+
+
+# --- more than one loop -------------------------------------------------------------------------
+
+
+def test_a_gateway_that_runs_on_another_loop_serves_claims_that_meet_there_too() -> None:
+    """Tests of an application enter its lifespan once each, on a loop of their own."""
+    gateway = Gateway(Settings(drain_grace=0.001))
+
+    async def two_claims_at_once() -> None:
+        async with gateway._life(None):
+            assert gateway.engine is not None
+            call = gateway.engine.call
+            answer = await call("agent.register", {"handle": "writer"}, LOCAL_OPERATOR)
+            proof = {name: answer[name] for name in ("agent_id", "agent_secret")}
+            for _ in range(2):
+                await gateway.submit("writer")
+            claims = [call("task.claim", proof, LOCAL_OPERATOR) for _ in range(2)]
+            assert len({claim["task_id"] for claim in await asyncio.gather(*claims)}) == 2
+
+    for _ in range(2):
+        asyncio.run(two_claims_at_once())

@@ -7,14 +7,9 @@ import random
 
 import pytest
 
-from gateway.domain.errors import (
-    StaleTerm,
-)
+from gateway.domain.errors import StaleTerm
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import (
-    TIMEOUT_S,
-    hand,
-)
+from tests.execution.hands import TIMEOUT_S, hand
 from tests.execution.world import SlowLog, World
 
 

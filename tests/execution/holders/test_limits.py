@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.errors import (
-    StaleTerm,
-)
+from gateway.domain.errors import StaleTerm
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import (
-    TIMER_S,
-    hand,
-    passed,
-)
+from tests.execution.hands import TIMER_S, hand, passed
 from tests.execution.world import World, away_world
 
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from gateway.domain.errors import (
-    StoreUnavailable,
-)
+from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Draft
-from tests.execution.hands import (
-    SOON_S,
-    ends,
-    registered,
-    slow,
-)
+from tests.execution.hands import SOON_S, ends, registered, slow
 from tests.execution.kept import Cluster, until_killed
 
 

@@ -9,20 +9,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.domain.errors import (
-    NotFound,
-    StaleTerm,
-)
+from gateway.domain.errors import NotFound, StaleTerm
 from gateway.ports import Draft
-from tests.execution.hands import (
-    MISSED_S,
-    OFFLINE_S,
-    TIMEOUT_S,
-    changes,
-    hand,
-    passed,
-    registered,
-)
+from tests.execution.hands import MISSED_S, OFFLINE_S, TIMEOUT_S, changes, hand, passed, registered
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import World
 

@@ -9,20 +9,10 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.domain.access import LOCAL_OPERATOR, Caller
-from gateway.domain.errors import (
-    NotFound,
-    NotPermitted,
-    RequestError,
-)
+from gateway.domain.errors import NotFound, NotPermitted, RequestError
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import (
-    OFFLINE_S,
-    SCOPES,
-    changes,
-    hand,
-    registered,
-)
+from tests.execution.hands import OFFLINE_S, SCOPES, changes, hand, registered
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import SlowLog, World, away_world
 

@@ -17,11 +17,7 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.timestamps import seconds_of
-from tests.execution.hands import (
-    ends,
-    hand,
-    registered,
-)
+from tests.execution.hands import ends, hand, registered
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import World
 

@@ -7,17 +7,12 @@ from collections.abc import Sequence
 import orjson
 
 from gateway import Gateway, Task
-from gateway.domain.errors import (
-    StoreUnavailable,
-)
+from gateway.domain.errors import StoreUnavailable
 from gateway.domain.own_failures import agent_lost
 from gateway.execution.guards.breakers import Admission
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import (
-    ends,
-    slow,
-)
+from tests.execution.hands import ends, slow
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import away_world
 

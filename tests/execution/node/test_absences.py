@@ -7,9 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import (
-    Unavailable,
-)
+from gateway.domain.errors import Unavailable
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World, away_world
 

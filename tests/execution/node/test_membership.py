@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.access import LOCAL_OPERATOR
-from tests.execution.hands import (
-    slow,
-)
+from tests.execution.hands import slow
 from tests.execution.kept import Cluster, until_killed
 
 
