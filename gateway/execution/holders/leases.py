@@ -56,7 +56,7 @@ class Leases:
 
         Args:
             term: Under which the holder acts.
-            ttl_s: A new length in seconds, which applies at once; None: as it was granted.
+            ttl_s: The length of this renewal in seconds, at once; None: as it was granted.
 
         Raises:
             StaleTerm: If the lease has passed on.

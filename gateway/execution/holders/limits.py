@@ -34,7 +34,8 @@ class Limits:
     Args:
         presence: Tells a worker that has stalled from one that is silent.
         monitor: Calls when a limit is due.
-        queue_timeout_s: How long a task waits for its first holder, in seconds.
+        queue_timeout_s: A task that waits for a holder this long after its submission, in seconds,
+            ends as untaken.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from gateway.domain.errors import StaleTerm
+from gateway.domain.own_failures import agent_lost
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import TIMEOUT_S, hand
 from tests.execution.world import SlowLog, World
@@ -163,3 +164,86 @@ async def test_whichever_workers_die_each_task_ends_once_and_no_stale_word_is_in
     await asyncio.gather(*lives)
     ends = [event["task_id"] for event in here.said("task_finished")]
     assert sorted(ends) == sorted(tasks), f"seed {seed}"
+
+
+# --- the decisions themselves --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("after_s", "renewals"), [(2.99, 0), (3.01, 1), (8.99, 1)])
+async def test_a_lease_is_renewed_from_a_third_of_its_length_on(
+    here: World, after_s: float, renewals: int
+) -> None:
+    worker = await hand(here)
+    await here.submit("writer")
+    await worker.claim(lease_ttl=9)
+    began = here.engine.clock.wall()
+    await here.passing(after_s)
+    task = await here.engine.parts.leases.renew(worker.claimed["task_id"], 1)
+    assert len(here.said("lease_changed", action="renewed")) == renewals
+    ends_at = began + 9 + (after_s if renewals else 0)
+    assert task.lease_expires_at == pytest.approx(ends_at, abs=0.001)
+    await worker.tell("task.complete", result=1)
+
+
+async def test_a_length_that_a_holder_asks_for_applies_at_once_and_to_this_renewal(
+    here: World,
+) -> None:
+    worker = await hand(here, agents=[{"name": "writer", "timeout": 1000}])
+    await here.submit("writer")
+    await worker.claim(lease_ttl=9)
+    await here.passing(0.1)
+    (task,) = here.state.live.values()
+    for asked, length_s in (({"lease_ttl": 30}, 30), ({}, 9)):
+        await worker.tell("task.heartbeat", **asked)
+        assert task.lease_expires_at == pytest.approx(here.engine.clock.wall() + length_s)
+        await worker.beat_for(length_s - 1)
+    await worker.tell("task.complete", result=1)
+
+
+async def test_an_attempt_of_this_process_has_no_lease_to_renew(here: World) -> None:
+    async with here.gateway.attempt("search") as task:
+        term = here.state.tasks[task.task_id].term
+        before = len(here.events)
+        await here.engine.parts.leases.renew(task.task_id, term, ttl_s=5.0)
+        assert len(here.events) == before
+        assert here.state.tasks[task.task_id].lease_expires_at is None
+
+
+async def test_each_new_holder_has_a_higher_term_and_older_terms_change_nothing(
+    here: World,
+) -> None:
+    leases = here.engine.parts.leases
+    task_id = await here.submit("writer", max_attempts=10)
+    for term in range(1, 5):
+        worker = await hand(here)
+        assert (await worker.claim())["term"] == term
+        before = len(here.events)
+        for old in range(term):
+            for act in (
+                leases.renew(task_id, old, ttl_s=9.0),
+                leases.release(task_id, old),
+                leases.lose(task_id, old, agent_lost("heartbeat_lost")),
+            ):
+                with pytest.raises(StaleTerm):
+                    await act
+        assert len(here.events) == before
+        if term < 4:
+            await worker.tell("task.release")
+    await worker.tell("task.complete", result=1)
+
+
+async def test_a_lease_that_ends_later_by_now_is_not_lost(here: World) -> None:
+    worker = await hand(here)
+    task_id = await here.submit("writer")
+    await worker.claim(lease_ttl=9)
+    task = here.state.tasks[task_id]
+    ended_at = task.lease_expires_at
+    await here.passing(5)
+    await worker.tell("task.heartbeat")
+    lost = agent_lost("lease_expired")
+    with pytest.raises(StaleTerm, match="renewed"):
+        await here.engine.parts.leases.lose(task_id, 1, lost, ends_at=ended_at)
+    assert here.said("agent_error") == []
+    await here.engine.parts.leases.lose(task_id, 1, lost, ends_at=task.lease_expires_at)
+    assert here.said("agent_error")[0]["error_code"] == "lease_expired"
+    await here.call("task.cancel", task_id=task_id)
