@@ -10,10 +10,17 @@ import pytest
 
 from gateway.app.gateway import Gateway
 from gateway.domain.access import LOCAL_OPERATOR
-from gateway.domain.errors import Conflict
+from gateway.domain.errors import Conflict, NotFound
 from gateway.domain.settings import Settings
+from gateway.domain.timestamps import seconds_of
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import TIMEOUT_S, TIMER_S, again, hand
+from tests.execution.hands import (
+    TIMEOUT_S,
+    TIMER_S,
+    Hand,
+    again,
+    hand,
+)
 from tests.execution.world import SlowLog, World, another_node
 
 
@@ -262,3 +269,110 @@ def test_a_gateway_that_runs_on_another_loop_serves_claims_that_meet_there_too()
 
     for _ in range(2):
         asyncio.run(two_claims_at_once())
+
+
+# --- which task, and why not ---------------------------------------------------------------------
+
+
+async def test_the_most_urgent_task_that_a_worker_can_do_is_taken_first(here: World) -> None:
+    worker = await hand(here, capabilities=["flying"])
+    await here.submit("other", priority=0)
+    for priority in (5, 1, 9, 1):
+        await here.submit("writer", priority, priority=priority)
+    flying = (await here.call("task.create", capability="flying", priority=3))["task_id"]
+    taken = []
+    while (claim := await worker.claim()) is not None:
+        taken.append(claim["task_id"] if claim["task_id"] == flying else claim["input"])
+        await worker.tell("task.complete", result=1)
+    assert taken == [1, 1, flying, 5, 9]
+    (left,) = here.state.live
+    await here.call("task.cancel", task_id=left)
+
+
+@pytest.mark.parametrize("wait_s", [0, 1, 5])
+async def test_a_claim_that_finds_nothing_waits_as_long_as_it_asked_to(
+    here: World, wait_s: int
+) -> None:
+    worker = await hand(here)
+    before = here.engine.clock.monotonic()
+    assert await worker.claim(wait=wait_s) is None
+    assert here.engine.clock.monotonic() - before == pytest.approx(wait_s, abs=0.01)
+    assert here.engine.parts.claims._news == {}
+
+
+async def test_a_certain_task_that_cannot_be_taken_is_refused_with_the_reason(
+    here: World,
+) -> None:
+    worker, other = await hand(here), await hand(here, "another")
+
+    async def refused(task_id: str, by: Hand = worker) -> Conflict:
+        with pytest.raises(Conflict) as conflict:
+            await by.claim(task_id=task_id)
+        return conflict.value
+
+    with pytest.raises(NotFound):
+        await worker.claim(task_id="unknown")
+    task_id = await here.submit("writer", max_attempts=3)
+    assert "not for this worker" in str(await refused(task_id, other))
+    await worker.claim(task_id=task_id)
+    assert (await refused(task_id, await hand(here))).code == "task_claimed"
+    await worker.tell("task.fail", message="later", error_type="rate_limit", retry_after=7)
+    waits = await refused(task_id)
+    assert waits.retry_after == pytest.approx(7, abs=0.1)
+    await here.call("task.cancel", task_id=task_id)
+    assert "has ended: cancelled" in str(await refused(task_id))
+
+
+async def test_a_certain_task_of_an_open_breaker_is_held_back(here: World) -> None:
+    worker = await hand(here)
+    waiting = await here.submit("writer", priority=9)
+    for _ in range(5):
+        await here.submit("writer", max_attempts=1)
+        await worker.claim()
+        await worker.tell("task.fail", message="no", error_type="service_unavailable")
+    with pytest.raises(Conflict, match="breaker"):
+        await worker.claim(task_id=waiting)
+    assert await worker.claim() is None
+    await here.call("task.cancel", task_id=waiting)
+
+
+async def test_a_paused_gateway_gives_nothing_and_gives_again_when_it_goes_on(
+    here: World,
+) -> None:
+    claims, worker = here.engine.parts.claims, await hand(here)
+    first, second = await here.submit("writer"), await here.submit("writer")
+    await worker.claim(task_id=first)
+    claims.pause()
+    assert await worker.claim() is None
+    with pytest.raises(Conflict, match="stops"):
+        await worker.claim(task_id=second)
+    # What a worker holds goes on.
+    assert (await worker.claim(task_id=first))["term"] == 1
+    await worker.tell("task.complete", result=1)
+    waiting = asyncio.create_task(worker.claim(wait=20))
+    await here.passing(1)
+    claims.resume()
+    assert (await waiting)["task_id"] == second
+    await worker.tell("task.complete", result=1)
+
+
+async def test_a_claim_describes_the_task_and_the_lease(here: World) -> None:
+    worker = await hand(here, agents=[{"name": "writer", "timeout": 12, "max_attempts": 4}])
+    task_id = await here.submit("writer", {"a": 1}, user_id="ann")
+    claim = await worker.claim(lease_ttl=9)
+    assert seconds_of(claim.pop("lease_expires_at")) == here.engine.clock.wall() + 9
+    assert claim == {
+        "task_id": task_id,
+        "agent_id": worker.agent_id,
+        "agent_name": "writer",
+        "user_id": "ann",
+        "term": 1,
+        "attempt": 1,
+        "max_attempts": 4,
+        "mode": "primary",
+        "state": "active",
+        "limit": 12,
+        "input": {"a": 1},
+        "preserved": {"steps": {}, "text": ""},
+    }
+    await worker.tell("task.complete", result=1)

@@ -11,9 +11,18 @@ import pytest
 
 from gateway.domain.errors import NotFound, StaleTerm
 from gateway.ports import Draft
-from tests.execution.hands import MISSED_S, OFFLINE_S, TIMEOUT_S, changes, hand, passed, registered
+from tests.execution.conftest import OpenWorld
+from tests.execution.hands import (
+    MISSED_S,
+    OFFLINE_S,
+    TIMEOUT_S,
+    changes,
+    hand,
+    passed,
+    registered,
+)
 from tests.execution.kept import Cluster, until_killed
-from tests.execution.world import World
+from tests.execution.world import SlowLog, World, away_world
 
 
 async def test_silence_makes_a_worker_worse_step_by_step_and_each_at_its_time(here: World) -> None:
@@ -201,3 +210,138 @@ async def test_nothing_is_taken_from_the_worker_that_has_taken_over(seed: int) -
             job.cancel()
         blamed = {event["agent_id"] for event in cluster.said("agent_error")}
         assert blamed == {lost_proof["agent_id"]}
+
+
+# --- connections ---------------------------------------------------------------------------------
+
+
+async def test_a_worker_whose_connection_closed_while_it_registered_is_suspect(
+    open_world: OpenWorld,
+) -> None:
+    """The end of the connection may come before the answer of the store."""
+    here = await open_world(wrap=lambda log: SlowLog(log, random.Random(3)))
+    registering = asyncio.create_task(hand(here, session="one"))
+    await here.passing(0)
+    await here.engine.session_closed("one")
+    worker = await registering
+    assert changes(here, worker) == [("suspect", "connection_lost")]
+    assert await worker.claim() is None
+
+
+async def test_a_late_call_over_a_closed_connection_is_a_sign_of_life_and_no_connection(
+    here: World,
+) -> None:
+    worker = await hand(here, session="one")
+    await here.engine.session_closed("one")
+    await here.passing(1)
+    await worker.beat()
+    assert worker.status == "suspect"
+    await here.passing(TIMEOUT_S - 0.1)
+    assert worker.status == "suspect"
+    await here.passing(0.2)
+    assert worker.status == "unhealthy"
+
+
+@pytest.mark.parametrize(("after_s", "remembered"), [(9.9, True), (10.1, False)])
+async def test_a_closed_connection_is_remembered_for_ten_seconds(
+    here: World, after_s: float, remembered: bool
+) -> None:
+    """Then no call that came over it is under way, and memory does not grow."""
+    presence = here.engine.parts.presence
+    await here.engine.session_closed("one")
+    await here.passing(after_s)
+    await here.engine.session_closed("two")
+    assert list(presence._closed) == (["one", "two"] if remembered else ["two"])
+
+
+# --- what other nodes hear -----------------------------------------------------------------------
+
+
+async def test_a_worker_that_another_node_hears_stays_well_here(here: World) -> None:
+    worker = await hand(here, session="one")
+    await here.engine.session_closed("one")
+    for _ in range(10):
+        await here.passing(2)
+        here.engine.parts.presence.heard_elsewhere(worker.agent_id)
+    # Only the node that it is connected to tells that it is well.
+    assert changes(here, worker) == [("suspect", "connection_lost")]
+    assert here.engine.parts.presence.beats(worker.agent_id)
+
+
+async def test_what_another_node_hears_of_an_unknown_worker_is_ignored(here: World) -> None:
+    presence = here.engine.parts.presence
+    presence.heard_elsewhere("unknown")
+    assert presence.of("unknown") is None
+    assert presence.beat_at("unknown") is None
+    assert not presence.beats("unknown")
+
+
+async def test_the_other_nodes_are_told_once_of_each_worker_that_was_heard_or_is_to_leave(
+    here: World,
+) -> None:
+    presence = here.engine.parts.presence
+    workers = [await hand(here), await hand(here)]
+    for worker in workers:
+        await worker.beat()
+        await worker.beat()
+    ids = [worker.agent_id for worker in workers]
+    assert presence.take_heard() == sorted(ids)
+    assert presence.take_heard() == []
+    await here.call("agent.shutdown", agent_id=ids[0], grace=3)
+    presence.ask_to_leave(ids[1], 4.0, tell=False)
+    assert presence.take_asked() == {ids[0]: 3}
+    assert presence.take_asked() == {}
+
+
+# --- after a start -------------------------------------------------------------------------------
+
+
+async def test_a_worker_that_is_not_heard_after_a_start_is_lost_when_its_silence_is_too_long() -> (
+    None
+):
+    cluster = Cluster()
+    first = cluster.node()
+    async with until_killed(first.engine):
+        _, proof = await registered(first, "s")
+    second = cluster.node()
+    async with until_killed(second.engine):
+        began = cluster.clock.monotonic()
+        statuses: list[str] = []
+        while not statuses or statuses[-1] != "offline":
+            await cluster.passing(0.1)
+            statuses.append(second.state.workers[proof["agent_id"]].status)
+        took_s = cluster.clock.monotonic() - began
+    assert list(dict.fromkeys(statuses)) == ["healthy", "unhealthy", "offline"]
+    assert took_s == pytest.approx(OFFLINE_S, abs=0.2)
+
+
+async def test_a_worker_on_http_that_is_heard_after_a_start_is_well() -> None:
+    cluster = Cluster()
+    first = cluster.node()
+    async with until_killed(first.engine):
+        caller, proof = await registered(first)
+    second = cluster.node()
+    async with until_killed(second.engine):
+        for _ in range(10):
+            await second.engine.call("agent.heartbeat", proof, caller)
+            await cluster.passing(2)
+    assert cluster.said("agent_status_changed") == []
+
+
+# --- when the store does not answer --------------------------------------------------------------
+
+
+async def test_a_silence_that_becomes_too_long_while_the_store_is_away_is_told_afterwards(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+    worker = await hand(here, session="one")
+    log.away = True
+    await here.passing(TIMEOUT_S + 1)
+    assert changes(here, worker) == []
+    log.away = False
+    await here.passing(1)
+    # The absence is forgiven: nothing could be heard, and the silence begins anew.
+    assert changes(here, worker) == []
+    await here.passing(TIMEOUT_S)
+    assert [status for status, _ in changes(here, worker)] == ["suspect", "unhealthy"]

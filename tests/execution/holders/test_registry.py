@@ -10,6 +10,7 @@ import pytest
 
 from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import NotFound, NotPermitted, RequestError
+from gateway.domain.timestamps import seconds_of
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import OFFLINE_S, SCOPES, changes, hand, registered
@@ -140,3 +141,73 @@ async def test_a_worker_that_was_asked_to_leave_is_asked_again_when_it_has_come_
         await node.engine.call("agent.register", {"handle": "writer", **proof}, again)
         beat = await node.engine.call("agent.heartbeat", proof, again)
         assert beat["shutdown"] == {"grace": 5.0}
+
+
+# --- what a worker is told -----------------------------------------------------------------------
+
+
+async def test_a_worker_is_told_its_id_its_secret_and_what_it_is_asked_for(
+    open_world: OpenWorld,
+) -> None:
+    here = await open_world(heartbeat_timeout=6.0, lease_ttl=40.0)
+    answer = await here.call("agent.register", handle="writer")
+    assert {name: answer[name] for name in ("handle", "heartbeat_interval", "lease_ttl")} == {
+        "handle": "writer",
+        "heartbeat_interval": 2.0,  # so that one beat may be lost
+        "lease_ttl": 40.0,
+    }
+    assert answer["tasks"] == []
+    other = await here.call("agent.register", handle="writer")
+    assert other["agent_id"] != answer["agent_id"]
+    assert other["agent_secret"] != answer["agent_secret"]
+
+
+async def test_the_log_keeps_no_secret(here: World) -> None:
+    worker = await hand(here)
+    written = b"".join(
+        entry.public + entry.operator + (entry.state or b"") for entry in here.entries
+    )
+    assert worker.secret.encode() not in written
+
+
+async def test_a_worker_may_choose_its_id_and_secret_and_is_known_by_them(here: World) -> None:
+    caller = Caller("worker", SCOPES)
+    proof = {"agent_id": "printer-7", "agent_secret": "s" * 32}
+    for _ in range(2):
+        answer = await here.call("agent.register", caller, handle="writer", **proof)
+        assert {name: answer[name] for name in proof} == proof
+    await here.call("agent.heartbeat", caller, **proof)
+    assert len(here.state.workers) == 1
+
+
+async def test_a_worker_that_is_unknown_is_told_to_register(here: World) -> None:
+    for name in ("agent.heartbeat", "agent.get", "agent.shutdown"):
+        with pytest.raises(NotFound, match="register it") as refused:
+            await here.call(name, agent_id="unknown")
+        assert refused.value.field == "agent_id"
+
+
+async def test_a_goodbye_said_twice_is_said_once(here: World) -> None:
+    worker = await hand(here)
+    registry = here.engine.parts.registry
+    for _ in range(2):
+        assert (await registry.remove(worker.agent_id)).removed
+    assert changes(here, worker) == [("offline", "goodbye")]
+
+
+async def test_a_caller_sees_of_a_workers_tasks_those_that_it_may_see(here: World) -> None:
+    worker = await hand(here)
+    tasks = {}
+    for user in ("ann", "bob"):
+        tasks[user] = await here.submit("writer", user_id=user)
+        await worker.claim()
+    registry = here.engine.parts.registry
+    record = here.state.workers[worker.agent_id]
+    for user in ("ann", "bob"):
+        shown = registry.view(record, Caller(user, frozenset({"events:read"})))
+        assert shown["tasks"] == [tasks[user]]
+    shown = registry.view(record, LOCAL_OPERATOR)
+    assert sorted(shown["tasks"]) == sorted(tasks.values())
+    assert seconds_of(shown["last_heartbeat"]) == here.engine.clock.wall()
+    for task_id in tasks.values():
+        await here.call("task.cancel", task_id=task_id)
