@@ -1,8 +1,8 @@
 """
 The engine: the inside as the doors see it (a ``Service``), with its beginning and its end.
 
-The folds follow the log first, then what acts on what they say (``reactions``). Nothing here is
-called by a writer. How the parts are put together stands in ``parts``.
+The rule: the folds follow the log first, then what acts on them (``reactions``). No writer calls
+anything here. How the parts are put together stands in ``parts``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
-# How long the attempts that were ended at the end have to clean up.
+# How long attempts that a drain has ended have to clean up, in seconds.
 CLEAN_LIMIT_S = 2.0
-# Between two looks whether everything has come to its end.
+# Seconds between two looks whether everything has come to its end.
 LOOK_EVERY_S = 0.02
 
 
@@ -61,7 +61,7 @@ class Engine:
 
     def require_ready(self) -> None:
         if not self._alive:
-            # A task that was taken now would never be done, and its end never told.
+            # A task that is accepted now would never be done, and its end never told.
             raise Unavailable(
                 "the gateway does not run: give the application that it is mounted in "
                 "lifespan=gateway.lifespan"
@@ -88,9 +88,9 @@ class Engine:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """
-        Run timers and the worker of this process; once more, too, and on another loop.
+        Run the timers and the runner of this process; may be entered again, on another loop.
 
-        A durable log is read meanwhile; ``watch`` says when that is done.
+        On a durable log it yields while the log is still being read; ``watch`` says when it is.
 
         Raises:
             ConfigurationError: If the store cannot be used.
@@ -121,13 +121,13 @@ class Engine:
             if parts.durable:
                 await self.log.close()
                 self._opened = False
-                # It lets go of its followers, and is read anew at the next beginning.
+                # A closed log has no followers; it is read anew when this runs again.
                 self._unfollow()
                 self._unfollow = self.log.follow(self._apply)
                 self._ran = True
 
     async def open(self) -> None:
-        """Reach the store, before anything else; raises ``ConfigurationError`` if it cannot."""
+        """Reach the store, before anything else; raises ``ConfigurationError`` if that fails."""
         if not self._opened:
             await self.log.open()
             self._opened = True
@@ -138,17 +138,17 @@ class Engine:
 
     async def drain(self) -> None:
         """
-        Come to an end: take nothing new, let what runs finish within its grace, end the rest.
+        Come to an end: take nothing new, let attempts finish within the grace, end the rest.
 
-        On a log that ends with this process no task is left open; a durable one keeps them for
-        the next process, or for another node. What attempts leave behind is cleaned up.
+        On a log that ends with this process no task is left open; on a durable one open tasks go
+        on in the next process or on another node. What attempts leave behind is cleaned up.
         """
         parts = self.parts
         parts.acceptance.draining = True
         parts.runner.pause()
         parts.claims.pause()
         if not parts.durable:
-            # A task that does not run will not any more: its owner need not wait to hear it.
+            # A task that does not run now never will: its owner is told at once.
             await self._end(task for task in parts.state.live.values() if task.status != "running")
         await self._idle(parts.settings.drain_grace)
         if not parts.durable:
@@ -159,7 +159,7 @@ class Engine:
                 await parts.watch.save()
             except RequestError as error:
                 logger.warning("left without a goodbye: %s", error)
-        # What attempts say from here on would be refused; what they leave is cleaned up.
+        # Attempts that still run are stopped: what they said would be refused. They clean up.
         parts.attempts.clear()
         await self._idle(CLEAN_LIMIT_S)
 
@@ -173,7 +173,7 @@ class Engine:
     async def _idle(self, limit_s: float) -> None:
         """Wait until nothing runs, in the runner or in a block."""
         parts, deadline = self.parts, self.clock.monotonic() + limit_s
-        # On a log of many nodes the others' tasks are theirs.
+        # On a log with several nodes, tasks that run may run on another one.
         while parts.runner.busy or parts.blocks.busy or (parts.state.running and not parts.durable):
             if self.clock.monotonic() >= deadline:
                 return

@@ -1,9 +1,9 @@
 """
-Timers: what has to happen when nothing else does.
+The monitor: timers for what has to happen when nothing else does.
 
-One asyncio task, one heap of due times in the log's time (seconds since the Unix epoch). An
-action looks at the folds when it is due and does nothing when the world has moved on, so that
-timers are never cancelled. One that the store does not take is called again until it does.
+One asyncio task, one heap of due times in the log's time (seconds since the Unix epoch). The rule:
+an action looks at the folds when it is due, and does nothing when the world has moved on, so that
+timers are never cancelled. An action that fails is called again until it does not.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ logger = logging.getLogger(__name__)
 
 Action = Callable[[], Awaitable[None]]
 
-# The longest sleep at a stretch: a wall clock that is set is noticed within this time.
+# The longest sleep at a stretch, in seconds: a wall clock that is set is noticed within this time.
 SLEEP_S_MAX = 10.0
-# A wake-up this much later than planned: the process was stopped, or its loop was blocked.
+# A wake-up that is later than this, in seconds: the process was stopped, or its loop was blocked.
 LATE_S = 1.0
-# An action that the store did not take is tried again after this, unless the store says when.
+# When the store did not take an action, it is called again after this, unless the store says when.
 RETRY_S = 1.0
-# One that failed by a mistake of ours is tried again after this.
+# When an action failed by a mistake of ours, it is called again after this.
 FAILED_RETRY_S = 30.0
 
 
@@ -37,9 +37,9 @@ class Monitor:
     """
     Calls actions when they are due.
 
-    At most two timers a live task (its deadline, its queue or backoff) and one a breaker stand
-    in the heap, beside those of ended tasks until they are due.
-
+    Its bound: the heap holds a few timers for each live task (its deadline, its time in the queue
+    or its backoff, its lease) and one for each breaker. Timers of ended tasks stay until they are
+    due.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -56,9 +56,9 @@ class Monitor:
 
     def when_late(self, action: Callable[[], None]) -> None:
         """
-        Call ``action`` before anything else when this process did not run for a while.
+        Call ``action`` before any other when this process did not run for a while.
 
-        What it did not hear meanwhile it could not hear.
+        What it did not hear meanwhile, it could not hear.
         """
         self._when_late.append(action)
 
@@ -73,12 +73,12 @@ class Monitor:
             self._earlier.set()
 
     def clear(self) -> None:
-        """Let go of everything that is due."""
+        """Drop all timers."""
         self._due.clear()
 
     async def run(self) -> None:
-        """Wait and act, until cancelled."""
-        self._earlier = asyncio.Event()  # of the loop that we run on now
+        """Call the actions as they become due, until cancelled."""
+        self._earlier = asyncio.Event()  # belongs to the loop that runs now
         while True:
             self._earlier.clear()
             while self._due and self._due[0][0] <= self._clock.wall():
@@ -89,8 +89,8 @@ class Monitor:
                     # The store did not take it: what is due stays due.
                     self.at(self._clock.wall() + (error.retry_after or RETRY_S), action)
                 except Exception:
-                    # One action that fails must not stop the clock for all others, and a task
-                    # must not be without its deadline for it.
+                    # It must not stop the timers of other tasks, nor leave its own task without a
+                    # deadline.
                     logger.exception("a timer's action failed; it is tried again")
                     self.at(self._clock.wall() + FAILED_RETRY_S, action)
             wait = SLEEP_S_MAX

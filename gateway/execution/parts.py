@@ -1,8 +1,8 @@
 """
 The parts of one process, made once, from the bottom up, each with its collaborators by name.
 
-This is the one place where the inside is wired. Nothing is assigned afterwards: a part that has
-to reach one that is made later gets a small object that both know (the bell, the monitor).
+The rule: the inside is wired here and nowhere else, and nothing is assigned afterwards. A part
+that has to reach one that is made later gets a small object that both know (the bell, the monitor).
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Parts:
 
     Args:
         log: The one log.
-        clock: Time.
+        clock: The time.
         ids: Ids and chance.
         settings: How the gateway behaves.
         agents: The agents of this process.
         durable: Whether the log outlives this process.
-        pulse: Signals to other nodes on the log; None: there are none.
+        pulse: Signals to other nodes on the log; None: there are no other nodes.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Parts:
             settings=settings,
         )
 
-        # --- holders: who holds what, until when ---
+        # --- holders: which process holds which task, until when ---
         self.monitor = Monitor(clock)
         bell = Bell()
         self.ends = Ends(self.state)

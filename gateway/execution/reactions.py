@@ -1,8 +1,8 @@
 """
-Reactions: what follows from what the log says. Timers are set, waits end, code is stopped.
+Reactions: what follows from an entry of the log. Timers are set, waits end, code is stopped.
 
-Only what is new at this moment has consequences. What is read again when a gateway starts is
-past; when all of it is read, ``begin`` looks after everything that is still open.
+The rule: only an entry that is new has consequences. Entries that are read again when a gateway
+starts have none; when all of them are folded, ``begin`` looks after everything that is still open.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from gateway.ports import Entry
 
 __all__ = ["Part", "Reactions"]
 
-# Between two looks for what is too old to keep.
+# Seconds between two looks for what is too old to keep, and for orphans.
 EXPIRE_EVERY_S = 30.0
 
 
 class Part(Protocol):
-    """A part that remembers what the log says, or works on it."""
+    """A part that knows something from the log, or works on it."""
 
     def clear(self) -> None:
-        """Know nothing: the log is another one, or is read anew."""
+        """Drop what is known: the log is another one, or is read anew."""
 
 
 class Reactions:
     """
     The consequences of entries.
 
-    It has more than eight collaborators, since each part that lives in time is told here what
-    the log says, and nowhere else.
+    It has so many collaborators because each part that lives in time is told here what the log
+    says, and nowhere else.
 
     Args:
-        parts: Everything that has to forget a lost log, in that order.
+        parts: Every part that has to drop what it knows of a lost log, in that order.
     """
 
     def __init__(
@@ -83,9 +83,9 @@ class Reactions:
         Do what follows from an entry that is new at this moment.
 
         Args:
-            entry: It is folded already.
-            outcome: Of an attempt that it tells, if it counts.
-            undo: Whether it is a beginning whose writer was told that it failed.
+            entry: The entry; it is folded already.
+            outcome: Of the attempt that it ends, for its breaker; None: it ends none that counts.
+            undo: Whether it is a beginning whose writer was told that it failed (decision 13).
         """
         if outcome is not None:
             self._breakers.report(outcome, at=entry.at)
@@ -105,7 +105,7 @@ class Reactions:
             self._locks.watch(lock)
 
     def begin(self) -> None:
-        """The folds know what the log says: look after all that is open."""
+        """Look after all that is open, now that the folds know what the log says."""
         self._monitor.at(self._monitor.now + EXPIRE_EVERY_S, self._expire)
         self._limits.refresh()
         for worker in self._state.workers.values():
@@ -127,12 +127,12 @@ class Reactions:
         self._bell.ring()
 
     def clear(self) -> None:
-        """Know nothing, and stop what is done for tasks that are lost with their log."""
+        """Drop all that is known, and stop what is done for tasks that are lost with their log."""
         for part in self._parts:
             part.clear()
 
     def made_up(self) -> None:
-        """The store was away, so that nothing could be renewed or told."""
+        """Make up for an absence of the store, in which nothing could be renewed or told."""
         self._presence.forgive()
         self._limits.refresh()
         self._monitor.soon(self._breakers.act)
@@ -152,7 +152,7 @@ class Reactions:
                 self._limits.attempt(task)
             case "agent_error" | "lease_changed":
                 self._limits.lease(task)
-                # It may have given back a breaker's permit that other tasks wait for.
+                # It may have given back a permit of a breaker that other tasks wait for.
                 self._bell.ring()
             case "recovery_attempt" | "task_progress":
                 if task.next_attempt_at is not None:

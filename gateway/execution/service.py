@@ -1,5 +1,7 @@
 """
-What the transports may ask of the inside: one interface, so that they can be built and tested
+The service: all that the doors may ask of the inside.
+
+The transports know this interface and nothing behind it, so that they can be built and tested
 against it alone.
 """
 
@@ -15,7 +17,7 @@ __all__ = ["Service"]
 
 
 class Service(Protocol):
-    """The gateway as its doors see it."""
+    """The gateway as the doors see it; ``Engine`` is the one that they get."""
 
     @property
     def log(self) -> EventLog:
@@ -42,7 +44,7 @@ class Service(Protocol):
         """
         What is degraded and cannot be told by an event: fields of ``graceful_degradation``.
 
-        None: nothing is. It changes when what ``log.watch`` watches does.
+        None: nothing is. Watchers of ``log.watch`` are told when it changes.
         """
         ...
 
@@ -66,7 +68,7 @@ class Service(Protocol):
 
     async def reached(self, offset: int, *, within_s: float) -> bool:
         """
-        Wait until this node has seen ``offset``; tells whether it has.
+        Wait until this node has seen ``offset``, and tell whether it has.
 
         Args:
             within_s: How long to wait, in seconds; 0: not at all.
@@ -83,7 +85,7 @@ class Service(Protocol):
         ...
 
     async def session_closed(self, session_id: str) -> None:
-        """A connection is gone; the workers that used it are suspect."""
+        """Take in that a connection is gone; the workers that used it are suspect."""
         ...
 
     def task_owner(self, task_id: str) -> str | None:

@@ -12,7 +12,7 @@ from tests.execution.world import World
     ("error", "again_s"),
     [(Unavailable("the store is away", retry_after=2.0), 2.0), (RuntimeError("a mistake"), 30.0)],
 )
-async def test_an_action_that_fails_is_called_again_and_stops_nobody_else(
+async def test_an_action_that_fails_is_called_again_and_stops_no_other(
     here: World, error: Exception, again_s: float
 ) -> None:
     """A task must not be without its deadline because of one bad moment."""

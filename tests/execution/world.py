@@ -15,7 +15,7 @@ import contextlib
 import random
 import selectors
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -43,6 +43,7 @@ __all__ = [
     "VirtualLoop",
     "World",
     "another_node",
+    "away_world",
     "consistent",
     "world",
 ]
@@ -358,6 +359,17 @@ async def world(
     ours = ("Attempts.make", "Attempts._tell", "Runner.", "Monitor.")
     left = [job for job in asyncio.all_tasks() if any(o in repr(job.get_coro()) for o in ours)]
     assert left == [], left
+
+
+async def away_world(open_world: Callable[..., Awaitable[World]]) -> tuple[World, AwayLog]:
+    """Open a world with a store that a test may send away."""
+    logs: list[AwayLog] = []
+
+    def wrap(log: EventLog) -> AwayLog:
+        logs.append(AwayLog(log))
+        return logs[0]
+
+    return await open_world(wrap=wrap), logs[0]
 
 
 @contextlib.asynccontextmanager

@@ -1,1 +1,1 @@
-"""The operations of the doors: one handler for each name in the table."""
+"""What each operation of the doors does: one handler for each name in the table."""

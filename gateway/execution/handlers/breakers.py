@@ -1,4 +1,8 @@
-"""The operation on breakers: look at them."""
+"""
+The operation on breakers: list them, with what each has counted up to now.
+
+The counts are read at the time of the call, since old outcomes leave the window without an entry.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ __all__ = ["BreakerHandlers"]
 
 
 class BreakerHandlers:
-    """What each operation on a breaker does."""
+    """The operation ``breaker.list``."""
 
     def __init__(self, *, state: State, clock: Clock) -> None:
         self._state = state

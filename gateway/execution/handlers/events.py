@@ -1,4 +1,9 @@
-"""The operation on events: read what the log keeps."""
+"""
+The operation on events: read what the log keeps, oldest first, in pages.
+
+The rule: rights are those of a subscription. A caller reads a topic that it may follow, and sees
+of each event what it would see there.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,14 @@ from gateway.ports import EventLog
 
 __all__ = ["EventHandlers"]
 
-# Entries that one event.list looks at before it answers with a cursor.
+# How many entries one call looks at before it answers with a cursor, however few it has found.
 SCAN_MAX = 10_000
+# How many of them it reads at a time.
+BATCH = 500
 
 
 class EventHandlers:
-    """What each operation on events does, apart from publishing."""
+    """The operation ``event.list``."""
 
     def __init__(self, *, log: EventLog, state: State) -> None:
         self._log = log
@@ -43,8 +50,8 @@ class EventHandlers:
         after = self._after(params)
         limit = params.get("limit", LIST_LIMIT)
         items: list[Any] = []
-        for _ in range(SCAN_MAX // 500):
-            batch = await log.read(after=after, topics=_readable(topics[0]), limit=500)
+        for _ in range(SCAN_MAX // BATCH):
+            batch = await log.read(after=after, topics=_readable(topics[0]), limit=BATCH)
             for entry in batch:
                 after = entry.offset
                 if entry.operators_only and not caller.operator:
@@ -63,7 +70,7 @@ class EventHandlers:
                 items.append(event)
                 if len(items) == limit:
                     return {"items": items, "next": str(Position(log.epoch, after))}
-            if len(batch) < 500:
+            if len(batch) < BATCH:
                 return {"items": items, "next": None}
         return {"items": items, "next": str(Position(log.epoch, after))}
 
@@ -82,7 +89,7 @@ class EventHandlers:
 
 
 def _readable(topic: str) -> list[str] | None:
-    """The log's topics behind one that is asked for; None: all."""
+    """The log's topics behind one that is asked for; None: all. A user reads ``system``, too."""
     if topic == "*":
         return None
     return [topic, "system"] if topic.startswith("user:") else [topic]

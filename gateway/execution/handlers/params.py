@@ -1,7 +1,7 @@
 """
-Parameters: checked against the table of operations, and what every handler does with them.
+Parameters: checked against the table of operations before any handler sees them; pages of lists.
 
-The schemas are compiled once; what does not comply is refused with field, rule and remedy.
+Each schema is compiled once. Parameters that do not comply are refused with field, rule and remedy.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ __all__ = ["LIST_LIMIT", "Handler", "Params", "check", "page"]
 Params = Mapping[str, Any]
 Handler = Callable[[Params, Caller], Awaitable[Any]]
 
-# Items on a page of a list, unless ``limit`` says otherwise.
+# How many items a page of a list has, unless ``limit`` says otherwise.
 LIST_LIMIT = 100
 
-# The rules that say "unknown" where a field is not in the table.
+# The rules that a field breaks which the table does not have (JSON Schema 2020-12).
 UNKNOWN_RULES = ("additionalProperties", "unevaluatedProperties")
 
 

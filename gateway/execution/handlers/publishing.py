@@ -1,9 +1,9 @@
 """
-What others publish: notifications, and a backend's reports about its own work.
+Publishing: notifications, and the reports of a backend about its own work.
 
-A report is completed from what is known: class and kind of a failure give its sentences and
-advice; what the reporter wrote as text goes to operators. A failure report that does not
-comply still tells the user that something failed: silence is the one thing not allowed.
+A report is completed from what is known. Type and code of a failure choose its sentences and
+advice; text that the reporter wrote goes to operators only (decision 6). A failure report that is
+refused still tells the user that something failed: silence is the one thing not allowed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["Publishing"]
 
 Report = Mapping[str, Any]
 
-# Stamped or decided by the gateway; a publisher that sends them is told so.
+# Fields that the gateway stamps or decides; a publisher that sends one is refused.
 OURS = (
     "schema_version",
     "event_id",
@@ -55,11 +55,11 @@ OURS = (
     "detail",
     "state",
 )
-# Of a report, beside its event; more would not be read.
+# How much of a refused report operators are shown, in bytes.
 REPORTED_BYTES_MAX = 16 * 1024
-# Fields of ``recovered`` that come from the sentence.
+# Fields of ``recovered`` that the report's own sentence gives.
 SAID = ("message", "user_message", "error_id")
-# Longer delays are no times that can be written down.
+# A longer delay, in seconds, gives no time that RFC 3339 can write down.
 DELAY_MAX_S = 1e9
 
 
@@ -89,12 +89,13 @@ class Publishing:
 
     async def publish(self, params: Report, caller: Caller) -> Any:
         """
-        Publish one event.
+        Publish one event, and give its id and position.
 
         Raises:
-            InvalidEvent: With field and rule.
+            InvalidEvent: If it does not comply; with field and rule.
             InvalidParams: If it is no JSON.
-            NotPermitted: If this caller may not say that.
+            NotFound: If it ends a failure that is not open for this user.
+            NotPermitted: If this caller may not publish that.
             TooLarge: If it is over 256 KiB.
         """
         type = params["type"]
@@ -155,7 +156,7 @@ class Publishing:
         return draft, error_id
 
     def _own_failure(self, error_id: str, user_id: str) -> None:
-        """Refuse to speak of a failure that is a task's, a breaker's or another user's."""
+        """Refuse a report about a failure that is a task's, a breaker's or another user's."""
         opened = self._state.failures.get(error_id)
         if opened and (opened[0]["user_id"] != user_id or opened[0]["task_id"] is not None):
             raise NotFound(
@@ -252,14 +253,14 @@ class Publishing:
             raise NotFound("no failure with this error_id is open", field="error_id")
         for name, only in (("scope", "agent"), ("degradation_id", None)):
             if reported.own.get(name, only) != only:
-                # Breakers, modes and domains recover when the gateway says so.
+                # The gateway itself says when a breaker, a mode or a domain recovers.
                 raise InvalidEvent(f"{name} of a reported recovery is {only!r}", field=name)
         took_s = self._clock.wall() - seconds_of(opened[0]["timestamp"])
         fields = recovered("agent", opened[0], reported.error_id, took_s=took_s, attempts=1)
         return {name: fields[name] for name in fields if name not in SAID}
 
     async def _in_its_place(self, fields: Mapping[str, Any], error: RequestError) -> None:
-        """Tell the user that an agent failed, though its report could not be understood."""
+        """Tell the user that an agent failed, although its report was refused."""
         user_id = fields.get("user_id")
         agent_name = fields.get("agent_name")
         policy = self._policies.of(_name(agent_name) or "unknown")
@@ -296,7 +297,14 @@ class Publishing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reported:
-    """What a report says itself: its own fields, its failure, and the agent that it is about."""
+    """
+    What a report says itself.
+
+    Attributes:
+        own: The fields of its type.
+        error_id: Of its failure.
+        policy: Of the agent that it is about.
+    """
 
     own: Mapping[str, Any]
     error_id: str
@@ -309,7 +317,8 @@ class Completion:
     How a report of one type is completed.
 
     Attributes:
-        defaults: The fields that the report need not say.
+        severity: Of its event.
+        defaults: Gives the fields that the report need not have.
         told_by: The fields that choose the sentence; None: the failure does.
     """
 
@@ -335,7 +344,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def _name(value: Any) -> str | None:
-    """A value as a name, when it can be one."""
+    """A value as a name; None: it cannot be one."""
     if isinstance(value, str) and 0 < len(value) <= 128 and value.isascii():
         allowed = "._~@:-"
         return value if all(c.isalnum() or c in allowed for c in value) else None
@@ -347,7 +356,7 @@ def _number(value: Any) -> float:
 
 
 def _reported(fields: Report) -> Any:
-    """What was reported, for operators, when it is short enough and JSON at all."""
+    """What was reported, for operators: whole if that is possible, else the names of its fields."""
     try:
         measured(dict(fields), field="event", bytes_max=REPORTED_BYTES_MAX)
     except RequestError:

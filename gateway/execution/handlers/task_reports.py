@@ -1,9 +1,9 @@
 """
-Task reports: events that a worker publishes about its own tasks, on the roads of its operations.
+Task reports: events that a worker publishes about its own tasks, taken as its operations are.
 
-``agent_error`` is ``task.fail``, ``partial_result`` is ``task.update``; both need the lease. What
-was cleaned up may be told after the end, by the worker that made the attempt. What comes next (a
-recovery, an end) is for the gateway to say.
+``agent_error`` is ``task.fail`` and ``partial_result`` is ``task.update``; both need the lease. A
+``resource_cleanup`` needs none: cleaning up ends after the task does, so the worker that made the
+attempt may tell it later. A recovery or an end is for the gateway to say.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["TaskReports"]
 
 Report = Mapping[str, Any]
 
-# Entries that one report makes at the most: what is preserved, the error, what comes next.
+# How many entries one report makes at the most: what is preserved, the error, what comes next.
 ENTRIES_MAX = 8
 
 
 class TaskReports:
-    """Takes what workers publish about their tasks."""
+    """Takes the events that workers publish about their tasks."""
 
     def __init__(
         self,
@@ -52,10 +52,11 @@ class TaskReports:
 
     async def take(self, report: Report, caller: Caller) -> dict[str, Any]:
         """
-        Take one report.
+        Take one report, and give the id and position of the event that it became.
 
         Raises:
             InvalidParams: If it does not say under which lease, or a value cannot be.
+            NotFound: If there is no such task or worker.
             StaleTerm: If that lease has passed on.
             Conflict: If this is for the gateway to say.
         """
@@ -92,7 +93,7 @@ class TaskReports:
         )
 
     async def _answer(self, report: Report, before: int) -> dict[str, Any]:
-        """Say which event it became."""
+        """Find the event that the report became."""
         log = self._log
         entries = await log.read(
             after=before, topics=[f"task:{report['task_id']}"], limit=ENTRIES_MAX

@@ -1,7 +1,8 @@
 """
-The operations on tasks, as their callers see them: create, look, cancel, retry.
+The operations on tasks, as their callers see them: create, list, get, cancel, retry.
 
-Rights come first, then the world; whatever is refused leaves everything as it was.
+The rule: rights come first, then the state of the world; a call that is refused changes nothing.
+A task that a caller may not see is not there for it (``NotFound``), so that ids tell nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gateway.values import INPUT_BYTES_MAX, measured, offset_of
 
 __all__ = ["TaskHandlers"]
 
-# Parameters of task.create that an order takes as they are.
+# The parameters of task.create that an order takes as they are.
 ORDERED = (
     "capability",
     "priority",
@@ -41,7 +42,7 @@ ORDERED = (
 
 
 class TaskHandlers:
-    """What each operation on a task does."""
+    """The operations ``task.*`` of callers; workers have theirs in ``workers``."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class TaskHandlers:
         return answer
 
     def _served(self, task: Task) -> bool:
-        """Whether there is a worker that could do it."""
+        """Whether there is a worker now that could do the task."""
         if self._agents.get(task.agent_name) is not None:
             return True
         return any(
@@ -174,7 +175,7 @@ class TaskHandlers:
         return self._submitted(again)
 
     def _seen(self, params: Params, caller: Caller) -> Task:
-        """The task, if this caller may know that there is one."""
+        """Give the task, if this caller may know that there is one."""
         task = self._state.tasks.get(params["task_id"])
         if task is None or not caller.may_see_user(task.user_id):
             raise NotFound(f"there is no task {params['task_id']}", field="task_id")

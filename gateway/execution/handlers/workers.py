@@ -1,4 +1,8 @@
-"""The operations of workers: registration, claims, and what they report."""
+"""
+The operations of workers: registration, claims, reports.
+
+The rule: each call about a task proves first which worker makes it (``Registry.proved``).
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,12 @@ from gateway.execution.record.state import State
 
 __all__ = ["WorkerHandlers"]
 
+# How long a worker that is asked to leave has to finish, unless ``grace`` says otherwise.
 DEFAULT_GRACE_S = 30.0
 
 
 class WorkerHandlers:
-    """What each operation of a worker does; every call proves from which worker it is."""
+    """The operations ``agent.*``, and those of ``task.*`` that workers call."""
 
     def __init__(
         self,

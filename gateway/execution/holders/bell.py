@@ -1,4 +1,9 @@
-"""The bell: rung when there may be a task to take, heard by everything that takes tasks."""
+"""
+The bell: rung when there may be a task to take, heard by the runner and by the claims that wait.
+
+A ring says only that something has changed. Each hearer looks at the folds itself, so that one
+ring too many costs a look, and rings that come together are one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ __all__ = ["Bell"]
 
 
 class Bell:
-    """Wakes the runner of this process and the claims that wait."""
+    """Wakes its hearers."""
 
     def __init__(self) -> None:
         self._hearers: list[Callable[[], None]] = []
@@ -18,7 +23,7 @@ class Bell:
         self._hearers.append(hearer)
 
     def ring(self) -> None:
-        """Something has changed: look whether there is something to do."""
+        """Let each hearer look whether there is something to do."""
         for hearer in self._hearers:
             hearer()
 

@@ -1,8 +1,8 @@
 """
-A block: code of this process that runs elsewhere, an endpoint or a loop, as one attempt.
+A block: code of the application, such as an endpoint, supervised as one attempt at one task.
 
-Its task is made for it alone: it does not stand in the queue, no other process can do it, and
-when it cannot begin it ends at once.
+The task is made for the block alone. It does not wait in the queue, no other process can do it,
+and it ends at once when the block cannot begin.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Blocks:
 
     Args:
         holder: agent_id under which this process holds its tasks.
-        monitor: Ends what could not begin, as soon as the store takes it.
+        monitor: Ends the task of a block that could not begin, as soon as the store takes it.
 
     Attributes:
-        used: Whether there was ever one, so that the other nodes have to know this process.
+        used: Whether this process ever began a block; from then on the other nodes have to know it.
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class Blocks:
 
     @property
     def busy(self) -> int:
-        """Blocks that run now, or are about to."""
+        """How many blocks run now, or are about to."""
         return self._beginning + len(self._tasks)
 
     def has(self, task_id: str) -> bool:
-        """Whether there may be a block for a task."""
+        """Whether there may be a block for a task; one that begins may be for any."""
         return self._beginning > 0 or task_id in self._tasks
 
     def clear(self) -> None:
-        """What runs counts for nothing any more: its tasks are lost with their log."""
+        """Drop every block: its task is lost with the log."""
         self._tasks.clear()
 
     async def give_up(self) -> None:
-        """End the tasks of all blocks: this process leaves, and no other one has their code."""
+        """End the tasks of all blocks: this process leaves, and no other process has their code."""
         for task_id in tuple(self._tasks):
             await self._lifecycle.give_up(task_id, own_failures.shutdown())
 
@@ -96,6 +96,9 @@ class Blocks:
     ) -> AsyncIterator[AgentTask]:
         """
         Supervise the block; see ``Gateway.attempt``.
+
+        Args:
+            timeout_s: The block's limit, in seconds; None: as the agent is declared.
 
         Raises:
             Rejected: If the agent's breaker is open, or the gateway is leaving.
@@ -108,6 +111,7 @@ class Blocks:
         try:
             task = await asyncio.shield(beginning)
         except asyncio.CancelledError:
+            # The start may be in the log by now: wait for its answer, and leave no task open.
             with contextlib.suppress(RequestError, ExpectationFailed):
                 task = await beginning
                 self._tasks.discard(task.task_id)
@@ -137,7 +141,7 @@ class Blocks:
             agent_name,
             input=input,
             user_id=user_id,
-            # The block's own limit always comes first: a caller's deadline stops no code.
+            # The deadline would end the task and not the code, so the block's limit comes first.
             timeout=limit_s + self._settings.task_timeout,
             max_attempts=1,
             reserved_for=self._holder,
@@ -146,7 +150,7 @@ class Blocks:
         for _ in range(RACES_MAX):
             way = self._breakers.way(task, policy, stand_in=None)
             if isinstance(way, Refusal):
-                # It opened between the two appends.
+                # The breaker opened between the two appends.
                 wait_s = way.retry_after_s
                 self._end_soon(task, own_failures.circuit_open(wait_s))
                 raise Rejected(
@@ -159,7 +163,7 @@ class Blocks:
                     task.task_id, holder=self._holder, limit_s=limit_s, way=way
                 )
             except ExpectationFailed:
-                continue  # the permit is another call's: ask for one more
+                continue  # another call has this permit: ask for one more
             except Unavailable:
                 self._end_soon(task, own_failures.store_away())
                 raise

@@ -1,8 +1,8 @@
 """
-Claims: how workers take tasks.
+Claims: how workers take tasks, the longest waiting claim first.
 
-A claim that finds nothing waits, in the order in which claims came, until there is something
-or its time is over. Nothing is taken on behalf of a worker that is not there to get it.
+The rule: nothing is taken for a worker that cannot be told of it. A claim whose worker has gone,
+or has reconnected, takes nothing; an attempt that began for one that is gone is given back.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from gateway.ports import Clock
 __all__ = ["Claims"]
 
 Params = Mapping[str, Any]
+# Tells, at the moment of the call, whether a worker can be told what it is given.
 There = Callable[[], bool]
 
 # Tasks that one claim looks at; other holders may take the first ones meanwhile.
@@ -46,11 +47,11 @@ class Claims:
     Gives tasks to workers.
 
     Args:
-        lifecycle: Decides about the tasks.
-        leases: Renews and takes back.
+        lifecycle: Begins the attempts.
+        leases: Renews the lease of a claim that is repeated, and takes back what is not heard.
         breakers: Choose how an attempt is made.
         presence: Tells whether a worker can be told what it is given.
-        bell: Says when there may be something to take.
+        bell: Wakes the claims that wait.
     """
 
     def __init__(
@@ -73,23 +74,24 @@ class Claims:
         self._presence = presence
         self._clock = clock
         bell.hear(self.wake)
-        # In the order in which the claims came; the values mean nothing.
+        # The claims that wait, in the order in which they came; the values mean nothing.
         self._news: dict[asyncio.Event, None] = {}
-        # One takes at a time, so that a worker that asks twice finds what its first claim took.
+        # One claim takes at a time, so that a worker that asks twice finds what its first took.
         self._turn = asyncio.Lock()
         self._paused = False
 
     def wake(self) -> None:
-        """Something has changed: let the claims that wait look again."""
-        for news in self._news:
-            news.set()
+        """Let the claims that wait look again."""
+        for woken in self._news:
+            woken.set()
 
     def pause(self) -> None:
-        """Give nothing more; what is held goes on."""
+        """Give nothing more; attempts that run go on."""
         self._paused = True
 
     def resume(self) -> None:
-        """Give again."""
+        """Give again, on the loop that runs now."""
+        self._turn = asyncio.Lock()  # a lock belongs to the loop on which it was waited for
         self._paused = False
         self.wake()
 
@@ -99,31 +101,34 @@ class Claims:
         self, worker: Worker, params: Params, *, session_id: str | None
     ) -> dict[str, Any] | None:
         """
-        Take the most urgent task that the worker can do, or a certain one.
+        Take the most urgent task that the worker can do, or the one that it names.
 
-        Cancelling takes nothing: what has begun by then is given back.
+        Cancelling takes nothing: an attempt that has begun by then is given back.
 
         Args:
+            worker: Has proved itself.
+            params: Of ``task.claim``: ``task_id``, ``wait`` and ``lease_ttl`` in seconds.
             session_id: The connection over which it asks; None: it asks over HTTP.
 
         Returns:
-            The claim; None: there was none within ``wait``.
+            The claim; None: there was no task within ``wait``.
 
         Raises:
             NotFound: If there is no such task.
-            Conflict: If it cannot be taken: held by another, ended, waiting, not its work.
+            Conflict: If it cannot be taken: another worker holds it, it has ended, it waits for
+                its next attempt, or it is not for this worker's agents.
         """
         ttl_s = float(params.get("lease_ttl", self._leases.ttl_s))
         there = self._presence.there(worker.agent_id, session_id)
         if "task_id" in params:
             async with self._turn:
                 return await self._take_one(worker, params["task_id"], ttl_s, there)
-        news = asyncio.Event()
-        self._news[news] = None
+        woken = asyncio.Event()
+        self._news[woken] = None
         until = self._clock.monotonic() + params.get("wait", 0)
         try:
             while True:
-                news.clear()
+                woken.clear()
                 async with self._turn:
                     claim = await self._take_next(worker.agent_id, ttl_s, there)
                     if claim is not None:
@@ -131,15 +136,15 @@ class Claims:
                 left_s = until - self._clock.monotonic()
                 if left_s <= 0:
                     return None
-                # Only the waiting has a limit: an attempt that begins is always told.
+                # Only the waiting has a limit: the worker is told of each attempt that begins.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
-                        await news.wait()
+                        await woken.wait()
         finally:
-            del self._news[news]
+            del self._news[woken]
 
     async def _take_next(self, agent_id: str, ttl_s: float, there: There) -> dict[str, Any] | None:
-        # As it is now: a worker that has registered again meanwhile has another record.
+        # Read again: a worker that has registered again meanwhile has another record.
         worker = self._state.workers.get(agent_id)
         if self._paused or worker is None or not worker.takes_work or not there():
             return None
@@ -171,7 +176,7 @@ class Claims:
         if task is None:
             raise NotFound(f"there is no task {task_id}", field="task_id")
         if task.holder == worker.agent_id:
-            # Asked twice: the same claim, with a fresh lease.
+            # The worker asks twice: it gets the same claim, with a fresh lease.
             term = task.term
             return self._claim_of(await self._leases.renew(task_id, term, ttl_s=ttl_s), term)
         if self._paused:
@@ -197,9 +202,7 @@ class Claims:
 
     async def _start(self, worker: Worker, task: Task, ttl_s: float, there: There) -> int | None:
         """
-        Begin an attempt, and give its term.
-
-        None: its breaker lets no call through, or the worker has gone.
+        Begin an attempt, and give its term; None: the breaker refuses, or the worker has gone.
         """
         name = task.agent_name or next(iter(worker.agents))
         policy = self._policies.of(name)
@@ -222,11 +225,12 @@ class Claims:
         try:
             term = await asyncio.shield(starting)
         except asyncio.CancelledError:
+            # The start may be in the log by now: wait for its answer, and give it back.
             with contextlib.suppress(RequestError, ExpectationFailed):
                 await self._leases.release(task.task_id, await starting)
             raise
         if not there():
-            # It would not be heard, and nothing but the lease's end would end it.
+            # The worker would never hear of it, and only the lease's end would free the task.
             with contextlib.suppress(StaleTerm):
                 await self._leases.release(task.task_id, term)
             return None
@@ -234,10 +238,11 @@ class Claims:
 
     def _claim_of(self, task: Task, term: int) -> dict[str, Any]:
         """
-        Tell a worker what it is given under ``term``.
+        Describe to a worker what it is given under ``term``.
 
         Raises:
-            Conflict: If it has lost it already: cancelled, run out, another's by now.
+            Conflict: If the worker has lost the task already: it was cancelled, its lease ran
+                out, or another worker holds it.
         """
         if task.term != term or task.lease_expires_at is None:
             raise Conflict(f"task {task.task_id} was taken away again", code="task_claimed")

@@ -1,4 +1,9 @@
-"""Ends: callers in this process that wait until a task has ended."""
+"""
+Ends: callers in this process that wait until a task has ended.
+
+They are woken by the log's own word for the end, so that an end that another node decided wakes
+them too.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ __all__ = ["Ends"]
 
 
 class Ends:
-    """Wakes those that wait for the end of a task."""
+    """Wakes the callers that wait for the end of a task."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -23,7 +28,8 @@ class Ends:
         Wait until a task has ended; cancelling ends the wait, not the task.
 
         Raises:
-            NotFound: If it was lost with its log.
+            KeyError: If there is no such task.
+            NotFound: If the task was lost with its log while the caller waited.
         """
         task = self._state.tasks[task_id]
         if not task.live:
@@ -40,13 +46,13 @@ class Ends:
                 self._waiting.pop(task_id, None)
 
     def ended(self, task: Task) -> None:
-        """The log says that ``task`` has ended."""
+        """Wake the callers that wait for ``task``, which has ended."""
         for end in self._waiting.pop(task.task_id, ()):
             if not end.done():
                 end.set_result(task)
 
     def clear(self) -> None:
-        """Every task is lost with its log."""
+        """Tell every caller that its task is lost with the log."""
         for task_id in list(self._waiting):
             for end in self._waiting.pop(task_id):
                 if not end.done():

@@ -1,8 +1,8 @@
 """
-Leases of workers: renewed while they live, given back, and taken away when they are lost.
+Leases: a worker's right to act for a task, renewed, given back, and taken away when it is lost.
 
-The rule: a task that is taken from a worker gets a higher term with its next attempt, so that
-whatever the worker still says is refused, however late it comes.
+The rule: each new holder has a higher term, and a report under an older term is refused, however
+late it comes (a fencing token). Here terms are checked; ``task_started`` alone sets a new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from gateway.ports import Clock
 
 __all__ = ["Leases"]
 
-# A renewal is in the log, since an expiry is decided on what every node knows; not each beat is.
+# Every node decides about an expiry, so a renewal is in the log; an entry for each beat would be
+# too many. A lease is renewed once this share of it has passed.
 RENEW_SHARE = 1 / 3
 
 
@@ -28,10 +29,10 @@ class Leases:
     Decides about leases.
 
     Args:
-        lifecycle: Appends, and decides what comes after a loss.
+        lifecycle: Appends the decisions, and decides what comes after a loss.
 
     Attributes:
-        ttl_s: Length of a lease, in seconds, unless its holder asks for another one.
+        ttl_s: Length of a lease, in seconds, unless its holder asks for another length.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class Leases:
 
     async def renew(self, task_id: str, term: int, *, ttl_s: float | None = None) -> Task:
         """
-        Start a lease afresh, at the earliest after a third of its length.
+        Start a lease afresh; does nothing in the first third of its length.
 
         Args:
-            ttl_s: A new length; None: as it was granted.
+            term: Under which the holder acts.
+            ttl_s: The length of this renewal in seconds, at once; None: as it was granted.
 
         Raises:
             StaleTerm: If the lease has passed on.
@@ -77,7 +79,7 @@ class Leases:
 
     async def release(self, task_id: str, term: int) -> Task:
         """
-        Take a task back that its worker gives back; no failure, no attempt spent.
+        Take a task back that its worker gives back; that is no failure, and spends no attempt.
 
         Raises:
             StaleTerm: If the lease has passed on.
@@ -94,10 +96,11 @@ class Leases:
         self, task_id: str, term: int, failure: Failure, *, ends_at: float | None = None
     ) -> None:
         """
-        Take a task away from a worker that is lost; what it has told is kept.
+        Take a task away from a worker that is lost; what the worker has told is kept.
 
         Args:
-            ends_at: Only if the lease still ends then: a renewal may come first, on any node.
+            ends_at: Do so only if the lease still ends then, in seconds since the Unix epoch: a
+                renewal may come first, on any node. None: whenever the lease ends.
 
         Raises:
             StaleTerm: If the lease has passed on already, or was renewed.

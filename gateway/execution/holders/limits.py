@@ -1,7 +1,8 @@
 """
-The limits of tasks over time: the caller's deadline, the queue's, a lease's, an attempt's.
+Limits: how long a task waits in the queue, runs, is leased, and how long its caller waits for it.
 
-Each is a timer that looks at the folds when it is due, and acts only on what is still so.
+Each limit is a timer. When it is due it looks at the folds, and acts only on what is still so;
+a task that has moved on needs no timer to be cancelled.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gateway.execution.tasks.lifecycle import Lifecycle
 
 __all__ = ["Limits"]
 
-# How long after an attempt's limit its worker may still tell that it was over.
+# How long after an attempt's limit its worker may still report that the limit was hit, in seconds.
 LIMIT_MARGIN_S = 0.5
 
 
@@ -31,8 +32,10 @@ class Limits:
     Watches tasks.
 
     Args:
-        monitor: Calls when something is due.
-        queue_timeout_s: How long a task waits for a holder.
+        presence: Tells a worker that has stalled from one that is silent.
+        monitor: Calls when a limit is due.
+        queue_timeout_s: A task that waits for a holder this long after its submission, in seconds,
+            ends as untaken.
     """
 
     def __init__(
@@ -53,17 +56,21 @@ class Limits:
         self._policies = policies
         self._monitor = monitor
         self._queue_timeout_s = queue_timeout_s
+        # By task: when its lease is looked at next.
         self._lease_due: dict[str, float] = {}
+        # When this node last began to run again after it had not.
         self._fresh_at = 0.0
-        # Leases that could not be renewed, by task: when each was to end, and when it does.
+        # By task, leases that could not be renewed meanwhile: when each was to end, and when it
+        # ends for this node.
         self._fresh: dict[str, tuple[float, float]] = {}
         monitor.when_late(self.refresh)
 
     def refresh(self) -> None:
         """
-        Begin every lease afresh: it could not be renewed here, as this node did not run.
+        Let every lease begin afresh here: this node did not run, so it could renew none.
 
-        What a worker has told meanwhile waits in its connection, and gets the time to be read.
+        What the workers have reported meanwhile waits in their connections; this is the time in
+        which it is read.
         """
         now = self._fresh_at = self._monitor.now
         self._fresh = {
@@ -73,19 +80,19 @@ class Limits:
         }
 
     def clear(self) -> None:
-        """Watch nothing; the timers are gone."""
+        """Watch nothing; the timers are gone with the log."""
         self._lease_due.clear()
         self._fresh.clear()
 
     def submitted(self, task: Task) -> None:
-        """Look at a new task when it was not taken, and when its caller gives up."""
+        """Look at a new task at the end of its time in the queue, and at its deadline."""
         task_id = task.task_id
-        # First, so that of two limits that are as long the better reason is told.
+        # The queue's limit comes first: if both are as long, it gives the better reason.
         self._monitor.at(task.created_at + self._queue_timeout_s, lambda: self._untaken(task_id))
         self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
 
     def attempt(self, task: Task) -> None:
-        """Look at a worker's attempt when its lease ends, and when its limit is over."""
+        """Look at a worker's attempt when its lease ends, and when the attempt's limit is over."""
         if task.lease_expires_at is None:
             return
         task_id, term = task.task_id, task.term
@@ -95,7 +102,7 @@ class Limits:
         self._monitor.at(over_at, lambda: self._limit_over(task_id, term, limit_s))
 
     def lease(self, task: Task) -> None:
-        """Look at a lease when it ends; one timer a task, the earliest that was asked for."""
+        """Look at a lease when it ends; a task has one timer for it, the earliest asked for."""
         task_id, due = task.task_id, task.lease_expires_at
         if due is not None and due < self._lease_due.get(task_id, math.inf):
             self._look_at(task_id, due)
@@ -127,12 +134,12 @@ class Limits:
             return
         taken_by = self._fresh_at + self._queue_timeout_s
         if self._monitor.now < taken_by:
-            # While this node did not run it could not be taken.
+            # While this node did not run, no worker could take it here.
             self._monitor.at(taken_by, lambda: self._untaken(task_id))
             return
         breaker = self._state.breakers.get(self._policies.of_task(task).breaker)
         if breaker is not None and breaker.state != "closed":
-            return  # It waits for a probe, as long as its own limit allows.
+            return  # it waits for a probe, until its deadline
         with contextlib.suppress(Conflict):
             await self._lifecycle.end(
                 task_id,
@@ -143,7 +150,7 @@ class Limits:
 
     async def _lease_over(self, task_id: str, due: float) -> None:
         if self._lease_due.get(task_id) != due:
-            return  # A renewal has made the lease shorter, and was looked at already.
+            return  # a renewal has made the lease shorter, and an earlier timer has looked
         del self._lease_due[task_id]
         task = self._state.live.get(task_id)
         if task is None or task.lease_expires_at is None:
@@ -153,16 +160,16 @@ class Limits:
         if was_to_end_at == ends_at:
             ends_at = max(ends_at, anew)
         if self._monitor.now < ends_at:
-            # It was renewed meanwhile, or is another holder's, or this node did not run.
+            # It was renewed, or has another holder by now, or this node did not run.
             self._look_at(task_id, ends_at)
             return
         lost = own_failures.agent_lost("lease_expired")
         try:
             await self._leases.lose(task_id, task.term, lost, ends_at=lease_ends_at)
         except StaleTerm:
-            self.lease(task)  # renewed at the last moment, or another's
+            self.lease(task)  # renewed at the last moment, or another holder's
         except Unavailable:
-            self._lease_due.setdefault(task_id, due)  # it is called again
+            self._lease_due.setdefault(task_id, due)  # the monitor calls again
             raise
 
     async def _limit_over(self, task_id: str, term: int, limit_s: float) -> None:
@@ -173,7 +180,7 @@ class Limits:
         if self._monitor.now < told_by:
             self._monitor.at(told_by, lambda: self._limit_over(task_id, term, limit_s))
             return
-        # A worker that lives would have told that its attempt ran into its limit.
+        # A worker in order would have reported that its attempt ran into the limit.
         if self._presence.beats(task.holder):
             failure = own_failures.agent_lost("stalled")
         else:

@@ -1,8 +1,8 @@
 """
-Orphans: tasks that look as if they were worked on, and are not; found now and then, and freed.
+Orphans: tasks that look held and are not; found every half minute, and freed.
 
-Each loss has its own quick way to be noticed, by a timer or by what the log says. This is for
-what slips through: an attempt that began while its node left or was told nothing, a worker that
+Each loss is noticed quickly by a timer or by an entry of the log. This is the second look, for
+what slips through: an attempt that began while its node left or that got no answer, a worker that
 was lost while the store was away, a hole in the log. No task waits for its deadline because of it.
 """
 
@@ -25,12 +25,12 @@ __all__ = ["Orphans"]
 
 class Orphans:
     """
-    Looks at the tasks whose holders no lease watches, and at those kept for one process.
+    Compares what the log says of holders with what they really do.
 
     Args:
         runner, blocks: What this process works on.
-        known_after_s: Seconds after which every node is known to the others; one may hold its
-            first task before.
+        known_after_s: A node may hold its first task before it is registered; after so many
+            seconds it is, or it is gone.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Orphans:
 
     async def free(self) -> None:
         """
-        Free what is not worked on.
+        Free every task that has a holder, or is reserved for a process, that does not do it.
 
         Raises:
             Unavailable: If the store is away; to be called again.
@@ -101,7 +101,8 @@ class Orphans:
     def _is_gone(self, owner: str, task: Task) -> bool:
         worker = self._state.workers.get(owner)
         if task.lease_expires_at is not None and (worker is None or not worker.by_socket):
-            return False  # Over HTTP it is lost when its lease ends, not before.
+            # A worker on HTTP has promised no beats: it is lost when its lease ends, not before.
+            return False
         if worker is None:
             began_at = task.attempts[-1].started_at if task.attempts else task.created_at
             return self._clock.wall() > began_at + self._known_after_s

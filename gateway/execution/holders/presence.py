@@ -1,10 +1,11 @@
 """
 Presence: which workers this node hears, and what follows when one falls silent.
 
-Beats are heard here and are not in the log; what they mean is, as a change of status. Every
-timer looks at the folds when it is due, so that a beat that came meanwhile undoes it. A worker
-on a socket that turns unhealthy loses its tasks at once; one that calls over HTTP loses each
-when its lease ends.
+Beats are not in the log; a change of status is. A worker on a socket that turns unhealthy loses
+its tasks at once; a worker that calls over HTTP loses each task when its lease ends. Every timer
+looks at what was heard when it is due, so that a beat that came meanwhile undoes it.
+
+Silence is counted in monotonic seconds: a wall clock that is set makes no worker silent.
 """
 
 from __future__ import annotations
@@ -27,23 +28,24 @@ __all__ = ["Presence"]
 
 logger = logging.getLogger(__name__)
 
-# A look that comes a rounding of two clocks too early would be for nothing, and come again at
-# once, and again; so each comes this much after its time.
+# Silence is counted on the monotonic clock, timers run on the wall clock. A look that their
+# rounding makes too early finds nothing and plans the next one for at once, again and again; so
+# each look comes this much late, in seconds.
 LOOK_LATE_S = 0.001
-# Workers that are gone are listed this long, in seconds.
+# How long workers that are gone are still listed, in seconds.
 GONE_KEPT_S = 86_400.0
-# What was asked for over a connection that has closed is still carried out, yet not for as long
-# as this; until then it is known that the connection is gone, in seconds.
+# How long it is remembered that a connection has closed, in seconds. A call that came over it may
+# still be under way, though never for so long.
 CLOSED_KEPT_S = 10.0
 
 
 class Presence:
     """
-    Hears the beats of workers, and tells when one is worse or better.
+    Hears the beats of workers, and tells when a worker is worse or better.
 
     Args:
-        monitor: Timers.
         leases: Takes tasks from workers that are lost.
+        monitor: Calls when a silence has become too long.
     """
 
     def __init__(
@@ -64,11 +66,12 @@ class Presence:
         self._monitor = monitor
         self._settings = settings
         self._live: dict[str, Liveness] = {}
-        # Workers that register here just now.
+        # Workers whose registration here is being appended.
         self._registering: set[str] = set()
-        # Connections that were closed lately and when, oldest first.
+        # Connections that were closed lately, and when; oldest first.
         self._closed: dict[str, float] = {}
-        # Workers that were heard, and asked to leave, since the other nodes were told.
+        # Workers that were heard since the other nodes were told, and those that were asked to
+        # leave, with their grace in seconds.
         self._heard: set[str] = set()
         self._asked: dict[str, float] = {}
         monitor.when_late(self.forgive)
@@ -76,11 +79,11 @@ class Presence:
     # --- coming and going -------------------------------------------------------------------
 
     def registering(self, agent_id: str) -> None:
-        """A worker registers here; its entry is being appended."""
+        """Note that a worker registers here, and its entry is being appended."""
         self._registering.add(agent_id)
 
     def not_registering(self, agent_id: str) -> None:
-        """That is over, whatever came of it."""
+        """Note that this is over, whatever came of it."""
         self._registering.discard(agent_id)
 
     async def came(self, agent_id: str, session_id: str | None) -> None:
@@ -88,39 +91,40 @@ class Presence:
         Begin to hear a worker that has just registered here.
 
         Args:
-            session_id: The connection over which it did; None: it calls over HTTP.
+            session_id: The connection over which it registered; None: it calls over HTTP.
         """
         connected = session_id not in self._closed
         live = self._begin_to_hear(agent_id)
         live.session_id, live.connected = session_id, connected
         self._watch(agent_id)
         if not connected:
-            await self._look(agent_id)  # It was lost again before it was known.
+            await self._look(agent_id)  # the connection was lost before the registration was in
         else:
             await self._is_well(agent_id, "registered")
 
     def registered(self, agent_id: str) -> None:
         """
-        The log tells of a worker; if it was not registered here, it has come to another node.
+        Take in that the log tells of a registration; at another node, unless it was made here.
 
-        What it has asked for over a connection to this one it does not hear any more, though that
-        may look open from here for long.
+        A worker that has gone to another node does not hear what it asked for over its connection
+        to this one, though from here that may look open for long.
         """
         if agent_id not in self._registering:
             self._begin_to_hear(agent_id)
             self._watch(agent_id)
 
     def went(self, agent_id: str) -> None:
-        """A worker has said goodbye."""
+        """Hear a worker no more: it has said goodbye."""
         self._live.pop(agent_id, None)
         self._heard.discard(agent_id)
         self._asked.pop(agent_id, None)
 
     def ask_to_leave(self, agent_id: str, grace_s: float, *, tell: bool = True) -> None:
         """
-        Ask a worker to finish within ``grace_s`` and leave; it hears it with its next beat.
+        Ask a worker to finish and leave; the answer to its next beat says so.
 
         Args:
+            grace_s: How long it has to finish, in seconds.
             tell: Whether the other nodes are told, since it may beat there.
         """
         if (live := self._live.get(agent_id)) is not None:
@@ -131,7 +135,7 @@ class Presence:
     # --- signs of life ----------------------------------------------------------------------
 
     async def heard(self, worker: Worker, session_id: str | None) -> None:
-        """Take a sign of life, over a connection or by a single request."""
+        """Take a sign of life, over a connection or by a single request (``session_id`` None)."""
         self._heard.add(worker.agent_id)
         live = self._live.get(worker.agent_id)
         if live is None:
@@ -140,14 +144,14 @@ class Presence:
         if session_id is not None and session_id not in self._closed:
             live.session_id, live.connected = session_id, True
         elif session_id is None and live.session_id is None:
-            # It has no connection that could be lost; after a restart it may be heard first so.
+            # It has no connection that could be lost; after a restart its first sign may be this.
             live.connected = True
         self._watch(worker.agent_id)
         if worker.status != "healthy" and self._status(live)[0] == "healthy":
             await self._is_well(worker.agent_id, "heartbeat")
 
     def heard_elsewhere(self, agent_id: str) -> None:
-        """Another node has heard a worker, over a connection of its own."""
+        """Take a sign of life that another node has heard."""
         live = self._live.get(agent_id)
         if live is None:
             if agent_id in self._state.workers:
@@ -160,7 +164,7 @@ class Presence:
         self._watch(agent_id)
 
     async def session_closed(self, session_id: str) -> None:
-        """A connection is gone: its workers are suspect at once."""
+        """Take in that a connection is gone: its workers are suspect at once."""
         now = self._now()
         while self._closed and next(iter(self._closed.values())) < now - CLOSED_KEPT_S:
             del self._closed[next(iter(self._closed))]
@@ -171,14 +175,14 @@ class Presence:
                 await self._look(agent_id)
 
     def forgive(self) -> None:
-        """Take every worker to have been heard just now: this node did not run, and could not."""
+        """Count every silence from now: this node did not run, and could hear no worker."""
         for live in self._live.values():
             live.beat_at = self._now()
 
     # --- questions --------------------------------------------------------------------------
 
     def of(self, agent_id: str) -> Liveness | None:
-        """Give what is heard of a worker; None: nothing was heard here."""
+        """Give what was heard of a worker; None: nothing was heard here."""
         return self._live.get(agent_id)
 
     def beat_at(self, agent_id: str) -> float | None:
@@ -187,17 +191,17 @@ class Presence:
         return None if live is None else self._clock.wall() - (self._now() - live.beat_at)
 
     def beats(self, agent_id: str) -> bool:
-        """Whether a worker was heard of lately."""
+        """Whether a worker is heard: no beat is missed, and its connection is there."""
         live = self._live.get(agent_id)
         return live is not None and self._status(live)[0] == "healthy"
 
     def there(self, agent_id: str, session_id: str | None) -> Callable[[], bool]:
         """
-        Tell of a claim, now and later, whether its worker can be told what it is given.
+        Give a question about a claim, for now and later: can its worker still be told?
 
-        Its connection, if any, has to be there. A worker that has registered anew over another
-        connection does not hear the one that it has lost, though that may look open from here for
-        long; one that drains takes nothing more.
+        It can while its connection is there, if it has one, and while it does not drain. A worker
+        that has registered anew over another connection does not hear the old one, though from
+        here that may look open for long.
 
         Args:
             session_id: The connection over which it asks; None: it asks over HTTP.
@@ -227,20 +231,20 @@ class Presence:
     # --- its life ---------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Wait for every worker that the log tells of: it was not heard here yet."""
+        """Begin to wait for each worker that the log tells of and that was not heard here yet."""
         for agent_id, worker in self._state.workers.items():
             if not worker.removed and worker.status != "offline" and agent_id not in self._live:
                 self._live[agent_id] = Liveness(self._now(), connected=False)
                 self._watch(agent_id)
 
     def clear(self) -> None:
-        """Nothing was heard."""
+        """Drop all that was heard: the log is another one, or is read anew."""
         self._live.clear()
         self._heard.clear()
         self._asked.clear()
 
     def expire(self, now: float) -> None:
-        """Let go of workers that have been gone for long; ``now`` since the Unix epoch."""
+        """Drop workers that have been gone for a day; ``now`` in seconds since the Unix epoch."""
         for agent_id, worker in list(self._state.workers.items()):
             gone = worker.removed or worker.status == "offline"
             if gone and (worker.worse_since or now) < now - GONE_KEPT_S:
@@ -250,21 +254,21 @@ class Presence:
     # --- liveness ---------------------------------------------------------------------------
 
     def _begin_to_hear(self, agent_id: str) -> Liveness:
-        """Hear a worker anew; it is still to leave if it was asked to."""
+        """Hear a worker anew; one that was asked to leave is still asked."""
         before = self._live.get(agent_id)
         live = Liveness(self._now(), leaving=None if before is None else before.leaving)
         self._live[agent_id] = live
         return live
 
     def _watch(self, agent_id: str) -> None:
-        """See to it that the next silence is looked at when it is too long."""
+        """See to it that a silence is looked at when it has become too long."""
         live = self._live.get(agent_id)
         if live is None:
             return
         _, again_at = self._status(live)
-        # Of one that is offline there is no worse news; it is watched again with its next beat.
-        # A look that comes earlier finds out when the next is due; one that was planned for the
-        # end of a silence that is over would come too late for the next.
+        # A worker that is offline cannot become worse; it is watched again with its next beat.
+        # A timer that is planned earlier finds out itself when the next look is due; one that is
+        # planned later, for the end of an earlier silence, would come too late for this one.
         if again_at is None or (live.look_at is not None and live.look_at <= again_at):
             return
         live.look_at = again_at
@@ -275,12 +279,12 @@ class Presence:
 
     async def _watched(self, agent_id: str, live: Liveness, due: float) -> None:
         if self._live.get(agent_id) is not live or live.look_at != due:
-            return  # It registered again, or is looked at earlier: there is another timer.
+            return  # it registered again, or is looked at earlier: there is another timer
         again = True
         try:
             await self._look(agent_id)
         except Unavailable:
-            again = False  # this very timer is called again
+            again = False  # the monitor calls this very timer again
             raise
         finally:
             if again:
@@ -317,10 +321,10 @@ class Presence:
             return self._drafts.changed(worker, "healthy", reason)
 
         if await self._intake.decide(decide, about=f"worker {agent_id}"):
-            await self._look(agent_id)  # It may have been lost again meanwhile.
+            await self._look(agent_id)  # it may have been lost again meanwhile
 
     async def _take_all(self, agent_id: str) -> None:
-        # With the terms: by the time that one is looked at it may be lost.
+        # With their terms: each takes an append, and a task may have another holder by its turn.
         held = [(task.task_id, task.term) for task in self._state.held_by(agent_id)]
         for task_id, term in held:
             try:
@@ -328,7 +332,7 @@ class Presence:
             except StaleTerm:
                 continue
             except RequestError:
-                # Found again later, see `Orphans`.
+                # ``Orphans`` finds it.
                 logger.exception("task %s could not be taken back", task_id)
 
     def _status(self, live: Liveness) -> tuple[Status, float | None]:

@@ -1,8 +1,8 @@
 """
 The registry: which workers there are, what each proves itself with, and how one leaves.
 
-A worker is known by its ``agent_id`` and speaks with its secret, of which the log keeps a
-digest. Every call of a worker passes here, and counts as a sign of life.
+The rule: every call of a worker passes here. It proves itself with its secret, of which the log
+keeps a digest, and the call counts as a sign of life.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gateway.execution.record.worker_drafts import WorkerDrafts
 
 __all__ = ["Registry"]
 
-# A beat is due this often within the timeout, so that one may be lost.
+# How many beats are due within the timeout; so one may be lost.
 BEATS_PER_TIMEOUT = 3
 
 
@@ -61,7 +61,14 @@ class Registry:
 
     async def register(self, params: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         """
-        Register a worker, or let one come back that proves itself.
+        Register a worker, or let a worker come back that proves itself.
+
+        Args:
+            params: Of ``agent.register``; without ``agent_id`` the worker is a new one.
+            caller: Over which connection, and with which rights.
+
+        Returns:
+            The worker's id and secret, what it is asked for, and the tasks that it holds.
 
         Raises:
             NotPermitted: If the id is known and the secret is not its own.
@@ -74,12 +81,12 @@ class Registry:
         def decide(lost: ExpectationFailed | None) -> Decision:
             known = self._state.workers.get(agent_id)
             if known is not None:
-                # An operator may do without the secret, and not with another one.
+                # An operator needs no secret; a wrong secret is refused all the same.
                 may = caller.operator and "agent_secret" not in params
                 if not (may or known.proves(secret)):
                     raise NotPermitted("this agent_id is another worker's", field="agent_secret")
                 return [draft], {draft.subject: known.last_offset}
-            # The log may know of one that the folds have let go of.
+            # The folds drop a worker that is long gone; the log may still know of it.
             return [draft], {draft.subject: 0 if lost is None else lost.actual}
 
         self._presence.registering(agent_id)
@@ -94,7 +101,8 @@ class Registry:
             "handle": params["handle"],
             "heartbeat_interval": self.heartbeat_interval_s,
             "lease_ttl": self._settings.lease_ttl,
-            # What never arrived when it was given, or was begun by a process that has crashed.
+            # It may hold tasks that it does not know of: the answer to a claim was lost, or its
+            # process has crashed since.
             "tasks": [
                 {"task_id": task.task_id, "term": task.term}
                 for task in self._state.held_by(agent_id)
@@ -105,7 +113,7 @@ class Registry:
         """Hear a beat; the answer may ask the worker to leave."""
         worker = await self.proved(params, caller)
         live = self._presence.of(worker.agent_id)
-        if live is not None:  # it may have said goodbye meanwhile
+        if live is not None:  # None: it has said goodbye meanwhile
             live.loop_lag_s = params.get("loop_lag", 0.0)
             live.draining = params.get("status") == "draining"
         grace_s = None if live is None else live.leaving
@@ -116,9 +124,14 @@ class Registry:
         }
 
     async def remove(self, agent_id: str) -> Worker:
-        """Let a worker say goodbye; what it holds is given back."""
+        """
+        Let a worker say goodbye; the tasks that it holds are given back.
+
+        Raises:
+            NotFound: If there is no such worker.
+        """
         self.known(agent_id)
-        # With the terms: by the time that one is given back it may have another holder.
+        # With their terms: each takes an append, and a task may have another holder by its turn.
         held = [(task.task_id, task.term) for task in self._state.held_by(agent_id)]
         for task_id, term in held:
             with contextlib.suppress(StaleTerm):
@@ -135,7 +148,12 @@ class Registry:
         return self.known(agent_id)
 
     def ask_to_leave(self, agent_id: str, grace_s: float) -> Worker:
-        """Ask a worker to finish and leave; it hears it with its next beat, on any node."""
+        """
+        Ask a worker to finish and leave; the answer to its next beat says so, on any node.
+
+        Raises:
+            NotFound: If there is no such worker.
+        """
         worker = self.known(agent_id)
         self._presence.ask_to_leave(agent_id, grace_s)
         return worker
@@ -145,7 +163,7 @@ class Registry:
         Give a worker.
 
         Raises:
-            NotFound: If there is none of that id.
+            NotFound: If there is no worker of that id.
         """
         worker = self._state.workers.get(agent_id)
         if worker is None:
@@ -154,7 +172,7 @@ class Registry:
 
     async def proved(self, params: Mapping[str, Any], caller: Caller) -> Worker:
         """
-        Give the worker that a call is from; the call counts as a sign of life.
+        Give the worker that makes a call, which counts as a sign of life.
 
         Raises:
             NotFound: If it is not registered, or has said goodbye.
@@ -176,7 +194,7 @@ class Registry:
         return worker
 
     def view(self, worker: Worker, caller: Caller) -> dict[str, Any]:
-        """A worker as it stands on the wire; of its tasks those that the caller may see."""
+        """Give a worker as it stands on the wire; of its tasks those that the caller may see."""
         held = [
             task.task_id
             for task in self._state.held_by(worker.agent_id)
@@ -185,5 +203,6 @@ class Registry:
         return workers.view(worker, beat_at=self._presence.beat_at(worker.agent_id), tasks=held)
 
     def _new_secret(self) -> str:
-        # Two of them have 148 bits of chance.
+        # A UUID of version 7 has 74 random bits (RFC 9562, section 5.7); two of them are enough
+        # for a secret.
         return "".join(self._intake.ids.uuid7() for _ in range(2)).replace("-", "")

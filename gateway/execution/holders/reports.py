@@ -1,8 +1,8 @@
 """
-Reports: what workers say about the tasks they hold, and how it is refused when it comes too late.
+Reports: what workers say about the tasks that they hold, refused when it comes too late.
 
-The rule: a report counts under its own term, from its first piece to its last. Between two pieces
-the task may pass to another holder.
+The rule: a report counts under its own term, from its first piece to its last. The task may pass
+to another holder between two pieces.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ __all__ = ["Reports"]
 
 Params = Mapping[str, Any]
 
-# A worker that reports more often is answered later.
+# Pieces of one task are told at most so often, in seconds; a worker that reports faster is answered
+# later.
 PIECE_EVERY_S = 0.1
-# A worker that asks while the store is away may come back after this.
+# A worker that asks while the store is away may come back after this, in seconds.
 AWAY_RETRY_S = 1.0
-# A worker that knows more than this node waits for it to catch up: at the most this long, and well
-# under the silence for which it would be taken for lost meanwhile.
+# How long a call waits for this node to catch up with what its worker knows, in seconds. It has to
+# be well under the heartbeat timeout, or the worker would fall silent while it waits.
 LAG_WAIT_S, LAG_WAITS_PER_TIMEOUT = 1.0, 4
-# Tasks whose pace is remembered; a piece of one that was dropped may go at once.
+# How many tasks' pace is remembered, the latest ones; a piece of another task may go at once.
 PACED_MAX = 10_000
 
 
@@ -48,7 +49,7 @@ class Reports:
 
     Args:
         log: Asked whether the store is there.
-        reach: For workers that were given their task by another node.
+        reach: Lets a worker wait that another node gave its task, and that knows more.
         lags: Whether this node may be behind another one on the log.
     """
 
@@ -73,29 +74,35 @@ class Reports:
         self._settings = settings
         lag_wait_s = min(LAG_WAIT_S, settings.heartbeat_timeout / LAG_WAITS_PER_TIMEOUT)
         self._lag_wait_s = lag_wait_s if lags else 0.0
-        # When the next piece of a task may be told; of tasks that were told of lately.
+        # When the next piece of a task may be told; of the tasks that were told of lately.
         self._next_piece_at: OrderedDict[str, float] = OrderedDict()
 
     async def heartbeat(self, worker: Worker, params: Params) -> dict[str, Any]:
-        """Renew a lease."""
+        """Renew the lease; the worker may give it a new length."""
         task, term = await self._held(worker, params), params["term"]
         await self._leases.renew(task.task_id, term, ttl_s=params.get("lease_ttl"))
         return _renewed(task, term)
 
     async def update(self, worker: Worker, params: Params) -> dict[str, Any]:
-        """Take what an attempt has produced, and how far it is."""
+        """
+        Take what an attempt has produced, and how far it is; that renews the lease, too.
+
+        Raises:
+            InvalidParams: If it says what cannot be, such as data without a step.
+            StaleTerm: If the lease has passed on.
+        """
         task = await self._held(worker, params)
         term = params["term"]
         for piece in _pieces_of(params, bytes_max=self._settings.partial_bytes_task):
             await self._pace(task.task_id)
             await self._lifecycle.tell(task.task_id, term, piece)
         with contextlib.suppress(StaleTerm):
-            # What was told is told, though the lease may be lost since.
+            # The pieces are in the log, even if the lease was lost after the last of them.
             await self._leases.renew(task.task_id, term)
         return _renewed(task, term)
 
     async def complete(self, worker: Worker, params: Params) -> Task:
-        """End a task with its result."""
+        """End a task with its result, and with steps that were not told before."""
         task = await self._held(worker, params)
         result = params.get("result")
         measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
@@ -105,7 +112,7 @@ class Reports:
         return task
 
     async def fail(self, worker: Worker, params: Params) -> Task:
-        """Take a worker's own account of why its attempt failed."""
+        """Take a worker's own account of why its attempt failed, and what is to be kept of it."""
         task = await self._held(worker, params)
         failure = own_failures.reported(
             error_type=params.get("error_type"),
@@ -137,7 +144,7 @@ class Reports:
         return await self._leases.release(task.task_id, task.term)
 
     async def _pace(self, task_id: str) -> None:
-        """Wait for a piece's turn, so that people get at most ten a second of one task."""
+        """Wait for a piece's turn: people get at most ten a second of one task."""
         now = self._clock.monotonic()
         turn_at = max(now, self._next_piece_at.pop(task_id, 0.0))
         self._next_piece_at[task_id] = turn_at + PIECE_EVERY_S
@@ -148,11 +155,12 @@ class Reports:
 
     async def _held(self, worker: Worker, params: Params) -> Task:
         """
-        Give the task that a worker holds, as it says, once this node knows as much as it does.
+        Give the task that a worker says it holds, once this node knows as much as the worker.
 
         Raises:
-            NotFound, StaleTerm: If that is not so.
-            Unavailable: If this node is cut off and cannot know.
+            NotFound: If there is no such task.
+            StaleTerm: If the worker does not hold it under this term.
+            Unavailable: If this node is cut off from the store and cannot know.
         """
         task_id, term = params["task_id"], params["term"]
 
@@ -160,7 +168,7 @@ class Reports:
             task = self._state.tasks.get(task_id)
             return task is not None and task.term >= term
 
-        # It has been given the task by another node, which knew more.
+        # Another node, which knew more, may have given it the task.
         await self._reach.until(known, within_s=self._lag_wait_s)
         task = self._state.tasks.get(task_id)
         if task is not None and task.holder == worker.agent_id and task.term == term:
@@ -189,7 +197,7 @@ def _renewed(task: Task, term: int) -> dict[str, Any]:
 
 
 def _pieces_of(params: Params, *, bytes_max: int) -> list[Piece]:
-    """What one update tells: a plan or progress, a finished step, text."""
+    """The pieces of one update, in order: plan or progress, a finished step, text."""
     pieces = []
     step = params.get("step")
     plan = params.get("plan")

@@ -1,8 +1,9 @@
 """
-The worker inside this process: takes tasks for the agents declared here, most urgent first.
+The runner: takes tasks for the agents that are declared in this process, most urgent first.
 
-While a breaker is open its agent's tasks are served by the fallback, or they wait for a probe;
-either way no attempt is spent on an upstream that is known to be down.
+While a breaker is open the fallback serves its agent's tasks, or they wait for a probe; either way
+no attempt is spent on an upstream that is known to be down. Whatever goes wrong with one task, the
+runner goes on with the others.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 # Tasks that are looked at before the next look; another holder may take the first ones meanwhile.
 LOOK_AT_MAX = 16
-# A task whose start the store did not take is looked at again after this, unless it says when.
+# A task whose start the store did not take is looked at again after this, in seconds, unless the
+# store says when.
 RETRY_S = 1.0
 
 
@@ -39,8 +41,8 @@ class Runner:
 
     Args:
         holder: agent_id under which this process holds its tasks.
-        slots: Attempts at once.
-        bell: Says when there may be something to do.
+        slots: How many attempts may run at once.
+        bell: Wakes it.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Runner:
 
     @property
     def busy(self) -> int:
-        """Attempts that run now, or are about to."""
+        """How many attempts run now, or are about to."""
         return len(self._busy) + (self._starting is not None)
 
     def has(self, task_id: str) -> bool:
@@ -80,20 +82,20 @@ class Runner:
         return task_id == self._starting or task_id in self._busy.values()
 
     def clear(self) -> None:
-        """What is being made counts for nothing any more: its tasks are lost with their log."""
+        """Disown the attempts that run: their tasks are lost with the log."""
         self._busy = dict.fromkeys(self._busy, "")
 
     def wake(self) -> None:
-        """Something has changed: look whether there is something to do."""
+        """Look whether there is something to do."""
         self._wake.set()
 
     def pause(self) -> None:
-        """Take nothing new; what runs goes on."""
+        """Take nothing new until ``run`` begins again; attempts that run go on."""
         self._paused = True
 
     async def run(self) -> None:
-        """Take and run tasks, until cancelled; then the attempts are cancelled, too."""
-        self._wake = asyncio.Event()  # of the loop that we run on now
+        """Take and run tasks until cancelled, which cancels the attempts, too."""
+        self._wake = asyncio.Event()  # belongs to the loop that runs now
         self._wake.set()
         self._paused = False
         async with asyncio.TaskGroup() as group:
@@ -115,7 +117,7 @@ class Runner:
 
     async def _make(self, record: Task, declared: Declared, term: int) -> None:
         if record.status != "running" or record.term != term:
-            return  # This process stood still, and the task has another holder by now.
+            return  # this process stood still, and the task has another holder by now
         assignment = Assignment.of(record, limit_s=declared.policy.timeout_s)
         try:
             await self._attempts.make(assignment, declared, fallback=record.mode == "fallback")
@@ -125,7 +127,7 @@ class Runner:
                 await self._give_up(record)
 
     async def _give_up(self, task: Task) -> None:
-        """End a task that a mistake of our own has stopped: an end is what it always gets."""
+        """End a task that a mistake of our own has stopped: every task ends."""
         try:
             await self._lifecycle.give_up(task.task_id, own_failures.internal_error())
         except Exception:
@@ -145,7 +147,7 @@ class Runner:
                 if (term := await self._start(task, declared)) is not None:
                     return task, declared, term
             except (ExpectationFailed, Conflict):
-                # Another holder took it, or the permit: look again.
+                # Another holder took the task, or another call its permit: look again.
                 self._wake.set()
             except Unavailable as error:
                 logger.warning("task %s was not started: %s", task.task_id, error)

@@ -1,8 +1,9 @@
 """
-The store's absences: told to every connection while they last, recorded when they are over.
+Absences of the store: told to every connection while they last, recorded when they are over.
 
-Nothing can be recorded while the store is away, so the heartbeats of the connections carry what
-is degraded; the events follow when it is back, under the same ``degradation_id``.
+Nothing can be recorded while the store is away. So the heartbeats of the connections carry what is
+degraded, and the events follow when the store is back, under the same ``degradation_id`` (decision
+12). Of several nodes that saw an absence, one records it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,14 @@ NO_ESTIMATE = {"estimated_recovery_time": 0, "recovery_estimate_source": "defaul
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Absence:
-    """One of them; ``told`` is what a heartbeat carries."""
+    """
+    One absence.
+
+    Attributes:
+        since: When it began, in seconds since the Unix epoch.
+        error_id: Of the failure that it will be recorded as.
+        told: What a heartbeat carries.
+    """
 
     since: float
     error_id: str
@@ -36,11 +44,11 @@ class _Absence:
 
 class Absences:
     """
-    Knows whether the store is away, and tells.
+    Knows since when the store is away, and records it afterwards.
 
     Args:
-        log: Whose store it is.
-        intake: To record what was, when it is over.
+        log: Asked whether its store is there.
+        intake: Records the absence when it is over.
     """
 
     def __init__(self, log: EventLog, intake: Intake) -> None:
@@ -51,27 +59,27 @@ class Absences:
 
     @property
     def degradation(self) -> Mapping[str, Any] | None:
-        """What is degraded while the store is away, to be told at once; None: it is there."""
+        """What is degraded now, to be told at once; None: the store is there."""
         self.look()
         return None if self._absence is None or self._log.available else self._absence.told
 
     @property
     def over(self) -> bool:
-        """Whether there was one that is to be recorded now."""
+        """Whether an absence is over and not recorded yet."""
         return self._absence is not None and self._log.available
 
     def look(self) -> None:
-        """Notice that the store has gone away."""
+        """Notice it if the store has gone away."""
         if self._absence is None and not self._log.available:
             ids, since = self._intake.ids, self._intake.clock.wall()
             self._absence = _Absence(since, ids.uuid7(), _degradation(ids.uuid7(), since))
 
     def forget(self) -> None:
-        """Everything is read anew, and what was is of no interest."""
+        """Drop what was not recorded: the log is read anew."""
         self._absence = None
 
     def applied(self, entry: Entry) -> None:
-        """An entry was folded."""
+        """Take in an entry that was folded."""
         if entry.subject == SUBJECT:
             self._last_end_at = entry.at
 
@@ -80,7 +88,7 @@ class Absences:
         Record that the store was away and is back, unless another node did.
 
         Returns:
-            Whether that is done; if not, the store did not take it, or has gone away again.
+            Whether that is done; if not, the store did not take it, and it may be tried later.
         """
         absence = self._absence
         assert absence is not None
@@ -88,8 +96,8 @@ class Absences:
 
         def decide(lost: ExpectationFailed | None) -> Decision | None:
             if self._last_end_at > absence.since:
-                return None  # another node was first
-            # The last one may have been told so long ago that only the store remembers it.
+                return None  # another node has recorded it
+            # The newest entry may be older than the snapshot: then only the store knows of it.
             last = self._log.last_offset(SUBJECT) if lost is None else lost.actual
             return drafts, {SUBJECT: last}
 

@@ -1,9 +1,9 @@
 """
-Membership: this process as a worker among the others on its log.
+Membership: this process as a worker among those on its log.
 
-A node that runs agents itself is registered and heard like any other worker, so that its tasks
-go on elsewhere when it is lost. A node that only answers callers holds nothing, and need not be
-known.
+A node that runs agents is registered and heard like any other worker, so that its loss is nothing
+special: its tasks go on elsewhere (decision 10). A node that only answers callers holds no task,
+and is not registered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Membership:
 
     Args:
         holder: agent_id under which this process holds its tasks.
-        secret: What it proves that with; the same for its whole life, so that it can come back.
+        secret: What it proves that with; the same while the process lives, so that it can come
+            back after it was removed.
     """
 
     def __init__(
@@ -56,11 +57,16 @@ class Membership:
         self._left = False
 
     def begin(self) -> None:
-        """Be one of them, perhaps once more."""
+        """Be a member from the next beat on, perhaps once more."""
         self._left = False
 
     async def beat(self) -> None:
-        """Be heard; register first where that is needed."""
+        """
+        Give a sign of life; register first, if this node runs agents and is not registered.
+
+        Raises:
+            Unavailable: If the store does not take the registration.
+        """
         if self._left:
             return
         worker = self._state.workers.get(self._holder)
@@ -74,7 +80,7 @@ class Membership:
             await self._registry.register(about, self._caller)
 
     async def leave(self) -> None:
-        """Say goodbye: what this node holds is given back, to go on elsewhere."""
+        """Say goodbye: tasks that this node holds are given back, its blocks' tasks end."""
         self._left = True
         await self._blocks.give_up()
         with contextlib.suppress(NotFound):

@@ -1,7 +1,9 @@
 """
-The other nodes on the log: what one of them hears, the others know.
+The other nodes on the log: each tells them which workers it hears, and hears what they tell.
 
-Beats of workers are not in the log, so each node repeats to the others which workers it hears.
+Beats of workers are not in the log, so the nodes repeat them to each other as signals (``Pulse``).
+A signal may be lost: a worker is heard again with its next beat, a snapshot too many does no harm,
+and a request to leave has to be made again.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ __all__ = ["Others"]
 
 logger = logging.getLogger(__name__)
 
-# What is told between nodes: workers that were heard; one that is to leave; what was saved.
+# The subjects of signals: workers that were heard; a worker that is to leave; the offset of a
+# snapshot that was saved. These words are on the wire.
 HEARD, LEAVE, SAVED = "heard", "leave", "saved"
-# How often a node repeats to the others which workers it hears, within the time in which a beat
-# is due.
+# How often a node repeats to the others which workers it hears, within the time between two beats.
 TELLINGS_PER_BEAT = 4
 
 
@@ -33,7 +35,7 @@ class Others:
     Tells the other nodes, and hears them.
 
     Args:
-        holder: agent_id of this node; what it says itself it does not heed.
+        holder: agent_id of this node; it ignores its own signals.
         every_s: Seconds between two beats of this node.
     """
 
@@ -58,7 +60,7 @@ class Others:
         self._told_saved = 0
 
     async def run(self) -> None:
-        """Be one of them until cancelled."""
+        """Beat, tell and hear, until cancelled."""
         self._membership.begin()
         unfollow = self._pulse.follow(self._hear)
         due = 0.0

@@ -1,4 +1,10 @@
-"""This node's clock beside the log's: when they run apart, leases end early or late here."""
+"""
+Skew: whether this node's clock and the log's agree, since leases are granted by one and end by the
+other.
+
+Entries carry the log's time. Their age on arrival is the time that they were under way plus the
+skew, so the youngest of many tells the skew.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +16,17 @@ __all__ = ["Skew"]
 
 logger = logging.getLogger(__name__)
 
-# Entries of which the quickest to arrive is judged; the others were on their way for a while.
+# So many entries are judged by the youngest among them.
 ENTRIES = 50
-# Well under any lease, and over what clocks that are kept by NTP differ.
+# Skew up to this is not told, in seconds: well under any lease, over what NTP leaves.
 SKEW_S_MAX = 2.0
-# What was missed comes late and all at once; clocks that differ do so for longer.
+# Entries that were missed arrive late, too, but all at once. Skew is told when it is still there
+# after this, in seconds.
 SUSPECTED_S = 10.0
 
 
 class Skew:
-    """Says so when the clocks run apart by more than 2 s, once until they do not."""
+    """Logs a warning when the clocks run apart by more than 2 s, once until they agree again."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -28,7 +35,7 @@ class Skew:
         self._told = False
 
     def seen(self, entry: Entry) -> None:
-        """An entry has just arrived."""
+        """Take in the age of an entry that has just arrived."""
         self._ages.append(self._clock.wall() - entry.at)
         if len(self._ages) < ENTRIES:
             return

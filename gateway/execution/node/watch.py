@@ -1,9 +1,11 @@
 """
-The watch over the store: the folds and the log in step, through absences, and anew.
+The watch over the store: it keeps the folds in step with the log, and saves them in time.
 
-A gateway that starts begins with the newest snapshot and folds what came after it. While the
-store is away it goes on with what it knows. When another log stands in the old one's place, or
-entries were dropped before this node had seen them, it forgets everything and begins again.
+A gateway that starts restores the newest snapshot and folds what came after it. While the store is
+away it goes on with what it knows. When another log stands in the old one's place, or entries were
+dropped before this node had seen them, it drops everything it knows and begins again.
+
+The rule: no entry is dropped by the log before a snapshot knows it (decision 11).
 """
 
 from __future__ import annotations
@@ -26,18 +28,19 @@ __all__ = ["StoreWatch"]
 
 logger = logging.getLogger(__name__)
 
-# Of what the log keeps, a quarter passes between two snapshots: none is dropped unsaved.
+# A snapshot is due after this part of each of the log's bounds: an entry is saved long before it is
+# dropped, even when some snapshots fail.
 SAVES_PER_LOG = 4
-# What is unsaved is counted in so many portions.
+# The unsaved entries are counted in so many portions.
 PORTIONS = 16
-# What a store may keep beside an entry's own bytes: subject, headers, topics. JetStream's messages
-# are larger than their entries, measured by 130 to 350 bytes, by 1100 with expectations of another
-# subject; one with detail is smaller, since an entry holds the event twice. So rather too much is
-# counted, and a snapshot comes too soon.
+# What a store may keep beside an entry's own bytes, in bytes: subject, headers, topics. Measured on
+# JetStream: 130 to 350, and 1100 with an expectation of another subject; an entry with detail takes
+# less, since the entry holds the event twice. Too much is counted rather than too little: then a
+# snapshot comes too soon.
 BESIDE_ENTRY_BYTES = 1024
-# The store is asked again after this when it did not take something, or gave no snapshot.
+# A store that did not take something, or gave no snapshot, is asked again after this, in seconds.
 RETRY_S = 1.0
-# A caller that is refused while the log is read may come back after this.
+# A caller that is refused while the log is read may come back after this, in seconds.
 READING_RETRY_S = 1.0
 
 
@@ -47,7 +50,7 @@ class _Portion:
     Some entries in a row.
 
     Attributes:
-        at: When the first of them was accepted.
+        at: When the first of them was accepted, in seconds since the Unix epoch.
         last: The offset of the last of them.
     """
 
@@ -59,11 +62,11 @@ class _Portion:
 
 class _Unsaved:
     """
-    What no snapshot knows, by each of the log's bounds.
+    Counts the entries that no snapshot knows, by each of the log's bounds.
 
-    Offsets cannot be subtracted to know how many entries there are after a snapshot (in JetStream
-    they have gaps), and to keep each of them would be much; so they are counted in portions. One
-    that is saved in part counts whole: the next snapshot comes sooner, never later.
+    Offsets have gaps in JetStream, so their difference is not a count; to remember every entry
+    would take too much memory. So entries are counted in portions. A portion that is saved in part
+    still counts whole: the next snapshot comes sooner, never later.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -78,16 +81,16 @@ class _Unsaved:
 
     @property
     def full(self) -> bool:
-        """Whether it is as much as should be, by count or bytes."""
+        """Whether a snapshot is due by count or bytes."""
         return self._entries >= self._entries_max or self._size >= self._bytes_max
 
     @property
     def due_at(self) -> float | None:
-        """When it will be as old as should be; None: there is nothing."""
+        """When a snapshot is due by age, since the Unix epoch; None: nothing is unsaved."""
         return self._portions[0].at + self._age_max_s if self._portions else None
 
     def add(self, entry: Entry) -> None:
-        """An entry was folded."""
+        """Count an entry that was folded."""
         if not self._portions or self._closed(self._portions[-1], entry.at):
             self._portions.append(_Portion(entry.at))
         portion, size = self._portions[-1], entry.size + BESIDE_ENTRY_BYTES
@@ -105,7 +108,7 @@ class _Unsaved:
         )
 
     def saved(self, offset: int) -> None:
-        """A snapshot knows everything up to ``offset``."""
+        """Count no more what a snapshot up to ``offset`` knows."""
         while self._portions and self._portions[0].last <= offset:
             portion = self._portions.popleft()
             self._entries -= portion.entries
@@ -124,11 +127,11 @@ class StoreWatch:
     Args:
         log: The log; its followers follow already.
         state: The folds.
-        reactions: Told when the folds begin, are lost, and when the store is back.
-        absences: Those of the store.
-        settings: The log's bounds: a snapshot is saved well before it drops entries.
-        monitor: Calls when a snapshot is due because of its age.
-        durable: Whether the log outlives this process, so that the folds have to.
+        reactions: Told when the folds begin, when they are lost, and when the store is back.
+        absences: Notes when the store goes away, and records it afterwards.
+        settings: The log's bounds.
+        monitor: Calls when a snapshot is due by age.
+        durable: Whether the log outlives this process; then snapshots are saved.
 
     Attributes:
         saved: Offset of the newest snapshot that this node has saved; 0: none yet.
@@ -193,7 +196,7 @@ class StoreWatch:
         await self._ready.wait()
 
     def applied(self, entry: Entry) -> None:
-        """An entry was folded."""
+        """Take in an entry that was folded."""
         if self._durable:
             first = not self._unsaved
             self._unsaved.add(entry)
@@ -202,17 +205,17 @@ class StoreWatch:
         self._absences.applied(entry)
 
     def saved_elsewhere(self, offset: int) -> None:
-        """Another node has saved a snapshot: this one need not for a while."""
+        """Take in that another node has saved a snapshot up to ``offset``."""
         self._unsaved.saved(offset)
 
     # --- its life ---------------------------------------------------------------------------
 
     def renew(self) -> None:
-        """Be of the loop that runs now; to be called before ``run`` and before any wait."""
+        """Belong to the loop that runs now; to be called before ``run`` and before any wait."""
         self._news, self._ready = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
-        """Begin, stay in step, begin again when that is needed; until cancelled."""
+        """Begin, stay in step, begin again when the log asks for it; until cancelled."""
         unwatch = self._log.watch(self._changed)
         try:
             while True:
@@ -230,9 +233,9 @@ class StoreWatch:
 
     async def _begin(self) -> None:
         after = await self._restored()
-        # What is read now is counted like what comes later: the snapshot does not know it.
+        # Entries that are read now count like later ones: the snapshot does not know them either.
         self._unsaved.clear()
-        self._reminded_at = None  # the monitor may have been told to forget
+        self._reminded_at = None  # the monitor may have dropped its timers
         await self._log.start(after=after, progress=self._progress)
         self._look_for_loss(after)
         self._absences.forget()
@@ -241,7 +244,7 @@ class StoreWatch:
         self._news.set()
 
     def _look_for_loss(self, after: int) -> None:
-        """Say so if the log no longer had what comes after the snapshot."""
+        """Log it as critical if entries were dropped that the snapshot does not know."""
         oldest = self._log.oldest
         if self._durable and oldest > after + 1:
             logger.critical(
@@ -257,7 +260,7 @@ class StoreWatch:
             )
 
     async def _restored(self) -> int:
-        """Let the folds know the newest snapshot; gives its offset, 0 when there is none."""
+        """Restore the newest snapshot into the folds; gives its offset, 0 when there is none."""
         while True:
             try:
                 snapshot = await self._log.load_snapshot()
@@ -282,7 +285,7 @@ class StoreWatch:
         self._read, self._to_read = read, to_read
 
     async def _stay(self) -> None:
-        """Tell of absences, and save now and then; returns when all has to begin anew."""
+        """Record absences and save snapshots, until the log is stale."""
         while not self._log.stale:
             await self._news.wait()
             self._news.clear()
@@ -295,7 +298,7 @@ class StoreWatch:
                 done = await self.save() and done
             self._remind()
             if not done:
-                # A store that is there may refuse all the same, at once, each time.
+                # A store that is there may refuse all the same, at once and each time.
                 await self._clock.sleep(RETRY_S)
                 self._news.set()
 
@@ -305,7 +308,7 @@ class StoreWatch:
         return self._unsaved.full or (due_at is not None and due_at <= self._clock.wall())
 
     def _remind(self) -> None:
-        """See to it that what is unsaved is looked at when it has become old."""
+        """See to it that the watch wakes when a snapshot is due by age."""
         due_at = self._unsaved.due_at
         if due_at is not None and due_at != self._reminded_at:
             self._reminded_at = due_at
@@ -331,7 +334,7 @@ class StoreWatch:
             logger.warning("a snapshot could not be saved: %s", error)
             return False
         except Exception:
-            # A mistake of ours. The loop that calls this tells of absences, and has to go on.
+            # A mistake of ours must not end the loop that calls this: it records absences, too.
             logger.exception("a snapshot could not be saved")
             return False
         self._unsaved.saved(snapshot.offset)

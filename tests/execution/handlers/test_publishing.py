@@ -1,4 +1,4 @@
-"""What others publish: completed from what is known, refused by field, and never silent."""
+"""What is published: completed from what is known, refused by field, and never silent."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def publish(here: World, caller: Caller = AGENT, /, **event: Any) -> Any:
 # --- notifications ---------------------------------------------------------------------------
 
 
-async def test_a_notification_goes_out_to_whom_it_names(here: World) -> None:
+async def test_a_notification_goes_to_the_recipient_that_it_names(here: World) -> None:
     answer = await publish(
         here, SENDER, type="notification", subject="hello", payload={"a": 1}, recipient_id="bob"
     )
@@ -79,7 +79,7 @@ async def test_a_notification_that_may_not_be_sent_is_refused_with_its_field(
 
 
 @pytest.mark.parametrize("type", sorted(LIFECYCLE | BOOKKEEPING))
-async def test_nobody_says_what_only_the_gateway_says(here: World, type: str) -> None:
+async def test_no_publisher_says_what_only_the_gateway_says(here: World, type: str) -> None:
     with pytest.raises(NotPermitted):
         await publish(here, type=type, **ABOUT)
     assert here.events == []
@@ -183,7 +183,7 @@ async def test_a_failure_report_that_does_not_comply_is_not_silent(
     assert len(here.entries[0].operator) < 64 * 1024
 
 
-async def test_a_failure_report_without_a_user_still_reaches_somebody(here: World) -> None:
+async def test_a_failure_report_without_a_user_is_still_told(here: World) -> None:
     with pytest.raises(InvalidEvent) as refused:
         await publish(here, type="agent_error", agent_name="search")
     assert refused.value.field == "user_id"
@@ -197,7 +197,9 @@ async def test_other_reports_that_do_not_comply_are_refused_alone(here: World) -
 
 
 @pytest.mark.parametrize("type", sorted(PUBLISHABLE_BY_AGENTS))
-async def test_no_report_speaks_to_everybody_or_of_somebodys_task(here: World, type: str) -> None:
+async def test_no_report_is_for_every_user_or_about_a_task_that_is_not_held(
+    here: World, type: str
+) -> None:
     with pytest.raises(NotPermitted):
         await publish(here, type=type, user_id="*", agent_name="search")
     task_id = await here.submit("nobody")
@@ -233,7 +235,7 @@ async def test_a_reported_recovery_is_of_what_was_reported(
     assert list(here.state.failures) == [answer["error_id"]]
 
 
-async def test_a_failure_is_ended_only_for_whom_it_was_reported(here: World) -> None:
+async def test_a_failure_is_ended_only_for_the_user_it_was_reported_for(here: World) -> None:
     answer = await publish(here, type="agent_error", **ABOUT)
     bob: dict[str, Any] = {**ABOUT, "user_id": "bob"}
     with pytest.raises(NotFound):
@@ -302,7 +304,7 @@ FIELDS = (  # noqa: SIM905 - words are read as a list
 def test_whatever_is_published_complies_or_is_refused(
     reports: list[tuple[str, dict[str, Any], bool]],
 ) -> None:
-    """A stranger's report never meets an error of ours, and never reaches everybody."""
+    """A stranger's report never meets an error of ours, and never reaches every user."""
 
     async def one() -> None:
         async with world(complete=False) as here:

@@ -6,15 +6,29 @@ import asyncio
 import contextlib
 import math
 import pathlib
+import random
 from typing import Any
 
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import AttemptOver, InvalidParams, Rejected, TooLarge
+from gateway.domain.errors import (
+    AttemptOver,
+    ExpectationFailed,
+    InvalidParams,
+    Rejected,
+    TooLarge,
+    Unavailable,
+)
 from gateway.errors import RateLimited, ServiceUnavailable
+from gateway.execution.guards.breakers import Refusal
+from gateway.execution.record.intake import RACES_MAX
 from tests.execution.conftest import OpenWorld
-from tests.execution.world import World
+from tests.execution.hands import (
+    ends,
+)
+from tests.execution.kept import Cluster, until_killed
+from tests.execution.world import SlowLog, World, away_world
 
 
 async def test_a_block_that_ends_well_is_a_task_that_succeeded(here: World) -> None:
@@ -238,6 +252,23 @@ async def test_a_block_gets_the_grace_of_a_drain(open_world: OpenWorld) -> None:
     assert here.said("task_finished")[0]["outcome"] == "succeeded"
 
 
+async def test_a_block_on_a_durable_log_gets_the_grace_of_a_drain() -> None:
+    cluster = Cluster(drain_grace=10.0)
+    node = cluster.node()
+    async with until_killed(node.engine):
+
+        async def block() -> None:
+            async with node.gateway.attempt("search", user_id="ann") as task:
+                await cluster.passing(1)
+                task.result = "done"
+
+        running = asyncio.ensure_future(block())
+        await cluster.passing(0.1)
+        await node.engine.drain()
+        await running
+    assert ends(cluster) == [("succeeded", None)]
+
+
 async def test_blocks_stand_beside_and_in_each_other(here: World) -> None:
     async def ask(number: int) -> None:
         with contextlib.suppress(RateLimited):
@@ -250,3 +281,87 @@ async def test_blocks_stand_beside_and_in_each_other(here: World) -> None:
     await asyncio.gather(*(ask(number) for number in range(30)))
     assert len(here.said("task_finished")) == 60
     assert len(here.said("task_finished", outcome="succeeded")) == 54
+
+
+# --- a block that does not begin -----------------------------------------------------------------
+
+
+async def test_a_block_that_the_store_does_not_let_begin_ends_its_task_when_it_is_back(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+    here.engine.log.follow(lambda entry: setattr(log, "away", entry.type == "task_submitted"))
+    with pytest.raises(Unavailable):
+        async with here.gateway.attempt("search", user_id="ann"):
+            raise AssertionError("it was let in")
+    assert here.engine.parts.blocks.busy == 0
+    log.away = False
+    await here.passing(5)
+    (finished,) = here.said("task_finished")
+    assert (finished["outcome"], finished["reason"]) == ("failed", "store_away")
+
+
+async def test_a_block_whose_breaker_opens_while_it_begins_is_refused_and_its_task_ends(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breakers = here.engine.parts.breakers
+    refusal = Refusal(here.state.breaker("search", "agent"), 7.0)
+    monkeypatch.setattr(breakers, "way", lambda *args, **options: refusal)
+    with pytest.raises(Rejected) as rejected:
+        async with here.gateway.attempt("search"):
+            raise AssertionError("it was let in")
+    assert (rejected.value.code, rejected.value.retry_after) == ("circuit_breaker_open", 7.0)
+    await here.passing(1)
+    assert here.said("task_finished")[0]["reason"] == "circuit_open"
+
+
+async def test_a_block_whose_permit_is_always_taken_is_refused_at_a_bound(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+
+    async def always_late(*args: Any, **options: Any) -> int:
+        nonlocal tries
+        tries += 1
+        raise ExpectationFailed("breaker/search", expected=0, actual=1)
+
+    monkeypatch.setattr(here.engine.parts.lifecycle, "start", always_late)
+    with pytest.raises(Unavailable):
+        async with here.gateway.attempt("search"):
+            raise AssertionError("it was let in")
+    assert tries == RACES_MAX
+    await here.passing(1)
+    assert len(here.said("task_finished", outcome="failed")) == 1
+
+
+async def test_a_caller_that_is_cancelled_while_its_block_begins_leaves_nothing_open(
+    open_world: OpenWorld,
+) -> None:
+    here = await open_world(wrap=lambda log: SlowLog(log, random.Random(1)))
+
+    async def ask() -> None:
+        async with here.gateway.attempt("search"):
+            await here.passing(100)
+
+    for step in range(12):
+        asking = asyncio.ensure_future(ask())
+        await here.passing(step * 0.001)
+        asking.cancel()
+        await asyncio.wait({asking})
+    await here.passing(1)
+    assert here.state.live == {}
+    assert here.engine.parts.blocks.busy == 0
+
+
+async def test_a_process_that_leaves_ends_the_tasks_of_its_blocks(here: World) -> None:
+    blocks = here.engine.parts.blocks
+    used_before = blocks.used
+    with pytest.raises(AttemptOver):  # noqa: PT012 - the block is the point
+        async with here.gateway.attempt("search") as task:
+            assert (used_before, blocks.used) == (False, True)
+            assert blocks.has(task.task_id)
+            assert not blocks.has("another")
+            await blocks.give_up()
+            assert here.said("task_finished")[0]["reason"] == "shutdown"
+            task.append("more")
+    assert not blocks.has(task.task_id)

@@ -1,4 +1,4 @@
-"""The store does not answer for a while: who asks is told, and the rest is made up for."""
+"""The store does not answer for a while: callers are told, and the rest is made up for."""
 
 from __future__ import annotations
 
@@ -9,20 +9,10 @@ import pytest
 from gateway import Task
 from gateway.domain.errors import Unavailable
 from tests.execution.conftest import OpenWorld
-from tests.execution.world import AwayLog, World
+from tests.execution.world import World, away_world
 
 
-async def away_world(open_world: OpenWorld) -> tuple[World, AwayLog]:
-    logs: list[AwayLog] = []
-
-    def wrap(log: object) -> AwayLog:
-        logs.append(AwayLog(log))  # type: ignore[arg-type]
-        return logs[0]
-
-    return await open_world(wrap=wrap), logs[0]
-
-
-async def test_who_asks_while_it_is_away_is_told_to_come_back(open_world: OpenWorld) -> None:
+async def test_a_caller_is_told_to_come_back_while_the_store_is_away(open_world: OpenWorld) -> None:
     here, log = await away_world(open_world)
     log.away = True
     with pytest.raises(Unavailable) as refused:
@@ -31,23 +21,6 @@ async def test_who_asks_while_it_is_away_is_told_to_come_back(open_world: OpenWo
     log.away = False
     assert len(here.said("task_submitted")) == 0
     await here.submit("nobody")
-
-
-async def test_a_task_that_could_not_be_started_is_started_later(open_world: OpenWorld) -> None:
-    """And the worker of this process goes on."""
-    here, log = await away_world(open_world)
-
-    @here.gateway.agent("echo")
-    async def echo(task: Task) -> str:
-        return "done"
-
-    first = await here.submit("echo")
-    log.away = True
-    await here.passing(10)
-    log.away = False
-    second = await here.submit("echo")
-    assert (await here.done(first)).result == "done"
-    assert (await here.done(second)).result == "done"
 
 
 async def test_a_result_that_the_store_did_not_take_is_told_when_it_is_back(
@@ -66,18 +39,6 @@ async def test_a_result_that_the_store_did_not_take_is_told_when_it_is_back(
     await here.passing(9)
     log.away = False
     assert (await here.done(task_id)).result == "done"
-
-
-async def test_a_deadline_that_passed_meanwhile_ends_the_task_when_it_is_back(
-    open_world: OpenWorld,
-) -> None:
-    here, log = await away_world(open_world)
-    task_id = await here.submit("nobody", timeout=10.0)
-    log.away = True
-    await here.passing(20)
-    log.away = False
-    await here.passing(20)
-    assert here.state.tasks[task_id].status == "failed"
 
 
 def told_now(here: World) -> Mapping[str, object] | None:
@@ -107,7 +68,7 @@ async def test_what_is_told_while_it_is_away_is_recorded_when_it_is_back(
     assert recovered["recovery_time"] == 5.0
 
 
-async def test_one_that_goes_away_again_before_that_is_recorded_was_away_all_the_time(
+async def test_a_store_that_goes_away_again_before_it_is_recorded_was_away_all_the_time(
     open_world: OpenWorld,
 ) -> None:
     here, log = await away_world(open_world)

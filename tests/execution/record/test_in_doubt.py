@@ -13,7 +13,7 @@ from gateway.domain.errors import Unavailable
 from gateway.execution.record.in_doubt import IN_DOUBT_MAX, InDoubt
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
-from tests.execution.holders.test_registry import hand
+from tests.execution.hands import hand
 from tests.execution.world import LateLog, SlowLog, World
 
 

@@ -1,18 +1,23 @@
-"""Coming to an end: what runs may finish, nothing is left open, and it can begin again."""
+"""The engine's life: it begins, comes to an end that leaves nothing open, and can begin again."""
 
 from __future__ import annotations
 
 import asyncio
+import pathlib
+import subprocess
+from collections.abc import Sequence
 
 import pytest
 
-from gateway import Task
-from gateway.app.gateway import Gateway
+from gateway import Gateway, Task
 from gateway.domain.errors import Rejected
 from gateway.domain.settings import Settings
 from gateway.errors import RateLimited
+from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
-from tests.execution.world import World
+from tests.execution.hands import ends, slow
+from tests.execution.kept import Cluster, until_killed
+from tests.execution.world import VirtualLoop, World
 
 
 async def test_every_open_task_is_ended(open_world: OpenWorld) -> None:
@@ -47,7 +52,7 @@ async def test_every_open_task_is_ended(open_world: OpenWorld) -> None:
     stop.go()
 
 
-async def test_what_runs_may_finish_within_its_grace(open_world: OpenWorld) -> None:
+async def test_an_attempt_that_runs_may_finish_within_the_grace(open_world: OpenWorld) -> None:
     here = await open_world(drain_grace=10.0)
 
     @here.gateway.agent("slow", timeout=100.0)
@@ -108,3 +113,60 @@ def test_a_gateway_can_run_again() -> None:
 
     for word in ("one", "two", "three"):
         asyncio.run(once(word))
+
+
+async def test_a_start_that_is_under_way_when_the_node_leaves_is_waited_for() -> None:
+    cluster = Cluster()
+    node = cluster.node(slow(cluster, seconds=0.5))
+    async with until_killed(node.engine):
+        await cluster.passing(1)
+
+        async def far_away(drafts: Sequence[Draft]) -> None:
+            await cluster.passing(0.005)
+
+        node.log.before = far_away
+        asking = asyncio.ensure_future(node.gateway.submit("slow"))
+        await cluster.passing(0.007)
+        await node.engine.drain()
+        await asking
+    assert ends(cluster) == [("succeeded", None)]
+
+
+async def test_a_node_that_leaves_cleans_up_after_what_it_gives_back() -> None:
+    cluster = Cluster(drain_grace=0.5)
+    left: list[tuple[subprocess.Popen[bytes], pathlib.Path]] = []
+
+    def declare(gateway: Gateway) -> None:
+        @gateway.agent("starter", timeout=100.0)
+        async def start(task: Task) -> None:
+            left.append((task.start_process("sleep", "60"), task.temp_dir()))
+            await cluster.passing(50)
+
+    node = cluster.node(declare)
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    # Threads clean up, and no time passes while they work.
+    loop.selector.held = lambda: bool(node.engine.parts.attempts.threads._running)
+    async with until_killed(node.engine):
+        await cluster.passing(1)
+        await node.gateway.submit("starter")
+        await cluster.passing(1)
+        await node.engine.drain()
+        ((process, folder),) = left
+        assert process.poll() is not None
+        assert not folder.exists()
+    assert ends(cluster) == []
+    assert cluster.said("agent_error") == []
+
+
+async def test_a_gateway_that_runs_once_more_knows_what_the_log_says() -> None:
+    """In one process, as in tests of an application that it is mounted in."""
+    cluster = Cluster()
+    node = cluster.node(slow(cluster, seconds=1))
+    for run in range(3):
+        async with until_killed(node.engine):
+            await cluster.passing(1)
+            task_id = (await node.gateway.submit("slow")).task_id
+            await cluster.passing(5)
+            assert node.state.tasks[task_id].status == "succeeded"
+            assert len(node.state.tasks) == run + 1
