@@ -17,7 +17,6 @@ __all__ = [
     "circuit_open",
     "internal_error",
     "invalid_input",
-    "memory_limit",
     "no_worker",
     "noncompliant_event",
     "reported",
@@ -81,11 +80,6 @@ def shutdown() -> Failure:
 def store_away() -> Failure:
     """The gateway's own store does not answer: what happens cannot be recorded."""
     return failure_with("store_away")
-
-
-def memory_limit() -> Failure:
-    """The agent used more memory than it may."""
-    return failure_with("memory_limit_exceeded")
 
 
 def capacity_exceeded() -> Failure:

@@ -93,7 +93,6 @@ def test_a_known_code_reported_under_another_type_follows_the_type() -> None:
             True,
         ),
         (own_failures.shutdown(), "service_unavailable", "shutdown", False, False),
-        (own_failures.memory_limit(), "resource_limit", "memory_limit_exceeded", False, False),
         (own_failures.capacity_exceeded(), "resource_limit", "capacity_exceeded", False, False),
         (own_failures.internal_error(), "internal_error", "internal_error", False, False),
         (
@@ -116,7 +115,6 @@ def test_own_failures_carry_the_facts_of_the_case() -> None:
     assert own_failures.timed_out(0.3, llm_upstream=True).facts == {"limit_s": 0.3}
     assert own_failures.circuit_open(12.0).retry_after_s == 12.0
     assert own_failures.noncompliant_event("progress", "maximum").facts["field"] == "progress"
-    assert not own_failures.memory_limit().is_recoverable
 
 
 @pytest.mark.parametrize(
