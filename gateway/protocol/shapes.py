@@ -1,8 +1,8 @@
 """
 Shapes: the parts that operations are described with, JSON Schemas of parameters and results.
 
-A schema of parameters decides what is accepted, so each string and each list in it is bounded. A
-schema of a result describes it for the reference.
+A schema of parameters decides what is accepted; a schema of a result describes it for the
+reference.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ EVENT: Schema = {"type": "object", "properties": {"type": {"type": "string"}}}
 
 TASK_ID = params(("task_id",), task_id=NAME)
 
-# By which a worker says that it is the one that registered.
+# A worker names itself and proves that it is the one that registered.
 PROOF: Schema = {"agent_id": NAME, "agent_secret": {"type": "string", "maxLength": 256}}
 LEASE: Schema = {"task_id": NAME, **PROOF, "term": {"type": "integer", "minimum": 1}}
 LEASE_NEEDS = ("task_id", "agent_id", "term")
