@@ -45,7 +45,7 @@ def parse_json(text: str | bytes) -> Any:
         raise BadJson(f"nested deeper than {DEPTH_MAX}") from None
     if text.count("{") + text.count("[") > DEPTH_MAX and deeper_than(value, DEPTH_MAX):
         raise BadJson(f"nested deeper than {DEPTH_MAX}")
-    # Only an escape can be half a surrogate pair: the text itself was valid UTF-8 or a str from it.
+    # Only an escape can be half a pair: the text itself was valid UTF-8 or a str from it.
     if "\\u" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -55,7 +55,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def deeper_than(value: Any, depth: int) -> bool:
-    """Tell whether objects and arrays in ``value`` are inside each other more than ``depth`` deep."""
+    """Tell whether objects and arrays in ``value`` nest in more than ``depth`` levels."""
     level = [value]
     for _ in range(depth):
         level = [
