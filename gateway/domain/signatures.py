@@ -165,7 +165,7 @@ SENTENCES: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 # A quota that refills by itself is a rate limit, whatever it is called.
-TRANSIENT_SENTENCE = re.compile(r"per (?:minute|second|hour)|re?try (?:again )?in")
+TRANSIENT_SENTENCE = re.compile(r"per (?:minute|second|hour)|(?:retry|try again|retry again) in")
 
 # The ends of paths at which language models are asked, for agents without an SDK.
 LLM_PATHS: Mapping[str, str] = {

@@ -111,7 +111,7 @@ def test_a_plain_exception_of_the_agent_is_not_retried_but_may_be_tried_again() 
     )
 
 
-def test_a_lock_that_somebody_holds_is_waited_for() -> None:
+def test_a_lock_that_is_held_is_waited_for() -> None:
     held = errors.Conflict("lock is held", retry_after=4.0)
     failure = classify(held, now=NOW)
     assert (failure.error_code, failure.retry_after_s) == ("upstream_conflict", 4.0)
@@ -225,7 +225,7 @@ def requests_error(name: str, *causes: BaseException) -> BaseException:
          ("validation_error", "llm_invalid_response")),
         (make("ValidationError", ValueError, module="msgspec"),
          ("validation_error", "llm_invalid_response")),
-        (make("ValidationError", ValueError, module="somebodys.forms"),
+        (make("ValidationError", ValueError, module="shop.forms"),
          ("processing_error", "agent_exception")),
         (KeyError("choices"), ("processing_error", "agent_exception")),
     ],
@@ -341,6 +341,7 @@ def test_other_vendors_are_known_by_shape(
         ("Your credit balance is too low", "quota_exhausted"),
         ("Quota exceeded: 15 requests per minute", "llm_rate_limit"),
         ("You exceeded your current quota. Please retry in 12.3s.", "llm_rate_limit"),
+        ("You exceeded your current quota. Please try again in 12s.", "llm_rate_limit"),
         ("Please add a payment method at /account/billing", "llm_rate_limit"),
         ("Slow down", "llm_rate_limit"),
     ],
