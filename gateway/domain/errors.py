@@ -10,7 +10,7 @@ Every error that the gateway raises, in one tree, split by what the reader can d
     │   ├── Repair it: InvalidParams, InvalidEvent, TooLarge
     │   ├── Ask for rights: NotFound, NotPermitted, Unauthenticated
     │   ├── Decide again: Conflict, StaleTerm, LockHeld
-    │   └── Come back later: Rejected, Unavailable
+    │   └── Come back later: Rejected, RateLimitedRequest, Unavailable
     ├── LogError            what the log answers to a writer
     │   └── ExpectationFailed, StoreUnavailable
     ├── TaskFailed          a task that the caller waited for did not succeed
@@ -47,6 +47,7 @@ __all__ = [
     "NotPermitted",
     "NotRetryable",
     "RateLimited",
+    "RateLimitedRequest",
     "Rejected",
     "RequestError",
     "ResourceExhausted",

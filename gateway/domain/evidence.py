@@ -70,7 +70,7 @@ def attribute(thing: object, name: str) -> object:
 
 
 def names_of(error: BaseException) -> list[tuple[str, str]]:
-    """List (root package, class name) along the MRO, the most exact first."""
+    """List (root package, class name) along the MRO, the most exact first; built-ins have ""."""
     names = []
     for cls in type.mro(type(error)):
         module = cls.__dict__.get("__module__", "")

@@ -1,4 +1,4 @@
-"""A breaker is a fold: what counts, who passes, and what comes too late."""
+"""A breaker is a fold: what counts, which attempts pass, and what comes too late."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_is_too_old_goes_when_the_log_has_news() -> None:
 # --- open ------------------------------------------------------------------------------------
 
 
-def test_while_it_cools_down_nobody_passes() -> None:
+def test_no_attempt_passes_while_the_breaker_cools_down() -> None:
     it = breaker(cooldown_s=30.0, permits=3)
     assert it.permits_left(NOW) == 0
     open_it(it)
@@ -146,7 +146,7 @@ def test_an_outcome_of_an_earlier_opening_is_ignored() -> None:
 # --- half open -------------------------------------------------------------------------------
 
 
-def test_exactly_so_many_pass_half_open() -> None:
+def test_exactly_the_permits_pass_half_open() -> None:
     it = half_opened(permits=3)
     assert (it.state, it.permits_left(NOW)) == ("half_open", 2)
     it.probing({"test_request_id": "p2"})

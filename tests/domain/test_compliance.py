@@ -158,7 +158,7 @@ def test_a_stream_that_keeps_a_rule_has_no_finding(rule: str) -> None:
 def test_a_stream_that_breaks_a_rule_has_one_finding_at_the_place(
     rule: str, events: tuple[Event, ...], position: int
 ) -> None:
-    """One fault, one finding: whoever reads it looks in one place."""
+    """One fault, one finding: its reader looks in one place."""
     findings = check_stream(stamped(*events))
     assert [(found.rule, found.position, found.offset) for found in findings] == [
         (rule, position, position)
@@ -219,12 +219,12 @@ def test_after_a_gap_numbers_still_grow() -> None:
     assert found == ["attempts-grow", "breaker-versions-grow"]
 
 
-def test_who_does_not_see_the_probes_may_see_a_breaker_open_again_after_its_cooldown() -> None:
-    """The probes are other users' tasks; the opening concerns everybody."""
+def test_without_its_probes_a_breaker_may_open_again_after_its_cooldown() -> None:
+    """The probes are tasks of other users, whom the stream does not show; openings go to all."""
     assert check_stream(stamped(trigger(1, 0), trigger(2, 10))) == []
 
 
-def test_whoever_joined_late_need_not_see_the_first_recovery() -> None:
+def test_a_subscriber_that_joined_late_need_not_see_the_first_recovery() -> None:
     assert check_stream(stamped(ERROR, recovery(2), ERROR, recovery(3))) == []
 
 
@@ -293,7 +293,7 @@ def good_streams(draw: st.DrawFn) -> list[Event]:
 
 
 @given(good_streams(), st.data())
-def test_a_good_stream_has_no_finding_whoever_sees_it(
+def test_a_good_stream_has_no_finding_for_any_subscriber(
     stream: list[Event], data: st.DataObject
 ) -> None:
     """All of it, one user's view, and whatever part of it a late or an early leaver saw."""

@@ -53,7 +53,7 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
         {"heartbeat_interval": 61.0},
     ],
 )
-def test_what_does_not_go_together_is_refused_by_name(changes: dict[str, Any]) -> None:
+def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -> None:
     (name,) = changes
     with pytest.raises(ConfigurationError, match=name):
         Settings(**changes)
@@ -70,7 +70,7 @@ def test_what_does_not_go_together_is_refused_by_name(changes: dict[str, Any]) -
         {"heartbeat_interval": 60.0},
     ],
 )
-def test_what_just_goes_together_is_taken(changes: dict[str, Any]) -> None:
+def test_settings_that_just_fit_are_taken(changes: dict[str, Any]) -> None:
     Settings(**changes)
 
 

@@ -86,7 +86,7 @@ def opinions(name: str) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_everybody_agrees_on_every_neighbour_of_the_example(name: str) -> None:
+def test_all_validators_agree_on_every_neighbour_of_the_example(name: str) -> None:
     """Our own compiled form is one of six opinions, and refusals always have words."""
     bundled_rust, composed_rust, bundled_python, composed_python = opinions(name)
     ours = validator(name)
@@ -113,7 +113,7 @@ def test_an_example_has_no_violations(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_before_the_log_has_accepted_it_an_event_has_no_position(name: str) -> None:
+def test_an_event_that_the_log_has_not_accepted_has_no_position(name: str) -> None:
     """The gateway validates what it is about to append; the log stamps it afterwards."""
     unstamped = {
         key: value
@@ -269,7 +269,7 @@ def test_free_json_is_not_looked_into() -> None:
     assert validator("task_finished").violations(event) == []
 
 
-def test_who_gets_a_recovery_depends_on_its_scope() -> None:
+def test_the_scope_of_a_recovery_decides_whether_it_goes_to_everyone() -> None:
     ours = validator("system_recovered")
     everyone = example("system_recovered")
     owner = {"user_id": "42", "task_id": "t", "attempt": 2}
@@ -304,10 +304,10 @@ def test_a_piece_is_text_or_a_whole_step() -> None:
     assert not ours.is_valid({**bare, "text": "x", "data": 1})
 
 
-def test_a_notification_needs_somebody_to_go_to() -> None:
+def test_a_notification_needs_a_recipient_or_a_channel() -> None:
     ours = validator("notification")
     event = example("notification")
-    nobody = {key: value for key, value in event.items() if key != "recipient_id"}
-    assert ours.is_valid({**nobody, "channel": "news"})
-    assert not ours.is_valid(nobody)
-    assert not ours.is_valid({**nobody, "recipient_id": None, "channel": None})
+    bare = {key: value for key, value in event.items() if key != "recipient_id"}
+    assert ours.is_valid({**bare, "channel": "news"})
+    assert not ours.is_valid(bare)
+    assert not ours.is_valid({**bare, "recipient_id": None, "channel": None})

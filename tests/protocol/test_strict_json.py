@@ -24,11 +24,11 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_what_can_be_said_in_json_comes_through(value: Any) -> None:
+def test_any_json_value_comes_through(value: Any) -> None:
     text = json.dumps(value)
     assert parse_json(text) == value
     assert parse_json(text.encode()) == value
-    # And can be encoded again by whoever stores it.
+    # And the store can encode it again.
     orjson.dumps(parse_json(text))
 
 
@@ -54,7 +54,7 @@ def test_what_can_be_said_in_json_comes_through(value: Any) -> None:
         b"\xff",
     ],
 )
-def test_what_could_not_be_kept_is_refused(text: Any) -> None:
+def test_text_that_is_no_json_or_could_not_be_kept_is_refused(text: Any) -> None:
     with pytest.raises(BadJson) as bad:
         parse_json(text)
     assert len(str(bad.value)) < 100
