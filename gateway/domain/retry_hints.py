@@ -121,13 +121,9 @@ def _rfc3339(value: str) -> float | None:
     return _timestamp(date)
 
 
-def _timestamp(date: datetime.datetime) -> float | None:
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=datetime.UTC)
-    try:
-        return date.timestamp()
-    except (OverflowError, ValueError):
-        return None
+def _timestamp(date: datetime.datetime) -> float:
+    # A date without a zone is UTC.
+    return (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _until(moment: float | None, *, now: float) -> float | None:

@@ -151,6 +151,7 @@ def test_an_end_has_a_reason_and_what_goes_on_has_none(
     )
     assert after.ends == (after.reason is not None)
     assert after.ends == (after.step not in ("retry", "reassign", "fallback"))
+    assert after.will_retry == (not after.ends and after.step != "fallback")
     if not failure_with(code).retryable:
         assert after.step != "retry"
 
