@@ -311,7 +311,7 @@ class LockHeld(Conflict):
     Another holder has the lock.
 
     Attributes:
-        holder: Its name.
+        holder: The name of that holder.
     """
 
     code = "lock_held"

@@ -18,6 +18,7 @@ from gateway.domain.errors import (
     ExpectationFailed,
     GatewayError,
     InvalidParams,
+    LockHeld,
     LogError,
     NotFound,
     NotPermitted,
@@ -132,6 +133,17 @@ def test_a_refusal_tells_the_field_and_when_to_come_back_where_they_are_known() 
 
 def test_an_older_term_is_a_conflict() -> None:
     assert issubclass(StaleTerm, Conflict)
+
+
+def test_a_lock_that_is_held_names_its_holder_and_when_to_come_back() -> None:
+    held = LockHeld("taken", holder="w1", retry_after=2.0)
+    assert (held.code, held.http_status, held.jsonrpc_code) == ("lock_held", 409, -32006)
+    assert held.data() == {
+        "code": "lock_held",
+        "field": "resource_key",
+        "retry_after": 2.0,
+        "holder": "w1",
+    }
 
 
 # --- answered by the log ---------------------------------------------------------------------

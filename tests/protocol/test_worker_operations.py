@@ -95,6 +95,11 @@ def test_a_report_beyond_its_bounds_is_refused(name: str, given: dict[str, Any])
     assert not taken(name, given)
 
 
+def test_of_what_workers_ask_only_a_claim_waits() -> None:
+    """The worker may disconnect meanwhile, and a task that it took has to be given back."""
+    assert [name for name, operation in BY_NAME.items() if operation.waits] == ["task.claim"]
+
+
 def test_a_claim_that_finds_nothing_gives_null() -> None:
     result = Validator(dict(BY_NAME["task.claim"].result))
     assert result.is_valid(None)
