@@ -1,8 +1,8 @@
 """
 The schemas of all events: one JSON Schema file per type, a loader and compiled validators.
 
-The files are the source of truth; nothing here knows what an event means. Nothing is read
-before it is asked for, and everything is read and compiled once.
+The files are the source of truth; the code here does not know what an event means. A file is
+read and compiled when it is first asked for, and only once.
 """
 
 from __future__ import annotations

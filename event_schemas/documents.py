@@ -1,8 +1,8 @@
 """
-The schema files: what types there are, each file as it is, each as one self-contained schema.
+The schema files: the list of types, each file as it is, and each as one self-contained schema.
 
 A file refers to ``envelope.json`` and ``failure.json`` beside it. A bundle carries what it
-refers to in its own ``$defs``, so that any validator can use it and nothing is ever fetched.
+refers to in its own ``$defs``, so that any validator can use it without fetching anything.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ TYPES: tuple[str, ...] = (
     "dead_letter_changed",
 )
 
-# In the log for the gateway's own state; only operators see them.
+# They are in the log for the gateway's own state; only operators see them.
 BOOKKEEPING_TYPES: frozenset[str] = frozenset(
     {"agent_registered", "lease_changed", "lock_changed", "mode_changed", "dead_letter_changed"}
 )
 
-# Always with every failure field. agent_status_changed is not among them: it has all or none.
+# These carry every failure field, always. agent_status_changed carries all of them or none.
 FAILURE_TYPES: frozenset[str] = frozenset(
     {
         "agent_error",
@@ -76,7 +76,7 @@ FAILURE_TYPES: frozenset[str] = frozenset(
 
 assert set(TYPES) >= BOOKKEEPING_TYPES | FAILURE_TYPES
 
-# Files that the types are composed from. They can be asked for, but are no types.
+# The files that the types are composed from. They are no types, but can be asked for.
 SHARED = ("envelope", "failure")
 
 
@@ -84,7 +84,7 @@ def document(name: str) -> Schema:
     """
     Give the file of a type, or of "envelope" or "failure", as it is.
 
-    The caller may change what it gets; the next call gives a fresh copy.
+    Each call gives a fresh copy, which the caller may change.
 
     Raises:
         KeyError: If there is no such type.
@@ -96,8 +96,8 @@ def bundle(name: str) -> Schema:
     """
     Give the self-contained schema of a type, or of "envelope" or "failure".
 
-    It has no ``$id``, and every reference in it begins with ``#/$defs/``. The caller may change
-    what it gets; the next call gives a fresh copy.
+    It has no ``$id``, and every reference in it begins with ``#/$defs/``. Each call gives a fresh
+    copy, which the caller may change.
 
     Raises:
         KeyError: If there is no such type.
@@ -118,7 +118,7 @@ def example(name: str) -> dict[str, Any]:
 
 @functools.cache
 def _document(name: str) -> Schema:
-    # Names come from URLs as well: only known ones ever become a path.
+    # Names also come from URLs: only known names become a path.
     if name not in TYPES and name not in SHARED:
         raise KeyError(f"no event type {name[:100]!r}")
     text = resources.files(__package__).joinpath(f"{name}.json").read_bytes()
@@ -163,6 +163,6 @@ def _bundle(name: str) -> Schema:
 
 
 def _core(schema: Schema) -> Schema:
-    """Leave away what is about the file and not about the events."""
+    """Leave out the keywords that are about the file and not about the events."""
     about = ("$schema", "$id", "$defs", "title", "description", "examples")
     return {key: value for key, value in schema.items() if key not in about}

@@ -2,11 +2,12 @@
 Validation: a fast yes or no for the write path, and the words of a refusal.
 
 ``jsonschema_rs`` decides, compiled once per type. ``jsonschema`` is the second opinion and says
-which field breaks which rule. The two must agree on every event, so what they are given is the
-same bundle, and where the libraries differ the second one is taught the first one's view below.
+which field breaks which rule. The two have to agree on every event (decision 2), so both get the
+same bundle, and where the libraries differ the code below teaches the second the first one's
+view.
 
 What a schema leaves open ("any JSON", free text) is not looked into: NaN inside a result or a
-lone surrogate in a text are found by whoever encodes them.
+lone surrogate in a text is found when the event is encoded.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ from event_schemas.violations import END_OF_TEXT, Violation, describe
 
 __all__ = ["Validator", "validator"]
 
-# The schemas look four containers deep (event, errors, one error, its field). What lies deeper
-# is "any JSON" to them, and deep or circular data must not cost the stack.
+# The schemas look four levels deep (event, errors, one error, its field). What lies deeper is
+# "any JSON" to them, and deep or circular data must not exhaust the stack.
 DEPTH_MAX = 5
-# Beyond 64 bits all integers are alike to the schemas, and long ones cannot be printed.
+# To the schemas all integers beyond 64 bits are alike, and Python refuses to print long ones.
 INTEGER_MAX = 2**64
-# jsonschema_rs 0.60 reads an integer as text, which Python refuses beyond 4300 digits, and then
-# takes it for 0. No JSON parser of ours produces one; a publisher in Python may.
+# jsonschema_rs 0.60 reads an integer as text, which Python refuses beyond 4300 digits; the integer
+# then counts as 0. The gateway's JSON parser lets none through, but an agent in Python may make
+# one.
 DIGITS_END = 10**4300
 
-# Given once the log has accepted an event.
+# The fields that an event gets when the log accepts it.
 STAMPED = ("epoch", "offset", "timestamp")
 
 
@@ -56,13 +58,13 @@ class Validator:
         """Tell whether the event complies, in microseconds."""
         try:
             return self._fast.is_valid(event) and not _has_endless_integer(event)
-        # Not JSON at all: keys that are no strings, lone surrogates, objects of Python.
+        # Not JSON at all: keys that are no strings, lone surrogates, Python objects.
         except (ValueError, TypeError, RecursionError):
             return False
 
     def violations(self, event: object, limit: int = 10) -> list[Violation]:
         """
-        Say what is wrong, at most one violation per field, in milliseconds.
+        Say what is wrong, at most one violation per field; takes milliseconds.
 
         The list is empty exactly if the event complies, unless ``limit`` is 0.
         """
@@ -75,7 +77,7 @@ class Validator:
 @functools.cache
 def validator(name: str, *, stamped: bool = True) -> Validator:
     """
-    Give the validator of a type; compiled at the first call, then always the same.
+    Give the validator of a type; it is compiled at the first call and then shared.
 
     Args:
         name: A type, or "envelope" or "failure".
@@ -95,11 +97,12 @@ def validator(name: str, *, stamped: bool = True) -> Validator:
 
 def _closed(schema: Schema) -> Schema:
     """
-    Name all fields beforehand, and refuse others by ``additionalProperties``.
+    List all known fields, and refuse others by ``additionalProperties``.
 
-    It says the same, since no field of ours is known in some events of a type only. Measured,
-    jsonschema_rs takes 4 to 9 µs an event instead of 5 to 19; and jsonschema, when it has to
-    find out what was evaluated, names every field of a part that failed.
+    It means the same as ``unevaluatedProperties``, since no type has a field that is known only
+    in some of its events. Measured, jsonschema_rs takes 4 to 9 µs an event instead of 5 to 19;
+    and jsonschema, which has to find out what was evaluated, would name every field of a part
+    that failed.
     """
     if "unevaluatedProperties" not in schema:
         return schema
@@ -111,7 +114,7 @@ def _closed(schema: Schema) -> Schema:
 
 
 def _with_plain_ends(node: Any) -> Any:
-    """End patterns the way jsonschema_rs is fastest with: its "$" is the very end."""
+    """End patterns with "$", with which jsonschema_rs is fastest; its "$" is the very end."""
     if isinstance(node, list):
         return [_with_plain_ends(item) for item in node]
     if not isinstance(node, dict):
@@ -151,7 +154,7 @@ _SecondOpinion = jsonschema.validators.extend(  # type: ignore[no-untyped-call] 
 
 
 def _pruned(value: object, depth: int) -> object:
-    """Copy what the schemas look at; deeper containers are empty, giant integers capped."""
+    """Copy what the schemas look at; deeper containers become empty, giant integers capped."""
     if isinstance(value, dict):
         return {k: _pruned(v, depth - 1) for k, v in value.items()} if depth else {}
     if isinstance(value, list | tuple):
@@ -162,7 +165,7 @@ def _pruned(value: object, depth: int) -> object:
 
 
 def _known_fields(schema: Schema, definitions: Schema) -> Iterator[str]:
-    """Collect the fields that any part of a schema speaks of."""
+    """Collect the fields that any part of a schema names."""
     yield from schema.get("properties", ())
     if "$ref" in schema:
         target = schema["$ref"].removeprefix("#/$defs/")

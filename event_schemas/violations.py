@@ -1,7 +1,7 @@
 """
 The words of a refusal: which field breaks which rule, and what would be allowed.
 
-They go back to whoever sent the event, so they show no more of a value than is needed to
+They go back to the sender of the event, so they show no more of a value than is needed to
 recognise it.
 """
 
@@ -16,13 +16,14 @@ from jsonschema.exceptions import ValidationError
 
 __all__ = ["END_OF_TEXT", "Violation", "describe"]
 
-# Of a value or of a sender's own field name: enough to recognise it.
+# How much of a value, or of a sender's own field name, is shown: enough to recognise it.
 ECHO_CHARS_MAX = 80
 
-# How our patterns end. A mere "$" lets a newline follow in Python, and JavaScript has no "\z".
+# How the patterns of the schemas end. In Python a mere "$" lets a newline follow, and JavaScript
+# has no "\z".
 END_OF_TEXT = r"(?![\s\S])"
 
-# Of several rules that one field breaks, the one that says most comes first.
+# Of several rules that one field breaks, the first of these is told: they say most.
 RULES_FIRST = ("const", "enum", "type")
 
 
@@ -32,9 +33,9 @@ class Violation:
     One field of an event that breaks a rule of its schema.
 
     Attributes:
-        field: Where: ``failure_rate``, ``errors.0.attempt``; a missing field by its name; empty
-            when it is the event as a whole.
-        rule: Keyword of JSON Schema that is broken: ``type``, ``required``, ``enum``, …
+        field: The place: ``failure_rate``, ``errors.0.attempt``; a missing field by its name;
+            empty for the event as a whole.
+        rule: The keyword of JSON Schema that it breaks: ``type``, ``required``, ``enum``, …
         message: What is wrong and what is allowed, lower case, no stop.
     """
 
@@ -65,14 +66,14 @@ def _worded(error: ValidationError) -> Iterator[Violation]:
     value: Any = error.instance
     schema: Any = error.schema
     if rule == "additionalProperties":
-        # Of the event itself the files say so by another keyword.
+        # For the event itself the files use another keyword; see `validation`.
         rule = rule if path else "unevaluatedProperties"
         for field in value:
             if field not in schema["properties"]:
                 yield Violation(prefix + _name(field), rule, "is not a field known here")
     elif rule == "required":
-        # One error per missing field, which is told in prose only. Take them from the schema;
-        # that each comes several times is levelled out above.
+        # jsonschema gives one error per missing field, and names the field in prose only. So the
+        # fields are taken from the schema each time; `describe` drops the repetitions.
         for field in allowed:
             if field not in value:
                 yield Violation(prefix + field, rule, "is required")
@@ -92,7 +93,7 @@ def _worded(error: ValidationError) -> Iterator[Violation]:
 
 
 def _form(way: Any) -> str:
-    """One of several forms in a word: a constant, or an object with these fields, or a type."""
+    """Word one of several forms: a constant, or an object with these fields, or a type."""
     if "const" in way:
         return json.dumps(way["const"])
     if "required" in way:
@@ -131,7 +132,7 @@ def _bare(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show a value in so many characters; of a container only what it is."""
+    """Show a value in at most ``ECHO_CHARS_MAX`` characters; of a container only its kind."""
     match value:
         case dict():
             return "an object"

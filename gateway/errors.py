@@ -1,4 +1,4 @@
-"""What agents may raise to be exact about a failure, and what callers may catch."""
+"""The public errors: what agents raise to be exact about a failure, and what callers catch."""
 
 from gateway.domain.errors import (
     AgentFailure,

@@ -3,8 +3,8 @@ Three NATS servers and two gateways on this machine, for trying out: ``make clus
 
     python -m tests.cluster [module:gateway] [--port 8000] [--seconds 0]
 
-The gateways share one log, on three servers. Kill any one of the five processes: nothing that was
-accepted is lost, and a browser goes on at the other gateway.
+The gateways share one log, which is on all three servers. Kill any one of the five processes:
+nothing that was accepted is lost, and a browser goes on at the other gateway.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-What holds for every test: a test that did not run did not pass, and a search can be repeated.
+What holds for every test: a test that did not run has not passed, and a search can be repeated.
 
 A skipped test fails the run, because a suite whose server is missing would otherwise be green.
-What cannot hold yet is an ``xfail`` with its reason, and that one fails when it begins to hold.
+A test that cannot pass yet is an ``xfail`` with its reason, and fails when it begins to pass.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Deadlines judge the machine, not the code: two workers on a busy host break any of them.
-# At a desk each run searches elsewhere, for a short time, and prints how to repeat a find; CI must
-# give the same commit the same answer; `make soak` searches long.
+# No deadlines: they would judge the machine, and two test processes on a busy host break any.
+# "desk": each run searches elsewhere, for a short time, and prints how to repeat what it finds.
+# "ci": the same commit gets the same answer. "soak" (`make soak`) searches long.
 settings.register_profile(
     "desk",
     max_examples=40,
@@ -28,8 +28,8 @@ settings.register_profile("soak", settings.get_profile("desk"), max_examples=200
 
 
 def pytest_configure() -> None:
-    # No test speaks TLS, yet each HTTP client reads all the root certificates of the machine, for
-    # 70 ms of processor time. This folder holds none; processes that tests start inherit it.
+    # No test speaks TLS, yet each HTTP client would read all root certificates of the machine,
+    # which takes 70 ms of processor time. This folder holds none; child processes inherit it.
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
     if os.environ.get("GATEWAY_SOAK") == "1":
@@ -53,6 +53,6 @@ def pytest_terminal_summary(
 
 
 def _skipped(config: pytest.Config) -> list[pytest.CollectReport | pytest.TestReport]:
-    """All workers report to the process that started them, so it alone has a terminal."""
+    """List the skipped tests; only the process that started the test processes has a terminal."""
     terminal: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     return terminal.stats.get("skipped", []) if terminal else []

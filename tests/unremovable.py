@@ -1,4 +1,4 @@
-"""Files that nobody can remove, made for a test and removed after it."""
+"""Files that cannot be removed, made for a test and removed after it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Unremovable = Callable[[pathlib.Path], pathlib.Path]
 
 
 def make_unremovable(folder: pathlib.Path) -> pathlib.Path:
-    """Put a file into a folder that cannot be removed; gives the file."""
+    """Put a file that cannot be removed into ``folder``, and give the file."""
     file = folder / "held"
-    file.write_text("nobody can remove this")
+    file.write_text("this cannot be removed")
     if os.geteuid() == 0:
-        # Permissions do not hinder root; being immutable does, where the file system has that.
+        # Permissions do not stop root; an immutable file does, where the file system has them.
         subprocess.run(["chattr", "+i", str(file)], check=True)
     else:
         folder.chmod(0o500)
@@ -28,7 +28,7 @@ def make_unremovable(folder: pathlib.Path) -> pathlib.Path:
 
 
 def make_removable(file: pathlib.Path) -> None:
-    """Undo it, and remove the folder."""
+    """Undo ``make_unremovable``, and remove the file's folder."""
     if os.geteuid() == 0:
         subprocess.run(["chattr", "-i", str(file)], check=True)
     else:
@@ -38,7 +38,7 @@ def make_removable(file: pathlib.Path) -> None:
 
 @pytest.fixture
 def unremovable() -> Iterator[Unremovable]:
-    """Makes what cannot be removed, and removes it when the test is over."""
+    """Give ``make_unremovable``; what it makes is removed when the test is over."""
     files: list[pathlib.Path] = []
 
     def make(folder: pathlib.Path) -> pathlib.Path:

@@ -17,13 +17,13 @@ Anthropic, everything else OpenAI), as JSON or as a stream, to the real SDKs. It
     s_drop s_reset s_stall s_early_end s_badjson s_error      the same within a stream,
                     after the piece "hel"
 
-A refused connection is ``refused_url``, a name that does not resolve ``DNS_URL``.
+``refused_url`` refuses connections, and the name in ``DNS_URL`` does not resolve.
 
 In a test:
 
     async with Upstream() as upstream:
         client = AsyncOpenAI(base_url=upstream.url + "/v1", api_key="k", max_retries=0)
-        upstream.schedule("503", "429_ra7", "fine")   # one a call; the last one stays
+        upstream.schedule("503", "429_ra7", "fine")   # one per call; the last one stays
         ...
         assert upstream.count == 3 and upstream.times == sorted(upstream.times)
         await upstream.wait_for_calls(3)
@@ -33,9 +33,9 @@ or, for one client only, ``base_url=upstream.at("429_ra7") + "/v1"`` (path prefi
 
 In a process of its own: ``python -m tests.upstream --port 0`` prints
 ``ready http://127.0.0.1:PORT``. ``POST /control {"faults": [...], "answer": "...",
-"release": true, "reset": true}`` (each optional; reset forgets the calls), ``GET /control``
-gives ``{"count", "times", "calls", "faults", "refused_url"}``. Times are seconds of the
-machine's monotonic clock, as ``loop.time()`` gives them.
+"release": true, "reset": true}`` controls it (each member is optional; reset clears the calls),
+``GET /control`` gives ``{"count", "times", "calls", "faults", "refused_url"}``. Times are
+seconds of the machine's monotonic clock, as ``loop.time()`` gives them.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Call:
 
 
 class Upstream:
-    """The server; an async context manager. Ends all its connections on exit."""
+    """The server, as an async context manager, which ends all its connections on exit."""
 
     def __init__(self, *, port: int = 0, answer: str = "hello world") -> None:
         self.answer = answer
@@ -83,7 +83,7 @@ class Upstream:
         self._called = asyncio.Condition()
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        # Bound and not listening: nobody else gets the port, and connecting is refused.
+        # Bound and not listening: no other process gets the port, and connecting is refused.
         self._refused = socket.socket()
         self._refused.bind(("127.0.0.1", 0))
 
@@ -96,7 +96,7 @@ class Upstream:
         self._refused.close()
 
     async def start(self) -> None:
-        """Listen; after a ``stop`` on the same port again."""
+        """Listen; after a ``stop``, on the same port as before."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
@@ -134,24 +134,29 @@ class Upstream:
         return f"{self.url}/fault/{fault}"
 
     def schedule(self, *faults: str) -> None:
-        """From now on one fault per call, in this order; the last one stays."""
+        """Set the faults of the calls to come, one per call, in this order; the last one stays."""
         assert faults
         for fault in faults:
             check_fault(fault)
         self._faults = list(faults)
 
     def release(self) -> None:
-        """Let every call that is on ``hold`` be answered, those to come as well."""
+        """Answer every call that is on ``hold``, and those to come as well."""
         self._released.set()
 
     def reset(self) -> None:
-        """Forget the calls and the schedule; hold again."""
+        """Clear the calls and the schedule, and undo ``release``."""
         self.calls.clear()
         self._faults = ["fine"]
         self._released.clear()
 
     async def wait_for_calls(self, count: int, *, within_s: float = 10.0) -> None:
-        """Wait until that many calls have arrived; TimeoutError if they do not."""
+        """
+        Wait until ``count`` calls have arrived in all.
+
+        Raises:
+            TimeoutError: If they have not arrived within ``within_s`` seconds.
+        """
         async with asyncio.timeout(within_s), self._called:
             await self._called.wait_for(lambda: self.count >= count)
 
@@ -230,7 +235,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
 
 @contextlib.asynccontextmanager
 async def upstream_process() -> AsyncIterator[str]:
-    """Run the server as a process of its own and give its root."""
+    """Run the server as a process of its own, and give its root URL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.upstream", "--port", "0", stdout=asyncio.subprocess.PIPE
     )

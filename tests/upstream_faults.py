@@ -1,8 +1,8 @@
 """
-The faults of ``tests.upstream``: what is written to a connection, and how it ends.
+The faults of ``tests.upstream``: what each one writes to a connection, and how it ends it.
 
-Each is a function of an ``Exchange``, one call and the ways to answer it; ``FAULTS`` is the
-list. The names are those of the documentation at the top of ``tests.upstream``.
+A fault is a function of an ``Exchange``; ``FAULTS`` lists all. ``tests.upstream`` documents
+their names.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 
 __all__ = ["FAULTS", "Drop", "Exchange", "Request", "check_fault", "play"]
 
-# Between the good beginning and the bad end, so that the client has read the beginning: an
-# RST makes the kernel throw away what has arrived and was not read.
+# Seconds between the good beginning and the bad end, in which the client reads the beginning: at
+# an RST the kernel throws away what has arrived and was not read.
 BEFORE_BREAK_S = 0.05
 
 
 class Drop(Exception):
-    """End this connection here."""
+    """The connection ends here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Request:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body, {} when it is not an object."""
+        """The body; {} when it is not a JSON object."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -299,7 +299,7 @@ async def _limit_date(exchange: Exchange, seconds: int) -> None:
 
 
 async def _limit_reset(exchange: Exchange) -> None:
-    """Nothing but the headers of the limits: one that is used up for 90 s, one that is not."""
+    """Send no Retry-After, only reset headers: one limit is used up for 90 s, one is not."""
     if exchange.anthropic:
         reset = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(_wall() + 90))
         soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(_wall() + 300))
@@ -383,7 +383,7 @@ async def _body_stall(exchange: Exchange) -> None:
 
 
 def _stream(end: Callable[[Exchange], Any]) -> Callable[[Exchange], Any]:
-    """A stream that begins well, then ``end``."""
+    """Make a fault that begins a stream well, and then goes on as ``end`` does."""
 
     async def play(exchange: Exchange) -> None:
         await exchange.begin_stream()
@@ -416,7 +416,7 @@ async def _error_event(exchange: Exchange) -> None:
     await exchange.finish_chunks()
 
 
-# By pattern; numbers in the name are arguments.
+# By the pattern of its name; the numbers in the name are arguments.
 FAULTS: dict[str, Callable[..., Any]] = {
     "fine": _fine,
     "hold": _hold,
@@ -449,7 +449,12 @@ FAULTS: dict[str, Callable[..., Any]] = {
 
 
 async def play(fault: str, exchange: Exchange) -> None:
-    """Answer one call with a fault; Drop ends the connection."""
+    """
+    Answer one call with a fault.
+
+    Raises:
+        Drop: To end the connection.
+    """
     for pattern, act in FAULTS.items():
         if match := re.fullmatch(pattern, fault):
             await act(exchange, *map(int, match.groups()))
@@ -458,6 +463,11 @@ async def play(fault: str, exchange: Exchange) -> None:
 
 
 def check_fault(fault: str) -> None:
-    """Raise ValueError for a fault that there is not."""
+    """
+    Refuse the name of a fault that does not exist.
+
+    Raises:
+        ValueError: If there is no such fault.
+    """
     if not any(re.fullmatch(pattern, fault) for pattern in FAULTS):
         raise ValueError(f"no such fault: {fault}")

@@ -1,1 +1,1 @@
-"""What we mean: pure values and functions. ``now`` is an argument; nothing here waits."""
+"""What we mean: pure values and functions. ``now`` is an argument, and nothing here waits."""

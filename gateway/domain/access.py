@@ -1,8 +1,8 @@
 """
-Who may do and see what: scopes, and the topics that each one opens.
+What a caller may do and see: scopes, and the topics that each scope opens.
 
-A caller without any name is nobody, and nobody may read; on an open gateway (loopback, no
-secret) everyone without a name is an operator instead.
+A caller that gives no name has no scopes and reads nothing. On an open gateway (loopback, no
+secret) a caller without a name is an operator instead.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from gateway.domain.errors import NotPermitted
 __all__ = ["LOCAL_OPERATOR", "OPEN_USER_SCOPES", "SCOPES", "Caller"]
 
 SCOPES: Mapping[str, str] = {
-    "events:read": "own events, own tasks, own notifications, and what concerns everybody",
-    "events:read:all": "everybody's events and tasks, without operators' detail",
+    "events:read": "own events, own tasks, own notifications, and what concerns everyone",
+    "events:read:all": "every user's events and tasks, without operators' detail",
     "events:write": "send notifications",
     "tasks:write": "create, cancel and retry own tasks",
     "agent": "register workers, claim tasks, report",
     "admin": "operate the gateway: everything above, detail, breakers, mode",
 }
 
-# What one may do on an open gateway in the name of a user.
+# The scopes of a caller that names a user on an open gateway.
 OPEN_USER_SCOPES = frozenset({"events:read", "events:write", "tasks:write", "agent"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
     """
-    Who asks.
+    The user, worker or operator that a request comes from.
 
     Attributes:
-        user_id: The user that this caller is, and whom what it does concerns.
+        user_id: The user that this caller is. Tasks that it creates belong to this user.
         scopes: What it may do; see ``SCOPES``.
         expires_at: When its token ends, in seconds since the Unix epoch; None: never.
-        session_id: The connection that it asks over; None: a single request.
+        session_id: The connection that the request came over; None: a single HTTP request.
     """
 
     user_id: str
@@ -46,21 +46,25 @@ class Caller:
 
     @property
     def operator(self) -> bool:
-        """Whether it sees detail and bookkeeping."""
+        """Whether this caller sees detail and bookkeeping."""
         return "admin" in self.scopes
 
     @property
     def reads_all(self) -> bool:
-        """Whether it sees what concerns others."""
+        """Whether this caller sees what concerns other users."""
         return self.operator or "events:read:all" in self.scopes
 
     @property
     def reads(self) -> bool:
-        """Whether it sees anything at all."""
+        """Whether this caller sees any events at all."""
         return self.reads_all or "events:read" in self.scopes
 
     def has(self, scope: str) -> bool:
-        """Whether it has ``scope``; an operator has every scope, who reports may also notify."""
+        """
+        Whether this caller has ``scope``.
+
+        An operator has every scope; ``agent`` includes ``events:write``.
+        """
         return (
             self.operator
             or scope in self.scopes
@@ -70,10 +74,10 @@ class Caller:
 
     def require(self, scope: str) -> None:
         """
-        Go on only with ``scope``.
+        Refuse a caller without ``scope``.
 
         Raises:
-            NotPermitted: If this caller does not have it.
+            NotPermitted: If this caller does not have ``scope``.
         """
         if not self.has(scope):
             raise NotPermitted(f"this needs the scope {scope}")
@@ -87,8 +91,8 @@ class Caller:
         Tell whether this caller may subscribe to ``topic``.
 
         Args:
-            topic: One topic, well formed.
-            task_owner: The owner of the task when it is a task's topic; None: no such task.
+            topic: One well-formed topic.
+            task_owner: For a task's topic, the user that owns the task; None: no such task.
         """
         if topic == "*":
             return self.operator

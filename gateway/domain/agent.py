@@ -1,4 +1,4 @@
-"""What is declared about an agent: its limits and what it depends on."""
+"""The policy of an agent: its limits and what it depends on, as its declaration says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gateway.domain.errors import ConfigurationError
 
 __all__ = ["TIMEOUT_MAX_S", "AgentPolicy"]
 
-# As long as a task may take.
+# Seven days, in seconds: the longest that a task may take as well (``protocol.shapes.SECONDS``).
 TIMEOUT_MAX_S = 86_400 * 7
 
 
@@ -22,10 +22,15 @@ class AgentPolicy:
         timeout_s: Limit of one attempt, in seconds.
         max_attempts: Attempts by the agent itself, the first included; 0: as the settings say.
         fallback: Name of the fallback; None: there is none.
-        upstream: The model service that it calls; None: it calls none that we know of.
-        breaker: Name of its breaker; agents that name the same one share it.
-        capabilities: What it can be asked for instead of by name.
-        features: What users lose while it is away.
+        upstream: The model service that the agent calls; None: it calls none that we know of.
+        breaker: Name of its breaker; agents that name the same breaker share it; empty: one of
+            its own, named after the agent.
+        capabilities: Names by which a task can ask for the agent instead of its own name.
+        features: What users lose while the agent is away.
+
+    Raises:
+        ConfigurationError: On construction, if a limit is out of bounds; the message names the
+            agent.
     """
 
     name: str
@@ -51,10 +56,10 @@ class AgentPolicy:
 
     @property
     def breaker_scope(self) -> str:
-        """Whether its breaker is its own or an upstream's."""
+        """``agent`` for a breaker of its own, ``upstream`` for a shared one."""
         return "agent" if self.breaker == self.name else "upstream"
 
     @property
     def budget(self) -> str:
-        """Whose retry budget its retries are taken from."""
+        """Name of the retry budget: the upstream's, or the agent's own without an upstream."""
         return self.upstream or self.name

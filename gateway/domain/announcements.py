@@ -1,9 +1,9 @@
 """
-Announcements: what is said about the events that are not errors.
+Announcements: the messages of all events that are not errors.
 
-``sentence`` gives each event its two messages. The one for people comes from a table; facts
-enter it only as numbers and times, so that nothing an agent or upstream wrote is in it. The
-one for developers lists the facts as they are.
+``sentence`` gives each event its two messages. The message for people comes from a table; facts
+enter it only as numbers and times, so that no text of an agent or an upstream gets into it. The
+message for developers lists the facts as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Sentences(NamedTuple):
     user_message: str
 
 
-# The fact that tells the variants of an event apart.
+# For each type of event, the field that tells its variants apart.
 VARIED_BY: Mapping[str, str] = {
     "recovery_attempt": "strategy",
     "circuit_breaker_triggered": "fallback_active",
@@ -37,7 +37,7 @@ VARIED_BY: Mapping[str, str] = {
     "agent_status_changed": "status",
 }
 
-# By type and variant; "" is for the variants that have no sentence of their own.
+# By type and variant; "" is for variants without a sentence of their own.
 #   {again}  when it is tried again: "in about 2 seconds", "now", "shortly"
 #   {wait}   how long to wait: "about 30 seconds", "a little while"
 #   {share}  how much is done: "about 60 % of the work", "what was done so far"
@@ -66,7 +66,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
     ("graceful_degradation", "store_away"): (
         "For a moment nothing new could be recorded. What you already had was not lost."
     ),
-    # Told while it lasts; the sentence before this is for the record, afterwards.
+    # Sent with heartbeats while the store is away; the entry above is for the event, afterwards.
     ("graceful_degradation", "store_away_now"): (
         "Right now nothing new can be recorded. What you already have is not lost."
     ),
@@ -136,15 +136,15 @@ SENTENCES: Mapping[tuple[str, str], str] = {
 
 def sentence(event_type: str, **facts: object) -> Sentences:
     """
-    Say what an event means.
+    Word an event, for developers and for people.
 
     Args:
-        event_type: Any type of event but ``agent_error``; one that users do not see, such
-            as ``lock_expired`` or bookkeeping, has no sentence for them.
-        facts: The event's own fields and whatever developers should read; None is left
-            out. ``strategy``, ``mode``, ``scope``, ``reason`` and the like choose the
-            sentence, ``backoff_delay``, ``retry_after`` or ``cooldown_period`` (seconds)
-            and ``progress`` (0 to 1) enter it.
+        event_type: Any type of event but ``agent_error``. A type that users do not see, such
+            as ``lock_expired`` or bookkeeping, has no sentence for people.
+        facts: The event's own fields and anything else that developers should read; None is
+            left out. ``strategy``, ``mode``, ``scope``, ``reason`` and the like choose the
+            sentence; ``backoff_delay``, ``retry_after`` or ``cooldown_period`` (seconds) and
+            ``progress`` (0 to 1) enter it.
     """
     variant = str(facts.get(VARIED_BY.get(event_type, ""), ""))
     template = SENTENCES.get((event_type, variant)) or SENTENCES.get((event_type, ""), "")

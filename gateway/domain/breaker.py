@@ -1,11 +1,11 @@
 """
-Circuit breakers: what counts, who is let through, and when one should open or close.
+Circuit breakers: what counts, which attempts pass, and when a breaker should open or close.
 
     closed → open → half_open → closed, or open again
 
 A breaker is a fold over the log: outcomes of attempts, and its own openings, probes and
-closings. Two things guard it against late news. Each opening has a version, and an outcome of
-an attempt that was admitted under another version is ignored. Half-open lets exactly
+closings. Two rules protect it from late reports. Each opening has a version, and an outcome of
+an attempt that was admitted under another version is ignored. A half-open breaker lets exactly
 ``permits`` probes through; a probe that ends without an outcome (cancelled, worker lost) gives
 its permit back.
 
@@ -31,7 +31,7 @@ OUTCOMES_MIN = 20
 
 
 def subject_of(name: str) -> str:
-    """The log subject of one breaker."""
+    """Name the log subject of one breaker."""
     return f"breaker/{name}"
 
 
@@ -55,7 +55,15 @@ class BreakerRules:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an admitted attempt ended, as the log keeps it."""
+    """
+    How an admitted attempt ended, as the log keeps it.
+
+    Attributes:
+        breaker: Name of the breaker that admitted the attempt.
+        generation: The breaker's version at that time.
+        probe: The test request that the attempt was; None: an ordinary attempt.
+        kind: ``neutral`` is for an end that says nothing about the upstream, such as a cancel.
+    """
 
     breaker: str
     generation: int
@@ -69,12 +77,13 @@ class Window:
     Counts of outcomes over the last 29 to 30 s, in buckets of one second.
 
     Attributes:
-        buckets: ``[second, outcomes, failures]``, at most thirty.
+        buckets: ``[second, outcomes, failures]``, oldest first, at most thirty.
     """
 
     buckets: list[list[int]] = dataclasses.field(default_factory=list)
 
     def add(self, at: float, *, failed: bool) -> None:
+        """Count one outcome at the log's time ``at``, in seconds since the Unix epoch."""
         second = math.floor(at)
         if not self.buckets or self.buckets[-1][0] < second:
             self.buckets.append([second, 0, 0])
@@ -85,16 +94,17 @@ class Window:
 
     def counts(self, now: float) -> tuple[int, int]:
         """
-        Outcomes and failures of the window that ends ``now``.
+        Count the outcomes and the failures of the window that ends at ``now``.
 
-        Reading lets go of nothing: the reader's clock may be ahead, and the fold is the log's.
+        Reading removes no bucket: the reader's clock may be ahead, and the fold has to follow
+        from the log alone.
         """
         inside = [b for b in self.buckets if b[0] > now - WINDOW_S]
         return sum(b[1] for b in inside), sum(b[2] for b in inside)
 
     @property
     def newest(self) -> int:
-        """The second of the newest outcome, as the log tells time; 0 when there is none."""
+        """The second of the newest outcome, by the log's clock; 0 when there is none."""
         return self.buckets[-1][0] if self.buckets else 0
 
     def clear(self) -> None:
@@ -107,11 +117,19 @@ class Breaker:
     One breaker as the log tells it. Times are seconds since the Unix epoch.
 
     Attributes:
+        scope: ``agent`` or ``upstream``; see ``AgentPolicy.breaker_scope``.
         version: Grows by one with each opening.
-        error_id: Of the failure that its opening is, until it closes; None while closed.
+        consecutive: Counted failures since the last success.
+        opened_at: When it opened last; None while closed.
+        first_opened_at: When it opened from closed; a failed probe does not change it.
+        probe_at: When the first probe may pass; None while closed.
+        error_id: The failure that the opening is, until the breaker closes; None while closed.
         last_type: error_type of the newest counted failure.
+        probes: Test requests that hold a permit.
+        successes: Probes of this opening that succeeded.
+        openings: Openings since it was last closed.
+        last_offset: Newest offset of its log subject, which a decision expects.
         probe_failed: Whether a probe of this opening has failed.
-        last_offset: Of its subject, for decisions.
     """
 
     name: str
@@ -136,10 +154,15 @@ class Breaker:
 
     def record(self, outcome: Outcome, *, at: float, error_type: str | None = None) -> bool:
         """
-        Count one outcome.
+        Fold the outcome of one attempt.
+
+        Args:
+            outcome: How the attempt ended.
+            at: The log's time of the outcome.
+            error_type: Of the attempt's failure; None: it did not fail.
 
         Returns:
-            Whether it counts: False for neutral ones and for those of another opening.
+            Whether the outcome counts: False for a neutral one and for one of another opening.
         """
         if outcome.probe is not None:
             if outcome.probe not in self.probes:
@@ -177,7 +200,7 @@ class Breaker:
         self.probe_failed = False
 
     def probing(self, event: Mapping[str, Any]) -> None:
-        """Fold ``circuit_breaker_test_request``: one permit is taken."""
+        """Fold ``circuit_breaker_test_request``: the probe takes one permit."""
         self.state = "half_open"
         self.probes.add(event["test_request_id"])
 
@@ -194,10 +217,10 @@ class Breaker:
 
     def due(self) -> Literal["open", "closed"] | None:
         """
-        Tell the state that what is folded makes due; None: it is as it should be.
+        Tell which state the breaker should go to; None: it stays as it is.
 
-        Whoever looks finds the same, however late and by whatever clock: the rate is that of the
-        newest outcome's time.
+        Every node finds the same, however late it looks and whatever its clock says: the
+        failure rate is the one at the time of the newest outcome.
         """
         if self.state == "half_open":
             if self.probe_failed:
@@ -210,25 +233,27 @@ class Breaker:
         return None
 
     def permits_left(self, now: float) -> int:
-        """How many more may pass as probes; 0 while it is closed or cooling down."""
+        """Count the attempts that may still pass as probes; 0 while closed or cooling down."""
         if self.state == "closed" or (self.state == "open" and now < (self.probe_at or 0.0)):
             return 0
         return self.rules.permits - len(self.probes)
 
     def retry_after_s(self, now: float) -> float:
-        """Seconds until it is worth asking again."""
+        """Tell in how many seconds it is worth asking again."""
         if self.state == "open":
             return max(0.001, (self.probe_at or now) - now)
-        # Half-open with every permit out: probes take about as long as a call does.
+        # Half-open with every permit taken: a probe takes about as long as one call.
         return min(1.0, self.rules.cooldown_s)
 
     def holds_back_s(self, now: float, *, failing: bool, probe: str | None) -> float:
         """
-        Tell how long it will hold back the next attempt of a task whose attempt ends now.
+        Tell for how many seconds the breaker will hold back a task whose attempt ends now.
 
         Args:
-            failing: Whether that attempt counts as a failure, which may be the one that opens it.
-            probe: The test request that the attempt was; None: an ordinary one.
+            now: When the attempt ends.
+            failing: Whether the attempt counts as a failure; it may be the one that opens the
+                breaker.
+            probe: The test request that the attempt was; None: an ordinary attempt.
         """
         if self.state == "open":
             return self.retry_after_s(now)
@@ -240,11 +265,11 @@ class Breaker:
         return self.rules.cooldown_s if failing and opens else 0.0
 
     def failure_rate(self, now: float) -> float:
-        """Failures as a share of outcomes in the window; 0 when there are none."""
+        """Give failures as a share of the outcomes in the window; 0 when there are none."""
         outcomes, failures = self.window.counts(now)
         return failures / outcomes if outcomes else 0.0
 
     def rate_tripped(self, now: float) -> bool:
-        """Whether the failure rate alone is reason to open."""
+        """Tell whether the failure rate alone is a reason to open."""
         outcomes, failures = self.window.counts(now)
         return outcomes >= OUTCOMES_MIN and failures / outcomes >= self.rules.rate

@@ -1,13 +1,14 @@
 """
-Classification: from whatever was raised to a failure that we can speak of.
+Classification: which failure a raised exception is.
 
-The order is the rule: control flow and cancellation, the leaves of groups, what our own
-exceptions say, then per exception of the cause chain what it tells (words of the body, the
-status, the names of its classes, errno). The outermost exception that tells something
-decides; one that tells nothing is a wrapper. Who tells nothing at all is the agent's code.
+The order is the rule: control flow and cancellation, the leaves of groups, what the gateway's
+own exceptions say, then for each exception of the cause chain what it tells (words of the body,
+the status, the names of its classes, errno). The outermost exception that tells something
+decides; one that tells nothing is a wrapper. A chain that tells nothing at all is a mistake in
+the agent's code.
 
-``classify`` never raises, and nothing of what it returns is text of an exception. The failures
-that the gateway makes itself are in ``own_failures``.
+``classify`` never raises, and no text of an exception is in what it returns. The failures that
+the gateway makes itself are in ``own_failures``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from gateway.domain.retry_hints import delay_of, retry_after, retry_after_of_lim
 
 __all__ = ["classify"]
 
-# Within a group the leaf that can be helped least decides; these, within what is equal.
+# In a group the leaf that is least recoverable decides; among equal leaves, the type that comes
+# first here.
 _WORST_FIRST = (
     "resource_limit",
     "auth_error",
@@ -47,7 +49,8 @@ _WORST_FIRST = (
     "validation_error",
 )
 
-# A group may be the cause of a wrapper in another group: that deep, and that many.
+# A group may be the cause of a wrapper in another group. So many levels are opened, and so many
+# leaves of each inner group are read.
 _GROUP_DEPTH_MAX = 2
 _INNER_LEAVES_MAX = 16
 
@@ -65,12 +68,12 @@ def classify(error: BaseException, *, now: float, llm_upstream: bool = True) -> 
     Args:
         error: Anything that was raised; also groups, cancellations and hostile objects.
         now: Seconds since the Unix epoch, to turn dates of upstreams into delays.
-        llm_upstream: The agent declared that it waits on a language model: a timeout of
-            a kind that is not exact is then the model's.
+        llm_upstream: Whether the agent declared that it waits for a language model. A timeout
+            that does not say what timed out is then the model's.
     """
     try:
         return _classify(error, now=now, llm_upstream=llm_upstream, depth=0)
-    except Exception:  # noqa: BLE001 - whatever a stranger's exception does to us is its failure, too
+    except Exception:  # noqa: BLE001 - an exception that fails when it is read is a failure of its agent, too
         return failure_with("agent_exception")
 
 
@@ -100,7 +103,7 @@ def _classify(error: BaseException, *, now: float, llm_upstream: bool, depth: in
         if held.code not in signatures.REFINED_BY:
             break
     if held is None:
-        # Nothing is known but a wish to be asked later: that is what a rate limit is.
+        # All that is known is when to ask again, and that is what a rate limit says.
         held = _Verdict("agent_exception" if hint is None else "llm_rate_limit")
     return failure_with(
         _exact_code(held.code, llm=llm_upstream or request is not None),
@@ -118,12 +121,12 @@ def _control_flow(error: BaseException) -> str | None:
         return "control_flow"
     if issubclass(cls, Exception | BaseExceptionGroup | SystemExit):
         return None
-    # A panic of an extension in Rust is a BaseException, so that nobody handles it by accident.
+    # PyO3 raises a panic of Rust code as a BaseException, out of reach of `except Exception`.
     return None if "PanicException" in names else "control_flow"
 
 
 def _worst(group: BaseException, *, now: float, llm_upstream: bool, depth: int) -> Failure:
-    """Classify the leaves; what was cancelled along with a sibling is not the reason."""
+    """Classify a group by its worst leaf; a leaf cancelled along with a sibling is no reason."""
     leaves = leaves_of(group, count_max=_INNER_LEAVES_MAX if depth else LEAVES_MAX)
     failures = [
         _classify(leaf, now=now, llm_upstream=llm_upstream, depth=depth + 1) for leaf in leaves
@@ -144,7 +147,7 @@ def _badness(failure: Failure) -> tuple[bool, bool, int, float]:
 
 
 def _own(error: BaseException) -> Failure:
-    """Take an ``AgentFailure`` at its word."""
+    """Classify an ``AgentFailure`` by what it says about itself, which is trusted."""
     error_type = attribute(error, "error_type")
     code = attribute(error, "error_code")
     default = attribute(error, "default_code")
@@ -166,7 +169,7 @@ def _own(error: BaseException) -> Failure:
 
 
 def _judge(error: BaseException, *, now: float) -> tuple[_Verdict | None, float | None]:
-    """Judge one exception by itself; also tell the delay that it asks for."""
+    """Classify one exception without its causes, and tell the delay in seconds it asks for."""
     if issubclass(type(error), GatewayError):
         return _of_gateway(error), None
     if issubclass(type(error), SystemExit):
@@ -188,7 +191,7 @@ def _judge(error: BaseException, *, now: float) -> tuple[_Verdict | None, float 
 
 
 def _of_gateway(error: BaseException) -> _Verdict:
-    """Judge what the gateway itself answered to the agent's code, such as a lock that is held."""
+    """Classify what the gateway answered to the agent's code, such as a lock that is held."""
     if issubclass(type(error), LogError):
         return _Verdict("internal_error")
     delay = delay_of(attribute(error, "retry_after"))
@@ -221,7 +224,7 @@ def _of_database(error: BaseException, names: list[tuple[str, str]]) -> str | No
         if package not in signatures.DATABASE_PACKAGES:
             continue
         if package == "sqlite3" and name == "ProgrammingError":
-            # The one mistake in this class that means a lost connection has no code.
+            # A closed connection raises it as well, without an error code: only the text tells.
             closed = "closed database" in _text_of(error)
             return "database_connection_lost" if closed else "agent_exception"
         if name in signatures.DATABASE_ERRORS:
@@ -271,7 +274,7 @@ def _exact_code(code: str, *, llm: bool) -> str:
 
 
 def _request_kind(chain: list[BaseException]) -> str | None:
-    """Tell what was asked of a language model, from the path of the request."""
+    """Tell from the path of the request what was asked of a language model; None: not one."""
     for step in chain:
         path = attribute(attribute(attribute(step, "request"), "url"), "path")
         if isinstance(path, str):

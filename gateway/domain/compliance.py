@@ -2,12 +2,13 @@
 The rules over time: what has to hold in every stream of events that one subscriber saw.
 
 A checker reads events in the order in which they came and says where a rule is broken. It
-judges only what the stream itself proves. Whoever joined late, follows one user or missed
-events (``gap``) never saw some beginnings, so an end without a beginning is no finding. A
-beginning without an end is one only for a recording that is said to be complete.
+judges only what the stream itself proves (decision 8). A subscriber that joined late, follows
+one user or missed events (``gap``) never saw some beginnings, so an end without a beginning is
+no finding. A beginning without an end is a finding only for a recording that is said to be
+complete.
 
-An epoch is judged by itself: a new log knows nothing of the tasks and failures of the old one.
-What is remembered of things that have ended is bounded; see ``REMEMBERED_MAX``.
+Each epoch is judged by itself: a new log knows nothing of the tasks and failures of the old one.
+What the checker remembers of things that have ended is bounded; see ``REMEMBERED_MAX``.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ RULES: Final[Mapping[str, str]] = {
     "event-ids-unique": "no two events have the same event_id",
 }
 
-# How many finished tasks, event ids, terms and epochs are remembered, oldest forgotten first.
-# As many as a log keeps by default: what comes twice comes soon, within a retry or a resume.
+# How many finished tasks, event ids, terms and epochs are remembered; the oldest are dropped.
+# As many as a log keeps by default: a repetition comes soon, by a retry or a resume.
 REMEMBERED_MAX = 100_000
 
-# An opening's probe_at comes from the gateway's clock, the next opening's timestamp from the
-# log's: room for two hosts' clocks running apart. Well under any cooldown.
+# An opening's probe_at is by the gateway's clock, the next opening's timestamp by the log's: room
+# for two hosts' clocks running apart, in seconds. Well under any cooldown.
 CLOCK_SLACK_S = 0.05
 
 OPENING = frozenset({"agent_error", "circuit_breaker_triggered", "graceful_degradation"})
 
-# Said by or about the attempt that runs. Cleanup of an earlier one may well come later.
+# Events by or about the attempt that runs. The cleanup of an earlier attempt may come later.
 OF_THE_RUNNING_ATTEMPT = frozenset(
     {"agent_error", "partial_result", "partial_result_preserved", "task_finished", "task_progress"}
 )
@@ -78,7 +79,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """Where something began that has to end."""
+    """Where in the stream something began that has to end."""
 
     position: int
     offset: int | None
@@ -86,7 +87,7 @@ class _Place:
 
 @dataclasses.dataclass(slots=True)
 class _Breaker:
-    """The last opening of one breaker that was seen."""
+    """The last opening of one breaker that the stream showed."""
 
     version: int | None
     error_id: str | None
@@ -101,7 +102,7 @@ class _Epoch:
     name: str | None
     last_offset: int = 0
     finished: OrderedDict[str, None] = dataclasses.field(default_factory=OrderedDict)
-    # Things that have begun and have to end.
+    # What has begun and has to end.
     tasks: dict[str, _Place] = dataclasses.field(default_factory=dict)
     failures: dict[str, _Place] = dataclasses.field(default_factory=dict)
     degradations: dict[str, _Place] = dataclasses.field(default_factory=dict)
@@ -116,11 +117,12 @@ class _Epoch:
 
 def check_stream(events: Iterable[Mapping[str, Any]], *, complete: bool = False) -> list[Finding]:
     """
-    Check a recorded stream, and give what was found in the order of the stream.
+    Check a recorded stream, and give the findings in the order of the stream.
 
     Args:
         events: The events as one subscriber saw them, in order.
-        complete: The stream was recorded to its end: what is still open then is a finding.
+        complete: Whether the stream was recorded to its end; what is still open there is then
+            a finding.
     """
     checker = StreamChecker()
     findings = [finding for event in events for finding in checker.feed(event)]
@@ -130,7 +132,7 @@ def check_stream(events: Iterable[Mapping[str, Any]], *, complete: bool = False)
 
 
 class StreamChecker:
-    """The same, event by event, for a stream that is still being recorded."""
+    """The checker, fed event by event, for a stream that is still being recorded."""
 
     def __init__(self) -> None:
         self._epoch = _Epoch(None)
@@ -146,7 +148,7 @@ class StreamChecker:
         Args:
             event: The event; fields that are missing or of a wrong type are passed over, since
                 the schemas judge those.
-            position: Its place to be named in findings; None: one after the last.
+            position: The event's place in the stream, for findings; None: one after the last.
         """
         self._found = []
         self._place = _Place(
@@ -163,8 +165,8 @@ class StreamChecker:
         """
         Note that the subscriber missed events here, and was told so.
 
-        What was open may have ended meanwhile, and running numbers may have moved on. What can
-        only grow still has to.
+        What was open may have ended in the gap, and numbers that count by one may have moved
+        on. Numbers that grow still have to grow.
         """
         epoch = self._epoch
         for open_things in (epoch.tasks, epoch.failures, epoch.degradations, epoch.partials):
@@ -282,7 +284,7 @@ class StreamChecker:
         number, error_id = _int(event, "attempt_number"), _text(event, "error_id")
         if number is None or error_id is None:
             return
-        # The first one must be 1 only where the whole life of the task was seen.
+        # The first number has to be 1 only where the stream shows the task from its beginning.
         whole = _text(event, "task_id") in self._epoch.tasks
         last = self._epoch.recoveries.get(error_id, 0 if whole else None)
         if last is not None and number != last + 1:
@@ -304,8 +306,8 @@ class StreamChecker:
                     "breaker-versions-grow",
                     f"breaker {name} opened with version {version} after {last.version}",
                 )
-            # The probes may have been another user's tasks, which this subscriber does not
-            # see; but before probe_at there was none.
+            # The probes may have been tasks of another user, which this subscriber does not
+            # see; but no breaker probes before probe_at.
             cooled = now and last.probe_at and now + CLOCK_SLACK_S >= last.probe_at
             if not (last.closed_or_probed or cooled):
                 self._find(
@@ -336,7 +338,7 @@ class StreamChecker:
         if term is None or (resource_key is None and task_id is None):
             return
         if resource_key is None and task_id in self._epoch.finished:
-            return  # the release that belongs to the end
+            return  # the release of the lease, which belongs to the end of the task
         subject = f"task {task_id}" if resource_key is None else f"lock {resource_key}"
         newest = self._epoch.terms.get(subject, term)
         if term < newest:

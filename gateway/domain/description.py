@@ -1,9 +1,9 @@
 """
 Description: an exception as operators read it.
 
-This is the one place where the text of an exception is kept, for the ``detail`` of an event,
-which only operators get. It is redacted, it is bounded, and making it never raises: a failure
-must not fail to be reported because of what was raised.
+This is the only place that keeps the text of an exception, for the ``detail`` of an event, which
+only operators see. It is redacted, it is bounded, and making it never raises: a failure has to
+be reported whatever was raised.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.domain.redaction import TEXT_CHARS_MAX, clip, redact_text
 
 __all__ = ["DETAIL_BYTES_MAX", "describe"]
 
-# Of the whole detail, as JSON: with everything else, an event has to stay within its 256 KiB.
+# Bound of the whole detail as JSON. The event that carries it has to stay within 256 KiB.
 DETAIL_BYTES_MAX = 16_384
 TEXT_KEPT_MAX = 2_048
 CAUSE_TEXT_KEPT_MAX = 512
@@ -25,7 +25,7 @@ FRAMES_MAX = 24
 LEAVES_SHOWN_MAX = 8
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-ms-request-id")
-# What goes first when there is too much.
+# The parts of a detail that is over its bound are shortened in this order.
 _LEAST_IMPORTANT_FIRST = ("leaves", "chain", "stack", "text")
 
 
@@ -42,7 +42,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     """
     try:
         return _bounded(_describe(error))
-    except Exception:  # noqa: BLE001 - rather a poor detail than none
+    except Exception:  # noqa: BLE001 - a poor detail is better than none
         return {"exception": "unknown", "text": "[not readable]", "chain": [], "stack": []}
 
 
@@ -82,20 +82,20 @@ def _name_of(error: BaseException) -> str:
 def _text_of(error: BaseException, chars_max: int) -> str:
     try:
         text = str(error)
-    except BaseException:  # noqa: BLE001 - a stranger's __str__; nothing is awaited here
+    except BaseException:  # noqa: BLE001 - __str__ of unknown code; nothing is awaited here
         return "[not readable]"
     return _clean(text, chars_max)
 
 
 def _clean(text: str, chars_max: int) -> str:
-    # Redact before cutting, since half a secret has not its look; whatever is no Unicode
-    # (lone surrogates) could not be written as JSON.
+    # Redact before cutting: half a secret no longer looks like one. Lone surrogates are replaced,
+    # since they cannot be written as JSON.
     text = str(text)[: 2 * TEXT_CHARS_MAX].encode("utf-8", "replace").decode()
     return clip(redact_text(text), chars_max)
 
 
 def _stack_of(error: BaseException) -> list[str]:
-    """List the frames without their source lines, which would have to be read from files."""
+    """List the frames without source lines, which would have to be read from files."""
     frames: list[str] = []
     for frame, line in traceback.walk_tb(error.__traceback__):
         code = frame.f_code

@@ -1,8 +1,8 @@
 """
-The error codes we know, and what follows from each; one table, which is what a reader checks.
+The error codes that the gateway knows, and what follows from each, as one table.
 
-The list of codes is open: an agent may report one of its own. What follows from such a code
-is what follows from its type.
+The list of codes is open: an agent may report a code of its own, and its type then decides what
+follows.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from gateway.domain.retry_hints import delay_of
 
 __all__ = ["CODES", "RETRY_LATER_FROM_S", "TYPES", "Kind", "action_of", "failure_with"]
 
-# A user waits for this long in front of a page; when the upstream asks for more, the advice
-# is to come back later. 90 s is a usual reset of a rate limit per minute, 600 s is not.
+# For so many seconds a user is advised to wait in front of the page; for more, to come back
+# later. A limit per minute resets within 90 s; 600 s is a limit of another kind.
 RETRY_LATER_FROM_S = 120.0
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class Kind(NamedTuple):
-    """What follows from an error code, or from a type for the codes that we do not know."""
+    """What follows from an error code, or from a type for a code that is not in the table."""
 
     error_type: str
     is_recoverable: bool
@@ -61,7 +61,7 @@ CODES: Mapping[str, Kind] = {
     "llm_timeout":              TYPES["timeout"],
     "network_timeout":          TYPES["timeout"],
     "task_timeout":             TYPES["timeout"],
-    # The caller's own limit is not the agent's failure, and there is nobody left to retry for.
+    # The caller's own limit is not the agent's failure, and no caller is left to retry for.
     "caller_deadline":          Kind("timeout", YES, YES, "retry", retried=NO, counted=NO),
     # rate_limit
     "llm_rate_limit":           TYPES["rate_limit"],
@@ -87,7 +87,7 @@ CODES: Mapping[str, Kind] = {
                                      retried=NO, counted=NO),
     # database_error
     "database_connection_lost": TYPES["database_error"],
-    # Ours, not the agent's.
+    # The gateway's own failure, not the agent's.
     "store_away":               Kind("database_error", YES, YES, "wait", counted=NO),
     # auth_error
     "llm_auth_failed":          TYPES["auth_error"],
@@ -130,13 +130,13 @@ def failure_with(
     Make the failure that follows from a code.
 
     Args:
-        error_code: One of ours, or an agent's own. What could not be a code (it does not
-            match ``[a-z][a-z0-9_]{0,63}``) becomes the code of its type, so that nothing
-            written by a stranger travels as one.
+        error_code: A code of the table, or an agent's own. Text that is no code (it does not
+            match ``[a-z][a-z0-9_]{0,63}``) becomes the first code of its type, so that no text
+            from outside travels as a code.
         error_type: The class, where the reporter names it; None takes the code's own.
-            An unknown one is a ``processing_error``.
+            An unknown type is a ``processing_error``.
         retry_after_s: Seconds until the upstream wants to be asked again, bounded by
-            ``RETRY_AFTER_MAX_S``; forgotten where asking again is no use.
+            ``RETRY_AFTER_MAX_S``; dropped where asking again is no use. None: not known.
         facts: Known facts; never exception text.
     """
     known = CODES.get(error_code)
@@ -177,5 +177,5 @@ def _action(kind: Kind, retry_after_s: float | None) -> str:
 
 
 def _code_of(error_type: str) -> str:
-    """Name the first code of a type; every type has one."""
+    """Give the first code of a type; every type has at least one."""
     return next(code for code, kind in CODES.items() if kind.error_type == error_type)

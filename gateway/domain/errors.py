@@ -1,24 +1,24 @@
 """
-Everything that can go wrong, in one tree, split by what the reader can do about it.
+Every error that the gateway raises, in one tree, split by what the reader can do about it.
 
     GatewayError
     ├── AgentFailure        raised by an agent's code, to be exact about its own failure
     │   ├── RateLimited, ServiceUnavailable, UpstreamTimeout, ConnectionLost    try again
     │   ├── InvalidResponse, DatabaseLost                                        try again
     │   └── NotRetryable, InvalidInput, ContentRefused, AuthFailed, ResourceExhausted
-    ├── RequestError        answered to a caller, by WebSocket, HTTP or MCP
+    ├── RequestError        answered to a caller, by WebSocket or HTTP
     │   ├── Repair it: InvalidParams, InvalidEvent, TooLarge
     │   ├── Ask for rights: NotFound, NotPermitted, Unauthenticated
     │   ├── Decide again: Conflict, StaleTerm, LockHeld
-    │   └── Come back later: Rejected, Unavailable
+    │   └── Come back later: Rejected, RateLimitedRequest, Unavailable
     ├── LogError            what the log answers to a writer
-    │   ├── ExpectationFailed, StoreUnavailable
-    ├── TaskFailed          a task that one waited for did not succeed
+    │   └── ExpectationFailed, StoreUnavailable
+    ├── TaskFailed          a task that the caller waited for did not succeed
     ├── AttemptOver         an agent's code speaks for an attempt that has ended
     ├── AddressUnavailable  the program cannot listen where it should
     └── ConfigurationError  the program cannot start as it is configured
 
-Facts are attributes, messages are made from them.
+Facts are attributes; messages are made from them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ __all__ = [
     "NotPermitted",
     "NotRetryable",
     "RateLimited",
+    "RateLimitedRequest",
     "Rejected",
     "RequestError",
     "ResourceExhausted",
@@ -62,7 +63,7 @@ __all__ = [
 
 
 class GatewayError(Exception):
-    """The root; catch it only to tell our errors from everybody else's."""
+    """The root; catch it only to tell the gateway's errors from all others."""
 
 
 # --- raised by agents -----------------------------------------------------------------------
@@ -170,12 +171,12 @@ class ResourceExhausted(AgentFailure):
 
 class TaskFailed(GatewayError):
     """
-    A task that one waited for has ended without success.
+    A task that the caller waited for has ended without success.
 
     Attributes:
         task_id: The task.
         status: failed, cancelled or dead_lettered.
-        error: The failure fields of its last error; None: it had none.
+        error: The failure fields of the task's last error; None: it had none.
     """
 
     def __init__(self, task_id: str, status: str, error: dict[str, Any] | None) -> None:
@@ -188,10 +189,10 @@ class TaskFailed(GatewayError):
 
 class AttemptOver(GatewayError):
     """
-    The attempt that this code speaks for has ended, so that what it says is refused.
+    The attempt that this code works for has ended, so what the code reports is refused.
 
-    Raised to code in a thread that runs on past its limit: it cannot be stopped, but its
-    words no longer reach anybody.
+    Raised in a thread that runs on past its limit. A thread cannot be stopped, but nothing that
+    it reports gets into the log.
     """
 
     def __init__(self, task_id: str, attempt: int) -> None:
@@ -208,9 +209,10 @@ class RequestError(GatewayError):
     A request is refused; state is unchanged.
 
     Attributes:
-        code: The text code, the same through every door.
-        field: The parameter that is at fault, None when no single one is.
-        retry_after: Seconds after which it may be tried again; None when waiting is no help.
+        message: For the caller's developers.
+        code: The text code, the same over WebSocket and HTTP.
+        field: The parameter that is at fault; None when no single one is.
+        retry_after: Seconds after which the caller may try again; None when waiting is no help.
     """
 
     code: str = "internal_error"
@@ -232,7 +234,7 @@ class RequestError(GatewayError):
         self.retry_after = retry_after
 
     def data(self) -> dict[str, Any]:
-        """The machine-readable part: ``code``, and ``field`` and ``retry_after`` where known."""
+        """Give the machine-readable part: ``code``; ``field`` and ``retry_after`` where known."""
         data: dict[str, Any] = {"code": self.code}
         if self.field is not None:
             data["field"] = self.field
@@ -309,7 +311,7 @@ class LockHeld(Conflict):
     Another holder has the lock.
 
     Attributes:
-        holder: Its name.
+        holder: The name of that holder.
     """
 
     code = "lock_held"
@@ -359,12 +361,19 @@ class LogError(GatewayError):
     """
     The log did not take what was appended; nothing of it is in the log.
 
-    One exception says otherwise of itself: see ``StoreUnavailable.in_doubt``.
+    The one exception to this is ``StoreUnavailable.in_doubt``.
     """
 
 
 class ExpectationFailed(LogError):
-    """Somebody else wrote to the subject first: read again, decide again."""
+    """
+    Another writer appended to the subject first: read again, decide again.
+
+    Attributes:
+        subject: The log subject.
+        expected: The offset that the decision was based on.
+        actual: The subject's newest offset.
+    """
 
     def __init__(self, subject: str, *, expected: int, actual: int) -> None:
         super().__init__(f"subject {subject}: expected last offset {expected}, it is {actual}")
@@ -379,8 +388,8 @@ class StoreUnavailable(LogError):
 
     Attributes:
         retry_after: Seconds after which it is worth trying again.
-        in_doubt: What was appended was sent and nobody could tell what became of it: it may be
-            in the log, or may still get there.
+        in_doubt: Whether the entries were sent and no answer came. They may be in the log, or
+            may still get there.
     """
 
     def __init__(self, message: str, *, retry_after: float = 1.0, in_doubt: bool = False) -> None:

@@ -1,5 +1,5 @@
 """
-What kinds of events there are, and whom each one concerns.
+The kinds of events, and the topics that each event belongs to.
 
 An event's topics follow from its fields alone, so that every reader, on every node and after
 every restart, sorts it the same way. The schemas say what an event looks like; this file says
@@ -25,7 +25,7 @@ EVERYBODY = "*"
 
 SEVERITIES = ("info", "warning", "error", "critical")
 
-# Entries for operators only: they explain, they do not notify.
+# Only operators see these: they explain what the gateway did, they notify no user.
 BOOKKEEPING = frozenset(
     {
         "agent_registered",
@@ -36,7 +36,7 @@ BOOKKEEPING = frozenset(
     }
 )
 
-# Only the gateway itself says these: they are the outcome of its own decisions.
+# Only the gateway itself publishes these: they are the outcome of its own decisions.
 LIFECYCLE = frozenset(
     {
         "task_submitted",
@@ -54,7 +54,7 @@ LIFECYCLE = frozenset(
     }
 )
 
-# What a backend agent may report about its own work.
+# What an agent may report about its own work.
 PUBLISHABLE_BY_AGENTS = frozenset(
     {
         "agent_error",
@@ -69,10 +69,10 @@ PUBLISHABLE_BY_AGENTS = frozenset(
 
 def topics_of(event: Mapping[str, Any]) -> tuple[str, ...]:
     """
-    Tell the topics of one event: its user, task, agent, channel and recipient.
+    List the topics of one event: its user, task, agent, channel and recipient.
 
-    An event for everybody (user_id ``"*"``) is of topic ``system``. The topic ``*`` is not
-    listed: it is everything.
+    An event for everyone (user_id ``"*"``) has the topic ``system``. The topic ``*`` is not
+    listed, since every event has it.
     """
     topics = []
     user_id = event.get("user_id")
@@ -95,7 +95,7 @@ def listening(topics: Iterable[str]) -> frozenset[str]:
     """
     Tell which topics a subscription to ``topics`` listens on.
 
-    Whoever follows a user also hears what concerns everybody.
+    A subscriber to a user also gets what concerns everyone.
     """
     wanted = frozenset(topics)
     if any(topic.startswith("user:") for topic in wanted):

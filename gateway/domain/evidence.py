@@ -1,5 +1,5 @@
 """
-Evidence: what an exception of unknown make can be asked, and nothing that it can do to us.
+Evidence: what can be read from an exception of an unknown kind, without harm to the reader.
 
 Vendors are known by the shape of their exceptions (``status_code``, ``response.headers``,
 ``body``) and by the names of their classes, never by import: other frameworks wrap them,
@@ -27,9 +27,9 @@ __all__ = [
     "status_of",
 ]
 
-# Frameworks wrap an error three or four times; whoever nests deeper does so without end.
+# Frameworks wrap an error three or four times; a chain that is deeper than this has no end.
 CHAIN_DEPTH_MAX = 10
-# A task group of more than this fails for the reasons of its first members.
+# A group of more leaves than this is judged by its first ones.
 LEAVES_MAX = 256
 
 _HEADERS_MAX = 200
@@ -37,7 +37,7 @@ _VALUE_CHARS_MAX = 256
 _BODY_BYTES_MAX = 65_536
 _MESSAGE_CHARS_MAX = 2_000
 
-# Where bodies and exceptions keep the names of their kind.
+# The fields in which bodies and exceptions name the kind of error.
 _WORD_FIELDS = ("code", "type", "error_code", "status", "Code", "reason")
 
 
@@ -51,7 +51,7 @@ class Evidence:
         words: Names of the kind of error, lower case, from the exception and the body.
         message: The upstream's sentence, lower case; to be searched, never to be shown.
         headers: The response's headers by lower-case name.
-        retry_after: What the exception's own ``retry_after`` holds, whatever it is.
+        retry_after: The exception's own ``retry_after``, of any type; None: it has none.
     """
 
     status: int | None
@@ -65,12 +65,12 @@ def attribute(thing: object, name: str) -> object:
     """Read an attribute; None when there is none or when it cannot be read."""
     try:
         return getattr(thing, name, None)
-    except BaseException:  # noqa: BLE001 - a property of a stranger's class; nothing is awaited here, so no cancellation of ours passes
+    except BaseException:  # noqa: BLE001 - a property of an unknown class; nothing is awaited here, so no cancellation of ours is caught
         return None
 
 
 def names_of(error: BaseException) -> list[tuple[str, str]]:
-    """List (root package, class name) along the MRO, the most exact first."""
+    """List (root package, class name) along the MRO, the most exact first; built-ins have ""."""
     names = []
     for cls in type.mro(type(error)):
         module = cls.__dict__.get("__module__", "")
@@ -83,7 +83,7 @@ def chain_of(error: BaseException) -> Iterator[BaseException]:
     """
     Walk from an exception to what caused it: ``__cause__``, else ``__context__``.
 
-    ``raise … from None`` ends the chain. At most ``CHAIN_DEPTH_MAX``, none twice.
+    ``raise … from None`` ends the chain. At most ``CHAIN_DEPTH_MAX`` exceptions, none twice.
     """
     seen: set[int] = set()
     step: BaseException | None = error
@@ -118,7 +118,7 @@ def leaves_of(group: BaseException, *, count_max: int = LEAVES_MAX) -> list[Base
 
 
 def evidence_of(error: BaseException) -> Evidence:
-    """Ask one exception everything."""
+    """Read everything that one exception tells, without its causes."""
     words: list[str] = []
     message = ""
     for body in _bodies_of(error):
@@ -172,18 +172,18 @@ def headers_of(error: BaseException) -> dict[str, str]:
                 str(name)[:_VALUE_CHARS_MAX].lower(): str(value)[:_VALUE_CHARS_MAX]
                 for name, value in itertools.islice(items(), _HEADERS_MAX)
             }
-        except Exception:  # noqa: BLE001 - a stranger's mapping; the next place may do
+        except Exception:  # noqa: BLE001 - a mapping of unknown code; the next place may do
             continue
     return {}
 
 
 def _bodies_of(error: BaseException) -> Iterator[object]:
-    """Find the error's body where it has already been read; nothing is read from a socket."""
+    """Give the error's body where it has already been read; nothing is read from a socket."""
     yield attribute(error, "body")
     yield attribute(error, "details")
     response = attribute(error, "response")
     yield response
-    # `requests` would read from the network when asked for the content of an open stream.
+    # `requests` reads from the network when it is asked for the content of an open stream.
     if attribute(response, "_content_consumed") is not False:
         yield attribute(response, "content")
 

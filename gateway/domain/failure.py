@@ -1,8 +1,8 @@
 """
 A failure as the gateway understands it: a class, an exact kind, and what follows from them.
 
-Made by ``classification`` from whatever was raised, or by the gateway itself (a limit that
-ran out, a breaker that is open). Everything here is known fact; nothing is exception text.
+``classification`` makes it from an exception, ``own_failures`` where nothing was raised (a limit
+ran out, a breaker is open). Everything in it is known fact; nothing is exception text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 __all__ = ["COUNTED_TYPES", "RETRIED_TYPES", "Failure"]
 
-# The types that we retry by ourselves. A single failure of these may still say otherwise.
+# The types that the gateway retries by itself. A single code of these may be exempt.
 RETRIED_TYPES = frozenset(
     {
         "timeout",
@@ -49,14 +49,14 @@ class Failure:
     Attributes:
         error_type: The class, low cardinality (``timeout``, ``rate_limit``, …).
         error_code: The exact kind (``llm_timeout``, ``quota_exhausted``, …).
-        retryable: We may try again by ourselves.
+        retryable: The gateway may try again by itself.
         retry_possible: The user may try again.
         is_recoverable: It can get well without a change by the user.
         suggested_action: What the user can do: wait, retry, retry_later, shorten_input,
             sign_in_again, contact_support, none.
         retry_after_s: Seconds until the upstream wants to be asked again; None: not said.
         facts: Known facts for the developers' message (status, limit_s, …); never exception text.
-        counted: Whether it counts against the breaker; a caller's own deadline does not.
+        counted: Whether a failure of a counted type counts; a caller's own deadline does not.
     """
 
     error_type: str
@@ -71,5 +71,5 @@ class Failure:
 
     @property
     def counts(self) -> bool:
-        """Whether a breaker counts this as a failed outcome."""
+        """Whether a breaker counts this failure as a failed outcome."""
         return self.counted and self.error_type in COUNTED_TYPES

@@ -46,6 +46,7 @@ class Lock:
         term: Grows by one with each new holder of the resource.
         task_id: The task that it is held for, and with which it ends; None: it stands alone.
         expires_at: When it ends unless it is renewed; None: with its task.
+        last_offset: Newest offset of the resource's log subject, which a decision expects.
     """
 
     resource_key: str

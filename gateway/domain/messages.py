@@ -1,9 +1,9 @@
 """
 Messages about failures: a sentence for people, a line for developers, and how long it may take.
 
-Both are made from what we know and never from what an exception says. The sentence names the
-kind of problem and what happens next; whoever reads it has done nothing wrong. What is said
-about everything that is not a failure stands in ``announcements``.
+Both are made from known facts and never from the text of an exception. The sentence names the
+kind of problem and what happens next, and it does not blame the reader. The messages of events
+that are not failures are in ``announcements``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 FACT_CHARS_MAX = 200
 
-# What went wrong, by error code. Each names its kind in words that one can search for.
+# What went wrong, by error code. Each sentence names its kind in words that can be searched for.
 PROBLEMS: Mapping[str, str] = {
     "llm_timeout": "The language model took too long to answer (LLM timeout).",
     "network_timeout": "A service that this agent needs did not answer in time (network timeout).",
@@ -91,7 +91,7 @@ PROBLEMS: Mapping[str, str] = {
     "internal_error": "Something went wrong on our side (internal error).",
 }
 
-# For the codes that agents make up themselves.
+# For the codes that are an agent's own.
 PROBLEMS_BY_TYPE: Mapping[str, str] = {
     "timeout": "This took too long (timeout).",
     "rate_limit": "There are too many requests right now (rate limit).",
@@ -112,7 +112,7 @@ PROBLEMS_BY_TYPE: Mapping[str, str] = {
     "internal_error": PROBLEMS["internal_error"],
 }
 
-# What the reader can do when we do nothing more ourselves, by suggested action.
+# What the reader can do when the gateway does nothing more by itself, by suggested action.
 ADVICE: Mapping[str, str] = {
     "wait": "Please try again in {wait}.",
     "retry_later": "Please come back in {wait}.",
@@ -123,9 +123,9 @@ ADVICE: Mapping[str, str] = {
     "none": "",
 }
 
-# How long it usually takes to get well, in seconds, while nothing better is known: what the
-# limits per minute, restarts and short network faults of upstreams usually take. 0: it does
-# not get well by waiting.
+# How long a recovery usually takes, in seconds, while nothing better is known: what the limits
+# per minute, restarts and short network faults of upstreams usually take. 0: waiting does not
+# help.
 RECOVERY_S: Mapping[str, float] = {
     "timeout": 5.0,
     "rate_limit": 30.0,
@@ -152,7 +152,7 @@ RECOVERY_OF_CODE_S: Mapping[str, float] = {
     "no_worker": 60.0,
 }
 
-# Unit, its seconds, and from where the next one reads better.
+# Unit, its length in seconds, and the seconds from which the next unit reads better.
 _DURATIONS = (
     ("second", 1, 90),
     ("minute", 60, 5_400),
@@ -174,13 +174,13 @@ def user_message(
     Say to a person what went wrong and what happens next.
 
     Args:
-        error_code: The exact kind; one we do not know is spoken of by its type.
+        error_code: The exact kind; a code that is not in the table is worded by its type.
         error_type: The class.
-        will_retry: We try again ourselves.
-        delay_s: Seconds until we do, or until it makes sense that the user does; None:
-            not known.
-        fallback: Something simpler answers instead.
-        action: What the reader can do, where it is not what the code stands for; None: it is.
+        will_retry: Whether the gateway tries again by itself.
+        delay_s: Seconds until it does, or until it makes sense that the user does; None: not
+            known.
+        fallback: Whether the fallback answers instead.
+        action: The suggested action; None: the one that the code stands for.
     """
     known = CODES.get(error_code)
     if known is not None and known.error_type == error_type:
@@ -200,22 +200,29 @@ def user_message(
 
 
 def developer_message(failure: Failure, *, agent_name: str, attempt: int | None = None) -> str:
-    """Say to a developer what is known: agent, attempt, kind and facts, on one line."""
-    who = f"agent {agent_name}" + (f", attempt {attempt}" if attempt is not None else "")
+    """
+    Say to a developer what is known: agent, attempt, kind and facts, on one line.
+
+    Args:
+        failure: What happened.
+        agent_name: The agent that failed.
+        attempt: The number of its attempt; None: outside an attempt.
+    """
+    subject = f"agent {agent_name}" + (f", attempt {attempt}" if attempt is not None else "")
     facts = [f"{name} {str(value)[:FACT_CHARS_MAX]}" for name, value in failure.facts.items()]
     if failure.retry_after_s is not None:
         facts.append(f"retry_after_s {failure.retry_after_s:g}")
-    return f"{who}: " + ", ".join([f"{failure.error_code} ({failure.error_type})", *facts])
+    return f"{subject}: " + ", ".join([f"{failure.error_code} ({failure.error_type})", *facts])
 
 
 def default_recovery_s(error_type: str, error_code: str) -> float:
-    """Estimate the seconds until it gets well, when neither upstream nor experience says."""
+    """Estimate the seconds to recovery, when neither the upstream nor experience says."""
     return RECOVERY_OF_CODE_S.get(error_code, RECOVERY_S.get(error_type, 0.0))
 
 
 def duration_words(seconds: float) -> str:
     """
-    Say how long: ``about 2 seconds``, ``about 1 minute``, ``about 3 hours``.
+    Word a duration: ``about 2 seconds``, ``about 1 minute``, ``about 3 hours``.
 
     Rounded to whole units, since what is announced is an estimate.
     """
@@ -229,12 +236,12 @@ def duration_words(seconds: float) -> str:
 
 
 def moment_words(delay_s: float | None) -> str:
-    """Say when we act: ``in about 2 seconds``, ``now``, or ``shortly`` when it is not known."""
+    """Word a moment: ``in about 2 seconds``, ``now`` (under 1 s), ``shortly`` (not known)."""
     if delay_s is None:
         return "shortly"
     return f"in {duration_words(delay_s)}" if delay_s >= 1 else "now"
 
 
 def wait_words(delay_s: float | None) -> str:
-    """Say how long the reader should wait: ``about 2 seconds``, or ``a little while``."""
+    """Word a wait: ``about 2 seconds``; ``a little while`` when it is under 1 s or not known."""
     return "a little while" if delay_s is None or delay_s < 1 else duration_words(delay_s)

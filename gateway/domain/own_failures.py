@@ -1,7 +1,7 @@
 """
 The failures that the gateway makes itself, where nothing was raised.
 
-Each is a row of ``error_codes.CODES`` with the facts of the case.
+Each function gives a row of ``error_codes.CODES`` with the facts of the case.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ __all__ = [
     "circuit_open",
     "internal_error",
     "invalid_input",
-    "memory_limit",
     "no_worker",
     "noncompliant_event",
     "reported",
@@ -29,45 +28,53 @@ __all__ = [
 
 
 def timed_out(limit_s: float, *, llm_upstream: bool) -> Failure:
-    """An attempt ran into the agent's limit; the language model is why, where one was declared."""
+    """
+    An attempt reached the agent's limit of ``limit_s`` seconds.
+
+    Where the agent declared a language model (``llm_upstream``), the timeout is the model's.
+    """
     return failure_with(
         "llm_timeout" if llm_upstream else "task_timeout", facts={"limit_s": limit_s}
     )
 
 
 def caller_deadline(limit_s: float) -> Failure:
-    """The caller's own limit ran out, waiting included; nobody's failure."""
+    """The caller's own limit of ``limit_s`` seconds ran out, waiting included; no one failed."""
     return failure_with("caller_deadline", facts={"limit_s": limit_s})
 
 
 def circuit_open(retry_after_s: float | None) -> Failure:
-    """The breaker is open and there is no fallback; ``retry_after_s`` is its next probe."""
+    """The breaker is open and there is no fallback; its next probe is in ``retry_after_s``."""
     return failure_with("circuit_open", retry_after_s=retry_after_s)
 
 
 def cancelled(by: str) -> Failure:
-    """Somebody ended it on purpose; ``by`` is a role (``user``, ``operator``), not a name."""
+    """The task was ended on purpose; ``by`` is a role (``user``, ``operator``), not a name."""
     return failure_with("cancelled", facts={"by": by})
 
 
 def agent_lost(code: str) -> Failure:
-    """A worker is gone: heartbeat_lost, stalled, connection_lost, lease_expired, process_lost."""
+    """
+    A worker is gone.
+
+    ``code`` is heartbeat_lost, stalled, connection_lost, lease_expired or process_lost.
+    """
     assert CODES[code].error_type == "agent_lost"
     return failure_with(code)
 
 
 def no_worker() -> Failure:
-    """Nobody took the task in time."""
+    """No worker took the task in time."""
     return failure_with("no_worker")
 
 
 def invalid_input(field: str, rule: str) -> Failure:
-    """The input does not fit the agent; field and rule are ours, never the value."""
+    """The input does not fit the agent; field and rule are named, the value never is."""
     return failure_with("invalid_input", facts={"field": field, "rule": rule})
 
 
 def unencodable_result(*, rule: str, bytes_max: int) -> Failure:
-    """The agent returned something that is no JSON, or more than ``bytes_max``."""
+    """The agent returned a value that is no JSON, or more than ``bytes_max`` bytes of it."""
     return failure_with(
         "unencodable_result", facts={"field": "result", "rule": rule, "bytes_max": bytes_max}
     )
@@ -79,17 +86,12 @@ def shutdown() -> Failure:
 
 
 def store_away() -> Failure:
-    """The gateway's own store does not answer: what happens cannot be recorded."""
+    """The gateway's own store does not answer, so nothing can be recorded."""
     return failure_with("store_away")
 
 
-def memory_limit() -> Failure:
-    """The agent used more memory than it may."""
-    return failure_with("memory_limit_exceeded")
-
-
 def capacity_exceeded() -> Failure:
-    """There is no room for more work at the moment."""
+    """The gateway has no room for more work at the moment."""
     return failure_with("capacity_exceeded")
 
 
@@ -99,7 +101,7 @@ def internal_error() -> Failure:
 
 
 def noncompliant_event(field: str, rule: str) -> Failure:
-    """An agent's report does not comply with its schema; this goes out in its place."""
+    """An agent's report does not comply with its schema; this failure goes out in its place."""
     return failure_with("event_invalid", facts={"field": field, "rule": rule})
 
 
@@ -107,9 +109,10 @@ def reported(
     *, error_type: str | None, error_code: str | None, retry_after_s: float | None
 ) -> Failure:
     """
-    A worker's own account of a failure, over the wire (``task.fail``).
+    A worker reported a failure over the wire (``task.fail``).
 
-    What is missing follows from the rest; what is unknown is a processing error.
+    A missing type follows from the code, and a missing code from the type. An unknown type, and
+    a report with neither, is a processing error.
     """
     code = error_code if error_code is not None else ""
     if error_code is None and error_type is None:

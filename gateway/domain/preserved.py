@@ -1,13 +1,13 @@
 """
 What an attempt has finished so far: steps and streamed text, kept for the next attempt and for
-the people who wait.
+the user who waits.
 
-One task keeps at most ``bytes_max``. What no longer fits is not kept, and says so: text is cut
-at the bound (``truncated``) and ends there, a step that does not fit is named in ``evicted``.
-What is already kept stays, since somebody may be looking at it.
+One task keeps at most ``bytes_max``. What no longer fits is not kept, and the loss is visible:
+text is cut at the bound (``truncated``) and ends there, a step that does not fit is named in
+``evicted``. What is already kept stays, since a user may have seen it.
 
-Sizes are those of the JSON that tells of it, escapes included: quotes and newlines take two
-bytes there, and an event has a bound.
+Sizes are those in the JSON of an event, escapes included: quotes and newlines take two bytes
+there, and an event has a bound.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 __all__ = ["EVICTED_MAX", "Kept", "Preserved"]
 
-# Names of steps that did not fit; ``truncated`` says that there was something, however many.
+# So many steps that did not fit are named; that something is missing, ``truncated`` says anyway.
 EVICTED_MAX = 16
 
 
@@ -47,15 +47,15 @@ class Preserved:
     The preserved part of one task.
 
     Attributes:
-        bytes_max: Bytes kept at the most, steps and text as JSON together.
+        bytes_max: How many bytes are kept at most, steps and text together, as JSON.
         steps: Finished steps by name.
-        sizes: Their sizes.
-        evicted: Names of steps that did not fit.
+        sizes: Bytes of each step, by name.
+        evicted: Names of steps that did not fit, at most ``EVICTED_MAX``.
         truncated: Whether anything did not fit.
-        pieces: Pieces that were told so far.
+        pieces: Number of the newest ``partial_result``.
         size: Bytes kept now.
         chunks: The text, in the parts in which it came.
-        text_ended: Whether the text is cut, and what follows is not kept.
+        text_ended: Whether the text was cut, so that later text is not kept.
     """
 
     bytes_max: int
@@ -73,23 +73,23 @@ class Preserved:
 
     @property
     def text(self) -> str:
-        """All text kept."""
+        """All text that is kept."""
         if len(self.chunks) > 1:
             self.chunks = ["".join(self.chunks)]
         return self.chunks[0] if self.chunks else ""
 
     def kept(self) -> Kept:
-        """A copy that an attempt may hold."""
+        """Give a copy for an attempt to hold."""
         return Kept(dict(self.steps), self.text)
 
     def add_text(self, text: str) -> None:
-        """Keep streamed text, as far as it fits."""
+        """Keep streamed text, as much of it as fits."""
         if self.text_ended:
             return
         room = self.bytes_max - self.size
         size = _text_size(text)
         if size > room:
-            # It ends here: what came later would stand behind a hole that nobody sees.
+            # The text ends here: later text would follow a gap that no reader can see.
             self.truncated = self.text_ended = True
             text = _cut(text, room)
             size = _text_size(text)
@@ -98,7 +98,7 @@ class Preserved:
             self.size += size
 
     def add_step(self, name: str, data: Any) -> None:
-        """Keep a finished step; the same name again replaces it."""
+        """Keep a finished step; a step of the same name is replaced, if the new one fits."""
         # The name's quotes, a colon and a comma.
         size = _text_size(name) + 4 + len(json.dumps(data, ensure_ascii=False).encode())
         room = self.bytes_max - self.size + self.sizes.get(name, 0)
@@ -113,7 +113,7 @@ class Preserved:
             self.evicted.remove(name)
 
     def copy(self) -> Preserved:
-        """A copy that grows apart from this one."""
+        """Copy this part, so that what is added to one is not in the other."""
         twin = Preserved(bytes_max=self.bytes_max)
         twin.steps, twin.sizes = dict(self.steps), dict(self.sizes)
         twin.evicted, twin.truncated = list(self.evicted), self.truncated
@@ -122,13 +122,18 @@ class Preserved:
         return twin
 
     def progress(self, reported: float | None, plan: tuple[str, ...]) -> float:
-        """How far the work is, 0 to 1: as reported, else the share of planned steps kept."""
+        """Tell how far the work is, 0 to 1: as reported, else the share of planned steps kept."""
         if reported is not None:
             return reported
         return (len(plan) - len(self.lost(plan))) / len(plan) if plan else 0.0
 
     def evict(self) -> int:
-        """Let everything go, for a bound over all tasks; returns the bytes freed."""
+        """
+        Drop everything that is kept, for a bound over all tasks.
+
+        Returns:
+            The bytes that were freed.
+        """
         freed, self.size = self.size, 0
         self.truncated = self.truncated or freed > 0
         self.text_ended = self.text_ended or bool(self.chunks)
@@ -138,11 +143,11 @@ class Preserved:
         return freed
 
     def lost(self, plan: tuple[str, ...]) -> list[str]:
-        """The planned steps that are not kept."""
+        """List the planned steps that are not kept."""
         return [step for step in plan if step not in self.steps]
 
     def sha256(self) -> str:
-        """A checksum over what is kept: canonical JSON of steps and text."""
+        """Give a checksum of what is kept: over the canonical JSON of steps and text."""
         canonical = json.dumps(
             {"data": self.steps, "text": self.text},
             sort_keys=True,
@@ -157,12 +162,12 @@ class Preserved:
 
 
 def _text_size(text: str) -> int:
-    """Bytes of a text inside JSON, without its quotes."""
+    """Count the bytes of a text inside JSON, without its quotes."""
     return len(json.dumps(text, ensure_ascii=False).encode()) - 2
 
 
 def _cut(text: str, room: int) -> str:
-    """The longest beginning that takes no more than ``room`` bytes."""
+    """Give the longest beginning of a text that takes at most ``room`` bytes."""
     fits, over = 0, len(text) + 1
     while over - fits > 1:
         middle = (fits + over) // 2

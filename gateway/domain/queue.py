@@ -11,7 +11,7 @@ so that every node on the log knows the same.
 
 Asking costs the same with ten tasks or ten thousand: tasks stand by route and step, each user's
 in its own row. What moves with time, a task that may be tried again and one that is lifted, is
-moved when somebody asks.
+moved when a worker asks.
 """
 
 from __future__ import annotations

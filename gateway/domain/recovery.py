@@ -1,8 +1,8 @@
 """
 What comes after a failed attempt: another one, the fallback, or an end.
 
-The order of reasons is the order of the checks in ``next_step``; it decides alone, from facts,
-so that every road through it can be tested without waiting.
+``next_step`` decides alone, from facts, so that every road through it is tested without waiting.
+Of several reasons the one that it checks first is given.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Backoff:
     Exponential backoff, half of it random, so that it still grows (AWS "equal jitter").
 
     Attributes:
-        base_s: Before the first retry, in seconds.
-        max_s: The longest of our own; an upstream's Retry-After may be longer.
+        base_s: The whole backoff before the first retry, in seconds; it doubles with each one.
+        max_s: The longest backoff, in seconds; an upstream's Retry-After may be longer.
     """
 
     base_s: float
@@ -36,12 +36,13 @@ class Backoff:
 
     def delay_s(self, number: int, *, chance: float, retry_after_s: float | None = None) -> float:
         """
-        Tell how long to wait before retry ``number`` (1 for the first).
+        Tell how many seconds to wait before a retry.
 
         Args:
-            number: Which retry it is.
-            chance: From [0, 1).
-            retry_after_s: What the upstream asked for: never less than this.
+            number: Which retry it is, from 1.
+            chance: A random number from [0, 1).
+            retry_after_s: What the upstream asked for, in seconds: the delay is never less.
+                None: it asked for nothing.
         """
         whole = min(self.max_s, self.base_s * 2.0 ** min(number - 1, 60))
         own = whole / 2 + whole / 2 * chance
@@ -50,11 +51,11 @@ class Backoff:
 
 class RetryBudget:
     """
-    How many retries one upstream bears: 10 % of its calls, at least 10, in 30 s.
+    How many retries one upstream gets: 10 % of its calls, at least 10, in 30 s.
 
-    A retry storm on an upstream that is down keeps it down (Finagle's and the SRE book's retry
-    budgets). Counted in buckets of one second. A retry counts when it is decided, so that a
-    hundred calls that fail together do not each find the budget full.
+    A storm of retries keeps an upstream down (retry budgets of Finagle and of the SRE book).
+    Counted in buckets of one second. A retry counts when it is decided, so that a hundred calls
+    that fail together do not each find the whole budget left.
     """
 
     __slots__ = ("_buckets",)
@@ -72,24 +73,24 @@ class RetryBudget:
 
     def allows(self, now: float) -> bool:
         """Whether one more retry is within the budget."""
-        self._forget(now)
+        self._drop_old(now)
         calls = sum(bucket[1] for bucket in self._buckets)
         retries = sum(bucket[2] for bucket in self._buckets)
         return retries < max(BUDGET_MIN, BUDGET_SHARE * calls)
 
     def _bucket(self, now: float) -> list[int]:
-        self._forget(now)
+        self._drop_old(now)
         second = math.floor(now)
         if not self._buckets or self._buckets[-1][0] < second:
             self._buckets.append([second, 0, 0])
         return self._buckets[-1]
 
-    def _forget(self, now: float) -> None:
+    def _drop_old(self, now: float) -> None:
         while self._buckets and self._buckets[0][0] <= now - BUDGET_WINDOW_S:
             self._buckets.popleft()
 
 
-# How what goes on is called in ``recovery_attempt``.
+# The steps by which a task goes on, and their ``strategy`` in ``recovery_attempt``.
 STRATEGIES = {
     "retry": "exponential_backoff",
     "reassign": "reassignment",
@@ -100,12 +101,12 @@ STRATEGIES = {
 @dataclasses.dataclass(frozen=True, slots=True)
 class Next:
     """
-    What is done after a failed attempt.
+    What comes after a failed attempt.
 
     Attributes:
         step: ``retry``, ``reassign`` and ``fallback`` go on; the others are the task's outcome.
-        delay_s: Seconds before it goes on.
-        reason: Why it ended; None while it goes on.
+        delay_s: Seconds before the task goes on.
+        reason: Why the task ends; None while it goes on.
     """
 
     step: Literal["retry", "reassign", "fallback", "failed", "dead_lettered", "cancelled"]
@@ -114,6 +115,7 @@ class Next:
 
     @property
     def ends(self) -> bool:
+        """Whether the task ends with it."""
         return self.step not in STRATEGIES
 
     @property
@@ -136,11 +138,11 @@ def next_step(
 
     Args:
         failure: Why the attempt failed.
-        tries_left: Attempts by the agent itself that remain.
+        tries_left: How many attempts by the agent itself remain.
         fallback: Whether there is a fallback that has not been tried.
-        delay_s: The backoff before another attempt.
-        time_left_s: Until the caller's own deadline.
-        budget_left: Whether the upstream's retry budget allows one more.
+        delay_s: Seconds to wait before another attempt.
+        time_left_s: Seconds until the caller's own deadline.
+        budget_left: Whether the upstream's retry budget allows one more retry.
     """
     if failure.error_type == "cancelled":
         return Next("cancelled", reason=failure.error_code)
@@ -153,10 +155,10 @@ def next_step(
     if tries_left <= 0:
         return Next("fallback") if fallback else Next("dead_lettered", reason="attempts_exhausted")
     if failure.error_type == "agent_lost":
-        # The upstream has done nothing wrong: another worker goes on at once, off its budget.
+        # The upstream is not at fault: another worker goes on at once, and its budget is spared.
         return Next("reassign")
     if delay_s >= time_left_s:
-        # The upstream wants more time than the caller has: waiting would only hide the end.
+        # The caller's deadline comes before the next attempt: waiting would only hide the end.
         return Next("fallback") if fallback else Next("failed", reason="retry_after_deadline")
     if not budget_left:
         return Next("fallback") if fallback else Next("dead_lettered", reason="retry_budget")

@@ -5,8 +5,8 @@ Secrets are known by their look (keys, tokens, private keys, passwords in URLs, 
 addresses) and by the name they stand under. Each is replaced by ``[redacted:<kind>]``, so
 that a reader still sees what was there. Redacting twice changes nothing.
 
-Every expression here reads a text once: no part of one can be matched in two ways, or the
-repetition is bounded. Whoever adds one, adds its worst case to the tests.
+Every expression here takes time linear in the text: no part of it can match in two ways, or the
+repetition is bounded. A new expression needs its worst case in the tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["DEPTH_MAX", "NODES_MAX", "TEXT_CHARS_MAX", "clip", "redact", "redact_text"]
 
-# Bounds of one redacted value; what is beyond is left out, visibly.
+# Bounds of one redacted value; a marker stands for what is beyond them.
 TEXT_CHARS_MAX = 65_536
 DEPTH_MAX = 16
 NODES_MAX = 10_000
@@ -25,10 +25,11 @@ NODES_MAX = 10_000
 CLIPPED = "[truncated]"
 TOO_DEEP = "[too deep]"
 
-# A secret at the edge of a cut is no longer known by its look: cut back to a blank, that far.
+# A secret that is cut in half no longer looks like one. So a cut goes back to a blank, at most
+# this many characters.
 _WORD_CHARS_MAX = 8_192
 
-# Not what has been redacted already, as long as nothing follows it without a break.
+# Passes over what has been redacted already, unless text follows it without a break.
 _KEPT = r"(?!\[redacted:[a-z-]{1,16}\](?:[\s\"',;&\\]|\[redacted:|$))"
 _NAMED = (
     r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key"
@@ -41,14 +42,14 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
     for kind, pattern, marker in (
         (
             "private-key",
-            # Without its end, too: the text may have been cut.
+            # Also without its last line, since the text may have been cut.
             r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
             r"(?:[^-]++|-(?!----))*+"
             r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?",
             r"{}",
         ),
         (
-            # The rest of the line, up to a closing quote: cookies are many.
+            # The rest of the line, up to a closing quote: one header holds many cookies.
             "header",
             r"(?i)(authorization|cookie)"
             rf"((?:{_QUOTE})?+\s{{0,4}}+[:=]\s{{0,4}}+|{_QUOTE}\s{{0,4}}+,\s{{0,4}}+)"
@@ -67,7 +68,7 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
             r"|(?:gsk|hf|npm|whsec)_[A-Za-z0-9]{16,}+|(?:xai|pplx)-[A-Za-z0-9]{16,}+"
             r"|SG\.[A-Za-z0-9_-]{16,}+(?:\.[A-Za-z0-9_-]{8,}+)?"
             r"|S[UANOCX][A-Z2-7]{56}(?![A-Z2-7])"  # NATS seeds
-            r")++",  # several without a break, too: the second begins at no boundary
+            r")++",  # also several without a break, where the next has no boundary before it
             r"{}",
         ),
         (
@@ -117,7 +118,7 @@ _SECRET_NAMES = frozenset(
 _SECRET_ENDS = ("password", "secret", "token", "apikey", "secretkey", "accesskey", "credentials")
 
 
-# A name's end is what tells; secrets have no longer names.
+# The end of a name tells whether it is a secret's, so no more than this is read.
 _NAME_CHARS = 128
 
 
@@ -125,8 +126,8 @@ def redact(value: Any) -> Any:
     """
     Copy a JSON-like value without its secrets.
 
-    Within bounds: ``DEPTH_MAX`` deep, ``NODES_MAX`` values in all, ``TEXT_CHARS_MAX`` a text.
-    What is not JSON becomes the name of its type.
+    The copy is bounded: ``DEPTH_MAX`` levels, ``NODES_MAX`` values in all, ``TEXT_CHARS_MAX``
+    characters a text. A value that is not JSON becomes the name of its type.
     """
     return _Redactor().visit(value, depth=0)
 
@@ -140,7 +141,7 @@ def redact_text(text: str) -> str:
 
 
 def clip(text: str, chars_max: int) -> str:
-    """Cut a text at a blank, so that no half of a secret is left at its end."""
+    """Cut a text to ``chars_max`` characters, at a blank, so that it does not end in a secret."""
     if len(text) <= chars_max:
         return text
     kept = text[: max(0, chars_max - len(CLIPPED) - 1)]
@@ -150,7 +151,7 @@ def clip(text: str, chars_max: int) -> str:
 
 
 class _Redactor:
-    """One visit to a value; counts what it has seen."""
+    """One walk through a value; counts the values that it has seen."""
 
     def __init__(self) -> None:
         self.nodes = 0

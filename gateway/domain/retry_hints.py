@@ -1,8 +1,8 @@
 """
 Retry hints: how an upstream says when it wants to be asked again.
 
-Every hint comes from a stranger's header: what cannot be read is ignored, what is in the
-past means now, and no delay is longer than ``RETRY_AFTER_MAX_S``.
+Every hint comes from outside and may be anything: a hint that cannot be read is ignored, a time
+in the past means now, and no delay is longer than ``RETRY_AFTER_MAX_S``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from collections.abc import Mapping
 
 __all__ = ["RETRY_AFTER_MAX_S", "delay_of", "retry_after", "retry_after_of_limits"]
 
-# Nobody waits longer than a day for an answer, whatever the upstream says.
+# One day, in seconds: no task waits longer, whatever the upstream says.
 RETRY_AFTER_MAX_S = 86_400.0
 
-# From here on, a number in a reset header is a time since the epoch and not a delay.
+# A number in a reset header that is this large is a time in seconds since the Unix epoch, and not
+# a delay.
 _EPOCH_FROM = 1_000_000_000.0
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -26,14 +27,14 @@ _DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h|d)){1,5}")
 _PART = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d)")
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?|\.\d{1,15}")
 
-# OpenAI, then Anthropic, then what gateways in front of others send.
+# Of OpenAI, of Anthropic, and of proxies in front of other vendors.
 _RESETS = re.compile(
     r"x-ratelimit-reset(-[a-z-]{1,40})?|anthropic-ratelimit-([a-z-]{1,40}-)?reset|ratelimit-reset"
 )
 
 
 def delay_of(value: object) -> float | None:
-    """Bound a delay that somebody gave as a number; None for what is none (negative, NaN, text)."""
+    """Bound a delay in seconds from outside; None for what is none (negative, NaN, text)."""
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -52,6 +53,9 @@ def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
     Args:
         headers: By lower-case name.
         now: Seconds since the Unix epoch, for dates.
+
+    Returns:
+        The delay in seconds; None when neither header gives one.
     """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
@@ -67,8 +71,11 @@ def retry_after_of_limits(headers: Mapping[str, str], *, now: float) -> float | 
     """
     Read the reset headers of rate limits, which come with every answer, good or bad.
 
-    Of several limits those count that have nothing remaining; where none says so, all do.
-    The last one to be reset decides, since asking before would be refused again.
+    Of several limits only those with nothing remaining count; where no limit says so, all count.
+    The limit that resets last decides, since the upstream would refuse an earlier request.
+
+    Returns:
+        The delay in seconds; None when no header gives one.
     """
     exhausted: list[float] = []
     every: list[float] = []
@@ -114,13 +121,9 @@ def _rfc3339(value: str) -> float | None:
     return _timestamp(date)
 
 
-def _timestamp(date: datetime.datetime) -> float | None:
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=datetime.UTC)
-    try:
-        return date.timestamp()
-    except (OverflowError, ValueError):
-        return None
+def _timestamp(date: datetime.datetime) -> float:
+    # A date without a zone is UTC.
+    return (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()
 
 
 def _until(moment: float | None, *, now: float) -> float | None:

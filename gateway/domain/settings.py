@@ -1,7 +1,7 @@
 """
 Every setting, with unit, default and relations: one frozen record, validated once.
 
-``app.settings`` fills it from flags and the environment; nothing else reads either.
+``app.settings`` fills it from flags and the environment; no other module reads either.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.domain.errors import ConfigurationError
 
 __all__ = ["PARTIAL_BYTES_TASK_MAX", "SETTINGS", "Settings"]
 
-# What an event may carry beside its envelope.
+# In bytes. One event carries all that a task has preserved, beside its envelope.
 PARTIAL_BYTES_TASK_MAX = 256 * 1024
 
 
@@ -89,7 +89,7 @@ class Settings:
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             )
         if self.store != "memory" and not all(map(_NATS.fullmatch, self.store.split(","))):
-            # Addresses may hold passwords: what was given is not repeated.
+            # An address may hold a password, so the value is not repeated.
             raise ConfigurationError(
                 "store has to be memory or nats://host:port[,nats://host:port...]"
             )
@@ -116,7 +116,7 @@ class Settings:
 
     @property
     def open(self) -> bool:
-        """Whether there is no secret: everyone without a name is an operator, on loopback only."""
+        """Whether no secret is set: a caller without a name is an operator, on loopback only."""
         return not (self.token_secret or self.jwks)
 
     def _ordered(self, smaller: str, larger: str) -> None:

@@ -1,12 +1,13 @@
 """
 Signatures: the names, statuses, words and sentences by which a failure is known.
 
-Tables only; ``classification`` is the interpreter. They were measured against real SDKs and
-are written so that wrapping frameworks and other vendors fall into place: names of classes
-count wherever they are defined, except where a package is given.
+Tables only; ``classification`` is the interpreter. They were measured against real SDKs, and
+they also fit frameworks that wrap these and other vendors: the name of a class counts wherever
+the class is defined, except where a package is given.
 
-Codes ending in ``?`` are decided by what the agent waits for: ``timeout?`` is ``llm_timeout``
-for a language model, else ``network_timeout``; ``limit?`` likewise, else ``task_timeout``.
+Codes ending in ``?`` depend on what the agent waits for: ``timeout?`` is ``llm_timeout`` for a
+language model, else ``network_timeout``; ``limit?`` likewise, else ``task_timeout``.
+``connection?`` and ``database?`` are codes that an exact cause may replace (``REFINED_BY``).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CANCELLED = frozenset(
     {"CancelledError", "Cancelled", "KeyboardInterrupt", "GeneratorExit", "AttemptOver"}
 )
 
-# Interrupts, handoffs and the like: frameworks raise them to say "not here, not now".
+# Interrupts, handoffs and the like: agent frameworks raise them to stop or to pass a task on.
 CONTROL_FLOW = frozenset(
     {
         "ApprovalRequired",
@@ -61,7 +62,7 @@ CONTROL_FLOW = frozenset(
 
 # --- HTTP -----------------------------------------------------------------------------------
 
-# What says more than the status, which may be 200 for an error inside a stream.
+# Words that say more than the status, which may be 200 for an error inside a stream.
 STRONG_WORDS: Mapping[str, str] = {
     "context_length_exceeded": "llm_context_too_long",
     "context_window_exceeded": "llm_context_too_long",
@@ -108,12 +109,12 @@ STATUS: Mapping[int, str] = {
     522: "network_timeout",
     524: "llm_timeout",
     529: "llm_overloaded",
-    # and for the rest of each hundred
+    # for all other statuses of each hundred
     4: "llm_bad_request",
     5: "upstream_unavailable",
 }
 
-# What counts only when no status decides.
+# Words that count only when no status decides.
 WEAK_WORDS: Mapping[str, str] = {
     "authentication_error": "llm_auth_failed",
     "invalid_api_key": "llm_auth_failed",
@@ -137,8 +138,8 @@ WEAK_WORDS: Mapping[str, str] = {
     "invalid_request_error": "llm_bad_request",
 }
 
-# Some upstreams say the decisive thing in a sentence only. Searched in the upstream's own
-# message, lower case, and only where the status leaves it open.
+# Some upstreams name the kind of error only in a sentence. It is searched in the upstream's own
+# message, in lower case, and only where the status leaves the kind open.
 SENTENCE_STATUSES = frozenset({400, 403, 413, 422, 429})
 SENTENCES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
@@ -163,10 +164,10 @@ SENTENCES: tuple[tuple[re.Pattern[str], str], ...] = (
         "quota_exhausted",
     ),
 )
-# A quota that comes back by itself is a rate limit, whatever it is called.
-TRANSIENT_SENTENCE = re.compile(r"per (?:minute|second|hour)|re?try (?:again )?in")
+# A quota that refills by itself is a rate limit, whatever it is called.
+TRANSIENT_SENTENCE = re.compile(r"per (?:minute|second|hour)|(?:retry|try again|retry again) in")
 
-# The ends of paths on which language models are asked, for raw HTTP clients.
+# The ends of paths at which language models are asked, for agents without an SDK.
 LLM_PATHS: Mapping[str, str] = {
     "/chat/completions": "chat",
     "/completions": "completion",
@@ -211,7 +212,7 @@ DATABASE_PACKAGES = frozenset(
         "valkey",
     }
 )
-# What of a database package means that the database is away; its other errors are mistakes.
+# The errors of a database package that mean that the database is away; its others are mistakes.
 DATABASE_ERRORS = frozenset(
     {
         "AdminShutdownError",
@@ -235,14 +236,15 @@ DATABASE_ERRORS = frozenset(
         "TooManyConnectionsError",
     }
 )
-# sqlite3 raises OperationalError for mistakes in SQL, too (SQLITE_ERROR, https://sqlite.org/rescode.html).
+# sqlite3 raises OperationalError for mistakes in SQL as well. By primary result code
+# (https://sqlite.org/rescode.html): SQLITE_ERROR, SQLITE_NOMEM, SQLITE_FULL.
 SQLITE_CODES: Mapping[int, str] = {
     1: "agent_exception",
     7: "memory_limit_exceeded",
     13: "disk_full",
 }
 
-# By name. Along the MRO, the most exact class first.
+# By name, along the MRO, the most exact class first.
 NAMES: Mapping[str, str] = {
     # timeout
     "APITimeoutError": "llm_timeout",
@@ -258,7 +260,7 @@ NAMES: Mapping[str, str] = {
     "TimeoutException": "timeout?",
     "WriteTimeout": "timeout?",
     "TimeoutError": "limit?",
-    # the connection, where the class tells how far it came
+    # the connection, where the class tells how far the request came
     "ClientConnectorError": "connection_failed",
     "ConnectError": "connection_failed",
     "ConnectionRefusedError": "connection_failed",
@@ -291,11 +293,11 @@ NAMES: Mapping[str, str] = {
     "NetworkError": "connection?",
     "TransportError": "connection?",
     "URLError": "connection?",
-    # our own requests were malformed: the agent's mistake
+    # the request was malformed, which is the agent's mistake
     "InvalidURL": "agent_exception",
     "LocalProtocolError": "agent_exception",
     "UnsupportedProtocol": "agent_exception",
-    # what was answered
+    # the answer
     "APIResponseValidationError": "llm_invalid_response",
     "ContentTypeError": "llm_invalid_response",
     "DecodingError": "llm_invalid_response",
@@ -305,7 +307,7 @@ NAMES: Mapping[str, str] = {
     "OutputParserException": "llm_invalid_response",
     "SSEError": "llm_invalid_response",
     "UnexpectedModelBehavior": "llm_invalid_response",
-    # statuses without a status
+    # errors by status whose exception does not carry the status
     "OverloadedError": "llm_overloaded",
     "RateLimitError": "llm_rate_limit",
     "ServiceUnavailableError": "llm_overloaded",
@@ -315,15 +317,15 @@ NAMES: Mapping[str, str] = {
     "MemoryError": "memory_limit_exceeded",
 }
 
-# The code that a deeper cause may replace, and by which types. A connection may fail because
-# we are out of files; a dropped connection may be a timeout.
+# The codes that a deeper cause may replace, and by which types. A connection may fail because no
+# file descriptor is left; a dropped connection may be a timeout.
 REFINED_BY: Mapping[str, frozenset[str]] = {
     "connection?": frozenset({"network_error", "timeout", "resource_limit"}),
     "connection_failed": frozenset({"resource_limit"}),
     "database?": frozenset({"database_error", "resource_limit", "processing_error"}),
 }
 
-# Whether something had been sent: nothing was, when it failed to connect.
+# The phase of a request in which it failed: one that failed to connect was not sent.
 PHASES: Mapping[str, str] = {
     name: phase
     for phase, names in {

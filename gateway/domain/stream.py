@@ -1,9 +1,9 @@
 """
-Positions in the log, and what a reader who was away is told.
+Positions in the log, and whether a reader that was away can resume.
 
 Offsets strictly grow within one epoch; an epoch names one log for its whole life. A reader
 resumes only when its epoch is the log's and everything after its offset is still kept:
-half a replay is worse than none, since nobody could tell that it is half.
+half a replay is worse than none, since the reader could not tell that it is half.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gateway.domain.errors import InvalidParams
 
 __all__ = ["OFFSET_MAX", "Position", "Since", "parse_position", "resume_after"]
 
-# Offsets are integers within 64 bits (contract with every JSON reader that has them).
+# Offsets are signed 64-bit integers.
 OFFSET_MAX = 2**63 - 1
 
 Since = Literal["start"] | None
@@ -23,7 +23,7 @@ Since = Literal["start"] | None
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Position:
-    """A place in one log: everything up to and including ``offset`` has been seen."""
+    """A place in one log: the reader has seen everything up to and including ``offset``."""
 
     epoch: str
     offset: int
@@ -32,13 +32,18 @@ class Position:
         return f"{self.epoch}:{self.offset}"
 
     def as_dict(self) -> dict[str, object]:
-        """The position as it stands on the wire."""
+        """Give the position as it stands on the wire."""
         return {"epoch": self.epoch, "offset": self.offset}
 
 
 def parse_position(text: str, *, epoch: str, field: str) -> Position:
     """
-    Read ``EPOCH:OFFSET``, or a bare offset of the log named ``epoch``.
+    Read ``EPOCH:OFFSET``, or a bare offset in the log named ``epoch``.
+
+    Args:
+        text: What the caller sent.
+        epoch: The log that a bare offset belongs to.
+        field: Name of the parameter, for the error.
 
     Raises:
         InvalidParams: If it is neither, or the offset is not within 0 and 2**63 - 1.
@@ -54,7 +59,7 @@ def parse_position(text: str, *, epoch: str, field: str) -> Position:
 
 def resume_after(since: Position, *, epoch: str, oldest: int, head: int) -> bool:
     """
-    Tell whether a reader at ``since`` can go on without missing anything.
+    Tell whether a reader at ``since`` can resume without missing an entry.
 
     Args:
         since: The last position the reader has seen.

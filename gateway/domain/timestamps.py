@@ -11,6 +11,7 @@ __all__ = ["rfc3339", "seconds_of"]
 def rfc3339(at: float) -> str:
     """Write ``at``, in seconds since the Unix epoch, as ``2026-11-22T05:04:54.123Z``."""
     second, fraction = divmod(at, 1)
+    # To microseconds first: the float of .123 may lie just under it, and would be cut to .122.
     microseconds = round(fraction * 1e6)
     if microseconds == 1_000_000:
         second, microseconds = second + 1, 0
@@ -28,6 +29,6 @@ def seconds_of(text: str) -> float:
     Read an RFC 3339 time as seconds since the Unix epoch.
 
     Raises:
-        ValueError: If it is not one.
+        ValueError: If it is not a time.
     """
     return datetime.fromisoformat(text).timestamp()

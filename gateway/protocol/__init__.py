@@ -1,1 +1,1 @@
-"""What we say: frames, codes, the session as a machine, the table of operations. No I/O."""
+"""What we say: frames, codes, one connection as a machine, the table of operations. No I/O."""

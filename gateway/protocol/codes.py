@@ -1,8 +1,9 @@
 """
 Why a WebSocket is closed, and whether the client should come back.
 
-4000–4499, and 1012 and 1013 from the standard's registry, mean come back; 4500–4999 mean that
-coming back would end the same way. Clients need only the range, so that codes can be added.
+4000 to 4499, and 1012 and 1013 of IANA's registry (RFC 6455, 11.7), mean that the client should
+come back; 4500 to 4999 mean that coming back would end the same way. A client needs to know the
+ranges only, so that codes can be added.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class CloseCode(enum.IntEnum):
     not_permitted = 4503
 
 
-# Closed by the network or without a word (1006, 1005), by a server that stumbled (1011), or by
-# one that goes away (1001, 1012, 1013): nothing that the client did.
+# The network broke (1006) or no code was sent (1005), the server failed (1011, 1014) or goes away
+# (1001, 1012, 1013): nothing that the client did. 1000: see `comes_back`.
 _COME_BACK = frozenset({1000, 1001, 1005, 1006, 1011, 1012, 1013, 1014})
 
 
@@ -41,6 +42,6 @@ def comes_back(code: int) -> bool:
     """
     Tell whether a client that was closed with ``code`` should connect again.
 
-    1000 counts as come back: whoever wanted to end has ended by itself and does not ask.
+    1000 counts as coming back: a client that ended the connection itself does not ask.
     """
     return code in _COME_BACK or 4000 <= code <= 4499

@@ -1,4 +1,4 @@
-"""Operations on events and breakers."""
+"""Operations on events, and on breakers, which only operators may list."""
 
 from __future__ import annotations
 

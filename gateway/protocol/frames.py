@@ -1,21 +1,24 @@
 """
 WebSocket text frames as a server sends them: a header and the payload, never masked.
 
-An event's frame is made once and written to every socket that is at the head (RFC 6455,
-section 5.2). Whoever cannot take whole frames gets the payload back by ``payload_of``.
+An event's frame is made once and written to every socket that is at the head (decision 3). The
+format is that of RFC 6455, section 5.2; frames from a server are not masked (5.1). For a server
+that makes frames itself, ``payloads_of`` gives the payloads back.
 """
 
 from __future__ import annotations
 
 __all__ = ["payloads_of", "text_frame"]
 
+# The first byte of a final text frame: FIN and opcode 1.
 _TEXT_FINAL = 0x81
+# The longest payloads whose length takes one byte, or two more after 126; else eight follow 127.
 _ONE_BYTE_MAX = 125
 _TWO_BYTES_MAX = 0xFFFF
 
 
 def text_frame(payload: bytes) -> bytes:
-    """Frame one UTF-8 text message."""
+    """Frame one text message, given as UTF-8."""
     size = len(payload)
     if size <= _ONE_BYTE_MAX:
         return bytes((_TEXT_FINAL, size)) + payload
@@ -25,7 +28,7 @@ def text_frame(payload: bytes) -> bytes:
 
 
 def payloads_of(frames: bytes) -> list[bytes]:
-    """Take joined frames apart again, for a server that makes frames itself."""
+    """Give the payloads of several frames of ``text_frame``, one after the other."""
     payloads = []
     at = 0
     while at < len(frames):

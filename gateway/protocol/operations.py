@@ -1,9 +1,9 @@
 """
-Every operation, once: name, door, rights, parameters and result.
+Every operation, once: name, HTTP method and path, rights, parameters and result.
 
 WebSocket JSON-RPC and HTTP serve the same table; handlers are bound by name in
-``execution.handlers``, and a test checks that none is missing. The parameters' schema is the
-whole truth about what is accepted: unknown parameters are refused through every door.
+``execution.handlers``, and a test checks that none is missing. The parameters' schema alone says
+what is accepted: an unknown parameter is refused over both.
 
 An HTTP request's parameters come from its path, its query (GET, DELETE) or its JSON body, and
 from the headers that ``HEADER_PARAMS`` names.
@@ -30,7 +30,7 @@ _ALL = (*TASK_OPERATIONS, *WORKER_OPERATIONS, *LOCK_OPERATIONS, *EVENT_OPERATION
 
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _ALL}
 
-# What concerns one connection alone; served over WebSocket only.
+# Parameters of the methods that concern one connection alone; served over WebSocket only.
 SESSION_PARAMS: Mapping[str, Schema] = {
     "connect": params(
         (),

@@ -1,10 +1,10 @@
 """
 One connection as a state machine: text frames in, requests and refusals out. No I/O.
 
-A frame is a JSON-RPC 2.0 request with an id; there are no batches and no notifications from
-clients, since nobody could be told that one of them failed. Which requests may come when is the
-table ``_ADMITTED``. A frame that is none of this is answered and costs nothing, until too many
-follow each other.
+A frame is a JSON-RPC 2.0 request with an id. Batches are refused, and notifications from clients
+as well, since a client could not be told that its notification failed. The table ``_ADMITTED``
+says which requests are admitted in which phase. A frame that is no request is answered with a
+refusal, and the connection stays, until too many such frames follow each other.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ __all__ = [
     "reply",
 ]
 
-# So many malformed frames without a request between them: the peer does not speak our language,
-# and telling it once more does not help. It is closed with ``bad_request``.
+# At so many malformed frames without a request between them the connection is closed with
+# ``bad_request``: the client does not speak this protocol, and one more refusal would not help.
 MALFORMED_IN_A_ROW_MAX = 10
 
+# JSON-RPC 2.0, section 5.1.
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
+# Of our own range; the code of ``Unauthenticated``.
 NOT_CONNECTED = -32003
 
 Id = str | int | None
@@ -46,7 +48,7 @@ Id = str | int | None
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """One well-formed request, admitted now. Its parameters are an object, not yet checked."""
+    """One well-formed request that is admitted. Its parameters are an object, not yet checked."""
 
     id: Id
     method: str
@@ -59,11 +61,11 @@ class Refusal:
     An error reply.
 
     Attributes:
-        id: The request's id, None when it could not be told.
+        id: The request's id; None when the frame had no valid one.
         code: JSON-RPC's integer.
         message: For developers.
         data: ``code`` in words, and ``field`` and ``retry_after`` where known.
-        close: What to close with after the reply; None: the connection stays.
+        close: The code to close the connection with after the reply; None: it stays.
     """
 
     id: Id
@@ -73,7 +75,7 @@ class Refusal:
     close: CloseCode | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The reply as it stands on the wire."""
+        """Give the reply as it stands on the wire."""
         error = {"code": self.code, "message": self.message, "data": dict(self.data)}
         return {"jsonrpc": "2.0", "id": self.id, "error": error}
 
@@ -81,11 +83,11 @@ class Refusal:
 class Phase(enum.Enum):
     """Where a connection is in its life."""
 
-    NEW = "nobody has said who this is"
+    NEW = "the caller is not known yet"
     READY = "requests are served"
 
 
-# Phase → methods admitted; None: all that exist.
+# The methods that each phase admits; None: every method that exists.
 _ADMITTED: Mapping[Phase, Container[str] | None] = {
     Phase.NEW: frozenset({"connect"}),
     Phase.READY: None,
@@ -94,11 +96,11 @@ _ADMITTED: Mapping[Phase, Container[str] | None] = {
 
 class Session:
     """
-    The client's side of one conversation, as far as it has come.
+    What one connection has received so far, and what it may ask for.
 
     Args:
-        methods: The names of everything that can be asked for.
-        phase: READY when the handshake has already told who this is.
+        methods: The names of all methods.
+        phase: READY when the handshake has already told who the caller is.
     """
 
     __slots__ = ("_malformed", "_methods", "phase")
@@ -109,7 +111,7 @@ class Session:
         self.phase = phase
 
     def receive(self, frame: str | bytes) -> Request | Refusal:
-        """Take one text frame (or a binary one, which is refused)."""
+        """Read one text frame (``str``), or a binary one (``bytes``), which is refused."""
         found = _parse(frame)
         if isinstance(found, Refusal) and found.code in (PARSE_ERROR, INVALID_REQUEST):
             self._malformed += 1
@@ -134,17 +136,17 @@ class Session:
 
 
 def reply(id: Id, result: Any) -> dict[str, Any]:
-    """Answer a request."""
+    """Make the reply to a request that succeeded."""
     return {"jsonrpc": "2.0", "id": id, "result": result}
 
 
 def notice(method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Say something that nobody asked for and that is no event."""
+    """Make a notification of the server's: neither a reply nor an event."""
     return {"jsonrpc": "2.0", "method": method, "params": dict(params)}
 
 
 def refusal_of(error: RequestError, id: Id, *, close: CloseCode | None = None) -> Refusal:
-    """Answer a request with an error of ours."""
+    """Make the reply to the request ``id`` that ``error`` refuses."""
     return Refusal(id, error.jsonrpc_code, error.message, error.data(), close)
 
 

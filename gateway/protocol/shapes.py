@@ -1,5 +1,8 @@
 """
-The parts that operations are described with: schemas of parameters, and shapes of results.
+Shapes: the parts that operations are described with, JSON Schemas of parameters and results.
+
+A schema of parameters decides what is accepted; a schema of a result describes it for the
+reference.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ class Operation:
         name: As in JSON-RPC, ``task.create``.
         method: The HTTP method.
         path: The HTTP path, with ``{parameters}``.
-        scope: What the caller needs; see ``domain.access.SCOPES``.
+        scope: The scope that the caller needs; see ``domain.access.SCOPES``.
         summary: One sentence for the reference.
         params: JSON Schema of the parameters, an object.
         result: JSON Schema of the result.
         status: The HTTP status of success.
-        also_at: A second path to the same; None: there is none.
-        errors: The text codes it may answer with, beyond invalid_params and not_permitted.
-        waits: Whether it may wait for long; ended, and undone, when its caller goes away.
+        also_at: A second path to the same operation; None: there is none.
+        errors: The text codes that it may answer with, beyond invalid_params and not_permitted.
+        waits: Whether it may wait for long. It is then ended and undone when its caller
+            disconnects.
     """
 
     name: str
@@ -43,7 +47,7 @@ class Operation:
     waits: bool = False
 
 
-# Patterns end with a look-ahead, since `$` would let a newline pass.
+# Patterns end with a look-ahead, since Python's `$` also matches before a final newline.
 NAME = {"type": "string", "pattern": r"^[A-Za-z0-9._~@:-]{1,128}(?![\s\S])"}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 86400 * 7}
@@ -70,6 +74,7 @@ TASK_STATUSES = (
 
 
 def params(required: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
+    """Make the schema of an operation's parameters; all others are refused."""
     return {
         "type": "object",
         "properties": properties,
@@ -79,6 +84,7 @@ def params(required: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
 
 
 def list_of(item: Schema) -> Schema:
+    """Make the schema of one page of a list; ``next`` is the cursor of the page after it."""
     return {
         "type": "object",
         "properties": {"items": {"type": "array", "items": item}, "next": NULLABLE_TEXT},
@@ -163,7 +169,7 @@ EVENT: Schema = {"type": "object", "properties": {"type": {"type": "string"}}}
 
 TASK_ID = params(("task_id",), task_id=NAME)
 
-# Whoever works on tasks says who it is, and proves it.
+# A worker names itself and proves that it is the one that registered.
 PROOF: Schema = {"agent_id": NAME, "agent_secret": {"type": "string", "maxLength": 256}}
 LEASE: Schema = {"task_id": NAME, **PROOF, "term": {"type": "integer", "minimum": 1}}
 LEASE_NEEDS = ("task_id", "agent_id", "term")

@@ -1,9 +1,9 @@
 """
-JSON as we accept it from outside: RFC 8259 without its loopholes (compare RFC 7493, I-JSON).
+JSON as the gateway accepts it: RFC 8259 without its loopholes (compare RFC 7493, I-JSON).
 
-Whatever passes here can be stored, encoded again and understood alike by every reader: no NaN
-or Infinity, no number beyond 64 bits, no half of a surrogate pair, no name twice in an object,
-no nesting that costs somebody's stack.
+A value that passes can be stored, encoded again and understood alike by every reader: no NaN or
+Infinity, no number beyond 64 bits, no half of a surrogate pair, no name twice in an object, no
+nesting that could exhaust a reader's stack.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 
 __all__ = ["DEPTH_MAX", "BadJson", "deeper_than", "parse_json"]
 
-# Deeper values are refused, through a door or from an agent: deep enough for any document that a
-# person would write, and encoders give up at about 250.
+# How many objects and arrays may be inside each other, in what a caller sends or an agent returns.
+# No document that a person writes is so deep, and encoders give up at about 250 levels.
 DEPTH_MAX = 64
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 
 
 class BadJson(ValueError):
-    """The text is not JSON as we accept it; the message says why, without quoting it."""
+    """The text is not JSON as accepted here; the message says why, without quoting the text."""
 
 
 def parse_json(text: str | bytes) -> Any:
     """
-    Parse one JSON text.
+    Parse one JSON text; bytes have to be UTF-8.
 
     Raises:
         BadJson: If it is not JSON, or is over a limit of this file.
@@ -45,7 +45,7 @@ def parse_json(text: str | bytes) -> Any:
         raise BadJson(f"nested deeper than {DEPTH_MAX}") from None
     if text.count("{") + text.count("[") > DEPTH_MAX and deeper_than(value, DEPTH_MAX):
         raise BadJson(f"nested deeper than {DEPTH_MAX}")
-    # Only an escape can bring in half a pair: the text itself was valid UTF-8 or a str from it.
+    # Only an escape can be half a pair: the text itself was valid UTF-8 or a str from it.
     if "\\u" in text:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -55,7 +55,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def deeper_than(value: Any, depth: int) -> bool:
-    """Whether arrays and objects in ``value`` stand in more than ``depth`` levels."""
+    """Tell whether objects and arrays in ``value`` nest in more than ``depth`` levels."""
     level = [value]
     for _ in range(depth):
         level = [
@@ -70,7 +70,8 @@ def deeper_than(value: Any, depth: int) -> bool:
 
 
 def _integer(digits: str) -> int:
-    # 20 characters hold every 64-bit integer; more are not even converted.
+    # Every 64-bit integer has at most 20 characters; longer ones are not converted at all, since
+    # that takes time quadratic in their length.
     if len(digits) > 20 or not _INTEGER_MIN <= (number := int(digits)) <= _INTEGER_MAX:
         raise BadJson("an integer beyond 64 bits")
     return number

@@ -1,4 +1,4 @@
-"""Operations of those who want something done."""
+"""Operations on tasks, for callers that want something done."""
 
 from __future__ import annotations
 

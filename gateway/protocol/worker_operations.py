@@ -1,4 +1,4 @@
-"""Operations of those who do it: workers, their claims and what they report."""
+"""Operations of workers: registering, claiming tasks, reporting on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do and see what."""
+"""What each scope lets a caller do and see."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_operator_has_every_scope_and_others_have_theirs(scope: str) -> None:
         ann().require(scope)
 
 
-def test_whoever_reads_all_reads() -> None:
+def test_a_caller_that_reads_all_events_reads_and_no_more() -> None:
     caller = ann("events:read:all")
     caller.require("events:read")
     assert not caller.operator
@@ -67,7 +67,7 @@ def test_whoever_reads_all_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scopes", "own", "others", "nobodys"),
+    ("scopes", "own", "others", "of_no_user"),
     [
         ((), False, False, False),
         (("agent",), False, False, False),
@@ -77,9 +77,19 @@ def test_whoever_reads_all_reads() -> None:
     ],
 )
 def test_what_concerns_a_user_is_shown_to_that_user(
-    scopes: tuple[str, ...], own: bool, others: bool, nobodys: bool
+    scopes: tuple[str, ...], own: bool, others: bool, of_no_user: bool
 ) -> None:
     caller = ann(*scopes)
     assert caller.may_see_user("ann") is own
     assert caller.may_see_user("bob") is others
-    assert caller.may_see_user(None) is nobodys
+    assert caller.may_see_user(None) is of_no_user
+
+
+def test_a_worker_may_also_notify_and_a_notifier_does_no_work() -> None:
+    ann("agent").require("events:write")
+    assert not ann("events:write").has("agent")
+
+
+def test_a_refusal_names_the_scope_that_is_missing() -> None:
+    with pytest.raises(NotPermitted, match="tasks:write"):
+        ann("events:read").require("tasks:write")

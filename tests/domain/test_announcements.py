@@ -43,7 +43,7 @@ def test_a_sentence_fits_the_event(event_type: str, facts: dict[str, object], sa
     assert sentence(event_type, **facts).user_message == said
 
 
-def test_a_breaker_says_whether_somebody_stands_in() -> None:
+def test_an_opening_says_whether_a_fallback_stands_in() -> None:
     with_fallback = sentence("circuit_breaker_triggered", fallback_active=True, cooldown_period=30)
     without = sentence("circuit_breaker_triggered", fallback_active=False, cooldown_period=30)
     assert "stand-in" in with_fallback.user_message

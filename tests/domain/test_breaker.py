@@ -1,4 +1,4 @@
-"""A breaker is a fold: what counts, who passes, and what comes too late."""
+"""A breaker is a fold: what counts, which attempts pass, and what comes too late."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.domain.breaker import OUTCOMES_MIN, WINDOW_S, Breaker, BreakerRules, Outcome, Window
+from gateway.domain.breaker import (
+    OUTCOMES_MIN,
+    WINDOW_S,
+    Breaker,
+    BreakerRules,
+    Outcome,
+    Window,
+    subject_of,
+)
 from gateway.domain.timestamps import rfc3339
 
 NOW = 1_800_000_000.0
@@ -120,7 +128,7 @@ def test_what_is_too_old_goes_when_the_log_has_news() -> None:
 # --- open ------------------------------------------------------------------------------------
 
 
-def test_while_it_cools_down_nobody_passes() -> None:
+def test_no_attempt_passes_while_the_breaker_cools_down() -> None:
     it = breaker(cooldown_s=30.0, permits=3)
     assert it.permits_left(NOW) == 0
     open_it(it)
@@ -146,7 +154,7 @@ def test_an_outcome_of_an_earlier_opening_is_ignored() -> None:
 # --- half open -------------------------------------------------------------------------------
 
 
-def test_exactly_so_many_pass_half_open() -> None:
+def test_exactly_the_permits_pass_half_open() -> None:
     it = half_opened(permits=3)
     assert (it.state, it.permits_left(NOW)) == ("half_open", 2)
     it.probing({"test_request_id": "p2"})
@@ -249,6 +257,52 @@ def test_a_failed_probe_makes_opening_due_whatever_the_others_tell() -> None:
     it.record(outcome("failure", generation=2, probe="p3"), at=NOW)
     it.closed()
     assert (it.due(), it.probe_failed) == (None, False)
+
+
+# --- what a task whose attempt ends is told --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failed_before", "failing", "held_s"),
+    [(0, True, 0.0), (3, True, 0.0), (4, True, 30.0), (4, False, 0.0)],
+)
+def test_a_failure_that_opens_the_breaker_holds_its_own_task_back(
+    failed_before: int, failing: bool, held_s: float
+) -> None:
+    """The task is told when it is tried again before the breaker has opened."""
+    it = breaker(threshold=5)
+    for _ in range(failed_before):
+        it.record(outcome("failure"), at=NOW)
+    assert it.holds_back_s(NOW, failing=failing, probe=None) == held_s
+
+
+def test_an_open_breaker_holds_back_until_it_probes() -> None:
+    it = breaker()
+    open_it(it)
+    assert it.holds_back_s(NOW + 10, failing=False, probe=None) == 20.0
+    assert it.holds_back_s(NOW + 30, failing=False, probe=None) == 0.001
+
+
+@pytest.mark.parametrize(("cooldown_s", "retry_after_s"), [(30.0, 1.0), (0.5, 0.5)])
+def test_half_open_it_is_worth_asking_again_when_a_probe_may_have_ended(
+    cooldown_s: float, retry_after_s: float
+) -> None:
+    assert half_opened(cooldown_s=cooldown_s, permits=1).retry_after_s(NOW) == retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("probe", "failing", "held_s"),
+    [("p1", True, 30.0), ("p1", False, 0.0), ("p9", True, 0.0), (None, True, 0.0)],
+)
+def test_half_open_only_a_probe_that_fails_holds_back(
+    probe: str | None, failing: bool, held_s: float
+) -> None:
+    assert half_opened().holds_back_s(NOW, failing=failing, probe=probe) == held_s
+
+
+def test_a_breaker_and_its_outcomes_have_their_place_in_the_log() -> None:
+    assert subject_of("model") == "breaker/model"
+    assert outcome("failure", generation=2, probe="p1") == Outcome("b", 2, "p1", "failure")
 
 
 class AnyOrder(RuleBasedStateMachine):

@@ -111,7 +111,7 @@ def test_a_plain_exception_of_the_agent_is_not_retried_but_may_be_tried_again() 
     )
 
 
-def test_a_lock_that_somebody_holds_is_waited_for() -> None:
+def test_a_lock_that_is_held_is_waited_for() -> None:
     held = errors.Conflict("lock is held", retry_after=4.0)
     failure = classify(held, now=NOW)
     assert (failure.error_code, failure.retry_after_s) == ("upstream_conflict", 4.0)
@@ -225,7 +225,7 @@ def requests_error(name: str, *causes: BaseException) -> BaseException:
          ("validation_error", "llm_invalid_response")),
         (make("ValidationError", ValueError, module="msgspec"),
          ("validation_error", "llm_invalid_response")),
-        (make("ValidationError", ValueError, module="somebodys.forms"),
+        (make("ValidationError", ValueError, module="shop.forms"),
          ("processing_error", "agent_exception")),
         (KeyError("choices"), ("processing_error", "agent_exception")),
     ],
@@ -341,6 +341,7 @@ def test_other_vendors_are_known_by_shape(
         ("Your credit balance is too low", "quota_exhausted"),
         ("Quota exceeded: 15 requests per minute", "llm_rate_limit"),
         ("You exceeded your current quota. Please retry in 12.3s.", "llm_rate_limit"),
+        ("You exceeded your current quota. Please try again in 12s.", "llm_rate_limit"),
         ("Please add a payment method at /account/billing", "llm_rate_limit"),
         ("Slow down", "llm_rate_limit"),
     ],
@@ -355,6 +356,23 @@ def test_a_sentence_counts_only_where_the_status_leaves_it_open() -> None:
     quoted = {"error": {"message": "no such model: 'context length'"}}
     assert kind(make("E", status_code=404, body=quoted))[1] == "llm_model_not_found"
     assert kind(make("E", status_code=500, body=quoted))[1] == "upstream_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "facts"),
+    [
+        ("/v1/chat/completions", "llm_timeout", {"request": "chat", "phase": "read"}),
+        ("/v1/Embeddings/", "llm_timeout", {"request": "embedding", "phase": "read"}),
+        ("/weather", "network_timeout", {"phase": "read"}),
+        (None, "network_timeout", {"phase": "read"}),
+    ],
+)
+def test_the_path_of_a_request_tells_whether_a_model_was_asked(
+    path: str | None, code: str, facts: dict[str, str]
+) -> None:
+    request = types.SimpleNamespace(url=types.SimpleNamespace(path=path))
+    failure = classify(make("ReadTimeout", request=request), now=NOW, llm_upstream=False)
+    assert (failure.error_code, failure.facts) == (code, facts)
 
 
 def test_facts_are_known_ones_and_never_text() -> None:
@@ -432,6 +450,27 @@ def test_a_group_that_contains_itself_by_its_causes_ends() -> None:
     assert kind(leaf)[0] == "processing_error"
 
 
+class EmptyGroup(ExceptionGroup[Exception]):
+    exceptions = ()
+
+
+def test_a_group_whose_members_cannot_be_read_is_the_agents_failure() -> None:
+    assert kind(EmptyGroup("x", [make("E", status_code=429)]))[1] == "agent_exception"
+
+
+def test_a_group_of_cancellations_is_a_cancellation() -> None:
+    group = BaseExceptionGroup("x", [asyncio.CancelledError(), asyncio.CancelledError()])
+    assert kind(group) == ("cancelled", "cancelled")
+
+
+def test_a_cause_that_is_exact_about_another_kind_does_not_replace_what_is_known() -> None:
+    """A lost connection is refined by a timeout, not by a rate limit or by an agent's own word."""
+    lost = make("APIConnectionError")
+    assert kind(caused(lost, errors.RateLimited(), make("ReadTimeout")))[1] == "llm_timeout"
+    lost = make("APIConnectionError")
+    assert kind(caused(lost, make("E", status_code=429)))[1] == "connection_failed"
+
+
 def test_an_enormous_group_is_looked_at_in_part() -> None:
     group = ExceptionGroup("x", [TimeoutError() for _ in range(5000)])
     assert kind(group)[0] == "timeout"
@@ -477,6 +516,16 @@ class BadHeaders:
 
 def test_a_hostile_exception_is_a_plain_one() -> None:
     assert kind(Hostile()) == ("processing_error", "agent_exception")
+
+
+class OddNumber(int):
+    def __ge__(self, other: object) -> bool:
+        raise RuntimeError("ge")
+
+
+def test_an_exception_that_fails_when_it_is_classified_is_the_agents_failure() -> None:
+    error = make("E", status_code=OddNumber(429))
+    assert kind(error) == ("processing_error", "agent_exception")
 
 
 def test_what_is_readable_still_counts() -> None:

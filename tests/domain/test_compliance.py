@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import event_schemas
 from gateway.domain import compliance
 from gateway.domain.compliance import RULES, StreamChecker, check_stream
 
@@ -158,7 +159,7 @@ def test_a_stream_that_keeps_a_rule_has_no_finding(rule: str) -> None:
 def test_a_stream_that_breaks_a_rule_has_one_finding_at_the_place(
     rule: str, events: tuple[Event, ...], position: int
 ) -> None:
-    """One fault, one finding: whoever reads it looks in one place."""
+    """One fault, one finding: its reader looks in one place."""
     findings = check_stream(stamped(*events))
     assert [(found.rule, found.position, found.offset) for found in findings] == [
         (rule, position, position)
@@ -219,12 +220,12 @@ def test_after_a_gap_numbers_still_grow() -> None:
     assert found == ["attempts-grow", "breaker-versions-grow"]
 
 
-def test_who_does_not_see_the_probes_may_see_a_breaker_open_again_after_its_cooldown() -> None:
-    """The probes are other users' tasks; the opening concerns everybody."""
+def test_without_its_probes_a_breaker_may_open_again_after_its_cooldown() -> None:
+    """The probes are tasks of other users, whom the stream does not show; openings go to all."""
     assert check_stream(stamped(trigger(1, 0), trigger(2, 10))) == []
 
 
-def test_whoever_joined_late_need_not_see_the_first_recovery() -> None:
+def test_a_subscriber_that_joined_late_need_not_see_the_first_recovery() -> None:
     assert check_stream(stamped(ERROR, recovery(2), ERROR, recovery(3))) == []
 
 
@@ -240,6 +241,34 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.lists(st.dictionaries(st.sampled_from(["type", "task_id", "error_id"]), st.none())))
 def test_missing_and_mistyped_fields_are_left_to_the_schemas(events: list[Event]) -> None:
     assert check_stream(stamped(*events)) == []
+
+
+FIELDS = (
+    *("task_id", "error_id", "attempt", "attempt_number", "breaker", "breaker_version"),
+    *("degradation_id", "term", "resource_key", "timestamp", "probe_at"),
+)
+
+
+@pytest.mark.parametrize("wrong", [None, 7.5, True, [], {}])
+@pytest.mark.parametrize("kind", event_schemas.TYPES)
+def test_an_event_with_fields_of_a_wrong_type_breaks_no_rule(kind: str, wrong: object) -> None:
+    odd, bare = event(kind, **dict.fromkeys(FIELDS, wrong)), event(kind)
+    found = {finding.rule for finding in check_stream(stamped(odd, bare))}
+    # That it names its error is part of the rule.
+    assert found == ({"partial-before-error"} if kind == "partial_result_preserved" else set())
+
+
+def test_times_that_cannot_be_read_are_no_proof_of_a_cooldown() -> None:
+    unreadable = {"timestamp": "soon", "probe_at": "later"}
+    openings = [trigger(1, 0), {**trigger(2, 30), **unreadable}]
+    found = [finding.rule for finding in check_stream(stamped(*openings))]
+    assert found == ["one-trigger-per-opening"]
+
+
+def test_a_task_that_its_subscriber_saw_end_is_not_expected_to_end_again() -> None:
+    """A submission that comes after the end, as a resume may bring it, opens nothing."""
+    findings = check_stream(stamped(FINISHED, SUBMITTED), complete=True)
+    assert [finding.rule for finding in findings] == ["nothing-after-finished"]
 
 
 # --- random streams that keep every rule, and what becomes of them when one thing is wrong -------
@@ -293,7 +322,7 @@ def good_streams(draw: st.DrawFn) -> list[Event]:
 
 
 @given(good_streams(), st.data())
-def test_a_good_stream_has_no_finding_whoever_sees_it(
+def test_a_good_stream_has_no_finding_for_any_subscriber(
     stream: list[Event], data: st.DataObject
 ) -> None:
     """All of it, one user's view, and whatever part of it a late or an early leaver saw."""

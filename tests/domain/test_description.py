@@ -6,9 +6,11 @@ import json
 import types
 from typing import Any, NoReturn
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain import description
 from gateway.domain.description import DETAIL_BYTES_MAX, FRAMES_MAX, describe
 
 
@@ -77,6 +79,20 @@ def test_what_cannot_be_read_does_not_stop_the_description() -> None:
     assert json.dumps(describe(ValueError("\ud800 lone")))
 
 
+class Traceless(Exception):
+    __traceback__ = property(lambda self: 1 / 0)
+
+
+def test_an_exception_that_cannot_be_described_is_unknown() -> None:
+    """Its failure has to be reported all the same."""
+    assert describe(Traceless("x")) == {
+        "exception": "unknown",
+        "text": "[not readable]",
+        "chain": [],
+        "stack": [],
+    }
+
+
 def test_a_detail_is_bounded() -> None:
     """With everything else an event must stay within its own bound."""
     error: BaseException = ExceptionGroup("\x00" * 50_000, [ValueError("\x00" * 9_000)] * 50)
@@ -87,6 +103,26 @@ def test_a_detail_is_bounded() -> None:
     detail = describe(error)
     assert len(json.dumps(detail)) <= DETAIL_BYTES_MAX
     assert detail["exception"] == "builtins.RuntimeError"
+
+
+def test_of_a_detail_that_is_too_long_causes_go_first_then_outer_frames_then_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = raised(ValueError("word " * 200), 20)
+    error.__cause__ = KeyError("cause")
+    whole = describe(error)
+    sizes = []
+    for bytes_max in (len(json.dumps(whole)), 2_500, 1_600, 600):
+        monkeypatch.setattr(description, "DETAIL_BYTES_MAX", bytes_max)
+        detail = describe(error)
+        assert len(json.dumps(detail)) <= bytes_max
+        assert detail["stack"] == whole["stack"][len(whole["stack"]) - len(detail["stack"]) :]
+        sizes.append((len(detail["chain"]), len(detail["stack"]), len(detail["text"])))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == (1, 22, len(whole["text"]))
+    assert sizes[2][0] == 0
+    assert sizes[3][1] == 0
+    assert sizes[3][2] < sizes[2][2]
 
 
 @given(st.text(max_size=3000), st.integers(0, 5))

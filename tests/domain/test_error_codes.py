@@ -1,4 +1,4 @@
-"""The table of codes, and the failures that the gateway makes itself."""
+"""The table of codes, and what follows from a code, known or not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import math
 
 import pytest
 
-from gateway.domain import own_failures
 from gateway.domain.error_codes import CODES, RETRY_LATER_FROM_S, TYPES, action_of, failure_with
-from gateway.domain.failure import COUNTED_TYPES, RETRIED_TYPES, Failure
+from gateway.domain.failure import COUNTED_TYPES, RETRIED_TYPES
 from gateway.domain.retry_hints import RETRY_AFTER_MAX_S
 
 ACTIONS = {
@@ -44,7 +43,7 @@ def test_a_long_wait_is_advised_to_come_back_later(delay: float | None, action: 
     assert failure.retryable
 
 
-def test_a_delay_is_forgotten_where_asking_again_is_no_use() -> None:
+def test_a_delay_is_dropped_where_asking_again_is_no_use() -> None:
     assert failure_with("quota_exhausted", retry_after_s=7.0).retry_after_s is None
 
 
@@ -72,68 +71,19 @@ def test_what_could_not_be_a_code_does_not_travel_as_one() -> None:
 def test_a_known_code_reported_under_another_type_follows_the_type() -> None:
     failure = failure_with("llm_timeout", error_type="invalid_input")
     assert (failure.retryable, failure.retry_possible) == (False, False)
+    assert action_of("llm_timeout", "invalid_input") == "none"
+    assert action_of("llm_timeout", "timeout") == "wait"
 
 
-@pytest.mark.parametrize(
-    ("failure", "error_type", "error_code", "retryable", "counts"),
-    [
-        (own_failures.timed_out(0.3, llm_upstream=True), "timeout", "llm_timeout", True, True),
-        (own_failures.timed_out(0.3, llm_upstream=False), "timeout", "task_timeout", True, True),
-        (own_failures.caller_deadline(9), "timeout", "caller_deadline", False, False),
-        (own_failures.circuit_open(12.0), "circuit_open", "circuit_open", False, False),
-        (own_failures.cancelled("user"), "cancelled", "cancelled", False, False),
-        (own_failures.agent_lost("stalled"), "agent_lost", "stalled", True, False),
-        (own_failures.no_worker(), "service_unavailable", "no_worker", False, False),
-        (own_failures.invalid_input("q", "type"), "invalid_input", "invalid_input", False, False),
-        (
-            own_failures.unencodable_result(rule="too_large", bytes_max=1),
-            "processing_error",
-            "unencodable_result",
-            False,
-            True,
-        ),
-        (own_failures.shutdown(), "service_unavailable", "shutdown", False, False),
-        (own_failures.memory_limit(), "resource_limit", "memory_limit_exceeded", False, False),
-        (own_failures.capacity_exceeded(), "resource_limit", "capacity_exceeded", False, False),
-        (own_failures.internal_error(), "internal_error", "internal_error", False, False),
-        (
-            own_failures.noncompliant_event("progress", "maximum"),
-            "validation_error",
-            "event_invalid",
-            False,
-            False,
-        ),
-    ],
-)
-def test_the_gateways_own_failures(
-    failure: Failure, error_type: str, error_code: str, retryable: bool, counts: bool
-) -> None:
-    got = (failure.error_type, failure.error_code, failure.retryable, failure.counts)
-    assert got == (error_type, error_code, retryable, counts)
+def test_a_code_is_at_most_64_lower_case_letters_digits_and_underscores() -> None:
+    for code in ("a", "a_1", "x" * 64):
+        assert failure_with(code, error_type="timeout").error_code == code
+    for text in ("A", "1a", "_a", "a-b", "ä", "x" * 65):
+        assert failure_with(text, error_type="timeout").error_code == "llm_timeout"
 
 
-def test_own_failures_carry_the_facts_of_the_case() -> None:
-    assert own_failures.timed_out(0.3, llm_upstream=True).facts == {"limit_s": 0.3}
-    assert own_failures.circuit_open(12.0).retry_after_s == 12.0
-    assert own_failures.noncompliant_event("progress", "maximum").facts["field"] == "progress"
-    assert not own_failures.memory_limit().is_recoverable
-
-
-@pytest.mark.parametrize(
-    ("error_type", "error_code", "expected"),
-    [
-        ("rate_limit", "llm_rate_limit", ("rate_limit", "llm_rate_limit")),
-        ("rate_limit", None, ("rate_limit", "llm_rate_limit")),
-        (None, "heartbeat_lost", ("agent_lost", "heartbeat_lost")),
-        (None, None, ("processing_error", "agent_exception")),
-        (None, "of_their_own", ("processing_error", "of_their_own")),
-        ("nonsense", None, ("processing_error", "agent_exception")),
-    ],
-)
-def test_a_workers_report_is_completed(
-    error_type: str | None, error_code: str | None, expected: tuple[str, str]
-) -> None:
-    failure = own_failures.reported(
-        error_type=error_type, error_code=error_code, retry_after_s=None
-    )
-    assert (failure.error_type, failure.error_code) == expected
+def test_facts_are_copied_into_the_failure() -> None:
+    facts = {"status": 429}
+    failure = failure_with("llm_rate_limit", facts=facts)
+    facts.clear()
+    assert failure.facts == {"status": 429}

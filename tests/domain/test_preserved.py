@@ -60,7 +60,7 @@ def test_text_is_cut_between_characters(bytes_max: int, said: str, kept: str) ->
 
 
 def test_text_that_was_cut_is_at_its_end() -> None:
-    """Nothing stands behind a hole that nobody sees."""
+    """No text follows a gap that a reader cannot see."""
     it = preserved(4)
     it.add_text("ab€")
     it.add_text("c")
@@ -132,7 +132,7 @@ def test_a_copy_grows_apart() -> None:
     assert (kept.steps, kept.text) == ({"a": 1}, "x")
 
 
-def test_how_far_it_is_comes_from_who_knows_best() -> None:
+def test_progress_is_what_was_reported_else_the_share_of_planned_steps() -> None:
     it = preserved()
     assert it.progress(None, ()) == 0
     it.add_step("a", 1)

@@ -41,7 +41,7 @@ def test_the_wait_is_bounded_and_never_nothing(number: int, chance: float) -> No
 
 
 @given(number=st.integers(1, 100), chance=chances, asked=st.floats(0, 86_400))
-def test_nobody_is_asked_again_before_the_upstream_said(
+def test_an_upstream_is_not_asked_again_before_it_said(
     number: int, chance: float, asked: float
 ) -> None:
     delay = BACKOFF.delay_s(number, chance=chance, retry_after_s=asked)
@@ -151,6 +151,7 @@ def test_an_end_has_a_reason_and_what_goes_on_has_none(
     )
     assert after.ends == (after.reason is not None)
     assert after.ends == (after.step not in ("retry", "reassign", "fallback"))
+    assert after.will_retry == (not after.ends and after.step != "fallback")
     if not failure_with(code).retryable:
         assert after.step != "retry"
 

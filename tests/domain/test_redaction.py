@@ -127,6 +127,9 @@ def test_depth_and_size_are_bounded() -> None:
     wide = redact(list(range(NODES_MAX + 5)))
     assert wide[-1] == "[truncated]"
     assert len(wide) == NODES_MAX
+    broad = redact({str(number): number for number in range(NODES_MAX + 5)})
+    assert broad["[truncated]"] == "[truncated]"
+    assert len(broad) == NODES_MAX
     assert len(redact("word " * TEXT_CHARS_MAX)) <= TEXT_CHARS_MAX
 
 

@@ -36,6 +36,8 @@ NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
         ("soon", None),
         ("", None),
         ("Fri, 99 Jan 2027 08:00:00 GMT", None),
+        ("Fri, 15 Jan 2027 08:00:30 -0000", 30.0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", RETRY_AFTER_MAX_S),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, delay: float | None) -> None:
@@ -61,6 +63,8 @@ def test_milliseconds_are_more_exact_than_seconds() -> None:
         ("anthropic-ratelimit-requests-reset", "2027-01-15T08:00:20Z", 20.0),
         ("anthropic-ratelimit-input-tokens-reset", "2027-01-15T10:00:20+02:00", 20.0),
         ("anthropic-ratelimit-requests-reset", "2027-01-15T07:00:00Z", 0.0),
+        ("anthropic-ratelimit-requests-reset", "2027-01-15T08:00:20", 20.0),
+        ("anthropic-ratelimit-requests-reset", "0001-01-01T00:00:00+14:00", 0.0),
         ("anthropic-ratelimit-requests-reset", "tomorrow", None),
         ("x-ratelimit-reset-requests", "30x", None),
         ("x-ratelimit-remaining-requests", "30", None),

@@ -45,6 +45,13 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
         {"token_secret": "é" * 15},
         {"store": "redis://localhost"},
         {"store": ""},
+        {"store": "nats://here:4222,"},
+        {"store": "nats://here:4222, nats://there:4222"},
+        {"store_stream": ""},
+        {"store_stream": "a.b"},
+        {"store_stream": "x" * 65},
+        {"store_replicas": 2},
+        {"heartbeat_timeout": 15.1},
         {"breaker_rate": 1.01},
         {"retry_base": 31.0},
         {"partial_bytes_user": 262_143},
@@ -53,7 +60,7 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
         {"heartbeat_interval": 61.0},
     ],
 )
-def test_what_does_not_go_together_is_refused_by_name(changes: dict[str, Any]) -> None:
+def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -> None:
     (name,) = changes
     with pytest.raises(ConfigurationError, match=name):
         Settings(**changes)
@@ -64,19 +71,30 @@ def test_what_does_not_go_together_is_refused_by_name(changes: dict[str, Any]) -
     [
         {"token_secret": "x" * 32},
         {"token_secret": "é" * 16},
+        {"store": "nats://here:4222,tls://there"},
+        {"store_stream": "x" * 64},
+        {"store_replicas": 5},
+        {"heartbeat_timeout": 15.0},
+        {"partial_bytes_all": 4 * 1024**2},
         {"breaker_rate": 1.0},
         {"retry_base": 30.0},
         {"partial_bytes_user": 262_144},
         {"heartbeat_interval": 60.0},
     ],
 )
-def test_what_just_goes_together_is_taken(changes: dict[str, Any]) -> None:
+def test_settings_that_just_fit_are_taken(changes: dict[str, Any]) -> None:
     Settings(**changes)
 
 
 def test_a_secret_is_not_quoted_when_it_is_too_short() -> None:
     with pytest.raises(ConfigurationError) as refused:
         Settings(token_secret="hunter2")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_password_in_an_address_is_not_quoted_when_the_address_is_wrong() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings(store="nats://user:hunter2@here:4222, nats://there")
     assert "hunter2" not in str(refused.value)
 
 

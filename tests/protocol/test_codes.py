@@ -1,4 +1,4 @@
-"""Who comes back and who does not."""
+"""Close codes: after which ones a client comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conversation, without a wire; what bad frames look like on one is in test_websocket."""
+"""The conversation of one connection, without a wire: what is admitted, and what is refused."""
 
 from __future__ import annotations
 
@@ -33,6 +33,42 @@ def test_a_request_comes_out_as_it_was_said() -> None:
     frame = '{"jsonrpc":"2.0","id":"a","method":"ping","params":{"x":[1]},"more":0}'
     assert ready().receive(frame) == Request("a", "ping", {"x": [1]})
     assert ready().receive(PING) == Request(1, "ping", {})
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "field", "id"),
+    [
+        (b"{}", "invalid_request", None, None),
+        ("", "parse_error", None, None),
+        ('{"id":1,"id":2}', "parse_error", None, None),
+        ("7", "invalid_request", None, None),
+        (f"[{PING}]", "invalid_request", None, None),
+        ('{"jsonrpc":"2.0","method":"ping"}', "invalid_request", "id", None),
+        ('{"jsonrpc":"2.0","id":true,"method":"ping"}', "invalid_request", "id", None),
+        ('{"jsonrpc":"2.0","id":1.5,"method":"ping"}', "invalid_request", "id", None),
+        ('{"jsonrpc":"2.0","id":[1],"method":"ping"}', "invalid_request", "id", None),
+        ('{"jsonrpc":"1.0","id":7,"method":"ping"}', "invalid_request", "jsonrpc", 7),
+        ('{"id":"a","method":"ping"}', "invalid_request", "jsonrpc", "a"),
+        ('{"jsonrpc":"2.0","id":7}', "invalid_request", "method", 7),
+        ('{"jsonrpc":"2.0","id":7,"method":["ping"]}', "invalid_request", "method", 7),
+        ('{"jsonrpc":"2.0","id":7,"method":"ping","params":[]}', "invalid_params", "params", 7),
+        ('{"jsonrpc":"2.0","id":7,"method":"fly"}', "method_not_found", "method", 7),
+    ],
+)
+def test_a_frame_that_is_no_request_is_refused_with_the_field_at_fault(
+    frame: str | bytes, code: str, field: str | None, id: object
+) -> None:
+    refused = ready().receive(frame)
+    assert isinstance(refused, Refusal)
+    assert (refused.data["code"], refused.data.get("field"), refused.id) == (code, field, id)
+    assert refused.close is None
+    assert refused.as_dict()["error"]["data"] == refused.data
+
+
+@pytest.mark.parametrize("id", ["null", '""', "0", "-1", '"a"'])
+def test_an_id_may_be_text_an_integer_or_null(id: str) -> None:
+    request = ready().receive(f'{{"jsonrpc":"2.0","id":{id},"method":"ping"}}')
+    assert isinstance(request, Request)
 
 
 def test_before_connect_only_connect_is_admitted() -> None:

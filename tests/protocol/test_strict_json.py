@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.strict_json import DEPTH_MAX, BadJson, parse_json
+from gateway.protocol.strict_json import DEPTH_MAX, BadJson, deeper_than, parse_json
 
 VALUES = st.recursive(
     st.none()
@@ -24,11 +24,11 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_what_can_be_said_in_json_comes_through(value: Any) -> None:
+def test_any_json_value_comes_through(value: Any) -> None:
     text = json.dumps(value)
     assert parse_json(text) == value
     assert parse_json(text.encode()) == value
-    # And can be encoded again by whoever stores it.
+    # And the store can encode it again.
     orjson.dumps(parse_json(text))
 
 
@@ -54,7 +54,7 @@ def test_what_can_be_said_in_json_comes_through(value: Any) -> None:
         b"\xff",
     ],
 )
-def test_what_could_not_be_kept_is_refused(text: Any) -> None:
+def test_text_that_is_no_json_or_could_not_be_kept_is_refused(text: Any) -> None:
     with pytest.raises(BadJson) as bad:
         parse_json(text)
     assert len(str(bad.value)) < 100
@@ -69,6 +69,15 @@ def test_depth_has_a_limit(ends: Any) -> None:
     for more in (1, 100_000):
         with pytest.raises(BadJson, match="deeper"):
             parse_json(opening * (DEPTH_MAX + more) + inner + closing * (DEPTH_MAX + more))
+
+
+@pytest.mark.parametrize(
+    ("value", "depth"),
+    [(7, 0), ([], 1), ({}, 1), ((), 1), ([[], {"a": [1]}], 3), (({"a": ()},), 3)],
+)
+def test_depth_is_counted_in_objects_arrays_and_tuples(value: object, depth: int) -> None:
+    assert not deeper_than(value, depth)
+    assert depth == 0 or deeper_than(value, depth - 1)
 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:
