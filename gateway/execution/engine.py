@@ -21,6 +21,7 @@ from gateway.domain.errors import RequestError, Unavailable
 from gateway.domain.task import Task
 from gateway.execution.handlers.params import check
 from gateway.execution.parts import Parts
+from gateway.execution.record.overview import overview
 from gateway.ports import Entry
 from gateway.protocol.operations import OPERATIONS
 
@@ -78,7 +79,7 @@ class Engine:
         return self.parts.state.owner_of(task_id)
 
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
-        return self.parts.state.snapshot(topics, now=self.clock.wall())
+        return overview(self.parts.state, topics)
 
     async def session_closed(self, session_id: str) -> None:
         await self.parts.presence.session_closed(session_id)

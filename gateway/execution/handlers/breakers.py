@@ -10,7 +10,8 @@ from typing import Any
 
 from gateway.domain.access import Caller
 from gateway.execution.handlers.params import Handler, Params, page
-from gateway.execution.record.state import State, breaker_view
+from gateway.execution.record.overview import breaker_view
+from gateway.execution.record.state import State
 from gateway.ports import Clock
 
 __all__ = ["BreakerHandlers"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
@@ -19,7 +18,6 @@ import orjson
 from gateway.domain import task as tasks
 from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome
-from gateway.domain.events import listening
 from gateway.domain.facts import (
     Fact,
     Failed,
@@ -36,7 +34,6 @@ from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
-from gateway.domain.timestamps import rfc3339
 from gateway.domain.worker import Worker
 from gateway.ports import Entry
 
@@ -53,10 +50,6 @@ FAILURES_MAX = 10_000
 # Observed recovery times per agent and error type. A median of fewer than three says little.
 RECOVERIES_KEPT = 31
 RECOVERIES_MIN = 3
-SNAPSHOT_BYTES_MAX = 256 * 1024
-# The share of it that is left for the names of its parts.
-SNAPSHOT_FRAME_BYTES = 128
-PREVIEW_CHARS = 2_000
 # Types of events that open a failure or a degradation, or end one.
 OPEN_ENDS = frozenset(
     {
@@ -385,69 +378,3 @@ class State:
     def held_by(self, agent_id: str) -> list[Task]:
         """Give the tasks of which a worker or node holds the lease."""
         return [task for task in self.live.values() if task.holder == agent_id]
-
-    # --- the snapshot -----------------------------------------------------------------------
-
-    def snapshot(self, topics: Iterable[str], *, now: float) -> dict[str, Any]:
-        """
-        Tell what is so now, to a subscriber of ``topics``.
-
-        It has at most 256 KiB. At the bound the oldest are left out, failures before tasks
-        before breakers before degradations, and ``truncated`` says so.
-        """
-        wanted = listening(topics)
-        everything = "*" in wanted
-
-        def of(candidates: Iterable[str]) -> bool:
-            return everything or not wanted.isdisjoint(candidates)
-
-        live = [
-            task
-            for task in self.live.values()
-            if of((f"user:{task.user_id}", f"task:{task.task_id}", f"agent:{task.agent_name}"))
-        ]
-        sections: dict[str, Iterable[dict[str, Any]]] = {
-            # What concerns most users comes first; of each part the newest stay.
-            "degradations": reversed(self.degradations.values()),
-            "breakers": (breaker_view(b) for b in reversed(self.breakers.values()) if b.version),
-            "tasks": ({**tasks.view(task), "preserved": preview(task)} for task in reversed(live)),
-            "failures": (event for event, its in reversed(self.failures.values()) if of(its)),
-        }
-        shown: dict[str, Any] = {"mode": self.mode}
-        room = SNAPSHOT_BYTES_MAX - SNAPSHOT_FRAME_BYTES
-        for name, items in sections.items():
-            fitting: list[dict[str, Any]] = []
-            for item in items:
-                room -= len(orjson.dumps(item)) + 1
-                if room < 0:
-                    shown["truncated"] = True
-                    break
-                fitting.append(item)
-            shown[name] = fitting[::-1]
-        return shown
-
-
-def preview(task: Task) -> dict[str, Any] | None:
-    """Give a glimpse of what a task preserves, and where the whole is; None: it is nothing."""
-    if not task.preserved:
-        return None
-    text = task.preserved.text
-    return {
-        "steps": list(task.preserved.steps),
-        "text_preview": text[-PREVIEW_CHARS:],
-        "text_length": len(text),
-        "piece": task.preserved.pieces,
-        "url": f"/api/tasks/{task.task_id}/partial",
-    }
-
-
-def breaker_view(breaker: Breaker) -> dict[str, Any]:
-    """Give a breaker as it stands on the wire."""
-    return {
-        "name": breaker.name,
-        "scope": breaker.scope,
-        "state": breaker.state,
-        "opened_at": None if breaker.opened_at is None else rfc3339(breaker.opened_at),
-        "probe_at": None if breaker.probe_at is None else rfc3339(breaker.probe_at),
-        "version": breaker.version,
-    }

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-import orjson
 import pytest
 
-import event_schemas
 from gateway.domain import breaker as breakers
 from gateway.domain import task as tasks
 from gateway.domain import worker as workers
-from gateway.domain.agent import AgentPolicy
 from gateway.domain.breaker import Outcome
-from gateway.domain.events import topics_of
 from gateway.domain.facts import (
-    Fact,
     Failed,
     Finished,
-    Registered,
     Started,
     StatusChanged,
-    Submitted,
-    to_json,
 )
 from gateway.domain.queue import routes_of
 from gateway.domain.settings import Settings
@@ -33,107 +24,10 @@ from gateway.execution.record.state import (
     FAILURES_MAX,
     FINISHED_AGE_S,
     IDEMPOTENCY_AGE_S,
-    PREVIEW_CHARS,
     RECOVERIES_KEPT,
-    SNAPSHOT_BYTES_MAX,
     State,
-    breaker_view,
-    preview,
 )
-from gateway.ports import Entry
-from tests.execution.record.room import NOW
-
-
-class Story:
-    """Tells a state what happened, a second apart."""
-
-    def __init__(self, **changes: Any) -> None:
-        self.state = State(Settings(**changes))
-        self.at = NOW
-        self.offset = 0
-
-    def tell(
-        self,
-        type: str,
-        subject: str,
-        fact: Fact | dict[str, Any] | None = None,
-        *,
-        after_s: float = 1.0,
-        **fields: Any,
-    ) -> Outcome | None:
-        """One entry; what is not named is as in the schema's example."""
-        self.at += after_s
-        self.offset += 1
-        event = {**event_schemas.example(type), **fields}
-        encoded = fact if fact is None or isinstance(fact, dict) else to_json(fact)
-        body = orjson.dumps(event)
-        entry = Entry(
-            offset=self.offset,
-            at=self.at,
-            subject=subject,
-            type=type,
-            topics=topics_of(event),
-            operators_only=False,
-            public=body,
-            operator=body,
-            state=None if encoded is None else orjson.dumps(encoded),
-        )
-        return self.state.apply(entry, event)
-
-    def submitted(self, task_id: str = "t1", **given: Any) -> Task:
-        fact = Submitted(
-            idempotency_key=given.pop("key", None),
-            fingerprint="print",
-            reserved_for=given.pop("reserved_for", None),
-        )
-        event = {
-            "user_id": "ann",
-            "agent_name": "search",
-            "priority": 5,
-            "timeout": 300.0,
-            "max_attempts": 3,
-            "capability": None,
-            **given,
-        }
-        self.tell("task_submitted", tasks.subject_of(task_id), fact, task_id=task_id, **event)
-        return self.state.tasks[task_id]
-
-    def of_task(
-        self, type: str, task_id: str = "t1", fact: Fact | None = None, **fields: Any
-    ) -> Outcome | None:
-        event = {"task_id": task_id, "agent_name": "search", "user_id": "ann", **fields}
-        return self.tell(type, tasks.subject_of(task_id), fact, **event)
-
-    def started(self, task_id: str = "t1", **fact: Any) -> None:
-        started = Started(**{"term": 1, "holder": "w1", **fact})
-        self.of_task("task_started", task_id, started, attempt=1, mode="primary", served_by=None)
-
-    def produced(self, task_id: str, text: str) -> None:
-        example = event_schemas.example("partial_result")
-        fields = {name: example[name] for name in example.keys() - {"step", "data", "text"}}
-        event = {**fields, "task_id": task_id, "text": text, "piece": 1, "user_id": "ann"}
-        self.at += 1
-        self.offset += 1
-        body = orjson.dumps(event)
-        subject = tasks.subject_of(task_id)
-        entry = Entry(self.offset, self.at, subject, "partial_result", (), False, body, body, None)
-        self.state.apply(entry, event)
-
-    def failed(self, task_id: str = "t1", error_id: str = "e1", **fields: Any) -> Outcome | None:
-        given = {"error_id": error_id, "cause": "exception", **fields}
-        return self.of_task("agent_error", task_id, given.pop("fact", None), **given)
-
-    def finished(self, task_id: str = "t1", **fields: Any) -> Outcome | None:
-        given = {"outcome": "succeeded", "error_id": None, **fields}
-        return self.of_task("task_finished", task_id, given.pop("fact", None), **given)
-
-    def registered(self, agent_id: str = "w1") -> None:
-        fact = Registered(
-            agents=(AgentPolicy("search"),), secret_digest="d", owner="ann", by_socket=True
-        )
-        subject = workers.subject_of(agent_id)
-        self.tell("agent_registered", subject, fact, agent_id=agent_id, handle="writer")
-
+from tests.execution.record.story import Story
 
 # --- tasks -----------------------------------------------------------------------------------
 
@@ -501,86 +395,6 @@ def test_what_an_ended_task_preserves_is_kept_for_its_time() -> None:
     story.state.expire(ended + 101)
     assert kept(story) == {"t1": 0, "t2": 10}
     assert list(story.state.preserving) == ["t2"]
-
-
-# --- the snapshot for a subscriber -----------------------------------------------------------
-
-
-def told(story: Story, *topics: str) -> dict[str, Any]:
-    return story.state.snapshot(topics, now=story.at)
-
-
-def test_a_subscriber_is_shown_what_its_topics_concern() -> None:
-    story = Story()
-    story.submitted("t1", user_id="ann")
-    story.submitted("t2", user_id="bob")
-    story.failed("t1", error_id="e1")
-    story.failed("t2", error_id="e2", user_id="bob")
-    shown = told(story, "user:ann")
-    assert [task["task_id"] for task in shown["tasks"]] == ["t1"]
-    assert [event["error_id"] for event in shown["failures"]] == ["e1"]
-    assert (shown["mode"], "truncated" in shown) == ("normal", False)
-    assert [task["task_id"] for task in told(story, "task:t2")["tasks"]] == ["t2"]
-    assert len(told(story, "agent:search")["tasks"]) == 2
-    assert len(told(story, "*")["tasks"]) == 2
-
-
-def test_an_ended_task_is_not_shown() -> None:
-    story = Story()
-    story.submitted()
-    story.finished()
-    assert told(story, "*")["tasks"] == []
-
-
-def test_breakers_that_have_opened_and_degradations_are_shown_to_all() -> None:
-    story = Story()
-    story.state.breaker("quiet", "agent")
-    subject = breakers.subject_of("search")
-    story.tell("circuit_breaker_triggered", subject, breaker_version=1, error_id="b1")
-    story.tell("graceful_degradation", "mode", degradation_id="d1")
-    shown = told(story, "user:zoe")
-    assert [breaker["name"] for breaker in shown["breakers"]] == ["search"]
-    assert [event["degradation_id"] for event in shown["degradations"]] == ["d1"]
-
-
-def test_a_snapshot_that_would_be_too_large_leaves_out_the_oldest_and_says_so() -> None:
-    story = Story()
-    for number in range(400):
-        story.submitted(f"t{number}", correlation_id="x" * 1000)
-    story.failed("t0")
-    shown = told(story, "*")
-    assert len(orjson.dumps(shown)) <= SNAPSHOT_BYTES_MAX
-    assert shown["truncated"]
-    ids = [task["task_id"] for task in shown["tasks"]]
-    assert 0 < len(ids) < 400
-    assert ids == [f"t{number}" for number in range(400 - len(ids), 400)]
-    assert shown["failures"] == []
-
-
-def test_a_preview_shows_the_end_of_the_text_and_where_the_whole_is() -> None:
-    story = Story()
-    task = story.submitted()
-    assert preview(task) is None
-    story.started()
-    story.produced("t1", "a" + "b" * PREVIEW_CHARS)
-    shown = preview(task)
-    assert shown == {
-        "steps": [],
-        "text_preview": "b" * PREVIEW_CHARS,
-        "text_length": PREVIEW_CHARS + 1,
-        "piece": 1,
-        "url": "/api/tasks/t1/partial",
-    }
-
-
-def test_a_breaker_stands_on_the_wire_with_its_times() -> None:
-    story = Story()
-    closed = breaker_view(story.state.breaker("search", "agent"))
-    assert (closed["state"], closed["opened_at"], closed["probe_at"]) == ("closed", None, None)
-    subject = breakers.subject_of("search")
-    story.tell("circuit_breaker_triggered", subject, probe_at="2027-01-15T08:00:30.000Z")
-    opened = breaker_view(story.state.breakers["search"])
-    assert (opened["state"], opened["probe_at"]) == ("open", "2027-01-15T08:00:30.000Z")
 
 
 # --- beginning anew --------------------------------------------------------------------------
