@@ -1,0 +1,32 @@
+"""An engine is put together on the store that the settings name."""
+
+from __future__ import annotations
+
+from gateway.app.build import build_engine, frontend_dir
+from gateway.attempts.agents import Agents
+from gateway.domain.settings import Settings
+from gateway.stores.jetstream.log import JetStreamLog
+from gateway.stores.memory import MemoryLog
+
+
+def test_without_a_store_the_log_is_in_memory_and_ends_with_the_process() -> None:
+    engine = build_engine(Settings(), Agents())
+    assert isinstance(engine.log, MemoryLog)
+    assert not engine.parts.durable
+    assert engine.parts.others is None
+
+
+def test_with_nats_the_log_outlives_the_process_and_is_shared() -> None:
+    engine = build_engine(Settings(store="nats://127.0.0.1:1"), Agents())
+    assert isinstance(engine.log, JetStreamLog)
+    assert engine.parts.durable
+    assert engine.parts.others is not None
+
+
+def test_two_gateways_in_memory_have_logs_of_their_own() -> None:
+    one, two = (build_engine(Settings(), Agents()) for _ in range(2))
+    assert one.log.epoch != two.log.epoch
+
+
+def test_the_page_is_found() -> None:
+    assert (frontend_dir() / "index.html").is_file()
