@@ -237,14 +237,6 @@ class EventLog(Protocol):
         """
         ...
 
-    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        """Count entries in this node's memory over ``after``, of any of ``topics``."""
-        ...
-
-    def newest(self, topics: Iterable[str] | None) -> int:
-        """Tell the newest offset in this node's memory of any of ``topics``; 0: there is none."""
-        ...
-
     def last_offset(self, subject: str) -> int:
         """Tell the offset of the subject's last entry, 0 when none is remembered."""
         ...

@@ -122,14 +122,6 @@ class MemoryLog:
             size_max=size_max,
         )
 
-    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        self._ring.trim(self._clock.wall())
-        return self._ring.count(after=after, topics=topics, until=self._head)
-
-    def newest(self, topics: Iterable[str] | None) -> int:
-        self._ring.trim(self._clock.wall())
-        return self._ring.newest(topics, until=self._head)
-
     def last_offset(self, subject: str) -> int:
         return self._subjects.last(subject)
 

@@ -45,13 +45,6 @@ class _Offsets:
             yield cells[at]
             at += 1
 
-    def newest(self, until: int) -> int:
-        at = bisect_right(self.cells, until, lo=self.start)
-        return self.cells[at - 1] if at > self.start else 0
-
-    def count_after(self, offset: int) -> int:
-        return len(self.cells) - bisect_right(self.cells, offset, lo=self.start)
-
 
 class Ring:
     """
@@ -139,17 +132,6 @@ class Ring:
                 break
             found.append(entry)
         return found
-
-    def count(self, *, after: int, topics: Iterable[str] | None, until: int) -> int:
-        """Count entries; see ``EventLog.count``."""
-        indexes = self._indexes(topics)
-        if len(indexes) == 1 and self._all.cells and until >= self._all.cells[-1]:
-            return indexes[0].count_after(after)
-        return sum(1 for _ in self._offsets(after, topics, until))
-
-    def newest(self, topics: Iterable[str] | None, *, until: int) -> int:
-        """Tell the newest offset of any of ``topics``, 0 when there is none."""
-        return max((index.newest(until) for index in self._indexes(topics)), default=0)
 
     def _indexes(self, topics: Iterable[str] | None) -> list[_Offsets]:
         if topics is None:

@@ -384,14 +384,6 @@ class JetStreamLog:
                 raise self._away() from error
         return found
 
-    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        self._view.ring.trim(self._clock.wall())
-        return self._view.ring.count(after=after, topics=topics, until=self._view.head)
-
-    def newest(self, topics: Iterable[str] | None) -> int:
-        self._view.ring.trim(self._clock.wall())
-        return self._view.ring.newest(topics, until=self._view.head)
-
     def last_offset(self, subject: str) -> int:
         return self._view.subjects.last(subject)
 

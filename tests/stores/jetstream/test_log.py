@@ -155,7 +155,7 @@ async def test_folds_begin_with_a_snapshot_and_older_entries_are_read_from_the_s
         await log.start(after=snapshot.offset)
         assert seen == every[141:]
         assert (log.oldest, log.head) == (1, every[-1].offset)
-        assert log.count(after=0, topics=None) < 120
+        assert len(log._view.ring) < 120
         # Decisions about what was said before are the server's.
         await log.append([draft("task/3")], expected={"task/3": every[7].offset})
         with pytest.raises(ExpectationFailed) as lost:
