@@ -1,8 +1,8 @@
 """
 The kept part of a log in memory: entries in order, an index by topic, three bounds.
 
-The oldest entries go first, whichever bound is passed: count, bytes or age. A topic that no
-kept entry is of costs nothing.
+The oldest entries go first, whichever bound is passed: count, bytes or age. A topic without a
+kept entry costs no memory.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from gateway.ports import Entry
 
 __all__ = ["Ring"]
 
-# Dead cells at the front of an index are cut off once there are this many and they are the
-# larger part, so that dropping the oldest costs constant time on average.
+# Dead cells at the front of an index are cut off when there are this many and they are the
+# larger part, so that dropping the oldest entry costs constant time on average.
 _DEAD_CELLS_MIN = 1024
 
 
@@ -51,12 +51,13 @@ class Ring:
     The newest entries of one log.
 
     Args:
-        events_max: Entries kept at the most.
-        bytes_max: Bytes of encoded entries kept at the most; the newest entry always stays.
-        age_max_s: Seconds an entry is kept at the most.
+        events_max: How many entries are kept at the most.
+        bytes_max: How many bytes of entries are kept at the most; the newest entry stays even
+            when it alone is larger.
+        age_max_s: How long an entry is kept at the most, in seconds.
 
     Attributes:
-        size: Bytes kept.
+        size: Bytes kept now.
         dropped: The newest offset that was dropped; 0: none.
         aged: The newest offset that was dropped for its age; 0: none.
     """
@@ -81,7 +82,7 @@ class Ring:
         return self._all.cells[self._all.start] if len(self._all) else None
 
     def add(self, entry: Entry) -> None:
-        """Take the next entry; its offset is over every one before."""
+        """Take the next entry, whose offset is over all before it."""
         assert not self._all.cells or entry.offset > self._all.cells[-1]
         self._entries[entry.offset] = entry
         self._all.cells.append(entry.offset)
@@ -94,7 +95,7 @@ class Ring:
         self.trim(entry.at)
 
     def trim(self, now: float) -> None:
-        """Drop what is over a bound; ``now`` in seconds since the Unix epoch."""
+        """Drop the entries that are over a bound; ``now`` is seconds since the Unix epoch."""
         too_old = now - self._age_max_s
         while self._all and (
             len(self._all) > self._events_max
