@@ -1,8 +1,8 @@
 """
 What every event log has to do: one suite, run over each implementation.
 
-A subclass says how to open a log and how its time passes. The guarantees are those in
-``gateway.ports.EventLog``; offsets grow, by how much is the implementation's own.
+A subclass says how to open a log and how its time passes. The guarantees are those of
+``gateway.ports.EventLog``; by how much offsets grow is left to the implementation.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def at_once(reading: Coroutine[Any, Any, Result]) -> Result:
     raise AssertionError("it waited")
 
 
-# What a store's own clock may be away from the test's.
+# How far a store's own clock may be from the test's.
 CLOCKS_APART_S = 60.0
 
 
@@ -95,7 +95,7 @@ class EventLogContract:
         assert await self.read(log) == offsets
 
     async def test_nothing_is_kept_before_the_first_entry(self, log: EventLog) -> None:
-        """Who begins at the oldest has missed nothing."""
+        """A reader that begins at ``oldest`` has missed nothing."""
         first = await log.append([draft()])
         assert 1 <= log.oldest <= first
 
@@ -206,7 +206,7 @@ class EventLogContract:
         told = (refused.value.subject, refused.value.expected, refused.value.actual)
         assert told == ("a/1", 7, offset)
 
-    async def test_of_many_who_decide_at_once_exactly_one_wins(self, log: EventLog) -> None:
+    async def test_of_many_decisions_at_once_exactly_one_wins(self, log: EventLog) -> None:
         """And nothing of the losers' is in the log."""
         base = await log.append([draft("task/1")])
 
@@ -237,8 +237,10 @@ class EventLogContract:
         await asyncio.gather(*(log.append([draft(), draft()]) for _ in range(10)))
         assert seen == await self.read(log)
 
-    async def test_who_appends_has_been_followed_when_it_returns(self, log: EventLog) -> None:
-        """Own writes are read by whoever decides next."""
+    async def test_when_an_append_returns_its_entries_have_been_followed(
+        self, log: EventLog
+    ) -> None:
+        """So the next decision of the same writer is based on them."""
         seen: list[int] = []
         log.follow(lambda entry: seen.append(entry.offset))
         for _ in range(5):
@@ -277,7 +279,7 @@ class EventLogContract:
         assert seen == [first, first, second]
 
     async def test_readers_are_called_in_the_order_in_which_they_came(self, log: EventLog) -> None:
-        """Folds before whoever acts on them."""
+        """The folds before the readers that act on them."""
         seen: list[str] = []
         for name in "abc":
             log.follow(lambda entry, name=name: seen.append(name))  # type: ignore[misc]
@@ -306,10 +308,15 @@ class EventLogContract:
             (offset, offset, offsets[:number]) for number, offset in enumerate(offsets, 1)
         ]
 
-    async def test_after_closing_nobody_is_called_and_leaving_is_fine(self, log: EventLog) -> None:
-        leave = log.follow(lambda entry: None)
+    async def test_after_closing_no_reader_is_called_and_leaving_is_fine(
+        self, log: EventLog
+    ) -> None:
+        seen: list[Entry] = []
+        leave = log.follow(seen.append)
+        await log.append([draft()])
         await log.close()
         leave()
+        assert len(seen) == 1
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -346,7 +353,7 @@ class EventLogContract:
         assert await places(topics=["b", "a", "a"]) == [1, 2, 3, 6, 7]
         assert await places(topics=["b", "a"], after=at[2], limit=2) == [3, 6]
         assert await places(topics=["b", "c"], until=at[5]) == [2, 3, 5]
-        assert await places(topics=["nobody"]) == []
+        assert await places(topics=["unknown"]) == []
         assert await places(topics=[]) == []
         assert await places(topics=(name for name in "ac")) == [1, 3, 5, 6, 7]
 
@@ -376,7 +383,7 @@ class EventLogContract:
             await log.append([draft(size=4000)])
             assert await self.read(log) == [log.head]
 
-    async def test_after_their_time_entries_go_without_anybody_writing(self, clock: Clock) -> None:
+    async def test_after_their_time_entries_go_without_another_append(self, clock: Clock) -> None:
         async with self.open_log(clock, age_max_s=100) as log:
             offsets = [await log.append([draft("a/1", "t")])]
             await self.a_moment_later(clock)

@@ -105,7 +105,7 @@ async def test_what_one_node_appends_every_node_sees_in_the_same_order(server: N
 
 
 async def test_of_two_nodes_that_decide_at_once_exactly_one_wins(server: NatsServer) -> None:
-    """And who lost has seen why when it is told."""
+    """And when the other one is refused, its node has seen why."""
     stream = new_stream()
     async with (
         jetstream_log(server.url, stream=stream) as one,
@@ -297,7 +297,7 @@ async def test_a_stream_that_was_set_back_is_another_log(server: NatsServer) -> 
         assert await log.append([draft()]) == log.head
 
 
-async def test_who_missed_entries_begins_anew(server: NatsServer) -> None:
+async def test_a_node_that_missed_entries_begins_anew(server: NatsServer) -> None:
     """A node that was cut off for longer than the log keeps anything has a hole in its folds."""
     stream = new_stream()
     async with Proxy(server.port) as proxy:
