@@ -10,10 +10,10 @@ import pytest
 
 from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.ports import Entry, EventLog, Snapshot
-from gateway.stores.jetstream import feed, reading
 from gateway.stores.jetstream import log as log_module
+from gateway.stores.jetstream import reading
 from gateway.stores.jetstream.codec import SLOTS
-from tests.nats import NatsServer, nats_folder
+from tests.nats import NatsServer
 from tests.scenarios.proxy import Proxy
 from tests.stores.contract import EventLogContract
 from tests.stores.drafts import Clock, draft
@@ -184,52 +184,6 @@ async def test_folds_begin_with_a_snapshot_and_older_entries_are_read_from_the_s
             )
 
 
-async def test_a_snapshot_of_another_log_or_an_unfinished_one_is_passed_over(
-    server: NatsServer,
-) -> None:
-    stream = new_stream()
-    async with (
-        jetstream_log(server.url, stream=stream) as log,
-        session(server.url) as admin,
-    ):
-        offset = await log.append([draft()])
-        await log.save_snapshot(Snapshot(offset, 1, b"x" * 1_200_000))
-        await admin.api(f"STREAM.PURGE.{stream}_SNAPSHOTS", {"filter": f"{stream}_SNAPSHOTS.*.1"})
-        assert await log.load_snapshot() is None
-        await log.save_snapshot(Snapshot(offset, 2, b"y"))
-        assert await log.load_snapshot() == Snapshot(offset, 2, b"y")
-        await admin.api(f"STREAM.DELETE.{stream}")
-        await until(lambda: log.stale)
-        assert await log.load_snapshot() is None
-
-
-async def test_of_snapshots_two_are_kept(server: NatsServer) -> None:
-    stream = new_stream()
-    async with (
-        jetstream_log(server.url, stream=stream) as log,
-        session(server.url) as admin,
-    ):
-        for number in range(4):
-            await log.save_snapshot(Snapshot(await log.append([draft()]), number, b"x" * 600_000))
-        info = await admin.api(f"STREAM.INFO.{stream}_SNAPSHOTS")
-        assert info["state"]["messages"] == 2 * 3
-
-
-async def test_a_snapshot_is_cut_into_what_the_server_takes_in_one_message() -> None:
-    with nats_folder() as folder:
-        config = folder / "nats.conf"
-        config.write_text("max_payload: 64KB")
-        server = NatsServer(folder, options=["-c", str(config)])
-        try:
-            await server.start()
-            async with jetstream_log(server.url) as log:
-                snapshot = Snapshot(await log.append([draft()]), 1, b"x" * 600_000)
-                await log.save_snapshot(snapshot)
-                assert await log.load_snapshot() == snapshot
-        finally:
-            server.kill()
-
-
 async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsServer) -> None:
     stream = new_stream()
     async with jetstream_log(server.url, stream=stream) as log:
@@ -239,6 +193,37 @@ async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsS
     async with jetstream_log(server.url, stream=stream, events_max=4, age_max_s=7200.0) as log:
         assert log.epoch == epoch
         assert len(await log.read(after=0, topics=None, limit=100)) == 4
+
+
+async def test_a_message_that_no_gateway_wrote_is_counted_and_skipped(server: NatsServer) -> None:
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as log,
+        session(server.url) as admin,
+    ):
+        seen: list[Entry] = []
+        log.follow(seen.append)
+        await log.append([draft("task/1")])
+        ours = b'gateway/1\n{"type":"t","topics":["a"],"operators_only":false}\n{"a":1}\n\n'
+        foreign = (
+            b"",
+            b"hello",
+            b"gateway/1\n1\n2",
+            ours.replace(b'"t"', b'"t'),
+            ours.replace(b"operators_only", b"x"),
+            ours.replace(b'{"a":1}', b"1"),
+        )
+        for payload in foreign:
+            await admin.request(f"{stream}.task.1.a", payload)
+        await admin.request(f"{stream}.task", ours)
+        await until(lambda: log.foreign == len(foreign) + 1)
+        # To the server it is an entry of this subject all the same.
+        await log.append([draft("task/1")], expected={"task/1": log.last_offset("task/1")})
+        await log.append([draft("task/2")], expected={"task/2": 0})
+        assert await log.read(after=0, topics=None, limit=9) == seen
+        assert [entry.subject for entry in seen] == ["task/1", "task/1", "task/2"]
+        await admin.request(f"{stream}.task.3.=nobody", ours)
+        await until(lambda: log.last_offset("task/3"))
 
 
 # --- the log begins anew --------------------------------------------------------------------
@@ -316,25 +301,3 @@ async def test_a_node_that_missed_entries_begins_anew(server: NatsServer) -> Non
             assert log.epoch == other.epoch
             await log.start()
             assert await log.append([draft()]) == other.head or log.head
-
-
-async def test_a_consumer_that_is_taken_away_is_made_again(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server says nothing of it; it is too quiet."""
-    monkeypatch.setattr(feed, "_HEARTBEAT_S", 0.1)
-    monkeypatch.setattr(feed, "_SILENCE_MAX_S", 0.35)
-    stream = new_stream()
-    async with (
-        jetstream_log(server.url, stream=stream) as log,
-        session(server.url) as admin,
-    ):
-        seen: list[int] = []
-        log.follow(lambda entry: seen.append(entry.offset))
-        for _ in range(3):
-            await log.append([draft()])
-            (name,) = (await admin.api(f"CONSUMER.NAMES.{stream}"))["consumers"]
-            await admin.api(f"CONSUMER.DELETE.{stream}.{name}")
-            await log.append([draft()])
-        assert seen == [entry.offset for entry in await log.read(after=0, topics=None, limit=99)]
-        assert len(seen) == 6
