@@ -131,6 +131,10 @@ class Link:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
+            # A keeper that was cancelled before it ran has not closed its session.
+            session, self._session, self._reason = self._session, None, "closed"
+            if session is not None:
+                await session.close()
 
     async def session(self, *, in_doubt: bool = False) -> Session:
         """

@@ -241,6 +241,18 @@ async def test_a_call_waits_no_longer_than_the_limit_and_says_whether_it_is_in_d
             assert away.value.in_doubt == in_doubt
 
 
+async def test_a_closed_link_gives_no_session_and_may_be_closed_again(server: NatsServer) -> None:
+    async with world_of(server.url) as world:
+        await world.link.open()
+        session = await world.link.session()
+        await world.link.close()
+        assert session.lost.done()
+        assert (world.link.current, world.link.reason) == (None, "closed")
+        with pytest.raises(StoreUnavailable):
+            await world.link.session()
+        await world.link.close()
+
+
 # --- words --------------------------------------------------------------------------------------
 
 
