@@ -1,0 +1,229 @@
+"""Appending: what travels in which message, what the server refuses, and what ends an append."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from gateway.domain.errors import ExpectationFailed, StoreUnavailable, TooLarge
+from gateway.ports import Draft
+from gateway.stores.jetstream.codec import SLOTS
+from gateway.stores.jetstream.session import Session
+from tests.nats import NatsServer
+from tests.scenarios.proxy import Proxy
+from tests.stores.drafts import draft
+from tests.stores.jetstream.world import jetstream_log, new_stream, session, until
+
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+
+
+async def stored(admin: Session, stream: str, *, after: int = 0) -> list[dict[str, str]]:
+    """Give the headers of the stream's messages."""
+    last = (await admin.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+    answers = [
+        await admin.request(f"$JS.API.DIRECT.GET.{stream}", b'{"seq":%d}' % sequence)
+        for sequence in range(after + 1, last + 1)
+    ]
+    return [answer.headers or {} for answer in answers]
+
+
+def expectations(stream: str, messages: list[dict[str, str]]) -> list[tuple[str, str] | None]:
+    """Give what each message expects: subject and sequence."""
+    return [
+        (headers[f"{EXPECTED}-Subject"].removeprefix(f"{stream}."), headers[EXPECTED])
+        if EXPECTED in headers
+        else None
+        for headers in messages
+    ]
+
+
+def drafts(*subjects: str) -> list[Draft]:
+    return [draft(subject) for subject in subjects]
+
+
+# --- messages -----------------------------------------------------------------------------------
+
+
+async def test_an_append_about_one_subject_is_one_message_without_a_batch(
+    server: NatsServer,
+) -> None:
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        offset = await log.append(drafts("a/1", "a/1", "a/1"), expected={"a/1": 0})
+        (message,) = await stored(admin, stream)
+        assert offset == SLOTS
+        assert expectations(stream, [message]) == [("a.1.*", "0")]
+        assert "Nats-Batch-Id" not in message
+
+
+async def test_an_append_about_several_subjects_is_one_batch_in_order(server: NatsServer) -> None:
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        await log.append(drafts("a/1", "b/1", "b/1", "a/1"))
+        messages = await stored(admin, stream)
+        assert [headers["Nats-Subject"] for headers in messages] == [
+            f"{stream}.{subject}.1.=nobody" for subject in "aba"
+        ]
+        assert len({headers["Nats-Msg-Id"] for headers in messages}) == 3
+        assert expectations(stream, messages) == [None] * 3
+
+
+async def test_an_expectation_travels_with_the_first_message_of_its_subject(
+    server: NatsServer,
+) -> None:
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        first = await log.append(drafts("a/1"))
+        await log.append(drafts("b/1", "a/1", "b/1"), expected={"a/1": first, "b/1": 0})
+        messages = await stored(admin, stream, after=1)
+        assert expectations(stream, messages) == [("b.1.*", "0"), ("a.1.*", "1"), None]
+
+
+async def test_an_expectation_about_another_subject_travels_with_any_message(
+    server: NatsServer,
+) -> None:
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        await log.append(drafts("a/1"), expected={"b/1": 0})
+        assert expectations(stream, await stored(admin, stream)) == [("b.1.*", "0")]
+
+
+async def test_more_expectations_than_messages_travel_in_messages_without_entries(
+    server: NatsServer,
+) -> None:
+    """They come first, so that the last message has the last draft."""
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        offset = await log.append(drafts("a/1"), expected={"a/1": 0, "b/1": 0, "c/1": 0})
+        messages = await stored(admin, stream)
+        assert expectations(stream, messages) == [("b.1.*", "0"), ("c.1.*", "0"), ("a.1.*", "0")]
+        assert [headers["Nats-Subject"].split(".")[1] for headers in messages] == [
+            "=empty",
+            "=empty",
+            "a",
+        ]
+        assert offset == 3 * SLOTS
+        entries = await log.read(after=0, topics=None, limit=9)
+        assert [entry.offset for entry in entries] == [offset]
+
+
+# --- what is expected ---------------------------------------------------------------------------
+
+
+async def test_an_offset_inside_a_message_is_never_the_last_one_of_its_subject(
+    server: NatsServer,
+) -> None:
+    """Though this node may not know the subject any more."""
+    async with jetstream_log(server.url) as log:
+        await log.append(drafts("a/1", "a/1"))
+        log._view.subjects._last.clear()
+        log._view.subjects.forgotten = SLOTS
+        for offset in (SLOTS - 1, 1):
+            with pytest.raises(ExpectationFailed) as refused:
+                await log.append(drafts("a/1"), expected={"a/1": offset})
+            assert refused.value.actual == SLOTS
+
+
+async def test_of_a_forgotten_subject_the_server_knows_the_last_offset(server: NatsServer) -> None:
+    async with jetstream_log(server.url) as log:
+        first = await log.append(drafts("a/1"))
+        second = await log.append(drafts("a/1"))
+        log._view.subjects._last.clear()
+        log._view.subjects.forgotten = second
+        for offset in (0, first):
+            with pytest.raises(ExpectationFailed) as refused:
+                await log.append(drafts("a/1"), expected={"a/1": offset})
+            assert refused.value.actual == second
+        third = await log.append(drafts("a/1"), expected={"a/1": second})
+        assert log.last_offset("a/1") == third
+
+
+async def test_a_subject_all_of_whose_messages_were_dropped_is_still_decided_about(
+    server: NatsServer,
+) -> None:
+    """To the server it is new; whether this node knows that yet or not."""
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        first = await log.append(drafts("a/1"))
+        last = await log.append(drafts("b/1"))
+        await admin.api(f"STREAM.PURGE.{stream}", {"seq": last // SLOTS})
+        assert await log.append(drafts("a/1"), expected={"a/1": first}) == log.head
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+async def test_an_entry_that_no_message_can_hold_is_refused(server: NatsServer) -> None:
+    async with jetstream_log(server.url) as log:
+        await log.append([draft(size=900_000) for _ in range(3)])
+        with pytest.raises(TooLarge, match="raise its max_payload"):
+            await log.append([draft(size=1_100_000)])
+        assert len(await log.read(after=0, topics=None, limit=9)) == 3
+
+
+async def test_what_the_server_refuses_for_another_reason_is_said_and_not_in_doubt(
+    server: NatsServer,
+) -> None:
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        config = (await admin.api(f"STREAM.INFO.{stream}"))["config"]
+        await admin.api(f"STREAM.UPDATE.{stream}", {**config, "max_msg_size": 10})
+        with pytest.raises(StoreUnavailable, match="could not write: message size") as refused:
+            await log.append(drafts("a/1"))
+        assert not refused.value.in_doubt
+        assert log.available
+
+
+# --- what ends it -------------------------------------------------------------------------------
+
+
+def under_way(log: Any) -> tuple[int, int]:
+    return len(log._writer._under_way), len(log._view.arrivals)
+
+
+async def test_an_append_that_is_cancelled_leaves_nothing_behind(server: NatsServer) -> None:
+    async with (
+        Proxy(server.port) as proxy,
+        jetstream_log(f"nats://127.0.0.1:{proxy.port}") as log,
+    ):
+        proxy.stalled = True
+        appending = asyncio.ensure_future(log.append(drafts("a/1")))
+        await until(lambda: under_way(log) == (1, 1))
+        appending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await appending
+        assert under_way(log) == (0, 0)
+
+
+async def test_appends_under_way_end_in_doubt_when_the_log_begins_anew(server: NatsServer) -> None:
+    """What they were based on no longer holds, and some may be in the stream."""
+    async with (
+        Proxy(server.port) as proxy,
+        jetstream_log(f"nats://127.0.0.1:{proxy.port}") as log,
+    ):
+        proxy.stalled = True
+        appending = [asyncio.ensure_future(log.append(drafts(f"a/{n}"))) for n in range(3)]
+        await until(lambda: under_way(log) == (3, 3))
+        log._writer.give_up("another log stands in its place")
+        for ended in await asyncio.gather(*appending, return_exceptions=True):
+            assert isinstance(ended, StoreUnavailable)
+            assert (ended.in_doubt, "another log" in str(ended)) == (True, True)
+        assert under_way(log) == (0, 0)
+
+
+async def test_while_the_store_takes_nothing_appends_are_refused_until_a_probe_is_stored(
+    server: NatsServer,
+) -> None:
+    async with jetstream_log(server.url) as log:
+        told: list[str | None] = []
+        log.watch(lambda: told.append(log.reason))
+        log._writer._set_stuck("its disk is full")
+        with pytest.raises(StoreUnavailable, match="its disk is full") as refused:
+            await log.append(drafts("a/1"))
+        assert not refused.value.in_doubt
+        await until(lambda: log.available)
+        assert told == ["its disk is full", None]
+        assert await log.append(drafts("a/1")) == 2 * SLOTS  # the probe was the first message
+        assert log._writer.stuck is None
