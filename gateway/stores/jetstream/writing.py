@@ -67,7 +67,6 @@ _NOT_NOW = (
     wire.UNAVAILABLE,
     wire.ID_IN_PROCESS,
     wire.BATCH_INCOMPLETE,
-    wire.BATCH_TOO_LARGE,
     *wire.TOO_MANY_BATCHES,
 )
 
@@ -343,6 +342,7 @@ class Writer:
 
         Raises:
             ExpectationFailed: Another writer was first.
+            TooLarge: A batch may not have so many messages.
             StoreUnavailable: The server cannot store it.
         """
         if error.err_code == wire.BATCH_HAS_STORED_ID:
@@ -353,6 +353,10 @@ class Writer:
                 await write.outcome
         elif error.err_code in wire.WRONG_LAST_SEQUENCE:
             await self._overtaken(session, write, error)
+        elif error.err_code == wire.BATCH_TOO_LARGE:
+            raise TooLarge(
+                f"an append of {len(write.parcels)} messages is too large for the store: {error}"
+            )
         elif error.err_code in _NOT_NOW:
             await _before_try(write.tries)
         else:

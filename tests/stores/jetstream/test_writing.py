@@ -163,6 +163,23 @@ async def test_an_entry_that_no_message_can_hold_is_refused(server: NatsServer) 
         assert len(await log.read(after=0, topics=None, limit=9)) == 3
 
 
+@pytest.mark.parametrize("count", [1000, 1001])
+async def test_an_append_of_more_messages_than_a_batch_may_have_is_refused_at_once(
+    server: NatsServer, count: int
+) -> None:
+    """It would be refused for ever, so it is not tried again, and the store is not away."""
+    async with jetstream_log(server.url) as log:
+        many = drafts(*(f"task/{number}" for number in range(count)))
+        if count == 1000:
+            assert await log.append(many) == log.head == count * SLOTS
+        else:
+            with pytest.raises(TooLarge, match=r"1001 messages .* batch is too large"):
+                await log.append(many)
+            assert log.head == 0
+        assert log.available
+        await log.append(drafts("task/1"))
+
+
 async def test_what_the_server_refuses_for_another_reason_is_said_and_not_in_doubt(
     server: NatsServer,
 ) -> None:
