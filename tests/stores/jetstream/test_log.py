@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,7 +14,7 @@ from gateway.ports import Entry, EventLog, Snapshot
 from gateway.stores.jetstream import log as log_module
 from gateway.stores.jetstream import reading
 from gateway.stores.jetstream.codec import SLOTS
-from tests.nats import NatsServer
+from tests.nats import NatsServer, nats_server
 from tests.scenarios.proxy import Proxy
 from tests.stores.contract import EventLogContract
 from tests.stores.drafts import Clock, draft
@@ -80,6 +81,21 @@ async def test_a_node_that_starts_shows_its_followers_everything(server: NatsSer
         assert again.last_offset("task/3") == before[7].offset
         with pytest.raises(ExpectationFailed):
             await again.append([draft("task/3")], expected={"task/3": 0})
+
+
+async def test_a_start_reports_how_much_it_has_read(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "_PROGRESS_EVERY", 2)
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as first:
+        for _ in range(5):
+            await first.append([draft()])
+    told: list[tuple[int, int]] = []
+    async with jetstream_log(server.url, stream=stream, start=False) as log:
+        await log.start(progress=lambda read, whole: told.append((read, whole)))
+        await log.append([draft()])
+    assert told == [(2, 5), (4, 5), (5, 5)]
 
 
 async def test_what_one_node_appends_every_node_sees_in_the_same_order(server: NatsServer) -> None:
@@ -226,6 +242,105 @@ async def test_a_message_that_no_gateway_wrote_is_counted_and_skipped(server: Na
         await until(lambda: log.last_offset("task/3"))
 
 
+# --- the store is away ------------------------------------------------------------------------
+
+
+async def test_a_store_that_says_nothing_is_away_within_the_limit(server: NatsServer) -> None:
+    """The connection stands, and nothing comes: a partition, a stopped machine."""
+    async with Proxy(server.port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with jetstream_log(url, timeout_s=0.5) as log:
+            told: list[bool] = []
+            log.watch(lambda: told.append(log.available))
+            offset = await log.append([draft()])
+            proxy.stalled = True
+            async with asyncio.timeout(2.0):
+                with pytest.raises(StoreUnavailable) as away:
+                    await log.append([draft("late/1")])
+            assert away.value.in_doubt
+            await until(lambda: "did not answer in time" in (log.reason or ""))
+            assert not log.available
+            async with asyncio.timeout(2.0):
+                with pytest.raises(StoreUnavailable) as away:
+                    await log.append([draft()])
+                assert not away.value.in_doubt
+                with pytest.raises(StoreUnavailable):
+                    await log.save_snapshot(Snapshot(1, 1, b""))
+                with pytest.raises(StoreUnavailable):
+                    await log.load_snapshot()
+            # What is known is still read.
+            assert [e.offset for e in await log.read(after=0, topics=None, limit=9)] == [offset]
+            proxy.stalled = False
+            await until(lambda: log.available)
+            await log.append([draft()])
+            assert [value for value, _ in itertools.groupby(told)] == [False, True]
+
+
+async def test_a_paused_server_is_waited_for_no_longer_than_the_limit() -> None:
+    """As with a disk that takes its time."""
+    async with nats_server() as server, jetstream_log(server.url, timeout_s=0.5) as log:
+        await server.pause()
+        try:
+            async with asyncio.timeout(2.0):
+                answers = await asyncio.gather(
+                    *(log.append([draft(f"task/{n}")]) for n in range(20)), return_exceptions=True
+                )
+            assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+        finally:
+            server.resume()
+        await until(lambda: log.available)
+        await log.append([draft()])
+
+
+async def test_a_start_while_the_store_is_away_waits_for_it(server: NatsServer) -> None:
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as other,
+        Proxy(server.port) as proxy,
+        jetstream_log(
+            f"nats://127.0.0.1:{proxy.port}", stream=stream, timeout_s=0.1, start=False
+        ) as log,
+    ):
+        offset = await other.append([draft()])
+        proxy.refuse = True
+        proxy.cut()
+        await until(lambda: not log.available)
+        seen: list[int] = []
+        log.follow(lambda entry: seen.append(entry.offset))
+        cancelled = asyncio.ensure_future(log.start())
+        await asyncio.wait((cancelled,), timeout=0)
+        cancelled.cancel()
+        starting = asyncio.ensure_future(log.start())
+        proxy.refuse = False
+        async with asyncio.timeout(20):
+            await starting
+        assert cancelled.cancelled()
+        assert (log.available, log.head, seen) == (True, offset, [offset])
+
+
+async def test_what_is_older_than_the_memory_cannot_be_read_while_the_store_is_away(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "_LEAD_MESSAGES", 0)
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as first:
+        offsets = [await first.append([draft()]) for _ in range(3)]
+    async with (
+        Proxy(server.port) as proxy,
+        jetstream_log(
+            f"nats://127.0.0.1:{proxy.port}", stream=stream, timeout_s=0.3, start=False
+        ) as log,
+    ):
+        await log.start(after=offsets[1])
+        assert len(await log.read(after=0, topics=None, limit=9)) == 3
+        proxy.stalled = True
+        with pytest.raises(StoreUnavailable) as away:
+            await log.read(after=0, topics=None, limit=9)
+        assert not away.value.in_doubt
+        (known,) = await log.read(after=offsets[1], topics=None, limit=9)
+        assert known.offset == offsets[2]
+
+
 # --- the log begins anew --------------------------------------------------------------------
 
 
@@ -300,4 +415,5 @@ async def test_a_node_that_missed_entries_begins_anew(server: NatsServer) -> Non
             await until(lambda: log.stale)
             assert log.epoch == other.epoch
             await log.start()
-            assert await log.append([draft()]) == other.head or log.head
+            offset = await log.append([draft()])
+            await until(lambda: other.head == offset)

@@ -56,3 +56,21 @@ async def test_a_pulse_while_the_store_is_away_is_lost_and_the_next_one_heard() 
         await log.pulse.publish("x", b"heard")
         await until(lambda: heard)
         assert heard == [b"heard"]
+
+
+async def test_a_hearer_that_raises_is_logged_and_hears_the_next_signal(
+    server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with jetstream_log(server.url, start=False) as log:
+        heard: list[str] = []
+
+        def hear(subject: str, body: bytes) -> None:
+            heard.append(subject)
+            if subject == "first":
+                raise RuntimeError("a mistake")
+
+        log.pulse.follow(hear)
+        await log.pulse.publish("first", b"")
+        await log.pulse.publish("second", b"")
+        await until(lambda: heard == ["first", "second"])
+        assert "a mistake" in caplog.text

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
 from gateway.domain.errors import ExpectationFailed, StoreUnavailable, TooLarge
-from gateway.ports import Draft
+from gateway.ports import Draft, Entry
 from gateway.stores.jetstream.codec import SLOTS
 from gateway.stores.jetstream.session import Session
-from tests.nats import NatsServer
+from tests.nats import NatsServer, nats_cluster, nats_server
+from tests.scenarios.harness import SOAK, times
 from tests.scenarios.proxy import Proxy
 from tests.stores.drafts import draft
-from tests.stores.jetstream.world import jetstream_log, new_stream, session, until
+from tests.stores.jetstream.world import (
+    ELECTION_S,
+    Ledger,
+    jetstream_log,
+    new_stream,
+    session,
+    until,
+)
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
@@ -244,3 +253,97 @@ async def test_while_the_store_takes_nothing_appends_are_refused_until_a_probe_i
         assert told == ["its disk is full", None]
         assert await log.append(drafts("a/1")) == 2 * SLOTS  # the probe was the first message
         assert log._writer.stuck is None
+
+
+# --- a store that is slow, full, killed or cut off ----------------------------------------------
+
+
+async def test_what_arrives_late_is_seen_once(server: NatsServer) -> None:
+    """An append that was given up on, and that the store has got after all."""
+    stream = new_stream()
+    async with Proxy(server.port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with (
+            jetstream_log(url, timeout_s=0.3, stream=stream) as log,
+            jetstream_log(server.url, stream=stream) as other,
+        ):
+            seen: list[Entry] = []
+            log.follow(seen.append)
+            proxy.stalled = True
+            with pytest.raises(StoreUnavailable) as away:
+                await log.append([draft("late/1")])
+            assert away.value.in_doubt
+            proxy.stalled = False  # before the connection is given up
+            await until(lambda: other.last_offset("late/1"))
+            await until(lambda: seen)
+            assert log.head == other.head
+            await until(lambda: log.available)
+            assert await log.append([draft("late/1")], expected={"late/1": log.head}) == log.head
+            assert len(seen) == 2
+
+
+async def test_a_full_disk_is_told_and_waited_for_once() -> None:
+    """The server goes on answering questions, and says nothing to what it cannot write."""
+    async with nats_server() as server:
+        server.kill()
+        server.file_bytes_max = 1_000_000
+        await server.start()
+        async with jetstream_log(server.url, timeout_s=0.5) as log:
+            confirmed: list[int] = []
+
+            async def fill() -> None:
+                while True:
+                    confirmed.append(await log.append([draft(size=100_000)]))
+
+            with pytest.raises(StoreUnavailable) as full:
+                await fill()
+            assert full.value.in_doubt
+            assert not log.available
+            assert "disk" in (log.reason or "")
+            async with asyncio.timeout(0.3):
+                with pytest.raises(StoreUnavailable) as full:
+                    await log.append([draft()])
+            assert not full.value.in_doubt
+            assert len(await log.read(after=0, topics=None, limit=999)) == len(confirmed) > 3
+            server.kill()
+            server.file_bytes_max = None
+            await server.start()
+            await until(lambda: log.available)
+            await log.append([draft("again/1")])
+            stored = await log.read(after=0, topics=None, limit=999)
+            assert len(stored) - len(confirmed) in (1, 2)  # the one in doubt was lost, or was not
+
+
+@pytest.mark.parametrize("size", [1, 3] if SOAK else [1])
+async def test_a_server_that_is_killed_loses_and_doubles_nothing(size: int) -> None:
+    async with (
+        nats_cluster(size) as servers,
+        jetstream_log(servers[0].url, replicas=size, timeout_s=ELECTION_S) as log,
+    ):
+        ledger = Ledger(log)
+        which = itertools.cycle(servers)
+
+        async def kill() -> None:
+            server = next(which)
+            server.kill()
+            await server.start()
+
+        await ledger.disturb(kill, times(3, 30 // size))
+        await ledger.check(servers[0].url, replicas=size)
+        assert not ledger.in_doubt, "a server that is back within the limit leaves no doubt"
+
+
+async def test_a_connection_that_breaks_loses_and_doubles_nothing(server: NatsServer) -> None:
+    """What was sent before is sent again, and recognized."""
+    async with (
+        Proxy(server.port) as proxy,
+        jetstream_log(f"nats://127.0.0.1:{proxy.port}", timeout_s=ELECTION_S) as log,
+    ):
+        ledger = Ledger(log)
+
+        async def cut() -> None:
+            proxy.cut()
+
+        await ledger.disturb(cut, times(5, 200))
+        await ledger.check(server.url)
+        assert not ledger.in_doubt
