@@ -100,7 +100,6 @@ class JetStreamLog:
         self._stream = stream
         self._clock = clock
         self._ids = ids
-        self._timeout_s = timeout_s
         self._bounds = Bounds(events_max, bytes_max, age_max_s, replicas)
         self._view = View(bounds=self._bounds, clock=clock)
         self._link = Link(
