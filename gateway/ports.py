@@ -1,8 +1,8 @@
 """
 What we ask of the outside: a log, signals between nodes, a clock, a source of ids.
 
-The guarantees stand here in words, and as tests in ``tests/stores/contract.py``, which runs
-over every implementation.
+The guarantees of the log and the pulse stand here in words, and as tests in
+``tests/stores/contract.py`` and ``contract_pulse.py``, which run over every implementation.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ __all__ = [
 @dataclasses.dataclass(frozen=True, slots=True)
 class Draft:
     """
-    What a writer wants to append: validated and encoded already, once.
+    What a writer wants to append: an event, already validated and encoded.
 
     Attributes:
-        subject: What it is about, ``task/ID``, ``breaker/NAME``, …: decisions about one
+        subject: What the event is about, ``task/ID``, ``breaker/NAME``, …: decisions about one
             subject exclude each other.
         type: The event's type.
-        topics: What it is of; see ``domain.events.topics_of``.
-        operators_only: Bookkeeping that only operators may see.
+        topics: The topics whose subscribers receive the event; see ``domain.events.topics_of``.
+        operators_only: Whether the event is bookkeeping that only operators may see.
         body: The event as one JSON object, without ``epoch``, ``offset`` and ``timestamp``.
-        detail: For operators only, as JSON; None: there is none.
-        state: What the folds need and nobody sees, as JSON; None: nothing.
+        detail: What only operators may see of it, as JSON; None: nothing.
+        state: What only the folds need, as JSON; it never leaves the gateway. None: nothing.
     """
 
     subject: str
@@ -53,13 +53,13 @@ class Draft:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
     """
-    One accepted draft, with its place.
+    A draft that the log accepted, with its place and time.
 
     Attributes:
-        offset: Its place in the log, from 1.
+        offset: The place in the log, from 1.
         at: When the log accepted it, in seconds since the Unix epoch.
-        public: The stamped event as JSON, for everybody who may see it.
-        operator: The same with ``detail``, for operators.
+        public: The stamped event as JSON, for every subscriber that may see it.
+        operator: The same with ``detail``, for operators; without detail the same object.
     """
 
     offset: int
@@ -74,7 +74,7 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes that it holds, for the log's bound."""
+        """Bytes that the entry holds, counted for the log's bound."""
         own = len(self.public) + len(self.state or b"")
         return own if self.operator is self.public else own + len(self.operator)
 
@@ -85,9 +85,9 @@ class Snapshot:
     What the folds had learnt from the log, so that it outlives the entries it came from.
 
     Attributes:
-        offset: The last entry that it knows.
-        version: The format of ``body``; whoever reads it decides whether it still can.
-        body: The folds, encoded by whoever folds.
+        offset: The last entry that the folds had seen.
+        version: The format of ``body``; the reader decides whether it can still read it.
+        body: The folds, encoded by their owner; a log does not look inside.
     """
 
     offset: int
@@ -104,21 +104,20 @@ class EventLog(Protocol):
     """
     The ordered sequence of everything that happened.
 
-    - *Order*: offsets strictly grow, not always by one; followers and readers see entries in
+    - *Order*: offsets strictly grow, not always by one. Followers and readers see entries in
       that order, on every node.
     - *Atomicity*: the drafts of one append are all in the log, next to each other, or none is.
     - *Decisions*: an append with ``expected`` succeeds only if, for each subject named, the
-      last offset of that subject is the one given. Of two who decide at once, one is told
-      ``ExpectationFailed`` and nothing of theirs is in the log.
+      last offset of that subject is the one given. Of two writers that decide at once one gets
+      ``ExpectationFailed``, and nothing of its append is in the log.
     - *Own writes*: when ``append`` returns, every follower on this node has seen the entries.
     - *Duplicates*: none; a draft is appended once or not at all.
-    - *Bounds*: oldest entries go first, by count, bytes and age. ``oldest`` says what is left.
-    - *Loss*: what the implementation keeps over a restart it says itself; with a new log comes
-      a new epoch.
-    - *Absence*: a store that is away answers every call within its limit with
-      ``StoreUnavailable``, never with a wait without end. What is known here is still read.
-    - *Beginning*: ``open``, then ``load_snapshot`` and ``follow`` as wanted, then ``start``; only
-      then is it appended to. A log that is ``stale`` is begun again with ``start``.
+    - *Bounds*: the oldest entries go first, by count, bytes and age. ``oldest`` says what is left.
+    - *Loss*: each implementation says what it keeps over a restart. A new log has a new epoch.
+    - *Absence*: while the store is away, every call ends within its limit with
+      ``StoreUnavailable``; none waits without end. What this node remembers can still be read.
+    - *Beginning*: call ``open``, then ``load_snapshot`` and ``follow`` as wanted, then ``start``,
+      and append only after that. A log that is ``stale`` begins again with ``start``.
     """
 
     async def open(self) -> None:
@@ -126,41 +125,41 @@ class EventLog(Protocol):
         Reach the store and make sure that it is ours.
 
         Raises:
-            ConfigurationError: It cannot be reached, does not let us in, or holds something
-                else; the message says what to do.
+            ConfigurationError: The store cannot be reached, refuses the credentials, or holds
+                something else; the message says what to do.
         """
         ...
 
     async def start(self, *, after: int = 0, progress: Progress | None = None) -> None:
         """
-        Show what is kept with an offset over ``after`` to those who follow; live from then on.
+        Show the followers what is kept over ``after``, and from then on each new entry.
 
-        Returns when they have seen what was there when it was called. While the store is away
-        it waits for it; cancelling ends that.
+        Returns when they have seen what the log held at the call. While the store is away it
+        waits for the store; cancelling ends the wait.
 
         Args:
             after: The offset of the snapshot that the followers begin with; 0: there is none.
-            progress: Called now and then with how much of how much has been read.
+            progress: Called now and then with how much has been read, and of how much.
         """
         ...
 
     @property
     def available(self) -> bool:
-        """Whether the store is there, as far as is known now."""
+        """Whether the store is there, as far as this node knows now."""
         ...
 
     @property
     def reason(self) -> str | None:
-        """Why it is not available, for operators; None when it is."""
+        """Why the store is not available, for operators; None when it is."""
         ...
 
     @property
     def stale(self) -> bool:
         """
-        Whether followers have to begin anew, and ``start`` be called again.
+        Whether the followers have to begin anew and ``start`` has to be called again.
 
-        So it is when another log stands in its place (the epoch is another), and when entries
-        were dropped before this node had seen them. Nothing is appended until then.
+        It is true when another log stands in the place of this one (the epoch is another), and
+        when entries were dropped before this node had seen them. Nothing is appended until then.
         """
         ...
 
@@ -168,8 +167,8 @@ class EventLog(Protocol):
         """
         Call ``watcher`` when ``available``, ``stale`` or ``epoch`` may have changed.
 
-        It looks at the log for what is so; it must neither wait nor raise. Returns a function
-        that ends it.
+        The watcher reads the new values from the log; it must neither wait nor raise. Returns
+        a function that ends the watching, also when it is called twice.
         """
         ...
 
@@ -180,16 +179,16 @@ class EventLog(Protocol):
 
     @property
     def head(self) -> int:
-        """The newest offset that followers have seen; 0 when there is none."""
+        """The newest offset that the followers have seen; 0 when there is none."""
         ...
 
     @property
     def oldest(self) -> int:
         """
-        Where what is kept begins: nothing at this offset or over it has been dropped.
+        Where the kept part begins: nothing at this offset or over it has been dropped.
 
-        Who has seen ``oldest - 1`` or more has missed nothing that is gone. ``head + 1`` when
-        nothing is kept.
+        A reader that has seen ``oldest - 1`` or more has missed nothing that is gone.
+        ``head + 1`` when nothing is kept.
         """
         ...
 
@@ -197,18 +196,21 @@ class EventLog(Protocol):
         self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
     ) -> int:
         """
-        Append, all or nothing, and return the offset of the last draft.
+        Append all drafts or none, and return the offset of the last one.
+
+        When it is cancelled, the drafts may be in the log or not.
 
         Args:
             drafts: What to append, in this order; at least one.
-            expected: Subject → the offset of its last entry that the decision was based on;
+            expected: By subject, the offset of its last entry that the decision was based on;
                 0: none so far. None: no expectation.
 
         Raises:
-            ExpectationFailed: Somebody else wrote to a subject first.
+            ExpectationFailed: Another writer wrote to a subject first.
+            TooLarge: The store can never take the drafts in one append.
             StoreUnavailable: The store did not answer in time. Nothing is in the log, unless
-                ``in_doubt`` is set: then all of it may be, or may still get there. Followers
-                see it like any other entry if so.
+                ``in_doubt`` is set: then all of it may be there, or may still get there, and
+                followers see it like any other entry.
         """
         ...
 
@@ -226,27 +228,20 @@ class EventLog(Protocol):
 
         Args:
             after: The last offset already seen.
-            topics: Only entries of any of these; None: every entry.
-            limit: How many at the most.
+            topics: Only entries of any of these topics; None: every entry.
+            limit: How many entries at the most.
             until: The last offset to consider; None: the head.
-            size_max: Stop after this many bytes, yet give at least one; None: no such bound.
+            size_max: How many bytes of ``public`` at the most, yet at least one entry;
+                None: no such bound.
 
         Raises:
-            StoreUnavailable: What is asked for is no longer in this node's memory, and the
-                store did not answer in time.
+            StoreUnavailable: The entries are no longer in this node's memory, and the store
+                did not answer in time.
         """
         ...
 
-    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        """Count entries in this node's memory over ``after``, of any of ``topics``."""
-        ...
-
-    def newest(self, topics: Iterable[str] | None) -> int:
-        """Tell the newest offset in this node's memory of any of ``topics``; 0: there is none."""
-        ...
-
     def last_offset(self, subject: str) -> int:
-        """Tell the offset of the subject's last entry, 0 when none is remembered."""
+        """Give the offset of the subject's last entry; 0 when none is remembered."""
         ...
 
     def follow(self, reader: Reader) -> Callable[[], None]:
@@ -254,26 +249,26 @@ class EventLog(Protocol):
         Call ``reader`` with each entry accepted from now on, in order, each once.
 
         Readers are called in the order in which they began to follow. A reader must neither
-        wait nor raise. Returns a function that ends it.
+        wait nor raise. Returns a function that ends the following, also when called twice.
         """
         ...
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """
-        Keep ``snapshot`` for whoever opens this log later; the newest two are kept.
+        Keep ``snapshot`` for the nodes that open this log later; the newest two are kept.
 
         A log that does not outlive its process keeps none.
 
         Raises:
-            StoreUnavailable: The store did not answer in time; the ones before are kept.
+            StoreUnavailable: The store did not answer in time; earlier snapshots are kept.
         """
         ...
 
     async def load_snapshot(self) -> Snapshot | None:
         """
-        Give the newest snapshot of this log that is whole; None: there is none.
+        Give the newest whole snapshot of this log; None: there is none.
 
-        Entries between it and ``oldest`` are lost to whoever begins with it.
+        A node that begins with it has lost the entries between it and ``oldest``.
 
         Raises:
             StoreUnavailable: The store did not answer in time.
@@ -281,27 +276,27 @@ class EventLog(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of what the log holds outside this process."""
+        """Release what the log holds outside this process, and call no follower any more."""
         ...
 
 
 class Pulse(Protocol):
     """
-    Signals between nodes that nobody will replay: heartbeats, presence.
+    Signals between nodes that are never replayed: heartbeats, presence.
 
-    Each node hears each signal at most once, its own too; what is sent while the store is away
-    is lost.
+    Each node hears each signal at most once, its own included. A signal that is sent while the
+    store is away is lost.
     """
 
     async def publish(self, subject: str, body: bytes) -> None:
-        """Send to whoever hears on any node; never waits for them and never fails."""
+        """Send to the hearers on every node; never waits for them and never fails."""
         ...
 
     def follow(self, hearer: Hearer) -> Callable[[], None]:
         """
         Call ``hearer`` with subject and body of each signal from now on.
 
-        It must neither wait nor raise. Returns a function that ends it.
+        A hearer must neither wait nor raise. Returns a function that ends the hearing.
         """
         ...
 
@@ -310,11 +305,11 @@ class Clock(Protocol):
     """Time, so that tests can own it."""
 
     def wall(self) -> float:
-        """Seconds since the Unix epoch; to show, to write down, to compare with the log."""
+        """Seconds since the Unix epoch: to show, to write down, to compare with the log."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never go back; for durations and limits."""
+        """Seconds that never go back: for durations and limits."""
         ...
 
     def sleep(self, seconds: float) -> Awaitable[None]:
@@ -326,7 +321,7 @@ class IdSource(Protocol):
     """Ids and chance, so that tests can seed them."""
 
     def uuid7(self) -> str:
-        """A new UUID, version 7 (RFC 9562): sorts by time."""
+        """A new UUID, version 7 (RFC 9562, section 5.7), which sorts by time."""
         ...
 
     def random(self) -> float:

@@ -1,1 +1,1 @@
-"""What we keep: implementations of the event log; one contract suite runs over each."""
+"""What we keep: implementations of the event log, each held to one contract suite."""

@@ -1,8 +1,8 @@
 """
-The default store: the log in this process's memory, nothing to install.
+The default store: the log in this process's memory, with nothing to install.
 
-A restart loses everything and starts a new epoch; readers are told so and begin from a
-snapshot. Everything else the port promises holds.
+A restart loses everything and begins a new epoch, so readers are told that their position is of
+another log. Everything else that the port promises holds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class MemoryLog:
     An ``EventLog`` in memory; see the port for what it guarantees.
 
     Args:
-        epoch: The name of this log; a new one for each.
+        epoch: The name of this log; each log needs a new one.
         clock: Gives the time of acceptance and the age of entries.
-        events_max: Entries kept at the most.
-        bytes_max: Bytes kept at the most.
-        age_max_s: Seconds an entry is kept at the most.
+        events_max: How many entries are kept at the most.
+        bytes_max: How many bytes of entries are kept at the most.
+        age_max_s: How long an entry is kept at the most, in seconds.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class MemoryLog:
     ) -> int:
         assert drafts
         self._subjects.check(expected or {})
-        # The log's time never goes back, whatever the wall clock does.
+        # The log's time never goes back, though the wall clock may.
         self._last_at = max(self._last_at, self._clock.wall())
         entries = [
             stamp(draft, epoch=self._epoch, offset=self._head + place, at=self._last_at)
@@ -121,14 +121,6 @@ class MemoryLog:
             until=self._head if until is None else min(until, self._head),
             size_max=size_max,
         )
-
-    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        self._ring.trim(self._clock.wall())
-        return self._ring.count(after=after, topics=topics, until=self._head)
-
-    def newest(self, topics: Iterable[str] | None) -> int:
-        self._ring.trim(self._clock.wall())
-        return self._ring.newest(topics, until=self._head)
 
     def last_offset(self, subject: str) -> int:
         return self._subjects.last(subject)

@@ -1,4 +1,4 @@
-"""Signals that nobody replays, for a gateway of one node: they stay in this process."""
+"""Signals between nodes, for a gateway of one node: they stay in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["LocalPulse"]
 
 
 class LocalPulse:
-    """A ``Pulse`` of one node alone."""
+    """A ``Pulse`` among the parts of one node; each signal is heard before ``publish`` returns."""
 
     def __init__(self) -> None:
         self._hearers: Followers[str, bytes] = Followers()

@@ -1,8 +1,8 @@
 """
 The kept part of a log in memory: entries in order, an index by topic, three bounds.
 
-The oldest entries go first, whichever bound is passed: count, bytes or age. A topic that no
-kept entry is of costs nothing.
+The oldest entries go first, whichever bound is passed: count, bytes or age. A topic without a
+kept entry costs no memory.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from gateway.ports import Entry
 
 __all__ = ["Ring"]
 
-# Dead cells at the front of an index are cut off once there are this many and they are the
-# larger part, so that dropping the oldest costs constant time on average.
+# Dead cells at the front of an index are cut off when there are this many and they are the
+# larger part, so that dropping the oldest entry costs constant time on average.
 _DEAD_CELLS_MIN = 1024
 
 
@@ -45,25 +45,19 @@ class _Offsets:
             yield cells[at]
             at += 1
 
-    def newest(self, until: int) -> int:
-        at = bisect_right(self.cells, until, lo=self.start)
-        return self.cells[at - 1] if at > self.start else 0
-
-    def count_after(self, offset: int) -> int:
-        return len(self.cells) - bisect_right(self.cells, offset, lo=self.start)
-
 
 class Ring:
     """
     The newest entries of one log.
 
     Args:
-        events_max: Entries kept at the most.
-        bytes_max: Bytes of encoded entries kept at the most; the newest entry always stays.
-        age_max_s: Seconds an entry is kept at the most.
+        events_max: How many entries are kept at the most.
+        bytes_max: How many bytes of entries are kept at the most; the newest entry stays even
+            when it alone is larger.
+        age_max_s: How long an entry is kept at the most, in seconds.
 
     Attributes:
-        size: Bytes kept.
+        size: Bytes kept now.
         dropped: The newest offset that was dropped; 0: none.
         aged: The newest offset that was dropped for its age; 0: none.
     """
@@ -88,7 +82,7 @@ class Ring:
         return self._all.cells[self._all.start] if len(self._all) else None
 
     def add(self, entry: Entry) -> None:
-        """Take the next entry; its offset is over every one before."""
+        """Take the next entry, whose offset is over all before it."""
         assert not self._all.cells or entry.offset > self._all.cells[-1]
         self._entries[entry.offset] = entry
         self._all.cells.append(entry.offset)
@@ -101,7 +95,7 @@ class Ring:
         self.trim(entry.at)
 
     def trim(self, now: float) -> None:
-        """Drop what is over a bound; ``now`` in seconds since the Unix epoch."""
+        """Drop the entries that are over a bound; ``now`` is seconds since the Unix epoch."""
         too_old = now - self._age_max_s
         while self._all and (
             len(self._all) > self._events_max
@@ -139,17 +133,6 @@ class Ring:
                 break
             found.append(entry)
         return found
-
-    def count(self, *, after: int, topics: Iterable[str] | None, until: int) -> int:
-        """Count entries; see ``EventLog.count``."""
-        indexes = self._indexes(topics)
-        if len(indexes) == 1 and self._all.cells and until >= self._all.cells[-1]:
-            return indexes[0].count_after(after)
-        return sum(1 for _ in self._offsets(after, topics, until))
-
-    def newest(self, topics: Iterable[str] | None, *, until: int) -> int:
-        """Tell the newest offset of any of ``topics``, 0 when there is none."""
-        return max((index.newest(until) for index in self._indexes(topics)), default=0)
 
     def _indexes(self, topics: Iterable[str] | None) -> list[_Offsets]:
         if topics is None:

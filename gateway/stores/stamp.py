@@ -1,7 +1,8 @@
 """
 Stamping: a draft becomes an entry when the log gives it a place and a time.
 
-The stamps are spliced into the encoded event, so that it is encoded once in its life.
+The stamps are spliced into the encoded event, so that an event is encoded once in its life
+(decision 3 in CONTRIBUTING.md).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ def stamp(draft: Draft, *, epoch: str, offset: int, at: float) -> Entry:
     Make the entry of ``draft``.
 
     Args:
-        draft: What was accepted; its body is a JSON object with at least one member.
-        epoch: The log's name; it has no character that JSON would escape.
-        offset: Its place.
-        at: When it was accepted, in seconds since the Unix epoch.
+        draft: The accepted draft; its body is a JSON object with at least one member.
+        epoch: The log's name, without any character that JSON would escape.
+        offset: The place in the log.
+        at: When the log accepted it, in seconds since the Unix epoch.
     """
     stamps = f'{{"epoch":"{epoch}","offset":{offset},"timestamp":"{rfc3339(at)}",'.encode()
     public = stamps + draft.body[1:]

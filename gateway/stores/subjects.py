@@ -1,9 +1,9 @@
 """
-What is last said of each subject: what decisions are checked against.
+The last offset of each subject: what decisions are checked against.
 
 A subject may live on in silence for longer than its entries are kept (a breaker that stays
 closed for months), and decisions about it have to go on. So more subjects are remembered than
-entries, and of one that is forgotten it is still known that nothing was written to it lately.
+entries. Of a forgotten subject one thing is still known: it has no entry after ``forgotten``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _SUBJECTS_PER_EVENT = 2
 
 class Subjects:
     """
-    The last offset of each subject; the least recently written one is forgotten first.
+    The last offset of each subject; the least recently written subject is forgotten first.
 
     Args:
-        events_max: Entries that the log keeps at the most.
-        forgotten: What begins unknown: subjects that were last written to up to this offset.
+        events_max: How many entries the log keeps at the most.
+        forgotten: The offset up to which nothing is known of any subject; 0: everything is known.
 
     Attributes:
         forgotten: No forgotten subject has an entry after this offset.
@@ -36,30 +36,29 @@ class Subjects:
         self.forgotten = forgotten
 
     def last(self, subject: str) -> int:
-        """Tell the offset of the subject's last entry; 0 when none is remembered."""
+        """Give the offset of the subject's last entry; 0 when none is remembered."""
         return self._last.get(subject, 0)
-
-    def agrees(self, subject: str, offset: int) -> bool:
-        """Tell whether ``offset`` can be that of the subject's last entry."""
-        actual = self._last.get(subject)
-        # Of a forgotten subject only this is known: that nothing was written to it lately.
-        return offset <= self.forgotten if actual is None else offset == actual
 
     def check(self, expected: Mapping[str, int]) -> None:
         """
-        Compare with what a decision was based on.
+        Compare with the offsets that a decision was based on, by subject.
 
         Raises:
             ExpectationFailed: Something was written to a subject since.
         """
         for subject, offset in expected.items():
-            if not self.agrees(subject, offset):
+            if not self._agrees(subject, offset):
                 raise ExpectationFailed(subject, expected=offset, actual=self.last(subject))
 
     def wrote(self, subject: str, offset: int) -> None:
         """Take note of the log's next entry."""
-        # Deleted and set again: the least recently written subject is the first to go.
+        # Deleted and set again: a dict keeps the order of insertion, so that the least recently
+        # written subject comes first.
         self._last.pop(subject, None)
         self._last[subject] = offset
         while len(self._last) > self._subjects_max:
             self.forgotten = self._last.pop(next(iter(self._last)))
+
+    def _agrees(self, subject: str, offset: int) -> bool:
+        actual = self._last.get(subject)
+        return offset <= self.forgotten if actual is None else offset == actual

@@ -183,12 +183,6 @@ class KeptLog:
             after=after, topics=topics, limit=limit, until=until, size_max=size_max
         )
 
-    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        return self._shared.count(after=after, topics=topics)
-
-    def newest(self, topics: Iterable[str] | None) -> int:
-        return self._shared.newest(topics)
-
     def last_offset(self, subject: str) -> int:
         return self._subjects.last(subject)
 

@@ -21,6 +21,6 @@ def server() -> Iterator[NatsServer]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look more often whether the store is there than anybody would pay for."""
+    """Look far more often than in production whether the store is there."""
     monkeypatch.setattr(link, "LOOK_EVERY_S", 0.1)
     monkeypatch.setattr(stream, "BEHIND_LIMIT_S", 0.3)

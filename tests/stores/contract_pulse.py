@@ -17,34 +17,34 @@ class PulseContract:
         """Open the pulse of one node."""
         raise NotImplementedError
 
-    async def test_who_hears_hears_each_signal_once_its_own_too(self) -> None:
+    async def test_a_hearer_hears_each_signal_once_those_of_its_own_node_too(self) -> None:
         async with self.open_pulse() as pulse:
             heard: list[tuple[str, bytes]] = []
-            news = asyncio.Event()
+            came = asyncio.Event()
 
             def hear(subject: str, body: bytes) -> None:
                 heard.append((subject, body))
                 if subject == "last":
-                    news.set()
+                    came.set()
 
             end = pulse.follow(hear)
             names = ["a", "agent/1", "a.b", "*", ">", "a b", "ä", "%2E"]
             for name in [*names, "last"]:
                 await pulse.publish(name, name.encode())
             async with asyncio.timeout(10):
-                await news.wait()
+                await came.wait()
             assert heard == [(name, name.encode()) for name in [*names, "last"]]
             end()
             end()
 
-    async def test_who_has_ended_hears_no_more(self) -> None:
+    async def test_a_hearer_that_has_ended_hears_no_more(self) -> None:
         async with self.open_pulse() as pulse:
             heard: list[bytes] = []
-            news = asyncio.Event()
+            came = asyncio.Event()
             end = pulse.follow(lambda subject, body: heard.append(body))
-            pulse.follow(lambda subject, body: news.set())
+            pulse.follow(lambda subject, body: came.set())
             end()
             await pulse.publish("x", b"x")
             async with asyncio.timeout(10):
-                await news.wait()
+                await came.wait()
             assert heard == []

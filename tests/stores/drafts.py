@@ -28,6 +28,6 @@ class Clock:
 
 
 def draft(subject: str = "task/1", *topics: str, size: int = 0, **options: Any) -> Draft:
-    """One entry to be; ``size`` bytes larger than the smallest."""
+    """Make a draft that is ``size`` bytes larger than the smallest."""
     body = orjson.dumps({"type": "notification", "subject": subject, "payload": "x" * size})
     return Draft(subject, "notification", topics, False, body, **options)

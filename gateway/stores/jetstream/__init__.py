@@ -1,1 +1,1 @@
-"""The log on NATS JetStream: durable, and shared by any number of gateways."""
+"""The log on NATS JetStream: durable, and shared by any number of gateway nodes."""

@@ -1,16 +1,18 @@
 """
-How drafts become messages of a JetStream stream, and messages become entries.
+How drafts become messages of a JetStream stream, and how messages become entries.
 
-A message is what the server accepts or refuses whole, so drafts of one append about one subject
-travel in one message: an atomic batch costs a server that is not replicated five flushes to its
-disk (measured: 18 to 36 ms on ext4, 0.3 ms for a message). Each message therefore has ``SLOTS``
-offsets, and its last entry has the last of them: whoever has seen the last offset of one message
-has missed nothing before the next one.
+The server accepts or refuses a message whole, so the drafts of one append about one subject travel
+in one message. An atomic batch of messages would cost a server without replicas five flushes to
+its disk (measured: 18 to 36 ms on ext4, against 0.3 ms for one message). Each message therefore
+has ``SLOTS`` offsets, and its last entry has the last of them: a reader that has seen the last
+offset of one message has missed nothing before the next message.
 
-A message's subject is ``STREAM.KIND.ID.USER``: kind and id of what it is about, which decisions
-are checked on, and whose it is, so that the server finds one user's messages without reading the
-others. A message's payload is lines: a mark, then for each entry what it is, its body, its detail
-and its state; compact JSON holds no line break.
+A message's subject is ``STREAM.KIND.ID.USER``. Kind and id are those of the drafts' subject, on
+which the server checks decisions. The user lets the server find one user's messages without
+reading the others. A message's payload is lines: a mark, then for each entry four lines with its
+type and topics, its body, its detail and its state. Compact JSON holds no line break.
+
+All of it is stored, so what stands here may be read for as long as any stream lives.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ __all__ = [
     "Parcel",
     "about",
     "last_offset_of",
+    "name_to_token",
     "pack",
     "sequence_of",
     "unpack",
@@ -38,21 +41,21 @@ __all__ = [
     "witness",
 ]
 
-# Entries in one message at the most: more than any one decision about a task has. Offsets stay
-# exact in JavaScript (2^53) for 5e14 messages.
+# Entries in one message at the most: more than any one decision about a task makes. Offsets stay
+# exact in JavaScript, whose integers end at 2^53, for 5e14 messages.
 SLOTS = 16
 
 MARK = b"gateway/1"
 _LINES_PER_ENTRY = 4
-_LINE_BREAKS_BYTES = 200  # of one entry: its line breaks, and more than its first line has
-_TOKEN_CHARS_MAX = 1024  # ids have 128 characters at the most, each three bytes when encoded
+_OVERHEAD_BYTES = 200  # of one entry: its line breaks, and all of its first line but the topics
+_TOKEN_CHARS_MAX = 1024  # ids have 128 characters at the most
 
-# Tokens that stand for no name; an encoded name has no "=".
-EMPTY = "=empty"
+# Tokens that stand for no name: an encoded name has no "=".
+EMPTY_NAME = "=empty"
 NO_ID = "=none"
-NOBODY = "=nobody"
-EVERYBODY = "=everybody"
-SEVERAL = "=several"
+NO_USER = "=nobody"
+EVERY_USER = "=everybody"
+SEVERAL_USERS = "=several"
 
 
 class Foreign(ValueError):
@@ -60,7 +63,7 @@ class Foreign(ValueError):
     A message that no gateway has written.
 
     Attributes:
-        about: The drafts' subject that it has all the same; empty when it has none.
+        about: The drafts' subject that its own subject stands for; empty when it stands for none.
     """
 
     def __init__(self, subject: str) -> None:
@@ -74,10 +77,10 @@ class Foreign(ValueError):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parcel:
     """
-    What one message carries.
+    One message to be.
 
     Attributes:
-        about: The drafts' subject; empty when it carries none.
+        about: The subject of the drafts in it; empty when there are none.
         subject: The message's own subject.
     """
 
@@ -87,28 +90,33 @@ class Parcel:
 
 
 def last_offset_of(sequence: int) -> int:
-    """Tell the offset of the last entry in message ``sequence``."""
+    """Give the offset of the last entry in message ``sequence``."""
     return sequence * SLOTS
 
 
 def sequence_of(offset: int) -> int:
-    """Tell which message has ``offset``; 0: none."""
+    """Give the sequence of the message that has ``offset``; 0: none."""
     return -(-offset // SLOTS)
 
 
 # --- subjects -------------------------------------------------------------------------------
 
 
+def name_to_token(name: str, *, safe: str = "") -> str:
+    """Encode a name so that it may be one token of a subject; ``unquote`` reads it."""
+    # A dot separates tokens, and quote() leaves it alone.
+    return quote(name, safe=safe).replace(".", "%2E")
+
+
 @functools.lru_cache(maxsize=4096)
 def _token(text: str) -> str:
-    # quote() leaves the dot alone, which separates tokens here.
-    token = quote(text, safe="@:").replace(".", "%2E")
+    token = name_to_token(text, safe="@:")
     assert len(token) <= _TOKEN_CHARS_MAX, text
-    return token or EMPTY
+    return token or EMPTY_NAME
 
 
 def _text(token: str) -> str:
-    return "" if token == EMPTY else unquote(token)
+    return "" if token == EMPTY_NAME else unquote(token)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -120,29 +128,29 @@ def about(stream: str, subject: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _subject_in(subject: str) -> str:
-    """Read the drafts' subject from a message's."""
+    """Read the drafts' subject from a message's; raises ValueError if it stands for none."""
     _, kind, id, _ = subject.split(".")
     return _text(kind) if id == NO_ID else f"{_text(kind)}/{_text(id)}"
 
 
 def _user_token(topics: Iterable[str]) -> str:
     tokens = {
-        EVERYBODY if topic == "system" else _token(topic[5:])
+        EVERY_USER if topic == "system" else _token(topic[5:])
         for topic in topics
         if topic == "system" or topic.startswith("user:")
     }
     if not tokens:
-        return NOBODY
-    return tokens.pop() if len(tokens) == 1 else SEVERAL
+        return NO_USER
+    return tokens.pop() if len(tokens) == 1 else SEVERAL_USERS
 
 
 def user_filters(stream: str, topics: Iterable[str]) -> list[str] | None:
     """
     Give filters that together match every message with an entry of any of ``topics``.
 
-    None: the subjects do not say; every message has to be looked at.
+    None when subjects do not name one of the topics, so that every message has to be read.
     """
-    tokens = {SEVERAL}
+    tokens = {SEVERAL_USERS}
     for topic in topics:
         if topic != "system" and not topic.startswith("user:"):
             return None
@@ -154,12 +162,18 @@ def user_filters(stream: str, topics: Iterable[str]) -> list[str] | None:
 
 
 def pack(stream: str, drafts: Sequence[Draft], *, payload_bytes_max: int) -> list[Parcel]:
-    """Put drafts into as few messages as their order, subjects and sizes allow."""
+    """
+    Put drafts into as few messages as their order, subjects and sizes allow.
+
+    Args:
+        payload_bytes_max: How large a payload should be at the most. A draft that is larger alone
+            still gets a message, which is too large.
+    """
     runs: list[list[Draft]] = []
     size = 0
     for draft in drafts:
         own = sum(map(len, (draft.body, draft.detail or b"", draft.state or b"", *draft.topics)))
-        own += _LINE_BREAKS_BYTES
+        own += _OVERHEAD_BYTES
         run = runs[-1] if runs else []
         fits = run and len(run) < SLOTS and size + own <= payload_bytes_max
         if fits and run[0].subject == draft.subject:
@@ -186,16 +200,22 @@ def _parcel(stream: str, drafts: Sequence[Draft]) -> Parcel:
 
 
 def witness(stream: str) -> Parcel:
-    """Make a message without entries: it carries an expectation that no draft can carry."""
-    return Parcel("", f"{stream}.{EMPTY}.{NO_ID}.{NOBODY}", MARK)
+    """Make a message without entries, to carry an expectation that no other message can."""
+    return Parcel("", f"{stream}.{EMPTY_NAME}.{NO_ID}.{NO_USER}", MARK)
 
 
 def unpack(subject: str, payload: bytes, *, epoch: str, sequence: int, at: float) -> list[Entry]:
     """
     Read the entries of one message.
 
+    Args:
+        subject: The message's own subject.
+        epoch: The log's name.
+        sequence: The message's place in the stream.
+        at: When the stream accepted it, in seconds since the Unix epoch.
+
     Raises:
-        Foreign: No gateway has written it.
+        Foreign: No gateway has written the message.
     """
     lines = payload.split(b"\n")
     count, rest = divmod(len(lines) - 1, _LINES_PER_ENTRY)
@@ -205,7 +225,8 @@ def unpack(subject: str, payload: bytes, *, epoch: str, sequence: int, at: float
         about = _subject_in(subject)
         entries = []
         for place in range(count):
-            what, body, detail, state = lines[1 + place * 4 : 5 + place * 4]
+            first = 1 + place * _LINES_PER_ENTRY
+            what, body, detail, state = lines[first : first + _LINES_PER_ENTRY]
             type, topics, operators_only = _what(what)
             if not body.startswith(b"{"):
                 raise Foreign(subject)
@@ -217,7 +238,7 @@ def unpack(subject: str, payload: bytes, *, epoch: str, sequence: int, at: float
         raise Foreign(subject) from error
 
 
-# Remembered: the same few users and tasks come again and again, and share their strings.
+# Cached: the same few users and tasks come again and again, and then share their strings.
 @functools.lru_cache(maxsize=4096)
 def _what(line: bytes) -> tuple[str, tuple[str, ...], bool]:
     what = orjson.loads(line)

@@ -1,10 +1,11 @@
 """
 One ordered consumer: every message of the stream from some sequence on, in order, none left out.
 
-The server sends as fast as we keep up (flow control) and numbers what it sends, so that a gap
-shows; it also says that it is there when it has nothing to send. When a number is missing or
-nothing is heard, the consumer is made again from where we are. It is ours alone, held in the
-server's memory, and removed by the server when nobody listens any more.
+It follows NATS ADR-17 (ordered consumer). The server sends as fast as the feed keeps up (flow
+control) and numbers what it sends, so that a gap shows; when it has nothing to send it sends
+heartbeats. When a number is missing, or nothing is heard, the feed makes the consumer again, from
+the last message seen. The consumer belongs to one feed alone and lives in the server's memory; the
+server removes it when nothing listens to it any more.
 """
 
 from __future__ import annotations
@@ -15,20 +16,24 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 
+from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Msg, Session, SessionLost
 
 __all__ = ["Delivery", "Feed"]
 
 logger = logging.getLogger(__name__)
 
+# How often the server sends a heartbeat when it has nothing else to send.
 _HEARTBEAT_S = 1.0
-# Nothing heard for so long: the consumer is gone, or a message to us got lost.
+# After this much silence the consumer is gone, or a message got lost: three heartbeats are missing
+# (the threshold of NATS ADR-15), and half a one is room for a slow network.
 _SILENCE_MAX_S = 3.5
-# A server that cannot make one in this time should be left for another one.
+# A server that cannot make a consumer within this time is left for another one.
 _CREATE_LIMIT_S = 2.0
-# The server forgets a consumer that nobody has listened to for so long.
+# The server removes a consumer that nothing has listened to for this long.
 _INACTIVE_S = 30.0
 
+# The status of a message that the server sends of its own: heartbeats and flow control.
 _CONTROL = "100"
 
 
@@ -38,8 +43,9 @@ class Delivery:
     One message of the stream.
 
     Attributes:
+        sequence: Its place in the stream, from 1.
         at: When the stream accepted it, in seconds since the Unix epoch.
-        id: What its writer called it; None: nothing.
+        id: The id that its writer gave it; None: none.
     """
 
     sequence: int
@@ -51,12 +57,12 @@ class Delivery:
 
 class Feed:
     """
-    Listens over one session, until that is lost or the feed is closed.
+    Listens over one session, until the session is lost or the feed is closed.
 
     Args:
         take: Called with each message, in order; must neither wait nor raise.
         idle: Called when the server has nothing more to send.
-        after: The sequence of the last message seen.
+        after: The sequence of the last message seen; the feed begins with the next one.
     """
 
     def __init__(
@@ -84,13 +90,13 @@ class Feed:
         Begin to listen.
 
         Raises:
-            ApiError, SessionLost, TimeoutError: It did not work.
+            ApiError, SessionLost, TimeoutError: The consumer could not be made.
         """
         await self._listen()
         self._keeper = asyncio.create_task(self._keep(), name="jetstream feed")
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening; a second call does nothing."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -138,7 +144,7 @@ class Feed:
             except SessionLost:
                 return
             except (ApiError, TimeoutError) as error:
-                # Without it nothing works: whoever made the session shall make another.
+                # Without a feed the session is of no use; the link makes another one.
                 logger.warning("stream %s cannot be listened to: %s", self._stream, error)
                 await self._session.close()
                 return
@@ -159,9 +165,10 @@ class Feed:
         if self._broken.is_set():
             return
         headers = msg.headers
-        if headers is not None and "Status" in headers:
+        if headers is not None and wire.STATUS in headers:
             await self._hear_control(msg, headers)
             return
+        # Where an acknowledgement would go says all about the message (NATS ADR-15, "JS Ack"):
         # $JS.ACK.[DOMAIN.ACCOUNT.]STREAM.CONSUMER.TRIES.SEQUENCE.DELIVERED.TIME.PENDING[.RANDOM]
         tokens = msg.reply.split(".")
         sequence, delivered, time_ns, pending = tokens[5:9] if len(tokens) == 9 else tokens[7:11]
@@ -176,18 +183,20 @@ class Feed:
                 int(time_ns) / 1e9,
                 msg.subject,
                 msg.data,
-                None if headers is None else headers.get("Nats-Msg-Id"),
+                None if headers is None else headers.get(wire.MESSAGE_ID),
             )
         )
         if pending == "0":
             self._idle()
 
     async def _hear_control(self, msg: Msg, headers: dict[str, str]) -> None:
-        if headers["Status"] != _CONTROL:
-            logger.info("stream %s: %s", self._stream, headers.get("Description", "consumer ended"))
+        if headers[wire.STATUS] != _CONTROL:
+            what = headers.get(wire.DESCRIPTION, "consumer ended")
+            logger.info("stream %s: %s", self._stream, what)
             self._broken.set()
         elif go_on := msg.reply or headers.get("Nats-Consumer-Stalled"):
-            # Flow control: all before it has been taken.
+            # Flow control: the server sends on once it hears that all before this was taken. A
+            # heartbeat repeats the address when an answer was lost.
             with contextlib.suppress(SessionLost):
                 await self._session.publish(go_on)
         elif int(headers.get("Nats-Last-Consumer", self._delivered)) != self._delivered:

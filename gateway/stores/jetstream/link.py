@@ -1,16 +1,14 @@
 """
-The way to the store: one session at a time, replaced for ever when it is lost.
+The way to the store: one session at a time, and the next one whenever it is lost.
 
-Two things decide whether the store is there: the server that we are connected to, and whether
-the stream answers through it. A server that is cut off from its cluster, or stopped, keeps the
-connection and says nothing; so the stream is asked often, and when it does not answer twice
-running, another server is tried.
+The store is there when a server is connected and the stream answers through it. A server that is
+stopped, or cut off from its cluster, keeps the connection and says nothing. So the stream is asked
+often, and when it does not answer twice running, another server is tried.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,44 +17,49 @@ from urllib.parse import urlsplit
 import nats.errors
 
 from gateway.domain.errors import ConfigurationError, StoreUnavailable
-from gateway.stores.jetstream.session import ApiError, Session, SessionLost
+from gateway.stores.jetstream import wire
+from gateway.stores.jetstream.pause import pause
+from gateway.stores.jetstream.session import FAILURES, ApiError, Session, SessionLost
 
-__all__ = ["Link", "without_secrets"]
+__all__ = ["Link", "store_away", "without_secrets"]
 
 logger = logging.getLogger(__name__)
 
-# How often the stream is asked whether it is there. Misses running that end the session.
+# How often the stream is asked whether it is there, and how many times running it may fail to
+# answer before the session ends.
 LOOK_EVERY_S = 1.0
 _MISSES_MAX = 2
 
-# A cluster that has just been started elects its leaders; until then it does not answer.
+# How long a cluster that was just started may take to elect its leaders; it does not answer before.
 _ELECTION_LIMIT_S = 20.0
-_NO_LEADER_YET = (10005, 10008)  # no suitable peers, temporarily unavailable
+_NO_LEADER_YET = (wire.NO_PEERS, wire.UNAVAILABLE)
 
-# Between two tries to connect, half of it by chance, so that nodes do not come all at once.
+# The pause between two tries to connect. Half of it is chance, so that the nodes do not all come
+# at once.
 _PAUSE_MIN_S = 0.05
 _PAUSE_MAX_S = 2.0
 
-# What may go wrong on the way; everything else is a mistake of ours.
-_AWAY = (SessionLost, ApiError, OSError, TimeoutError, nats.errors.Error)
+# What a store may fail with; every other exception is a mistake of ours.
+_AWAY = (*FAILURES, OSError, nats.errors.Error)
 
 _OUR_MISTAKE = "a mistake of ours; see the log"
+_NO_ANSWER = "it did not answer in time"
 
 Care = Callable[[Session], Awaitable[None]]
 
 
 class Link:
     """
-    Holds a session, and makes the next one.
+    Holds the current session, and makes the next one when it is lost.
 
     Args:
-        servers: Addresses, ``nats://[user:password@]host:port``; any one is enough.
-        name: What the servers call this connection.
-        timeout_s: Limit of a call, in seconds; also how long a call waits for a session.
-        prepare: Makes a new session useful, before anybody else has it.
-        look: Asks the stream whether it is there; soon raises if it is not.
+        servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
+        name: The name of this connection in the servers' logs.
+        timeout_s: How long a call may last, in seconds; also how long it waits for a session.
+        prepare: Called with each new session before any other caller gets it.
+        look: Asks the stream whether it is there, and soon raises if it is not.
         changed: Called when ``current`` or ``reason`` has changed.
-        chance: Gives a number from [0, 1).
+        chance: Gives a random number from [0, 1).
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Link:
 
     @property
     def current(self) -> Session | None:
-        """The session, None while there is none."""
+        """The session; None while there is none."""
         return None if self._session is None or self._session.lost.done() else self._session
 
     @property
@@ -99,7 +102,7 @@ class Link:
         Connect, and from then on stay connected.
 
         Raises:
-            ConfigurationError: No server could be reached within the limit, or one said no.
+            ConfigurationError: No server could be reached within the limit, or one refused us.
         """
         begun = asyncio.get_running_loop().time()
         pause_s = _PAUSE_MIN_S
@@ -118,8 +121,7 @@ class Link:
                         f"the store at {self._addresses()} cannot be used: {_words(error)}; "
                         + _remedy(error)
                     ) from error
-            await self._pause(pause_s)
-            pause_s = min(pause_s * 2, _PAUSE_MAX_S)
+            pause_s = await self._pause(pause_s)
         self._arrived(session)
         self._keeper = asyncio.create_task(self._keep(session), name="jetstream link")
 
@@ -129,18 +131,24 @@ class Link:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
             self._keeper = None
+            # A keeper that was cancelled before it ran has not closed its session.
+            session, self._session, self._reason = self._session, None, "closed"
+            if session is not None:
+                await session.close()
 
     async def session(self, *, in_doubt: bool = False) -> Session:
         """
-        Give the session, and wait for it as long as it has been away for less than a call may last.
+        Give the session; wait for it until it has been away for as long as a call may last.
+
+        Args:
+            in_doubt: Passed on to the error.
 
         Raises:
-            StoreUnavailable: It has been away for longer; ``in_doubt`` is passed on.
+            StoreUnavailable: There was no session in time.
         """
         loop = asyncio.get_running_loop()
         while (session := self.current) is None:
-            # Perhaps nobody else has noticed yet that it is lost.
-            self._up.clear()
+            self._up.clear()  # the keeper may not have noticed the loss yet
             away_s = 0.0 if self._away_since is None else loop.time() - self._away_since
             if away_s >= self._timeout_s or self._keeper is None:
                 raise self.away(in_doubt=in_doubt)
@@ -152,15 +160,13 @@ class Link:
         return session
 
     def away(self, *, in_doubt: bool = False) -> StoreUnavailable:
-        """Make the error that says that the store is away."""
-        return StoreUnavailable(
-            f"the store is away: {self._reason or 'it did not answer in time'}", in_doubt=in_doubt
-        )
+        """Make the error that says that the store is away, and why."""
+        return store_away(self._reason or _NO_ANSWER, in_doubt=in_doubt)
 
     # --- staying connected ------------------------------------------------------------------
 
     async def _connect(self) -> Session:
-        """Try each server once; raises what one of them said."""
+        """Try each server once, in random order; raises what one of them failed with."""
         last: Exception = TimeoutError()
         for url in sorted(self._servers, key=lambda _: self._chance()):
             session: Session | None = None
@@ -169,14 +175,14 @@ class Link:
                 self._reached = True
                 await self._prepare(session)
             except (*_AWAY, ConfigurationError) as error:
-                if not isinstance(last, ConfigurationError):  # it says more than the others
+                if not isinstance(last, ConfigurationError):  # which says more than the others
                     last = _refused(url) if "authorization" in str(error).lower() else error
             except BaseException:
                 if session is not None:
                     await session.close()
                 raise
             else:
-                # Of a cluster one address is enough: its servers tell of each other.
+                # The servers of a cluster name each other.
                 known = set(map(_host, self._servers))
                 for server in session.servers:
                     if _host(server) not in known:
@@ -198,11 +204,10 @@ class Link:
             await session.close()
 
     async def _reconnect(self) -> Session:
-        """Try for ever."""
+        """Try without end; cancelling ends it."""
         pause_s = _PAUSE_MIN_S
         while True:
-            await self._pause(pause_s)
-            pause_s = min(pause_s * 2, _PAUSE_MAX_S)
+            pause_s = await self._pause(pause_s)
             try:
                 return await self._connect()
             except (*_AWAY, ConfigurationError) as error:
@@ -227,7 +232,7 @@ class Link:
         self._changed()
 
     async def _watch(self, session: Session) -> str:
-        """Look after ``session`` until it is lost, and tell why."""
+        """Look after ``session`` until it is lost, and return why."""
         misses = 0
         while misses < _MISSES_MAX:
             await asyncio.wait((session.lost,), timeout=LOOK_EVERY_S)
@@ -245,15 +250,18 @@ class Link:
                 reason = _OUR_MISTAKE
         return reason
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait for half of ``seconds`` or more; real time, whatever a test's clock says."""
-        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds * (0.5 + self._chance() / 2)):
-                await never
+    async def _pause(self, pause_s: float) -> float:
+        """Wait for at least half of ``pause_s``, and return how long the next pause should be."""
+        await pause(pause_s * (0.5 + self._chance() / 2))
+        return min(pause_s * 2, _PAUSE_MAX_S)
 
     def _addresses(self) -> str:
         return ", ".join(map(without_secrets, self._servers))
+
+
+def store_away(reason: str, *, in_doubt: bool = False) -> StoreUnavailable:
+    """Make the error of a call that the store could not answer."""
+    return StoreUnavailable(f"the store is away: {reason}", in_doubt=in_doubt)
 
 
 def _refused(url: str) -> ConfigurationError:
@@ -273,7 +281,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, SessionLost):
         return "the connection broke"
     if isinstance(error, TimeoutError):
-        return "it did not answer in time"
+        return _NO_ANSWER
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens there"
     return str(error) or type(error).__name__
@@ -286,7 +294,7 @@ def _remedy(error: BaseException) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """Give the address without user and password."""
+    """Give the address without user and password, to be shown."""
     return re.sub(r"(^|//)[^/]*@", r"\1", url)
 
 

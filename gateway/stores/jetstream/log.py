@@ -1,26 +1,20 @@
 """
 The durable log: a stream of NATS JetStream, shared by any number of gateway nodes.
 
-The server decides: it takes a message only if its subject's last one is the one expected, and it
-gives each message its sequence, which makes its offsets (see ``codec``). What this
-node knows comes from one ordered consumer alone, its own writes included, so that every node
-sees the same entries in the same order. What is kept over a restart is what the server keeps:
-with one replica, all that it has answered for survives the end of its process; with three, also
-the loss of one machine.
+The server decides. It takes a message only if the last message of its subject is the one expected,
+and it gives each message a sequence, from which ``codec`` makes offsets. A node learns everything
+from one ordered consumer, its own writes included, so that every node sees the same entries in the
+same order. The server keeps them over a restart: with one replica, all that it has answered for
+survives the end of its process; with three, also the loss of one machine.
 
-Its parts, each in a file of its own: ``session`` is one connection and ``link`` the next one,
-``stream`` makes and checks the stream, ``feed`` is the consumer and ``view`` what came through
-it, ``writing`` appends, ``reading`` finds what is older than the view, ``codec`` says what a
-message looks like.
+What the port leaves open:
 
-What the port leaves open is here so:
-
-- ``at`` is the clock of the server that leads the stream.
-- While its limit lasts, an append is found out about: everything sent has an id, which the
-  stream does not take twice, so it is sent again until it has come back or is refused. After
-  that it is ``StoreUnavailable`` with ``in_doubt``, and what arrives late is seen by everybody.
-- On a stream with several replicas a decision may overtake an append about the same subject
-  that has no expectation and is under way at that moment. Of two decisions one always fails.
+- ``at`` is the time of the server that leads the stream.
+- An append is sent again until it comes back or is refused; its message ids make sure that the
+  stream takes it once. At its limit it fails with ``StoreUnavailable`` and ``in_doubt``; if it
+  arrives late after all, every node sees it.
+- On a stream with several replicas a decision may overtake an append about the same subject that
+  has no expectation and is under way at that moment. Of two decisions one always fails.
 """
 
 from __future__ import annotations
@@ -35,10 +29,11 @@ from gateway.ports import Clock, Draft, Entry, IdSource, Progress, Reader, Snaps
 from gateway.stores.followers import Followers
 from gateway.stores.jetstream.codec import sequence_of
 from gateway.stores.jetstream.feed import Delivery, Feed
-from gateway.stores.jetstream.link import Link
+from gateway.stores.jetstream.link import Link, store_away
+from gateway.stores.jetstream.pause import pause
 from gateway.stores.jetstream.pulse import NatsPulse
 from gateway.stores.jetstream.reading import read_stored
-from gateway.stores.jetstream.session import ApiError, Session, SessionLost
+from gateway.stores.jetstream.session import FAILURES, ApiError, Session
 from gateway.stores.jetstream.snapshots import load_snapshot, save_snapshot
 from gateway.stores.jetstream.stream import (
     Bounds,
@@ -54,20 +49,18 @@ __all__ = ["JetStreamLog"]
 
 logger = logging.getLogger(__name__)
 
-
-# Messages before the snapshot that a start reads all the same, for this node's memory alone:
-# most browsers that come back after a restart were no further behind.
+# How many messages before the snapshot a start reads all the same, for this node's memory: most
+# browsers that come back after a restart were no further behind.
 _LEAD_MESSAGES = 10_000
 
-# Readers of what is older than this node's memory, at once; more wait for their turn.
-_READERS_MAX = 4
+# How many reads of what is older than this node's memory run at once; more wait for their turn.
+_READS_MAX = 4
 
-# How often a start tells how far it is, in messages.
+# After how many messages a start reports its progress again.
 _PROGRESS_EVERY = 5000
 
-_MOMENT_S = 0.1
-
-_FAILURES = (ApiError, SessionLost, TimeoutError)
+# The pause before a start that failed is tried again, in seconds.
+_START_AGAIN_S = 0.1
 
 
 class JetStreamLog:
@@ -76,14 +69,15 @@ class JetStreamLog:
 
     Args:
         servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
-        clock: Tells how old entries are by now.
-        ids: For a new log's name, and for chance.
-        events_max: Messages kept at the most by the stream, entries by this node's memory.
-        bytes_max: Bytes kept at the most, by each.
-        age_max_s: Seconds an entry is kept at the most.
+        clock: Tells how old the entries in this node's memory are.
+        ids: Gives a new log's name, the ids of messages, and chance.
+        events_max: How many messages the stream keeps at the most, and how many entries this
+            node's memory.
+        bytes_max: How many bytes each of the two keeps at the most.
+        age_max_s: How long an entry is kept at the most, in seconds.
         stream: The stream's name, and the first token of its subjects.
-        replicas: Servers that keep it: 1, 3 or 5.
-        timeout_s: Limit of every call, in seconds.
+        replicas: How many servers keep the stream: 1, 3 or 5.
+        timeout_s: How long a call may last, in seconds.
 
     Attributes:
         pulse: Signals between the nodes on this stream.
@@ -106,7 +100,6 @@ class JetStreamLog:
         self._stream = stream
         self._clock = clock
         self._ids = ids
-        self._timeout_s = timeout_s
         self._bounds = Bounds(events_max, bytes_max, age_max_s, replicas)
         self._view = View(bounds=self._bounds, clock=clock)
         self._link = Link(
@@ -135,7 +128,7 @@ class JetStreamLog:
         self._caught_up = asyncio.Event()
         self._progress: Progress | None = None
         self._watchers: Followers[[]] = Followers()
-        self._deep = asyncio.Semaphore(_READERS_MAX)
+        self._reads = asyncio.Semaphore(_READS_MAX)
         self.pulse = NatsPulse(stream, session=lambda: self._link.current)
 
     # --- beginning and ending ---------------------------------------------------------------
@@ -153,9 +146,9 @@ class JetStreamLog:
                     await self._begin(session, after)
                     begun = True
                 listening = await self._listen(session)
-            except (*_FAILURES, StoreUnavailable):
-                await _moment()
-        # From here on a session that is lost is replaced, and its feed with it.
+            except (*FAILURES, StoreUnavailable):
+                await pause(_START_AGAIN_S)
+        # From here on ``_prepare`` gives each new session a feed.
         await self._caught_up.wait()
         if progress is not None:
             progress(self._to_read, self._to_read)
@@ -182,7 +175,7 @@ class JetStreamLog:
         self._started = True
 
     async def _listen(self, session: Session) -> bool:
-        """Let the feed come over ``session``; False: it is not the right one any more."""
+        """Feed the view over ``session``; False: the session is lost already."""
         async with self._listening:
             if self._feed is not None:
                 await self._feed.close()
@@ -196,8 +189,8 @@ class JetStreamLog:
             )
             try:
                 await self._feed.open()
-            except _FAILURES:
-                await session.close()  # another one may do better
+            except FAILURES:
+                await session.close()  # another server may do better
                 raise
             if self._view.sequence >= self._goal:
                 self._caught_up.set()
@@ -215,7 +208,7 @@ class JetStreamLog:
         if self._progress is not None and view.sequence % _PROGRESS_EVERY == 0:
             self._progress(view.sequence - view.begun_after, self._to_read)
 
-    # --- how it is --------------------------------------------------------------------------
+    # --- whether the store is there ---------------------------------------------------------
 
     @property
     def available(self) -> bool:
@@ -234,11 +227,11 @@ class JetStreamLog:
 
     @property
     def foreign(self) -> int:
-        """Messages in the stream that no gateway had written, and that were skipped."""
+        """How many messages were skipped because no gateway had written them."""
         return self._view.foreign
 
     async def _prepare(self, session: Session) -> None:
-        """Make sure, over a new session, that the stream is the one we know."""
+        """Make sure, over a new session, that the stream is the one that this node knows."""
         state = await ensure_stream(
             session, self._stream, self._bounds, new_epoch=self._ids.uuid7()
         )
@@ -255,7 +248,7 @@ class JetStreamLog:
             await self._listen(session)
 
     async def _look(self, session: Session) -> None:
-        """Ask whether the stream is there, still the one we know, and takes what it is given."""
+        """Ask whether the stream is there, is still the same log, and takes messages."""
         await self._ask(session)
         await self._writer.probe(session)
 
@@ -264,7 +257,7 @@ class JetStreamLog:
         try:
             state = await look_at_stream(session, self._stream)
         except TimeoutError:
-            # The answer stands in line behind entries; as long as these come, it is there.
+            # The answer stands in line behind messages; while these come, the server is there.
             if self._view.sequence == seen:
                 raise
             return
@@ -285,11 +278,11 @@ class JetStreamLog:
             self._view.first = max(self._view.first, state.first)
 
     def _begin_anew(self, reason: str, *, epoch: str | None = None) -> None:
-        """Nothing that followers know can be relied on, until ``start`` is called again."""
+        """Become stale: followers cannot rely on what they know until ``start`` is called."""
         self._started = False
         self._stale = reason
         self._writer.give_up(reason)
-        self._caught_up.set()  # whoever waits for it looks whether we are stale
+        self._caught_up.set()  # a start that waits ends, and its caller looks at ``stale``
         if epoch is not None:
             self._view.begin(epoch=epoch, after=0, followed_after=0)
         logger.warning("stream %s: the log begins anew: %s", self._stream, reason)
@@ -332,7 +325,7 @@ class JetStreamLog:
         until = view.head if until is None else min(until, view.head)
         after = max(after, view.oldest - 1)
         found: list[Entry] = []
-        # While the stream is read the floor may rise, and what was above it be there, too.
+        # While the stream is read, entries may leave the memory, so that the floor rises.
         while len(found) < limit and after < (floor := min(view.floor, until)):
             left = None if size_max is None else size_max - sum(len(e.public) for e in found)
             stored, all_of_it = await self._read_stored(
@@ -350,7 +343,7 @@ class JetStreamLog:
             until=until,
             size_max=None if size_max is None else size_max - size,
         )
-        # "At least one" has been given if anything was found in the stream.
+        # The ring gives at least one entry, which is too many when the stream gave some already.
         if found and rest and size_max is not None and size + len(rest[0].public) > size_max:
             return found
         return found + rest
@@ -364,7 +357,7 @@ class JetStreamLog:
         limit: int,
         size_max: int | None,
     ) -> tuple[list[Entry], bool]:
-        async with self._deep:
+        async with self._reads:
             session = await self._link.session()
             try:
                 found = await read_stored(
@@ -378,19 +371,11 @@ class JetStreamLog:
                     entries_of=self._view.entries_of,
                     breathe=lambda: self._clock.sleep(0),
                 )
-                # What was dropped meanwhile shows in ``oldest``, which readers compare.
+                # Entries that were dropped meanwhile show in ``oldest``, which readers compare.
                 await self._ask(session)
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise self._away() from error
         return found
-
-    def count(self, *, after: int, topics: Iterable[str] | None) -> int:
-        self._view.ring.trim(self._clock.wall())
-        return self._view.ring.count(after=after, topics=topics, until=self._view.head)
-
-    def newest(self, topics: Iterable[str] | None) -> int:
-        self._view.ring.trim(self._clock.wall())
-        return self._view.ring.newest(topics, until=self._view.head)
 
     def last_offset(self, subject: str) -> int:
         return self._view.subjects.last(subject)
@@ -400,13 +385,13 @@ class JetStreamLog:
 
     def _away(self) -> StoreUnavailable:
         if self._stale is not None:
-            return StoreUnavailable(f"the store is away: {self._stale}")
+            return store_away(self._stale)
         return self._link.away()
 
     # --- snapshots --------------------------------------------------------------------------
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
-        # Of the log that it was made of: another may stand in its place after the wait.
+        # Taken before the wait, after which another log may stand in the place of this one.
         epoch = self._view.epoch
         session = await self._link.session()
         try:
@@ -418,7 +403,7 @@ class JetStreamLog:
                 replicas=self._bounds.replicas,
                 id=self._ids.uuid7(),
             )
-        except _FAILURES as error:
+        except FAILURES as error:
             raise self._away() from error
 
     async def load_snapshot(self) -> Snapshot | None:
@@ -427,13 +412,8 @@ class JetStreamLog:
         try:
             snapshot = await load_snapshot(session, self._stream, epoch=epoch)
             if snapshot is not None:
+                # A stream that ends before its own snapshot has lost its last messages.
                 self._adopt(await self._settled(session, sequence_of(snapshot.offset)))
-        except _FAILURES as error:
+        except FAILURES as error:
             raise self._away() from error
         return snapshot if self._view.epoch == epoch else None
-
-
-async def _moment() -> None:
-    """Wait a little; real time, whatever a test's clock says."""
-    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    await asyncio.wait((never,), timeout=_MOMENT_S)

@@ -1,14 +1,15 @@
-"""Signals between nodes that nobody replays, over core NATS; beside the stream, not in it."""
+"""Signals between the nodes on one stream, over core NATS: beside the stream, never stored."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Callable
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from gateway.ports import Hearer
 from gateway.stores.followers import Followers
+from gateway.stores.jetstream.codec import name_to_token
 from gateway.stores.jetstream.session import Msg, Session, SessionLost
 
 __all__ = ["NatsPulse"]
@@ -21,11 +22,12 @@ class NatsPulse:
     A ``Pulse`` of all nodes on one stream.
 
     Args:
-        session: Gives the session; None while there is none.
+        stream: The stream's name.
+        session: Gives the current session; None while there is none.
     """
 
     def __init__(self, stream: str, *, session: Callable[[], Session | None]) -> None:
-        # Not below the stream's own prefix, or it would be stored.
+        # Below the stream's own prefix the signals would be stored.
         self._prefix = f"{stream}_PULSE."
         self._session = session
         self._hearers: Followers[str, bytes] = Followers()
@@ -34,18 +36,17 @@ class NatsPulse:
         session = self._session()
         if session is not None:
             with contextlib.suppress(SessionLost):
-                token = quote(subject, safe="").replace(".", "%2E")
-                await session.publish(self._prefix + token, body)
+                await session.publish(self._prefix + name_to_token(subject), body)
 
     def follow(self, hearer: Hearer) -> Callable[[], None]:
         return self._hearers.add(hearer)
 
     async def listen(self, session: Session) -> None:
         """
-        Hear over a new session.
+        Hear the signals over a new session.
 
         Raises:
-            SessionLost: It is lost already.
+            SessionLost: The session is lost already.
         """
         await session.subscribe(self._prefix + "*", self._hear)
 

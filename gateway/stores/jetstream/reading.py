@@ -1,9 +1,10 @@
 """
 Reading what is older than a node's memory, from the stream itself.
 
-The server answers with a chunk of messages after a sequence (batched direct get: nothing is made
-or kept there, unlike with a consumer), and for one user's topics it finds them by subject. So
-somebody who was away long costs little, and nothing that grows with what others did.
+The server answers with a chunk of messages after a sequence (batched direct get, NATS ADR-31;
+unlike a consumer it leaves nothing in the server), and for one user's topics it finds them by
+subject. So a reader that was away for long costs little, and the cost does not grow with what
+other users did meanwhile.
 """
 
 from __future__ import annotations
@@ -17,23 +18,32 @@ from typing import Any
 import orjson
 
 from gateway.ports import Entry
+from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.codec import Foreign, last_offset_of, sequence_of, user_filters
 from gateway.stores.jetstream.feed import Delivery
 from gateway.stores.jetstream.session import ApiError, Msg, Session, answer_of
 
 __all__ = ["read_stored", "stored_last"]
 
-# One chunk: so much the server sends without being asked again, and so much is held in memory
-# at once beyond what is read for.
+# Bounds of one chunk: how much the server sends for one question, and how much each filter holds
+# in memory beyond the entries that are returned.
 _CHUNK_MESSAGES_MAX = 512
 _CHUNK_BYTES_MAX = 2 * 1024 * 1024
 
+# Statuses (ADR-31): no message matches; the chunk is complete.
 _NOT_FOUND, _END = "404", "204"
 
 
 @dataclasses.dataclass(slots=True)
 class _Run:
-    """One filter's messages in order; ``until`` is up to where they are all there."""
+    """
+    The messages that match one filter, in order.
+
+    Attributes:
+        filter: None: every message matches.
+        found: Those that were read and are not taken yet.
+        until: All that match up to this sequence have been read.
+    """
 
     filter: str | None
     found: list[Delivery] = dataclasses.field(default_factory=list)
@@ -56,12 +66,15 @@ async def read_stored(
     Read entries from the stream, with offsets over ``after`` up to ``until``.
 
     Args:
-        entries_of: Gives a message's entries; raises ``Foreign`` for one that is not ours.
-        breathe: Called between chunks, so that others have a turn.
+        topics: Only entries of any of these topics; None: every entry.
+        limit: How many entries at the most.
+        size_max: How many bytes of ``public`` at the most, yet at least one entry; None: no bound.
+        entries_of: Gives a message's entries; raises ``Foreign`` if no gateway wrote it.
+        breathe: Awaited between chunks, so that other tasks of the event loop have a turn.
 
     Returns:
-        The entries, and whether there are no more up to ``until``; else ``limit`` or
-        ``size_max`` was reached (see ``EventLog.read``).
+        The entries, and whether they are all up to ``until``; False: ``limit`` or ``size_max``
+        was reached before.
 
     Raises:
         ApiError, SessionLost, TimeoutError: The server did not give a chunk.
@@ -99,20 +112,20 @@ async def read_stored(
 
 async def stored_last(session: Session, stream: str, filter: str) -> int:
     """
-    Tell the offset of the last message that matches ``filter``; 0 when none does.
+    Give the last offset of the last message that matches ``filter``; 0 when none does.
 
     Raises:
-        ApiError, SessionLost, TimeoutError: It could not be found out.
+        ApiError, SessionLost, TimeoutError: The server did not answer.
     """
     answer = await session.request(
-        f"$JS.API.DIRECT.GET.{stream}", orjson.dumps({"last_by_subj": filter})
+        f"{wire.DIRECT_GET}.{stream}", orjson.dumps({"last_by_subj": filter})
     )
     headers = answer.headers or {}
-    if headers.get("Status") == _NOT_FOUND:
+    if headers.get(wire.STATUS) == _NOT_FOUND:
         return 0
-    if "Nats-Sequence" not in headers:
-        answer_of(answer)
-    return last_offset_of(int(headers["Nats-Sequence"]))
+    if wire.SEQUENCE not in headers:
+        answer_of(answer)  # raises: it is an error
+    return last_offset_of(int(headers[wire.SEQUENCE]))
 
 
 async def _fill(session: Session, stream: str, run: _Run, *, after: int, last: int) -> None:
@@ -127,7 +140,7 @@ async def _fill(session: Session, stream: str, run: _Run, *, after: int, last: i
 
     def take(msg: Msg) -> bool:
         headers = msg.headers or {}
-        status = headers.get("Status")
+        status = headers.get(wire.STATUS)
         if status == _NOT_FOUND:
             run.until = last
         elif status == _END:
@@ -140,26 +153,27 @@ async def _fill(session: Session, stream: str, run: _Run, *, after: int, last: i
             return False
         return True
 
-    await session.stream_of_answers(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(asked), take)
+    await session.stream_of_answers(f"{wire.DIRECT_GET}.{stream}", orjson.dumps(asked), take)
     if failed:
         headers = failed[0].headers or {}
-        raise ApiError(0, headers.get("Description", f"status {headers.get('Status')}"))
+        status = headers.get(wire.STATUS)
+        raise ApiError(0, headers.get(wire.DESCRIPTION, f"status {status}"))
     if run.until <= after:
         raise ApiError(0, f"nothing was given after message {after}, though there is more")
 
 
 def _delivery(msg: Msg, headers: dict[str, str]) -> Delivery:
     return Delivery(
-        int(headers["Nats-Sequence"]),
+        int(headers[wire.SEQUENCE]),
         _seconds(headers["Nats-Time-Stamp"]),
         headers["Nats-Subject"],
         msg.data,
-        headers.get("Nats-Msg-Id"),
+        headers.get(wire.MESSAGE_ID),
     )
 
 
 def _seconds(text: str) -> float:
-    """Read RFC 3339 with up to nanoseconds, as exactly as the feed reads its own."""
+    """Read RFC 3339 with up to nanoseconds; the result equals what the feed makes of its number."""
     date, _, rest = text.rstrip("Z").partition(".")
     day, _, clock = date.partition("T")
     whole = calendar.timegm((*map(int, day.split("-")), *map(int, clock.split(":")), 0, 0, 0))

@@ -1,10 +1,9 @@
 """
-One connection to one NATS server, from its making to its loss; never revived.
+One connection to one NATS server, from its making to its loss; it is never revived.
 
-A client of nats-py that reconnects keeps what it could not send and sends it later, when whoever
-wrote it has long been told that the store is away. So ours never reconnects: a lost session is
-replaced by a new one (``link``), and who had something under way decides for itself
-what to do about it.
+A nats-py client that reconnects keeps what it could not send and sends it later, when the writer
+has long been told that the store is away. So a session never reconnects: when it is lost, ``link``
+makes a new one, and each caller decides what becomes of what it had under way.
 """
 
 from __future__ import annotations
@@ -21,40 +20,42 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-__all__ = ["ApiError", "Msg", "Session", "SessionLost"]
+from gateway.stores.jetstream import wire
+
+__all__ = ["FAILURES", "ApiError", "Msg", "Session", "SessionLost", "answer_of"]
 
 logger = logging.getLogger(__name__)
 
-# The connection is given up after this long without an answer to nats-py's own pings. The link
-# looks after it much more often; this is for the time in which nobody else would notice.
+# nats-py gives the connection up when its own pings, this far apart, are not answered. The link
+# looks much more often; the pings are for the time before the link looks after the session.
 _PING_INTERVAL_S = 10
 _CONNECT_LIMIT_S = 2.0
 _CLOSE_LIMIT_S = 1.0
 
-NO_RESPONDERS = "503"
+# The status of an answer that the server itself gives when no subscriber takes the request.
+_NO_RESPONDERS = "503"
 
-# What nats-py says when it cannot send, also because of what came first.
+# What nats-py raises when it cannot send, whatever broke the connection before.
 _CLOSED = (
     nats.errors.ConnectionClosedError,
     nats.errors.OutboundBufferLimitError,
     OSError,
 )
 
-
 # Called with an answer; None: the connection broke, and there will be none.
 Answered = Callable[[Msg | None], None]
 
 
 class SessionLost(Exception):
-    """The connection broke; what was under way may have arrived or not."""
+    """The connection broke; messages under way may have arrived or not."""
 
 
 class ApiError(Exception):
     """
-    The JetStream API says no.
+    The JetStream API refused a request.
 
     Attributes:
-        err_code: Which error exactly, as the server numbers them; 0: nobody answers for it.
+        err_code: The server's number of the error, see ``wire``; 0: the server gave none.
     """
 
     def __init__(self, err_code: int, description: str) -> None:
@@ -62,12 +63,19 @@ class ApiError(Exception):
         self.err_code = err_code
 
 
+# How a request to the server may fail.
+FAILURES = (ApiError, SessionLost, TimeoutError)
+
+
 class Session:
     """
-    A connected client, with answers to its requests.
+    A connected nats-py client, with answers to its requests.
+
+    Args:
+        timeout_s: How long a request waits for an answer, in seconds.
 
     Attributes:
-        lost: Done when the connection has broken.
+        lost: Done as soon as the connection has broken.
     """
 
     def __init__(self, client: Client, *, timeout_s: float) -> None:
@@ -81,10 +89,10 @@ class Session:
     @classmethod
     async def connect(cls, url: str, *, name: str, timeout_s: float) -> Session:
         """
-        Connect to the server at ``url``.
+        Connect to the server at ``url``, under the name ``name``.
 
         Raises:
-            OSError, TimeoutError, nats.errors.Error: Why it did not work.
+            OSError, TimeoutError, nats.errors.Error: The connection could not be made.
         """
         client = Client()
         session: Session | None = None
@@ -95,7 +103,7 @@ class Session:
 
         async def failed(error: Exception) -> None:
             if session is None:
-                raise error  # or nats-py would try again without telling
+                raise error  # otherwise nats-py tries again without telling
             if isinstance(error, (OSError, nats.errors.UnexpectedEOF)) or client.is_closed:
                 session._end()
             else:
@@ -108,7 +116,7 @@ class Session:
                     name=name,
                     allow_reconnect=False,
                     ping_interval=_PING_INTERVAL_S,
-                    # No buffer for what cannot be sent now: it fails instead.
+                    # No buffer for what cannot be sent now: sending fails instead.
                     pending_size=0,
                     disconnected_cb=ended,
                     closed_cb=ended,
@@ -124,22 +132,23 @@ class Session:
 
     @property
     def payload_bytes_max(self) -> int:
-        """What the server takes in one message."""
+        """How many bytes the server takes in one message, headers included."""
         return self._client.max_payload
 
     @property
     def server_version(self) -> tuple[int, int]:
-        """Major and minor."""
+        """Major and minor version of the server."""
         version = self._client.connected_server_version
         return version.major, version.minor
 
     @property
     def servers(self) -> list[str]:
-        """The addresses of the cluster's servers, as far as this one knows them."""
+        """The addresses of the cluster's servers that this server knows."""
         return [uri.geturl() for uri in self._client.servers]
 
     def _watch_tasks(self) -> None:
-        # When one of them fails, nats-py does not always say so, and nobody reads any more.
+        # When one of nats-py's tasks fails, nats-py does not always say so, and the connection
+        # is no longer read.
         for task in _tasks(self._client):
             task.add_done_callback(self._task_ended)
 
@@ -156,7 +165,7 @@ class Session:
         self._answered.clear()
 
     async def close(self) -> None:
-        """Break the connection; nothing more is sent, not even what is waiting to be."""
+        """Break the connection; what is not sent yet never will be."""
         self._end()
         await _abort(self._client)
 
@@ -171,10 +180,13 @@ class Session:
         reply: str = "",
     ) -> None:
         """
-        Send; returns at once, and messages are sent in the order of the calls.
+        Send a message, without waiting; messages leave in the order of the calls.
+
+        Args:
+            reply: The address that answers should go to; empty: none are wanted.
 
         Raises:
-            SessionLost: If it could not be sent.
+            SessionLost: The message could not be sent.
         """
         if self.lost.done():
             raise SessionLost
@@ -185,13 +197,13 @@ class Session:
             raise SessionLost from error
 
     def expect(self, answered: Answered) -> str:
-        """Give an address for answers; ``forget`` it in the end."""
+        """Give an address; ``answered`` gets each answer to it, until ``expect_no_more``."""
         reply = f"{self._inbox}.{next(self._numbers)}"
         self._answered[reply] = answered
         return reply
 
-    def forget(self, reply: str) -> None:
-        """Expect no answer there any more."""
+    def expect_no_more(self, reply: str) -> None:
+        """Drop further answers to this address."""
         self._answered.pop(reply, None)
 
     async def _take_answer(self, msg: Msg) -> None:
@@ -203,31 +215,31 @@ class Session:
         self, subject: str, payload: bytes, take: Callable[[Msg], bool]
     ) -> None:
         """
-        Ask, and take answers until ``take`` says True.
+        Send a request, and call ``take`` with each answer until it returns True.
 
         Raises:
             SessionLost: The connection broke.
-            TimeoutError: There was no answer, or none more, for as long as a call may last.
+            TimeoutError: The next answer did not come within the session's limit.
         """
-        news = asyncio.Event()
+        came = asyncio.Event()
         over = False
 
         def answered(msg: Msg | None) -> None:
             nonlocal over
             over = over or msg is None or take(msg)
-            news.set()
+            came.set()
 
         reply = self.expect(answered)
         try:
             await self.publish(subject, payload, reply=reply)
             while not over:
-                news.clear()
+                came.clear()
                 async with asyncio.timeout(self._timeout_s):
-                    await news.wait()
+                    await came.wait()
             if self.lost.done():
                 raise SessionLost
         finally:
-            self.forget(reply)
+            self.expect_no_more(reply)
 
     async def request(
         self,
@@ -237,11 +249,14 @@ class Session:
         timeout_s: float | None = None,
     ) -> Msg:
         """
-        Ask and give the one answer, which has ``timeout_s`` to come (None: as any call).
+        Send a request and give its one answer.
+
+        Args:
+            timeout_s: How long to wait, in seconds; None: the session's limit.
 
         Raises:
             SessionLost: The connection broke.
-            TimeoutError: There was no answer for as long as a call may last.
+            TimeoutError: The answer did not come in time.
         """
         future: asyncio.Future[Msg | None] = asyncio.get_running_loop().create_future()
 
@@ -255,7 +270,7 @@ class Session:
             async with asyncio.timeout(timeout_s or self._timeout_s):
                 answer = await future
         finally:
-            self.forget(reply)
+            self.expect_no_more(reply)
         if answer is None:
             raise SessionLost
         return answer
@@ -268,25 +283,30 @@ class Session:
         timeout_s: float | None = None,
     ) -> dict[str, Any]:
         """
-        Ask the JetStream API, see ``request``.
+        Send a request to the JetStream API and give its answer; see ``request``.
 
         Raises:
-            ApiError: It says no.
+            ApiError: The API refused the request.
             SessionLost, TimeoutError: There was no answer.
         """
         payload = b"" if arguments is None else orjson.dumps(arguments)
         return answer_of(await self.request(f"$JS.API.{verb}", payload, timeout_s=timeout_s))
 
     def new_inbox(self) -> str:
-        """Give an address that nobody else has."""
+        """Give an address that no other connection uses."""
         return self._client.new_inbox()
 
     async def subscribe(
         self, subject: str, take: Callable[[Msg], Awaitable[None]]
     ) -> Callable[[], Awaitable[None]]:
-        """Call ``take`` with each message, none dropped; returns a function that ends it."""
+        """
+        Call ``take`` with each message, one after the other; returns a function that ends it.
+
+        Raises:
+            SessionLost: The connection broke.
+        """
         try:
-            # 0: no bound here; what comes is bounded by whoever asked for it.
+            # 0: nats-py drops nothing. What comes is bounded by what was asked for.
             subscription = await self._client.subscribe(
                 subject, cb=take, pending_msgs_limit=0, pending_bytes_limit=0
             )
@@ -303,12 +323,12 @@ class Session:
 
 def answer_of(msg: Msg) -> dict[str, Any]:
     """
-    Read the answer of the API, or of a stream that was published to.
+    Read the answer of the API, or of a stream that took a message.
 
     Raises:
-        ApiError: It says no.
+        ApiError: The answer is an error, or no server answers.
     """
-    if not msg.data and (msg.headers or {}).get("Status") == NO_RESPONDERS:
+    if not msg.data and (msg.headers or {}).get(wire.STATUS) == _NO_RESPONDERS:
         raise ApiError(0, "no server answers for this stream now")
     answer: dict[str, Any] = orjson.loads(msg.data)
     if error := answer.get("error"):
@@ -316,8 +336,8 @@ def answer_of(msg: Msg) -> dict[str, Any]:
     return answer
 
 
-# nats-py ends politely: it first waits for what is unsent, for ever if the peer reads nothing, and
-# when the connection breaks meanwhile it leaves its tasks behind. There is no public way around.
+# nats-py closes politely: it first waits until all is sent, for ever if the peer reads nothing, and
+# when the connection breaks meanwhile it leaves its tasks behind. Its public API has no other way.
 async def _abort(client: Client) -> None:
     writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
     if writer is not None:

@@ -1,9 +1,9 @@
 """
 Snapshots of the folds, in a small stream beside the log's.
 
-A snapshot is chunks, and a manifest that is written last: one whose manifest is missing, or whose
-chunks do not add up, was never finished and is passed over. The newest two are kept, so that a
-node that reads one while another is written finishes reading.
+A snapshot is chunks, and a manifest that is written last. A snapshot without a manifest, or whose
+chunks do not add up, was never finished, and readers pass over it. The newest two are kept, so
+that a node can finish reading one while another node writes the next.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 import orjson
 
 from gateway.ports import Snapshot
+from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Session, answer_of
 
 __all__ = ["load_snapshot", "save_snapshot"]
 
 _KEPT = 2
-# Unless the server takes less in one message.
-_CHUNK_BYTES = 512 * 1024
+# Smaller when the server takes less in one message.
+_CHUNK_BYTES_MAX = 512 * 1024
 _MANIFEST = "manifest"
-_NOT_FOUND = 10059
-# What a manifest says; another format has another name, so that an older gateway passes it over.
+# The format of manifest and chunks. Snapshots of another format are passed over.
 _FORMAT = 1
 
 
@@ -36,10 +36,16 @@ async def save_snapshot(
     session: Session, log: str, *, epoch: str, snapshot: Snapshot, replicas: int, id: str
 ) -> None:
     """
-    Write ``snapshot`` under ``id``, which is new, and drop those that are too many.
+    Write ``snapshot``, and drop those that are too many.
+
+    Args:
+        log: The name of the log's stream.
+        epoch: The log that the snapshot is of.
+        replicas: How many servers of the cluster keep it.
+        id: A new id, so that two nodes may write at the same time.
 
     Raises:
-        ApiError, SessionLost, TimeoutError: It was not written.
+        ApiError, SessionLost, TimeoutError: The snapshot was not written.
     """
     stream = _stream(log)
     await session.api(
@@ -55,7 +61,7 @@ async def save_snapshot(
     # Keys sort by offset.
     key = f"{snapshot.offset:020d}-{id}"
     body = memoryview(snapshot.body)
-    size = min(_CHUNK_BYTES, session.payload_bytes_max)
+    size = min(_CHUNK_BYTES_MAX, session.payload_bytes_max)
     chunks = [bytes(body[at : at + size]) for at in range(0, len(body), size)]
     for number, chunk in enumerate(chunks):
         answer_of(await session.request(f"{stream}.{key}.{number}", chunk))
@@ -76,7 +82,7 @@ async def load_snapshot(session: Session, log: str, *, epoch: str) -> Snapshot |
     Read the newest whole snapshot of this epoch; None: there is none.
 
     Raises:
-        ApiError, SessionLost, TimeoutError: It could not be read.
+        ApiError, SessionLost, TimeoutError: The server did not answer.
     """
     stream = _stream(log)
     for key in await _finished(session, stream):
@@ -93,12 +99,12 @@ async def load_snapshot(session: Session, log: str, *, epoch: str) -> Snapshot |
 
 
 async def _digest(body: bytes) -> str:
-    # Of a hundred megabytes it takes a tenth of a second.
+    # In a thread: a hundred megabytes take a tenth of a second.
     return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
 
 
 async def _keys(session: Session, stream: str, filter: str) -> list[str]:
-    """Tell the keys with a message that matches ``filter``, newest first."""
+    """Give the keys of the snapshots with a message that matches ``filter``, newest first."""
     keys: set[str] = set()
     offset, total = 0, 1
     while offset < total:
@@ -107,7 +113,7 @@ async def _keys(session: Session, stream: str, filter: str) -> list[str]:
                 f"STREAM.INFO.{stream}", {"subjects_filter": filter, "offset": offset}
             )
         except ApiError as error:
-            if error.err_code == _NOT_FOUND:
+            if error.err_code == wire.STREAM_NOT_FOUND:
                 return []
             raise
         subjects = info["state"].get("subjects") or {}
@@ -123,8 +129,8 @@ async def _finished(session: Session, stream: str) -> list[str]:
 
 async def _get(session: Session, subject: str) -> bytes | None:
     stream = subject.partition(".")[0]
-    answer = await session.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
-    return answer.data if "Nats-Sequence" in (answer.headers or {}) else None
+    answer = await session.request(f"{wire.DIRECT_GET}.{stream}.{subject}")
+    return answer.data if wire.SEQUENCE in (answer.headers or {}) else None
 
 
 async def _manifest(session: Session, stream: str, key: str) -> dict[str, Any] | None:
@@ -141,6 +147,6 @@ async def _drop_older(session: Session, stream: str, epoch: str) -> None:
             ours.append(key)
     kept = set(ours[:_KEPT])
     for key in await _keys(session, stream, f"{stream}.>"):
-        # Newer and unfinished: another node is writing it just now.
+        # One that is newer and has no manifest is being written by another node.
         if key not in kept and key < ours[0]:
             await session.api(f"STREAM.PURGE.{stream}", {"filter": f"{stream}.{key}.*"})

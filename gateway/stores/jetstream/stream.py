@@ -1,9 +1,9 @@
 """
 The stream in the server: made when there is none, checked when there is one.
 
-A stream that a gateway made says so in its metadata, together with the log's epoch. Its bounds
-and replicas follow the settings of the gateway that connected last; everything else has to be as
-we made it, or decisions and offsets would not mean what they do.
+A stream that a gateway made says so in its metadata, which also hold the log's epoch. Its bounds
+and replicas follow the settings of the gateway that connected last. Everything else has to be as
+a gateway makes it, because offsets and decisions rely on it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from gateway.domain.errors import ConfigurationError
+from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Session
 
 __all__ = ["Bounds", "StreamState", "ensure_stream", "look_at_stream", "settled_stream"]
@@ -23,25 +24,25 @@ logger = logging.getLogger(__name__)
 
 FORMAT = "1"
 _EPOCH, _FORMAT = "gateway-epoch", "gateway-format"
-# It goes into JSON as it is.
+# The epoch goes into JSON as it is.
 _EPOCH_PATTERN = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-# For how long a message sent twice is known to be the same. A call lasts seconds; what arrives
-# later than this, over a connection that was given up long ago, would be taken for new.
+# For how long the stream recognizes the id of a message that is sent twice, in seconds. A call
+# lasts seconds; a message that arrives later than this, over a connection that was given up long
+# ago, would be taken for a new one.
 DUPLICATES_S = 30.0
 
-# Atomic batches.
+# The first nats-server with atomic batches (ADR-50).
 _SERVER_MIN = (2, 12)
 
-# For the answer whether it is there. It is asked for every second, so that a dead server is known
-# to be dead within four.
+# How long the answer may take whether the stream is there, in seconds. The link asks every second
+# and ends the session at the second miss, so that a dead server is noticed within four seconds.
 LOOK_LIMIT_S = 1.0
 
-# A server that took the lead has to apply what it has; before that it looks as if it had less.
+# A server that has just taken the lead applies what it has, and until then looks as if it had
+# less. How long that may take, and how often it is asked again, in seconds.
 BEHIND_LIMIT_S = 3.0
 _BEHIND_AGAIN_S = 0.1
-
-_NOT_FOUND, _NAME_IN_USE, _OVERLAP = 10059, 10058, 10065
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +51,10 @@ class Bounds:
     How much the stream keeps.
 
     Attributes:
-        replicas: Servers of the cluster that keep it: 1, 3 or 5.
+        events_max: How many messages at the most.
+        bytes_max: How many bytes at the most, by the server's own count.
+        age_max_s: How long a message is kept at the most, in seconds.
+        replicas: How many servers of the cluster keep it: 1, 3 or 5.
     """
 
     events_max: int
@@ -65,6 +69,7 @@ class StreamState:
     What the server said of the stream.
 
     Attributes:
+        epoch: The log's name; empty when the stream is not a gateway's.
         first: The sequence of the oldest message; ``last + 1`` when there is none.
         last: The sequence that was given last; 0: none was.
     """
@@ -80,8 +85,11 @@ async def ensure_stream(
     """
     Make the stream if there is none, check it if there is one.
 
+    Args:
+        new_epoch: The log's name if the stream is made now.
+
     Raises:
-        ConfigurationError: It is not a gateway's, or the server is too old.
+        ConfigurationError: The stream is not a gateway's, or the server is too old.
         ApiError, SessionLost, TimeoutError: The server could not do it.
     """
     if session.server_version < _SERVER_MIN:
@@ -92,7 +100,7 @@ async def ensure_stream(
     try:
         info = await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S)
     except ApiError as error:
-        if error.err_code != _NOT_FOUND:
+        if error.err_code != wire.STREAM_NOT_FOUND:
             raise
         info = await _make(session, name, bounds, new_epoch)
     config = info["config"]
@@ -106,28 +114,32 @@ async def ensure_stream(
 
 async def look_at_stream(session: Session, name: str) -> StreamState:
     """
-    Ask how it is; there is less time for an answer than for other calls.
+    Ask the server for the state of the stream; the answer has less time than that to other calls.
 
     Raises:
-        ApiError, SessionLost, TimeoutError: It could not be found out, or it is not a gateway's.
+        ApiError, SessionLost, TimeoutError: There is no such stream, or no answer.
     """
     return _state(await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S))
 
 
 async def settled_stream(session: Session, name: str, *, seen: int, new_epoch: str) -> StreamState:
     """
-    Ask how it is, and see to it that it has message ``seen``; else it gets another epoch.
+    Ask for the state of the stream, and give it a new epoch if it does not have message ``seen``.
 
-    A server without its last moments (its machine lost power, a backup was restored) would give
+    A server that lost its last moments (its machine lost power, a backup was restored) would give
     the same offsets to other entries.
 
+    Args:
+        seen: The sequence of a message that was in this log; 0: none is known.
+        new_epoch: The log's name if the stream has less.
+
     Raises:
-        ApiError, SessionLost, TimeoutError: It could not be found out.
+        ApiError, SessionLost, TimeoutError: The server did not answer.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + BEHIND_LIMIT_S
+    deadline = loop.time() + BEHIND_LIMIT_S
     while (state := await look_at_stream(session, name)).last < seen:
-        if loop.time() >= until:
+        if loop.time() >= deadline:
             logger.error("stream %s ends at %d, %d was seen", name, state.last, seen)
             config = (await session.api(f"STREAM.INFO.{name}"))["config"]
             config["metadata"] = {**config["metadata"], _EPOCH: new_epoch}
@@ -169,9 +181,9 @@ async def _make(session: Session, name: str, bounds: Bounds, epoch: str) -> dict
     try:
         return await session.api(f"STREAM.CREATE.{name}", config)
     except ApiError as error:
-        if error.err_code == _NAME_IN_USE:  # another node was first
+        if error.err_code == wire.NAME_IN_USE:  # another node was first
             return await session.api(f"STREAM.INFO.{name}")
-        if error.err_code == _OVERLAP:
+        if error.err_code == wire.SUBJECTS_OVERLAP:
             raise ConfigurationError(
                 f"another stream takes messages of {name}.> in this NATS account, so that stream "
                 f"{name} cannot be made; name the gateway's stream differently, or remove the other"

@@ -1,8 +1,8 @@
 """
-What this node has seen of the stream: its followers are told, its memory is filled.
+What this node has seen of the stream: its followers are told, and its memory is filled.
 
-Everything known here came through the one consumer, in the stream's order, so that decisions are
-compared with what the followers have seen and with nothing else.
+Everything known here came through the one consumer, in the stream's order. So decisions are
+compared with what the followers have seen, and with nothing else.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ __all__ = ["View"]
 
 logger = logging.getLogger(__name__)
 
-# The first foreign message is told of, then each time there are so many more.
-_FOREIGN_TOLD_EVERY = 1000
+# The first foreign message is logged, then one in so many.
+_FOREIGN_LOGGED_EVERY = 1000
+# Of how many subjects the last foreign message is remembered.
 _SKIPPED_MAX = 1000
 
 
@@ -37,14 +38,16 @@ class View:
     Attributes:
         epoch: The log's name.
         sequence: The last message seen.
-        begun_after: The last message that was not looked at.
-        head: The newest offset that followers have seen.
-        first: The sequence of the oldest message in the stream, when it was last asked.
+        begun_after: The message before the first one that this node looks at.
+        head: The newest offset that the followers have seen.
+        first: The sequence of the oldest message in the stream, when the stream was last asked.
         ring: The newest entries.
-        subjects: What was last said of each subject.
-        arrivals: By the id of a message of ours that somebody waits for: who is told its sequence.
-        foreign: Messages that no gateway had written.
-        skipped: Where a subject's last one of these is.
+        subjects: The last offset of each subject.
+        readers: The followers.
+        arrivals: By the id of a message that a write of this node waits for: what to call with
+            its sequence when it has come.
+        foreign: How many messages were seen that no gateway had written.
+        skipped: By subject, the sequence of its last foreign message.
     """
 
     def __init__(self, *, bounds: Bounds, clock: Clock) -> None:
@@ -61,10 +64,11 @@ class View:
 
     def begin(self, *, epoch: str, after: int, followed_after: int) -> None:
         """
-        Forget everything, and see what comes after message ``after``.
+        Drop everything known, and go on with the message after ``after``.
 
         Args:
-            followed_after: Followers are told of offsets over this one.
+            epoch: The name of the log that begins.
+            followed_after: Followers are told of entries over this offset only.
         """
         bounds = self._bounds
         self.epoch = epoch
@@ -89,11 +93,11 @@ class View:
 
     @property
     def oldest(self) -> int:
-        """See ``EventLog.oldest``: as far as this node knows without asking."""
+        """See ``EventLog.oldest``; as far as this node knows without asking the server."""
         self.ring.trim(self._clock.wall())
         gone = max(
             last_offset_of(self.first - 1),
-            # By the count the server does what we would do; its bytes are counted differently.
+            # The server's bound by count is known exactly; it counts bytes in its own way.
             last_offset_of(self.sequence - self._bounds.events_max),
             self.ring.aged,
         )
@@ -104,7 +108,7 @@ class View:
         Give the entries of a message.
 
         Raises:
-            Foreign: It is not ours.
+            Foreign: No gateway has written it.
         """
         return unpack(
             delivery.subject,
@@ -115,7 +119,7 @@ class View:
         )
 
     def _skip(self, delivery: Delivery, subject: str) -> None:
-        if self.foreign % _FOREIGN_TOLD_EVERY == 0:
+        if self.foreign % _FOREIGN_LOGGED_EVERY == 0:
             logger.warning(
                 "message %d (%s) was not written by a gateway; it is skipped, %d so far",
                 delivery.sequence,
@@ -128,7 +132,11 @@ class View:
             del self.skipped[next(iter(self.skipped))]
 
     def take(self, delivery: Delivery) -> bool:
-        """See the next message; False: it is not the next one, some before it are gone unseen."""
+        """
+        See the next message; one that was seen before is passed over.
+
+        Returns False, and takes nothing, when messages between the last one and this one are gone.
+        """
         if delivery.sequence <= self.sequence:
             return True
         if delivery.sequence != self.sequence + 1 and self.sequence != self.begun_after:
@@ -146,7 +154,8 @@ class View:
                 try:
                     self.readers.tell(entry)
                 except Exception:
-                    # A mistake of ours. The others go on: what is in the log is in the log.
+                    # A mistake of ours. The other followers go on, or they would miss an entry
+                    # that is in the log.
                     logger.exception("a follower failed at offset %d", entry.offset)
         self._advance(delivery.sequence)
         if delivery.id is not None and (arrived := self.arrivals.get(delivery.id)) is not None:
@@ -161,7 +170,7 @@ class View:
                 future.set_result(None)
 
     async def wait_for(self, sequence: int) -> None:
-        """Wait until message ``sequence`` has been seen, or everything begins anew."""
+        """Wait until message ``sequence`` has been seen, or until everything begins anew."""
         if self.sequence < sequence:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (sequence, next(self._order), future))

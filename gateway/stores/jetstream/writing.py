@@ -1,16 +1,16 @@
 """
-Appending: drafts become messages, and the server's refusals become ours.
+Appending: drafts become messages, and the server's refusals become the port's errors.
 
 An append is over when its last message has come back through this node's consumer: then it is in
-the log, and the followers here have seen it. The server's answers only matter when it says no.
+the log, and the followers here have seen it. The server's answer matters only when it refuses.
 
-Every message has an id that the stream does not take twice, and most have an expectation that
-holds once. So when the connection breaks, what was sent is sent again over the next one, after
-everything that may have been stored before has been seen.
+Every message has an id that the stream does not take twice, and most carry an expectation that
+holds only once. So when the connection breaks, the writer first sees everything that may have been
+stored before, and then sends again over the next connection.
 
-A server whose disk is full or stands still goes on answering questions and says nothing to what
-it is given. After one append for which nothing came back the others are refused at once, until
-an empty message that is sent now and then has been stored.
+A server whose disk is full or stands still answers questions and says nothing about the messages
+that it is given. After one append of which nothing came back, further appends are refused at once,
+until a message without entries, which is sent now and then, has been stored.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from gateway.domain.errors import ExpectationFailed, StoreUnavailable, TooLarge
 from gateway.ports import Draft
+from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.codec import (
     SLOTS,
     Parcel,
@@ -33,9 +34,17 @@ from gateway.stores.jetstream.codec import (
     sequence_of,
     witness,
 )
-from gateway.stores.jetstream.link import Link
+from gateway.stores.jetstream.link import Link, store_away
+from gateway.stores.jetstream.pause import pause
 from gateway.stores.jetstream.reading import stored_last
-from gateway.stores.jetstream.session import ApiError, Msg, Session, SessionLost, answer_of
+from gateway.stores.jetstream.session import (
+    FAILURES,
+    ApiError,
+    Msg,
+    Session,
+    SessionLost,
+    answer_of,
+)
 from gateway.stores.jetstream.stream import LOOK_LIMIT_S
 from gateway.stores.jetstream.view import View
 
@@ -43,21 +52,23 @@ __all__ = ["Writer"]
 
 logger = logging.getLogger(__name__)
 
-# Appends under way at once. More wait for their turn: the server drops what it cannot queue.
+# How many appends are under way at once. More wait for their turn, because the server drops
+# messages that it cannot queue.
 _UNDER_WAY_MAX = 256
-# Headers of one message, and the subject's line.
+# Room in a message for its headers and its subject.
 _HEADERS_BYTES = 4096
-# Before asking again what could not be done just now.
+# The pause before the next try: it doubles from the first of these up to the second.
 _AGAIN_MIN_S = 0.01
 _AGAIN_MAX_S = 0.5
 
-# Somebody else wrote first, or is writing.
-_WRONG_SEQUENCE = (10071, 10164)
-# The id is known: it has been stored.
-_DUPLICATE = (10201,)
-# No leader, its twin is being stored, a batch torn by a change of leader, too many batches: worth
-# another try at once.
-_NOT_NOW = (0, 10008, 10158, 10176, 10199, 10210, 10211)
+# Refusals after which the same may soon be taken; 0: no server answered.
+_NOT_NOW = (
+    0,
+    wire.UNAVAILABLE,
+    wire.ID_IN_PROCESS,
+    wire.BATCH_INCOMPLETE,
+    *wire.TOO_MANY_BATCHES,
+)
 
 _SEQUENCE_IN_WORDS = re.compile(r"wrong last sequence: (\d+)")
 
@@ -67,14 +78,17 @@ class _Write:
     One append.
 
     Args:
-        id: What its last message is called; the others have their place added.
+        id: The id of its last message; the ids of the others have their place added.
+        parcels: Its messages.
+        expected: What the caller expects; see ``EventLog.append``.
         expectations: By the place of the message that carries it: subject and offset.
 
     Attributes:
-        sequence: That of its last message, once that has come back; 0: it has not.
+        sequence: The sequence of its last message once that has come back; 0: not yet.
         sent: Whether it was ever sent; from then on it may be in the log.
-        tries: How often.
-        news: Done when it has arrived; or it says what came instead, and is replaced.
+        tries: How often it was sent.
+        outcome: Of the try under way: done when the last message has come back, or failed with
+            what came instead. Each try has a new one.
     """
 
     def __init__(
@@ -91,30 +105,32 @@ class _Write:
         self.sequence = 0
         self.sent = False
         self.tries = 0
-        self.news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gave_up: StoreUnavailable | None = None
+        self.expect_outcome()
+
+    def expect_outcome(self) -> None:
+        """Begin another try."""
+        self.outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def arrived(self, sequence: int) -> None:
-        """Its last message has come back."""
+        """Take note that its last message has come back."""
         self.sequence = sequence
-        self.tell(None)
+        if not self.outcome.done():
+            self.outcome.set_result(None)
 
     def give_up(self, error: StoreUnavailable) -> None:
-        """There is no point in going on."""
+        """End it for good: the next ``check`` raises ``error``."""
         self._gave_up = error
-        self.tell(error)
+        self.failed(error)
 
-    def tell(self, error: Exception | None) -> None:
-        """Let who waits for it go on."""
-        if not self.news.done():
-            if error is None:
-                self.news.set_result(None)
-            else:
-                self.news.set_exception(error)
-                self.news.exception()  # perhaps nobody waits for it just now
+    def failed(self, error: Exception) -> None:
+        """End the try under way with ``error``, unless it has an outcome already."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # retrieved: the try may have no waiter just now
 
     def check(self) -> None:
-        """Raise what it was given up for, if it was."""
+        """Raise the error that it was given up with, if it was."""
         if self._gave_up is not None:
             raise self._gave_up
 
@@ -124,13 +140,16 @@ class Writer:
     Appends to the stream.
 
     Args:
-        name: A prefix for ids that nobody else uses.
-        timeout_s: Limit of an append.
+        stream: The stream's name.
+        name: A prefix for message ids that no other writer uses.
+        link: Gives the session to write over.
+        view: What comes back from the stream.
+        timeout_s: How long an append may last, in seconds.
         refresh: Asks the stream again where it begins and ends.
         changed: Called when ``stuck`` has changed.
 
     Attributes:
-        stuck: Why nothing is taken now; None: something is.
+        stuck: Why the store takes nothing now; None: it does.
     """
 
     def __init__(
@@ -160,14 +179,14 @@ class Writer:
         self.stuck: str | None = None
 
     async def append(self, drafts: Sequence[Draft], expected: Mapping[str, int]) -> int:
-        """See ``EventLog.append``; a cancelled one may be in the log or not."""
+        """See ``EventLog.append``."""
         self._view.subjects.check(expected)
         for subject, offset in expected.items():
-            if offset % SLOTS:  # there is an entry about it after this one, in its own message
+            if offset % SLOTS:  # not the last entry of its message, so not that of its subject
                 last = last_offset_of(sequence_of(offset))
                 raise ExpectationFailed(subject, expected=offset, actual=last)
         if self.stuck is not None:
-            raise StoreUnavailable(f"the store is away: {self.stuck}")
+            raise store_away(self.stuck)
         write = self._plan(drafts, expected)
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -186,15 +205,15 @@ class Writer:
         Write over a new session from now on.
 
         Args:
-            last: The stream's last message now: once it has been seen, nothing is under way that
-                was sent before.
+            last: The stream's last message now. Once the view has seen it, nothing that was sent
+                before is under way any more.
         """
         self._payload_bytes_max = session.payload_bytes_max - _HEADERS_BYTES
         self._target = last
         self.stuck = None
 
     async def probe(self, session: Session) -> None:
-        """If it is stuck, try whether it still is, with a message without entries."""
+        """If the store was stuck, try with a message without entries whether it still is."""
         if self.stuck is not None:
             parcel = witness(self._stream)
             with contextlib.suppress(ApiError, TimeoutError):
@@ -210,9 +229,9 @@ class Writer:
             self._changed()
 
     def give_up(self, reason: str) -> None:
-        """End what is under way: what it was based on no longer holds."""
+        """End the appends under way: what they were based on no longer holds."""
         for write in tuple(self._under_way):
-            write.give_up(StoreUnavailable(f"the store is away: {reason}", in_doubt=write.sent))
+            write.give_up(store_away(reason, in_doubt=write.sent))
 
     def _plan(self, drafts: Sequence[Draft], expected: Mapping[str, int]) -> _Write:
         room = self._payload_bytes_max
@@ -227,11 +246,11 @@ class Writer:
         for place, parcel in enumerate(parcels):
             if parcel.about in left:
                 carriers[place] = (parcel.about, left.pop(parcel.about))
-        # What is expected of subjects that are not written to, any other message may carry.
+        # An expectation about a subject that is not written to may go with any other message.
         for place in range(len(parcels)):
             if left and place not in carriers:
                 carriers[place] = left.popitem()
-        # First, so that the last message is that of the last draft.
+        # Messages without entries come first, so that the last message has the last draft.
         witnesses = [witness(self._stream) for _ in left]
         expectations = dict(enumerate(left.items()))
         expectations |= {place + len(left): carried for place, carried in carriers.items()}
@@ -245,13 +264,12 @@ class Writer:
             while True:
                 session = await self._link.session(in_doubt=write.sent)
                 if write.sent:
-                    # What was stored of it comes back before anything else does.
+                    # What an earlier try stored comes back up to here.
                     await self._view.wait_for(self._target)
                 write.check()
                 if write.sequence:
                     return write.sequence
-                # From before it is sent on: nothing that comes of it may be missed.
-                write.news = asyncio.get_running_loop().create_future()
+                write.expect_outcome()  # before it is sent, so that no outcome is missed
                 try:
                     await self._send(session, write)
                 except SessionLost:
@@ -264,21 +282,22 @@ class Writer:
 
     async def _send(self, session: Session, write: _Write) -> None:
         """
-        Send all of it, and wait until it has arrived.
+        Send all of it, and wait until it has come back.
 
         Raises:
-            ApiError: The server refused it; nothing of it was stored this time.
-            SessionLost: The connection broke, and nobody knows.
+            ApiError: The server refused it; this try stored nothing.
+            SessionLost: The connection broke; this try may have stored it or not.
+            StoreUnavailable: It was given up.
         """
 
         def answered(msg: Msg | None) -> None:
             if msg is None:
-                write.tell(SessionLost())
+                write.failed(SessionLost())
                 return
             try:
                 answer_of(msg)
             except ApiError as error:
-                write.tell(error)
+                write.failed(error)
 
         reply = session.expect(answered)
         write.sent = True
@@ -287,30 +306,30 @@ class Writer:
         last = len(write.parcels) - 1
         try:
             for place, parcel in enumerate(write.parcels):
-                headers = {"Nats-Msg-Id": write.id if place == last else f"{write.id}-{place}"}
+                headers = {wire.MESSAGE_ID: write.id if place == last else f"{write.id}-{place}"}
                 if place in write.expectations:
                     headers |= self._expectation(*write.expectations[place])
-                if last:
+                if last:  # several messages are an atomic batch (ADR-50)
                     headers["Nats-Batch-Id"] = batch_id
                     headers["Nats-Batch-Sequence"] = str(place + 1)
                     if place == last:
                         headers["Nats-Batch-Commit"] = "1"
-                # Nothing waits in here, so that a batch, and pieces of one subject, stay in order.
+                # Publishing does not wait, so the messages of one append stay next to each other.
                 await session.publish(
                     parcel.subject,
                     parcel.payload,
                     headers=headers,
                     reply=reply if place == last else "",
                 )
-            await write.news
+            await write.outcome
         finally:
-            session.forget(reply)
+            session.expect_no_more(reply)
 
     def _expectation(self, subject: str, offset: int) -> dict[str, str]:
         sequence = sequence_of(offset)
-        # To the server, messages that we skip are of their subject, too.
+        # For the server, a foreign message that the view skipped counts as one of its subject.
         sequence = max(sequence, self._view.skipped.get(subject, 0))
-        # And it knows nothing of what is trimmed: the subject is new.
+        # And a subject all of whose messages were dropped is new to the server.
         known = sequence if sequence >= self._view.first else 0
         return {
             "Nats-Expected-Last-Subject-Sequence": str(known),
@@ -319,47 +338,58 @@ class Writer:
 
     async def _refused(self, session: Session, write: _Write, error: ApiError) -> None:
         """
-        Find out what a refusal means; returns when it should be tried again.
+        Find out what a refusal means; returns when the append should be tried again.
 
         Raises:
-            ExpectationFailed: Somebody else was first.
+            ExpectationFailed: Another writer was first.
+            TooLarge: A batch may not have so many messages.
             StoreUnavailable: The server cannot store it.
         """
-        if error.err_code in _DUPLICATE:
+        if error.err_code == wire.BATCH_HAS_STORED_ID:
+            # An earlier try was stored after all, and comes back.
             write.check()
             if not write.sequence:
-                write.news = asyncio.get_running_loop().create_future()
-                await write.news
-        elif error.err_code in _WRONG_SEQUENCE:
+                write.expect_outcome()
+                await write.outcome
+        elif error.err_code in wire.WRONG_LAST_SEQUENCE:
             await self._overtaken(session, write, error)
+        elif error.err_code == wire.BATCH_TOO_LARGE:
+            raise TooLarge(
+                f"an append of {len(write.parcels)} messages is too large for the store: {error}"
+            )
         elif error.err_code in _NOT_NOW:
-            await _pause(write.tries)
+            await _before_try(write.tries)
         else:
             raise StoreUnavailable(f"the store could not write: {error}", in_doubt=write.tries > 1)
 
     async def _overtaken(self, session: Session, write: _Write, error: ApiError) -> None:
+        """
+        Find out which expectation failed; returns when it cannot be told, and is worth a try.
+
+        Raises:
+            ExpectationFailed: Another writer was first.
+        """
         if told := _SEQUENCE_IN_WORDS.search(str(error)):
-            # Whoever decides again has to have seen why.
+            # The caller decides again, so its folds have to have seen the message in the way.
             await self._view.wait_for(int(told[1]))
         if write.sequence:
-            return  # it was our own message, sent before the connection broke
+            return  # the message in the way was its own, from an earlier try
         self._view.subjects.check(write.expected)
-        # As far as this node remembers it is as expected: the server knows better, or less.
+        # In this node's memory all is as expected, so the memory or the server has less.
         try:
             await self._refresh(session)
             for subject, offset in write.expected.items():
                 if offset and sequence_of(offset) < self._view.first:
-                    continue  # trimmed meanwhile; sent again, it is a new subject
+                    continue  # dropped meanwhile: at the next try the subject is new
                 actual = await stored_last(session, self._stream, about(self._stream, subject))
                 if actual not in (offset, 0) or (offset and not actual):
                     await self._view.wait_for(sequence_of(actual))
                     if not write.sequence:
                         raise ExpectationFailed(subject, expected=offset, actual=actual)
-        except (ApiError, SessionLost, TimeoutError):
+        except FAILURES:
             pass
-        await _pause(write.tries)
+        await _before_try(write.tries)
 
 
-async def _pause(tries: int) -> None:
-    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    await asyncio.wait((never,), timeout=min(_AGAIN_MIN_S * 2**tries, _AGAIN_MAX_S))
+async def _before_try(tries: int) -> None:
+    await pause(min(_AGAIN_MIN_S * 2**tries, _AGAIN_MAX_S))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
 
 from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.ports import Entry, EventLog, Snapshot
-from gateway.stores.jetstream import feed, reading
 from gateway.stores.jetstream import log as log_module
+from gateway.stores.jetstream import reading
 from gateway.stores.jetstream.codec import SLOTS
-from tests.nats import NatsServer, nats_folder
+from tests.nats import NatsServer, nats_server
 from tests.scenarios.proxy import Proxy
 from tests.stores.contract import EventLogContract
 from tests.stores.drafts import Clock, draft
@@ -82,6 +83,21 @@ async def test_a_node_that_starts_shows_its_followers_everything(server: NatsSer
             await again.append([draft("task/3")], expected={"task/3": 0})
 
 
+async def test_a_start_reports_how_much_it_has_read(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "_PROGRESS_EVERY", 2)
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as first:
+        for _ in range(5):
+            await first.append([draft()])
+    told: list[tuple[int, int]] = []
+    async with jetstream_log(server.url, stream=stream, start=False) as log:
+        await log.start(progress=lambda read, whole: told.append((read, whole)))
+        await log.append([draft()])
+    assert told == [(2, 5), (4, 5), (5, 5)]
+
+
 async def test_what_one_node_appends_every_node_sees_in_the_same_order(server: NatsServer) -> None:
     stream = new_stream()
     async with (
@@ -105,7 +121,7 @@ async def test_what_one_node_appends_every_node_sees_in_the_same_order(server: N
 
 
 async def test_of_two_nodes_that_decide_at_once_exactly_one_wins(server: NatsServer) -> None:
-    """And who lost has seen why when it is told."""
+    """And when the other one is refused, its node has seen why."""
     stream = new_stream()
     async with (
         jetstream_log(server.url, stream=stream) as one,
@@ -155,7 +171,7 @@ async def test_folds_begin_with_a_snapshot_and_older_entries_are_read_from_the_s
         await log.start(after=snapshot.offset)
         assert seen == every[141:]
         assert (log.oldest, log.head) == (1, every[-1].offset)
-        assert log.count(after=0, topics=None) < 120
+        assert len(log._view.ring) < 120
         # Decisions about what was said before are the server's.
         await log.append([draft("task/3")], expected={"task/3": every[7].offset})
         with pytest.raises(ExpectationFailed) as lost:
@@ -184,52 +200,6 @@ async def test_folds_begin_with_a_snapshot_and_older_entries_are_read_from_the_s
             )
 
 
-async def test_a_snapshot_of_another_log_or_an_unfinished_one_is_passed_over(
-    server: NatsServer,
-) -> None:
-    stream = new_stream()
-    async with (
-        jetstream_log(server.url, stream=stream) as log,
-        session(server.url) as admin,
-    ):
-        offset = await log.append([draft()])
-        await log.save_snapshot(Snapshot(offset, 1, b"x" * 1_200_000))
-        await admin.api(f"STREAM.PURGE.{stream}_SNAPSHOTS", {"filter": f"{stream}_SNAPSHOTS.*.1"})
-        assert await log.load_snapshot() is None
-        await log.save_snapshot(Snapshot(offset, 2, b"y"))
-        assert await log.load_snapshot() == Snapshot(offset, 2, b"y")
-        await admin.api(f"STREAM.DELETE.{stream}")
-        await until(lambda: log.stale)
-        assert await log.load_snapshot() is None
-
-
-async def test_of_snapshots_two_are_kept(server: NatsServer) -> None:
-    stream = new_stream()
-    async with (
-        jetstream_log(server.url, stream=stream) as log,
-        session(server.url) as admin,
-    ):
-        for number in range(4):
-            await log.save_snapshot(Snapshot(await log.append([draft()]), number, b"x" * 600_000))
-        info = await admin.api(f"STREAM.INFO.{stream}_SNAPSHOTS")
-        assert info["state"]["messages"] == 2 * 3
-
-
-async def test_a_snapshot_is_cut_into_what_the_server_takes_in_one_message() -> None:
-    with nats_folder() as folder:
-        config = folder / "nats.conf"
-        config.write_text("max_payload: 64KB")
-        server = NatsServer(folder, options=["-c", str(config)])
-        try:
-            await server.start()
-            async with jetstream_log(server.url) as log:
-                snapshot = Snapshot(await log.append([draft()]), 1, b"x" * 600_000)
-                await log.save_snapshot(snapshot)
-                assert await log.load_snapshot() == snapshot
-        finally:
-            server.kill()
-
-
 async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsServer) -> None:
     stream = new_stream()
     async with jetstream_log(server.url, stream=stream) as log:
@@ -239,6 +209,136 @@ async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsS
     async with jetstream_log(server.url, stream=stream, events_max=4, age_max_s=7200.0) as log:
         assert log.epoch == epoch
         assert len(await log.read(after=0, topics=None, limit=100)) == 4
+
+
+async def test_a_message_that_no_gateway_wrote_is_counted_and_skipped(server: NatsServer) -> None:
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as log,
+        session(server.url) as admin,
+    ):
+        seen: list[Entry] = []
+        log.follow(seen.append)
+        await log.append([draft("task/1")])
+        ours = b'gateway/1\n{"type":"t","topics":["a"],"operators_only":false}\n{"a":1}\n\n'
+        foreign = (
+            b"",
+            b"hello",
+            b"gateway/1\n1\n2",
+            ours.replace(b'"t"', b'"t'),
+            ours.replace(b"operators_only", b"x"),
+            ours.replace(b'{"a":1}', b"1"),
+        )
+        for payload in foreign:
+            await admin.request(f"{stream}.task.1.a", payload)
+        await admin.request(f"{stream}.task", ours)
+        await until(lambda: log.foreign == len(foreign) + 1)
+        # To the server it is an entry of this subject all the same.
+        await log.append([draft("task/1")], expected={"task/1": log.last_offset("task/1")})
+        await log.append([draft("task/2")], expected={"task/2": 0})
+        assert await log.read(after=0, topics=None, limit=9) == seen
+        assert [entry.subject for entry in seen] == ["task/1", "task/1", "task/2"]
+        await admin.request(f"{stream}.task.3.=nobody", ours)
+        await until(lambda: log.last_offset("task/3"))
+
+
+# --- the store is away ------------------------------------------------------------------------
+
+
+async def test_a_store_that_says_nothing_is_away_within_the_limit(server: NatsServer) -> None:
+    """The connection stands, and nothing comes: a partition, a stopped machine."""
+    async with Proxy(server.port) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with jetstream_log(url, timeout_s=0.5) as log:
+            told: list[bool] = []
+            log.watch(lambda: told.append(log.available))
+            offset = await log.append([draft()])
+            proxy.stalled = True
+            async with asyncio.timeout(2.0):
+                with pytest.raises(StoreUnavailable) as away:
+                    await log.append([draft("late/1")])
+            assert away.value.in_doubt
+            await until(lambda: "did not answer in time" in (log.reason or ""))
+            assert not log.available
+            async with asyncio.timeout(2.0):
+                with pytest.raises(StoreUnavailable) as away:
+                    await log.append([draft()])
+                assert not away.value.in_doubt
+                with pytest.raises(StoreUnavailable):
+                    await log.save_snapshot(Snapshot(1, 1, b""))
+                with pytest.raises(StoreUnavailable):
+                    await log.load_snapshot()
+            # What is known is still read.
+            assert [e.offset for e in await log.read(after=0, topics=None, limit=9)] == [offset]
+            proxy.stalled = False
+            await until(lambda: log.available)
+            await log.append([draft()])
+            assert [value for value, _ in itertools.groupby(told)] == [False, True]
+
+
+async def test_a_paused_server_is_waited_for_no_longer_than_the_limit() -> None:
+    """As with a disk that takes its time."""
+    async with nats_server() as server, jetstream_log(server.url, timeout_s=0.5) as log:
+        await server.pause()
+        try:
+            async with asyncio.timeout(2.0):
+                answers = await asyncio.gather(
+                    *(log.append([draft(f"task/{n}")]) for n in range(20)), return_exceptions=True
+                )
+            assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+        finally:
+            server.resume()
+        await until(lambda: log.available)
+        await log.append([draft()])
+
+
+async def test_a_start_while_the_store_is_away_waits_for_it(server: NatsServer) -> None:
+    stream = new_stream()
+    async with (
+        jetstream_log(server.url, stream=stream) as other,
+        Proxy(server.port) as proxy,
+        jetstream_log(
+            f"nats://127.0.0.1:{proxy.port}", stream=stream, timeout_s=0.1, start=False
+        ) as log,
+    ):
+        offset = await other.append([draft()])
+        proxy.refuse = True
+        proxy.cut()
+        await until(lambda: not log.available)
+        seen: list[int] = []
+        log.follow(lambda entry: seen.append(entry.offset))
+        cancelled = asyncio.ensure_future(log.start())
+        await asyncio.wait((cancelled,), timeout=0)
+        cancelled.cancel()
+        starting = asyncio.ensure_future(log.start())
+        proxy.refuse = False
+        async with asyncio.timeout(20):
+            await starting
+        assert cancelled.cancelled()
+        assert (log.available, log.head, seen) == (True, offset, [offset])
+
+
+async def test_what_is_older_than_the_memory_cannot_be_read_while_the_store_is_away(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "_LEAD_MESSAGES", 0)
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as first:
+        offsets = [await first.append([draft()]) for _ in range(3)]
+    async with (
+        Proxy(server.port) as proxy,
+        jetstream_log(
+            f"nats://127.0.0.1:{proxy.port}", stream=stream, timeout_s=0.3, start=False
+        ) as log,
+    ):
+        await log.start(after=offsets[1])
+        assert len(await log.read(after=0, topics=None, limit=9)) == 3
+        proxy.stalled = True
+        with pytest.raises(StoreUnavailable) as away:
+            await log.read(after=0, topics=None, limit=9)
+        assert not away.value.in_doubt
+        (known,) = await log.read(after=offsets[1], topics=None, limit=9)
+        assert known.offset == offsets[2]
 
 
 # --- the log begins anew --------------------------------------------------------------------
@@ -297,7 +397,7 @@ async def test_a_stream_that_was_set_back_is_another_log(server: NatsServer) -> 
         assert await log.append([draft()]) == log.head
 
 
-async def test_who_missed_entries_begins_anew(server: NatsServer) -> None:
+async def test_a_node_that_missed_entries_begins_anew(server: NatsServer) -> None:
     """A node that was cut off for longer than the log keeps anything has a hole in its folds."""
     stream = new_stream()
     async with Proxy(server.port) as proxy:
@@ -315,26 +415,5 @@ async def test_who_missed_entries_begins_anew(server: NatsServer) -> None:
             await until(lambda: log.stale)
             assert log.epoch == other.epoch
             await log.start()
-            assert await log.append([draft()]) == other.head or log.head
-
-
-async def test_a_consumer_that_is_taken_away_is_made_again(
-    server: NatsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server says nothing of it; it is too quiet."""
-    monkeypatch.setattr(feed, "_HEARTBEAT_S", 0.1)
-    monkeypatch.setattr(feed, "_SILENCE_MAX_S", 0.35)
-    stream = new_stream()
-    async with (
-        jetstream_log(server.url, stream=stream) as log,
-        session(server.url) as admin,
-    ):
-        seen: list[int] = []
-        log.follow(lambda entry: seen.append(entry.offset))
-        for _ in range(3):
-            await log.append([draft()])
-            (name,) = (await admin.api(f"CONSUMER.NAMES.{stream}"))["consumers"]
-            await admin.api(f"CONSUMER.DELETE.{stream}.{name}")
-            await log.append([draft()])
-        assert seen == [entry.offset for entry in await log.read(after=0, topics=None, limit=99)]
-        assert len(seen) == 6
+            offset = await log.append([draft()])
+            await until(lambda: other.head == offset)

@@ -42,7 +42,7 @@ async def until(predicate: Callable[[], Any], *, within_s: float = WAIT_S) -> No
 
 @contextlib.asynccontextmanager
 async def session(url: str) -> AsyncIterator[Session]:
-    """Somebody else's connection."""
+    """A connection beside those of the logs, as an operator would have."""
     session = await Session.connect(url, name="test", timeout_s=5.0)
     try:
         yield session
@@ -79,9 +79,10 @@ class Ledger:
     Many appends of every kind, of many writers, and what became of each.
 
     Attributes:
-        confirmed: By number of the append: the offset that was given.
-        refused: Those of which nothing may be in the log.
-        in_doubt: Those of which nobody could tell.
+        confirmed: By the number of the append, the offset that it returned.
+        refused: The appends of which nothing may be in the log.
+        in_doubt: The appends of which nothing or all may be in the log.
+        over: Set it to end the writers.
     """
 
     def __init__(self, log: JetStreamLog) -> None:
@@ -125,7 +126,7 @@ class Ledger:
         return dataclasses.replace(draft(subject), body=body)
 
     async def disturb(self, disturb: Callable[[], Awaitable[None]], count: int) -> None:
-        """Write with twenty writers, and ``disturb`` that so often."""
+        """Write with twenty writers, and call ``disturb`` ``count`` times meanwhile."""
         async with asyncio.TaskGroup() as writers:
             for writer in range(20):
                 writers.create_task(self.write(writer))
@@ -143,8 +144,8 @@ class Ledger:
         """
         Compare with what another node finds in the stream.
 
-        What was confirmed is there, what was refused is not, nothing is there twice, and what is
-        there of an append is there whole and in order. This node saw just that.
+        What was confirmed is there, what was refused is not, nothing is there twice, and of each
+        append all is there in order, or nothing is. This node saw the same.
         """
         async with jetstream_log(url, stream=self.log._stream, **options) as fresh:
             stored = await fresh.read(after=0, topics=None, limit=10**6)
