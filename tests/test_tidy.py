@@ -28,7 +28,6 @@ DOCUMENTS = sorted(
 
 # Modules that are tested elsewhere, and where.
 WITHOUT_TESTS = {
-    "gateway/ports.py": "what it promises is tests/stores/contract.py, over every implementation",
     "gateway/errors.py": "names of domain/errors.py, given again",
     "gateway/execution/service.py": "an interface; the doors are tested through it",
     "gateway/execution/parts.py": "wiring; every test of an engine runs it",
