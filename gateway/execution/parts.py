@@ -99,6 +99,7 @@ class Parts:
         task_drafts = TaskDrafts(self.intake, self.state)
         breaker_drafts = BreakerDrafts(self.intake, self.policies)
         worker_drafts = WorkerDrafts(self.intake, settings)
+        lock_drafts = LockDrafts(self.intake, self.state)
 
         # --- guards ---
         self.breakers = Breakers(self.state, self.intake, breaker_drafts)
@@ -116,6 +117,7 @@ class Parts:
             state=self.state,
             intake=self.intake,
             drafts=task_drafts,
+            locks=lock_drafts,
             verdicts=verdicts,
             breakers=self.breakers,
             policies=self.policies,
@@ -170,7 +172,7 @@ class Parts:
         self.locks = Locks(
             state=self.state,
             intake=self.intake,
-            drafts=LockDrafts(self.intake),
+            drafts=lock_drafts,
             monitor=self.monitor,
         )
         self.runner = Runner(
@@ -200,6 +202,7 @@ class Parts:
             breakers=self.breakers,
             policies=self.policies,
             presence=self.presence,
+            locks=self.locks,
             clock=clock,
             bell=bell,
         )

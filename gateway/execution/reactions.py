@@ -103,6 +103,9 @@ class Reactions:
             self._bell.ring()
         elif kind == "lock" and (lock := self._state.locks.by_key.get(name)) is not None:
             self._locks.watch(lock)
+            if lock.state != "held":
+                # A claim may wait for it.
+                self._bell.ring()
 
     def begin(self) -> None:
         """Look after all that is open, now that the folds know what the log says."""

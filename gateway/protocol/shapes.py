@@ -230,5 +230,11 @@ CLAIM: Schema = {
         "lease_expires_at": {"type": "string"},
         "input": {},
         "preserved": {"type": "object", "description": "steps by name, and text"},
+        "lock": {
+            "description": "held with the task, and until it leaves its holder",
+            "type": ["object", "null"],
+            "properties": {"lock_id": NAME, "resource_key": NAME, "term": COUNT},
+            "required": ["lock_id", "resource_key", "term"],
+        },
     },
 }

@@ -37,12 +37,16 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             ("agent_id",),
             **PROOF,
             task_id=NAME,
+            resource_key={
+                **NAME,
+                "description": "what to lock with the task; the lock ends when the lease does",
+            },
             lease_ttl=LEASE_TTL,
             wait={"type": "number", "minimum": 0, "maximum": 30},
         ),
         CLAIM,
         also_at="/api/tasks/{task_id}/claim",
-        errors=("not_found", "conflict", "quarantined"),
+        errors=("not_found", "conflict", "lock_held", "rate_limited", "quarantined"),
         waits=True,
     ),
     Operation(

@@ -246,9 +246,9 @@ async def test_a_claim_whose_caller_goes_away_ends_at_once_and_has_taken_nothing
         worker = (await client.post("/api/agents", json={"handle": "writer"})).json()
         body = {name: worker[name] for name in ("agent_id", "agent_secret")} | {"wait": 30}
         waiting = asyncio.create_task(client.post("/api/tasks/claim", json=body))
-        await until(lambda: here.engine.parts.claims._news)
+        await until(lambda: here.engine.parts.claims.waiting)
         waiting.cancel()
-        await until(lambda: not here.engine.parts.claims._news)
+        await until(lambda: not here.engine.parts.claims.waiting)
         task = (await client.post("/api/tasks", json={"agent": "writer"})).json()
         claim = (await client.post("/api/tasks/claim", json=body)).json()
         assert (claim["task_id"], claim["term"]) == (task["task_id"], 1)

@@ -224,7 +224,7 @@ async def test_what_was_given_to_it_and_never_arrived_it_gives_back_and_claims_a
         working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
     ):
         desk.go.set()
-        await until(lambda: here.engine.parts.claims._news)
+        await until(lambda: here.engine.parts.claims.waiting)
         proxy.stalled = True
         task = here.engine.parts.state.tasks[await submit(here)]
         await until(lambda: task.status == "running")

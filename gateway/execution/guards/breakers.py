@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import logging
 from datetime import datetime
+from typing import Any
 
 import pybreaker
 
@@ -55,6 +56,11 @@ class Admission:
     probe: str | None = None
     drafts: tuple[Draft, ...] = ()
     expected: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def judged_by(self) -> dict[str, Any]:
+        """What the fact of a beginning says of it."""
+        return {"breaker": self.breaker, "generation": self.generation, "probe": self.probe}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

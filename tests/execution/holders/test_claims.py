@@ -297,7 +297,7 @@ async def test_a_claim_that_finds_nothing_waits_as_long_as_it_asked_to(
     before = here.engine.clock.monotonic()
     assert await worker.claim(wait=wait_s) is None
     assert here.engine.clock.monotonic() - before == pytest.approx(wait_s, abs=0.01)
-    assert here.engine.parts.claims._news == {}
+    assert here.engine.parts.claims.waiting == 0
 
 
 async def test_a_certain_task_that_cannot_be_taken_is_refused_with_the_reason(
@@ -374,5 +374,6 @@ async def test_a_claim_describes_the_task_and_the_lease(here: World) -> None:
         "limit": 12,
         "input": {"a": 1},
         "preserved": {"steps": {}, "text": ""},
+        "lock": None,
     }
     await worker.tell("task.complete", result=1)
