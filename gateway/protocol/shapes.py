@@ -121,6 +121,20 @@ TASK: Schema = {
     },
     "required": ["task_id", "status", "user_id", "priority", "attempt", "max_attempts"],
 }
+TASK_WHOLE: Schema = {
+    **TASK,
+    "title": "task with input",
+    "properties": {
+        **TASK["properties"],
+        "input": {},
+        "preserved": {
+            "description": "what an attempt to come goes on from",
+            "type": "object",
+            "properties": {"text": {"type": "string"}, "steps": {"type": "object"}},
+            "required": ["text", "steps"],
+        },
+    },
+}
 SUBMITTED: Schema = {
     "type": "object",
     "properties": {

@@ -14,7 +14,7 @@ import orjson
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, NotPermitted
 from gateway.domain.stream import Position, parse_position
-from gateway.execution.handlers.params import LIST_LIMIT, Handler, Params
+from gateway.execution.handlers.params import Handler, Page, Params
 from gateway.execution.record.state import State
 from gateway.ports import EventLog
 
@@ -48,31 +48,30 @@ class EventHandlers:
             if not caller.may_follow(topic, task_owner=owner):
                 raise NotPermitted(f"you may not read {topic}", field="topic")
         after = self._after(params)
-        limit = params.get("limit", LIST_LIMIT)
-        items: list[Any] = []
+        page = Page(params)
         for _ in range(SCAN_MAX // BATCH):
             batch = await log.read(after=after, topics=_readable(topics[0]), limit=BATCH)
             for entry in batch:
-                after = entry.offset
+                before, after = after, entry.offset
                 if entry.operators_only and not caller.operator:
                     continue
                 if not set(topics[1:]) <= set(entry.topics):
                     continue
                 if params.get("type", entry.type) != entry.type:
                     continue
-                event = orjson.loads(entry.operator if caller.operator else entry.public)
+                encoded = entry.operator if caller.operator else entry.public
+                event = orjson.loads(encoded)
                 parent = params.get("parent_event_id")
                 if parent is not None and parent not in (
                     event.get("parent_event_id"),
                     event["event_id"],
                 ):
                     continue
-                items.append(event)
-                if len(items) == limit:
-                    return {"items": items, "next": str(Position(log.epoch, after))}
+                if not page.takes(event, size=len(encoded)):
+                    return {"items": page.items, "next": str(Position(log.epoch, before))}
             if len(batch) < BATCH:
-                return {"items": items, "next": None}
-        return {"items": items, "next": str(Position(log.epoch, after))}
+                return {"items": page.items, "next": None}
+        return {"items": page.items, "next": str(Position(log.epoch, after))}
 
     def _after(self, params: Params) -> int:
         log = self._log

@@ -18,7 +18,7 @@ from gateway.domain.recovery import Next
 from gateway.domain.stream import Position
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.handlers.params import LIST_LIMIT, Handler, Params
+from gateway.execution.handlers.params import Handler, Page, Params
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.tasks.acceptance import Acceptance
@@ -111,9 +111,8 @@ class TaskHandlers:
             if user_id not in (None, caller.user_id):
                 raise NotPermitted("these are not your tasks", field="user_id")
             user_id = caller.user_id
-        before = offset_of(params.get("cursor"), field="cursor")
-        limit = params.get("limit", LIST_LIMIT)
-        found: list[Task] = []
+        last = before = offset_of(params.get("cursor"), field="cursor")
+        page = Page(params)
         for task in reversed(self._state.tasks.values()):
             if before is not None and task.sequence >= before:
                 continue
@@ -123,17 +122,19 @@ class TaskHandlers:
                 continue
             if params.get("agent", task.agent_name) != task.agent_name:
                 continue
-            if len(found) == limit:
-                return {
-                    "items": [tasks.view(task) for task in found],
-                    "next": str(found[-1].sequence),
-                }
-            found.append(task)
-        return {"items": [tasks.view(task) for task in found], "next": None}
+            if not page.takes(tasks.view(task)):
+                return {"items": page.items, "next": str(last)}
+            last = task.sequence
+        return {"items": page.items, "next": None}
 
     async def _task_get(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
-        return tasks.view(self._seen(params, caller))
+        task = self._seen(params, caller)
+        kept = task.preserved
+        return tasks.view(task) | {
+            "input": task.input,
+            "preserved": {"text": kept.text, "steps": dict(kept.steps)},
+        }
 
     async def _task_partial(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
