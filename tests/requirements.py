@@ -172,6 +172,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
     ),
     "WEFT-13": (
+        "tests/scenarios/test_coordination.py::test_fifty_registrations_at_once_have_identities_of_their_own",
         "tests/scenarios/test_leases.py::test_twenty_workers_that_register_one_handle_at_once_have_ids_of_their_own",
     ),
     "WEFT-14": (
@@ -223,6 +224,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),
     "WEFT-W14": (
+        "tests/execution/handlers/test_task_moves.py::test_a_move_is_made_by_who_may_make_it_in_a_state_that_allows_it",
         "tests/scenarios/test_leases.py::test_a_wrong_request_is_refused_the_same_through_both_doors_and_changes_nothing",
     ),
     "WEFT-W16": (
@@ -244,9 +246,13 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
     "MESH-17": (
+        "tests/scenarios/test_coordination.py::test_fifty_registrations_at_once_have_identities_of_their_own",
         "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",
     ),
     "MESH-18": (
+        "tests/execution/handlers/test_task_moves.py::test_a_move_is_made_by_who_may_make_it_in_a_state_that_allows_it",
+        "tests/execution/handlers/test_task_moves.py::test_an_allowed_move_leads_where_it_should",
+        "tests/execution/handlers/test_task_moves.py::test_progress_out_of_its_bounds_is_refused_with_the_field",
         "tests/scenarios/test_leases.py::test_a_wrong_request_is_refused_the_same_through_both_doors_and_changes_nothing",
     ),
     "MESH-W2": (
@@ -262,7 +268,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-W8": (
         "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_without_being_asked_about",
     ),
-    "MESH-W11": ("tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",),
+    "MESH-W11": (
+        "tests/execution/holders/test_claims_with_locks.py::test_to_claim_again_is_the_same_claim_with_the_same_lock",
+        "tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",
+    ),
     "MESH-W14": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),
@@ -331,14 +340,59 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
     ),
     "MESH-W9": (
+        "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",
         "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
         "tests/scenarios/test_locks.py::test_processes_that_race_for_a_lock_never_hold_it_at_once",
     ),
     "FLUX-11": (
         "tests/domain/test_queue.py::test_waiting_lifts_a_task_one_step_each_ten_seconds_and_never_past_one",
+        "tests/execution/holders/test_claims_in_turn.py::test_under_a_constant_flow_of_urgent_tasks_the_least_urgent_is_done_and_p0_is_first",
     ),
     "FLUX-W9": (
         "tests/domain/test_queue.py::test_waiting_lifts_a_task_one_step_each_ten_seconds_and_never_past_one",
+    ),
+    "FLUX-13": (
+        "tests/scenarios/test_coordination.py::test_twenty_orders_under_one_key_at_once_are_one_task_by_both_doors",
+        "tests/scenarios/test_coordination.py::test_a_refusal_is_not_remembered_under_its_key",
+        "tests/scenarios/test_kept_tasks.py::test_a_key_stands_for_its_task_after_the_gateway_was_killed",
+    ),
+    "FLUX-18": (
+        "tests/scenarios/test_kept_tasks.py::test_the_trail_of_a_task_is_in_order_and_outlives_the_gateway",
+    ),
+    "FLUX-W14": (
+        "tests/scenarios/test_coordination.py::test_a_refusal_is_not_remembered_under_its_key",
+    ),
+    "MESH-06": (
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",
+        "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
+        "tests/scenarios/test_kept_tasks.py::test_a_claim_and_its_lock_outlive_the_gateway_and_end_together_on_any_node",
+    ),
+    "MESH-07": (
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_whose_lock_is_held_takes_nothing",
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_of_a_task_that_cannot_be_taken_leaves_no_lock",
+        "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",
+        "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
+        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_both_doors",
+    ),
+    "MESH-W12": (
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_whose_lock_is_held_takes_nothing",
+        "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
+    ),
+    "MESH-W13": (
+        "tests/execution/holders/test_claims_with_locks.py::test_the_lock_ends_in_the_append_that_takes_the_task_from_its_holder",
+        "tests/execution/holders/test_claims_with_locks.py::test_the_lock_ends_when_its_holder_is_lost",
+        "tests/scenarios/test_kept_tasks.py::test_a_claim_and_its_lock_outlive_the_gateway_and_end_together_on_any_node",
+    ),
+    "MESH-W4": (
+        "tests/execution/holders/test_claims_with_locks.py::test_claims_that_wait_for_a_lock_get_it_in_their_order",
+        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_both_doors",
+        "tests/scenarios/test_coordination.py::test_one_task_wakes_the_first_of_fifty_that_wait_and_the_others_go_on_waiting",
+    ),
+    "WEFT-15": (
+        "tests/scenarios/test_coordination.py::test_twenty_orders_under_one_key_at_once_are_one_task_by_both_doors",
+        "tests/scenarios/test_coordination.py::test_five_hundred_orders_at_once_are_five_hundred_tasks_also_when_repeated",
+        "tests/scenarios/test_kept_tasks.py::test_a_key_stands_for_its_task_after_the_gateway_was_killed",
     ),
 }
 

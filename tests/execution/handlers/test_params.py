@@ -70,7 +70,7 @@ def test_a_page_ends_before_it_has_more_bytes_than_a_page_may_have() -> None:
     half = "x" * (PAGE_BYTES_MAX // 2 - 10)
     items = [half, half, half, "y" * PAGE_BYTES_MAX, "z"]
     found: list[Any] = []
-    pages, cursor = 0, {}
+    pages, cursor = 0, dict[str, Any]()
     while True:
         answer = page(items, cursor)
         found += answer["items"]
