@@ -26,12 +26,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gateway.domain.task import Task
 
-__all__ = ["AGING_S", "LIFTED_TO", "PRIORITIES", "TURNS_KEPT", "Queue", "route_of", "routes_of"]
+__all__ = ["AGING_S", "LIFTED_TO", "TURNS_KEPT", "Queue", "route_of", "routes_of"]
 
 # How long a priority's oldest task waits to lift it by one step, in seconds, and how far it can.
 AGING_S = 10.0
 LIFTED_TO = 1
-PRIORITIES = 11
 # Users whose last turn is remembered; at the bound the longest ago is forgotten, and that user
 # counts as never served.
 TURNS_KEPT = 10_000
@@ -124,7 +123,8 @@ class Queue:
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
-        self._rows: dict[tuple[str, int], _Row] = {}
+        # By route, then by priority.
+        self._rows: dict[str, dict[int, _Row]] = {}
         # Routes and priorities of a user's rows, to be moved when it has had its turn.
         self._rows_of: dict[str, set[tuple[str, int]]] = {}
         self._turns: dict[str, int] = {}
@@ -185,11 +185,14 @@ class Queue:
         """
         self._advance(now)
         found: list[Task] = []
+        rows: dict[int, list[_Row]] = {}
+        for route in dict.fromkeys(routes):
+            for priority, row in self._rows.get(route, {}).items():
+                rows.setdefault(priority, []).append(row)
         steps: dict[int, list[_Row]] = {}
-        for priority in range(PRIORITIES):
-            keys = ((route, priority) for route in dict.fromkeys(routes))
-            if rows := [self._rows[key] for key in keys if key in self._rows]:
-                steps.setdefault(_step_of(priority, rows, now, fits), []).extend(rows)
+        for priority, of_priority in rows.items():
+            step = _step_of(priority, of_priority, now, fits)
+            steps.setdefault(step, []).extend(of_priority)
         for step in sorted(steps):
             for task in _in_turn(steps[step]):
                 if fits(task):
@@ -208,27 +211,30 @@ class Queue:
                 self._place(waiting)
 
     def _place(self, waiting: _Waiting) -> None:
-        key = (waiting.route, waiting.task.priority)
+        route, priority, user = waiting.route, waiting.task.priority, waiting.user_id
         waiting.placed = True
-        self._rows.setdefault(key, _Row()).add(waiting, self._turns.get(waiting.user_id, 0))
-        self._rows_of.setdefault(waiting.user_id, set()).add(key)
+        row = self._rows.setdefault(route, {}).setdefault(priority, _Row())
+        row.add(waiting, self._turns.get(user, 0))
+        self._rows_of.setdefault(user, set()).add((route, priority))
 
     def _unplace(self, waiting: _Waiting) -> None:
         if not waiting.placed:
             return
-        key, user = (waiting.route, waiting.task.priority), waiting.user_id
-        row = self._rows[key]
+        route, priority, user = waiting.route, waiting.task.priority, waiting.user_id
+        row = self._rows[route][priority]
         row.remove(waiting, self._turns.get(user, 0))
         if user not in row.tasks:
-            self._rows_of[user].discard(key)
+            self._rows_of[user].discard((route, priority))
             if not self._rows_of[user]:
                 del self._rows_of[user]
         if not row.tasks:
-            del self._rows[key]
+            del self._rows[route][priority]
+            if not self._rows[route]:
+                del self._rows[route]
 
     def _order(self, user_id: str) -> None:
-        for key in self._rows_of.get(user_id, ()):
-            self._rows[key].order(user_id, self._turns.get(user_id, 0))
+        for route, priority in self._rows_of.get(user_id, ()):
+            self._rows[route][priority].order(user_id, self._turns.get(user_id, 0))
 
 
 def _step_of(priority: int, rows: Sequence[_Row], now: float, fits: Callable[[Task], bool]) -> int:

@@ -196,21 +196,31 @@ class Claims:
         worker = self._state.workers.get(ask.agent_id)
         if self._paused or worker is None or not worker.takes_work or not ask.there():
             return None, False
-        ready = self._state.queue.ready(
-            routes_of(list(worker.agents), worker.capabilities),
-            self._clock.wall(),
-            fits=lambda task: not self._refused(worker, task),
-            limit=LOOK_AT_MAX,
-        )
-        for task in ready:
+        ready = self._ready(worker, 1)
+        if not ready:
+            return None, _kind(worker, ask) == kind
+        tried: set[str] = set()
+        while ready:
+            task = ready.pop(0)
+            tried.add(task.task_id)
             try:
                 if (term := await self._start(worker, task, ask)) is not None:
                     return self._claim_of(task, term, ask), False
             except (ExpectationFailed, Conflict):
-                continue
+                pass
             if not ask.there():
                 break
-        return None, not ready and _kind(worker, ask) == kind
+            if len(tried) == 1:  # others were faster: look at more at once
+                ready = [one for one in self._ready(worker, LOOK_AT_MAX) if one is not task]
+        return None, False
+
+    def _ready(self, worker: Worker, limit: int) -> list[Task]:
+        return self._state.queue.ready(
+            routes_of(list(worker.agents), worker.capabilities),
+            self._clock.wall(),
+            fits=lambda task: not self._refused(worker, task),
+            limit=limit,
+        )
 
     def _refused(self, worker: Worker, task: Task) -> bool:
         name = task.agent_name or next(iter(worker.agents))
