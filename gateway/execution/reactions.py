@@ -178,4 +178,5 @@ class Reactions:
         self._presence.expire(now)
         self._monitor.at(now + EXPIRE_EVERY_S, self._expire)
         self._monitor.soon(self._orphans.free)
+        self._monitor.soon(self._locks.free_left)
         await self._breakers.act()

@@ -48,6 +48,8 @@ class Locks:
         self._intake = intake
         self._drafts = drafts
         self._monitor = monitor
+        # Ids of locks whose task was not held by their holder when it was last looked.
+        self._left: set[str] = set()
 
     async def acquire(
         self, resource_key: str, holder: str, ttl_s: float, caller: Caller
@@ -167,6 +169,38 @@ class Locks:
         if lock.state == "held" and lock.expires_at is not None:
             key, lock_id = lock.resource_key, lock.lock_id
             self._monitor.at(lock.expires_at, lambda: self._over(key, lock_id))
+
+    async def free_left(self) -> None:
+        """
+        Give back what is held for a task that its holder does not hold: the second look.
+
+        A lock is given back with its task, so there should be none; what another version has
+        written may leave one. It is freed when it is still so at the next look, since the entries
+        of one append need not be read at the same moment.
+
+        Raises:
+            Unavailable: If the store is away; to be called again.
+        """
+        left = [lock for lock in self._state.locks.by_key.values() if self._is_left(lock)]
+        before, self._left = self._left, {lock.lock_id for lock in left}
+        for lock in left:
+            if lock.lock_id in before:
+                await self._free(lock.resource_key, lock.lock_id)
+
+    async def _free(self, resource_key: str, lock_id: str) -> None:
+        def decide(_: ExpectationFailed | None) -> Decision | None:
+            lock = self._state.locks.by_key.get(resource_key)
+            if lock is None or lock.lock_id != lock_id or not self._is_left(lock):
+                return None
+            return self._based(lock, self._drafts.changed(lock, "released", None))
+
+        await self._intake.decide(decide, about=f"lock {resource_key}")
+
+    def _is_left(self, lock: Lock) -> bool:
+        if lock.state != "held" or lock.task_id is None:
+            return False
+        task = self._state.tasks.get(lock.task_id)
+        return task is None or task.holder != lock.holder
 
     async def _over(self, resource_key: str, lock_id: str) -> None:
         def decide(_: ExpectationFailed | None) -> Decision | None:

@@ -316,3 +316,23 @@ async def test_a_claim_and_its_lock_outlive_the_gateway_and_end_together() -> No
         await cluster.passing(11)
         assert second.state.tasks[task["task_id"]].holder is None
         assert second.state.locks.by_key[KEY].state == "released"
+
+
+async def test_a_lock_that_was_left_is_freed_by_the_second_look(here: World) -> None:
+    """As a node of another version may leave one: its task ends, and the lock is not given back."""
+    worker, task_id = await claimed(here, lease_ttl=600)
+    drafts, lock = here.engine.parts.lifecycle._drafts, here.state.locks.by_key[KEY]
+    task = here.state.tasks[task_id]
+    await here.engine.parts.intake.append([drafts.lease_changed(task, "released", None)])
+    assert held(here) == {KEY: worker.agent_id}
+    began = here.engine.clock.monotonic()
+    await here.until(lambda: not held(here))
+    # Not at the first look: the rest of the append that it is in may still be on its way.
+    assert 30 <= here.engine.clock.monotonic() - began <= 61
+    assert here.state.locks.by_key[KEY].lock_id == lock.lock_id
+    # What is held in order is left alone.
+    second = await hand(here, agents=[{"name": "writer", "timeout": 1000.0}])
+    await second.claim(resource_key=KEY, lease_ttl=600)
+    await second.beat_for(100)
+    assert held(here) == {KEY: second.agent_id}
+    await second.tell("task.complete", result=1)
