@@ -28,7 +28,7 @@ from tests.execution.world import World
 
 
 async def test_pieces_of_one_task_come_at_most_ten_times_a_second(here: World) -> None:
-    """Whoever reports faster is answered later, and nothing is lost or out of order."""
+    """A worker that reports faster is answered later; nothing is lost or out of order."""
     worker = await hand(here)
     await here.submit("writer")
     await worker.claim()

@@ -49,7 +49,7 @@ def told_now(here: World) -> Mapping[str, object] | None:
 async def test_what_is_told_while_it_is_away_is_recorded_when_it_is_back(
     open_world: OpenWorld,
 ) -> None:
-    """Nothing can be recorded meanwhile, so whoever is connected is told without an event."""
+    """Nothing can be recorded meanwhile, so every connection is told without an event."""
     here, log = await away_world(open_world)
     log.away = True
     told = told_now(here)
