@@ -114,7 +114,7 @@ async def test_after_the_end_every_report_is_too_late(here: World) -> None:
     assert here.types() == said
 
 
-async def test_a_node_that_is_behind_a_workers_knowledge_refuses_none_of_its_reports() -> None:
+async def test_a_node_that_knows_less_than_a_worker_refuses_none_of_its_reports() -> None:
     """It was given its task by another node; this one catches up, or says that it cannot know."""
     cluster = Cluster()
     ahead, behind = cluster.node(), cluster.node()
