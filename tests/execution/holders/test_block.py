@@ -135,7 +135,7 @@ async def test_a_fallback_does_not_run_instead_of_a_block(here: World) -> None:
 
 
 async def test_a_block_whose_agent_has_a_fallback_ends_with_its_own_failure(here: World) -> None:
-    """Nobody waits for the fallback's answer: the caller was told by the exception."""
+    """No caller waits for the fallback's answer: the exception has told it."""
 
     async def stand_in(task: Task) -> str:
         return "stand-in"
@@ -198,7 +198,7 @@ async def test_a_result_that_cannot_be_kept_fails_the_task(here: World) -> None:
 
 
 async def test_a_block_whose_task_was_cancelled_is_told_when_it_speaks(here: World) -> None:
-    """What is said after the end reaches nobody, and the speaker learns of it."""
+    """What it says after the end reaches no reader, and it learns of that."""
     with pytest.raises(AttemptOver):  # noqa: PT012 - the block is the point
         async with here.gateway.attempt("search") as task:
             await here.call("task.cancel", task_id=task.task_id)
@@ -223,7 +223,7 @@ async def test_a_block_whose_task_was_cancelled_is_told_when_it_speaks(here: Wor
 async def test_what_a_block_is_declared_with_is_checked(
     here: World, options: dict[str, Any], field: str
 ) -> None:
-    """Above all nobody speaks for everybody ("*")."""
+    """Above all, no block is everybody's ("*")."""
     with pytest.raises(InvalidParams) as refused:
         async with here.gateway.attempt(**{"agent": "search", **options}):
             raise AssertionError("it was let in")
