@@ -17,9 +17,10 @@ from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.errors import StaleTerm, StoreUnavailable
 from gateway.domain.settings import Settings
 from gateway.ports import Draft, EventLog
-from gateway.worker.claimer import Claim, Identity, Worker
+from gateway.worker.claimer import Claim, Claimer
 from gateway.worker.desk import work
 from gateway.worker.line import Line
+from gateway.worker.registration import Identity
 from tests.scenarios.proxy import Proxy
 from tests.transports.world import SECRET, World, token, until, world
 
@@ -33,7 +34,7 @@ class Desk:
         self.running = self.most = 0
         self.go = asyncio.Event()
         self.registered: list[Identity] = []
-        self.worker: Worker
+        self.claimer: Claimer
 
     async def make(self, claim: Claim) -> None:
         self.claims.append(claim)
@@ -43,7 +44,7 @@ class Desk:
             await self.go.wait()
             if claim["task_id"] not in self.lost:
                 with contextlib.suppress(StaleTerm):
-                    await self.worker.report("task.complete", claim, {"result": "done"})
+                    await self.claimer.report("task.complete", claim, {"result": "done"})
         finally:
             self.running -= 1
 
@@ -56,7 +57,7 @@ class Desk:
 async def working(url: str, **options: Any) -> AsyncIterator[Desk]:
     """Run a worker; it has to leave by itself, or it is cancelled at the end."""
     desk = Desk()
-    desk.worker = Worker(
+    desk.claimer = Claimer(
         url,
         handle="test",
         agents=[{"name": "echo", "max_attempts": 1}],
@@ -65,7 +66,7 @@ async def working(url: str, **options: Any) -> AsyncIterator[Desk]:
         on_registered=desk.registered.append,
         **options,
     )
-    running = asyncio.create_task(desk.worker.run())
+    running = asyncio.create_task(desk.claimer.run())
     try:
         await until(lambda: desk.registered or running.done())
         if running.done():
@@ -108,7 +109,7 @@ async def test_it_takes_nothing_while_there_is_no_room() -> None:
         await call(here, "agent.get", agent_id=desk.registered[0].agent_id)
         assert desk.claims == []
         room.append(True)
-        desk.worker.look()
+        desk.claimer.look()
         await until(lambda: desk.claims)
         assert desk.claims[0]["task_id"] == task
 
@@ -134,7 +135,7 @@ async def test_who_has_lost_its_task_is_told_and_nobody_hears_it_again() -> None
         await until(lambda: desk.lost)
         assert desk.lost == [task_id]
         with pytest.raises(StaleTerm):
-            await desk.worker.report("task.complete", desk.claims[0], {"result": "late"})
+            await desk.claimer.report("task.complete", desk.claims[0], {"result": "late"})
         assert await status(here, task_id) == "cancelled"
 
 
@@ -142,7 +143,7 @@ async def test_leaving_it_finishes_and_says_goodbye() -> None:
     async with world() as here, working(here.ws) as desk:
         task_id, waiting = await submit(here), await submit(here)
         await until(lambda: desk.claims)
-        desk.worker.leave(10)
+        desk.claimer.leave(10)
         desk.go.set()
         worker = here.engine.parts.state.workers[desk.registered[0].agent_id]
         await until(lambda: worker.removed)
@@ -156,8 +157,8 @@ async def test_leaving_it_gives_back_what_takes_too_long(goodbye: bool) -> None:
     async with world() as here, working(here.ws) as desk:
         task_id = await submit(here)
         await until(lambda: desk.claims)
-        desk.worker.leave(60, goodbye=goodbye)
-        desk.worker.leave(0.05)  # the earlier end counts
+        desk.claimer.leave(60, goodbye=goodbye)
+        desk.claimer.leave(0.05)  # the earlier end counts
         worker = here.engine.parts.state.workers[desk.registered[0].agent_id]
         await until(lambda: here.engine.parts.state.tasks[task_id].status == "pending")
         assert desk.lost == [task_id]
@@ -249,7 +250,7 @@ async def test_what_an_earlier_process_held_it_gives_back_unless_somebody_answer
             known.append((task_id, term))
             return kept
 
-        async with working(here.ws, identity=first.registered[0], kept=keep) as desk:
+        async with working(here.ws, identity=first.registered[0], answered_for=keep) as desk:
             assert known == [(task.task_id, 1)]
             if kept:
                 assert (task.status, task.term) == ("running", 1)
@@ -269,22 +270,22 @@ async def test_however_often_it_is_cut_off_each_task_is_done_once_and_none_waits
         Proxy(here.port) as proxy,
         working(f"ws://127.0.0.1:{proxy.port}/ws", concurrency=3) as desk,
     ):
-        desk.worker._connection._chance = lambda: 0.02
+        desk.claimer._registration._connection._chance = lambda: 0.02
         done: list[str] = []
 
         async def make(claim: Claim) -> None:
             await here.engine.clock.sleep(chance.random() * 0.1)
             with contextlib.suppress(StaleTerm):
-                await desk.worker.report("task.complete", claim, {"result": "done"})
+                await desk.claimer.report("task.complete", claim, {"result": "done"})
             done.append(claim["task_id"])
 
-        desk.worker._make = make
+        desk.claimer._make = make
         tasks = []
         for _ in range(30):
             tasks.append(here.engine.parts.state.tasks[await submit(here)])
             await here.engine.clock.sleep(chance.random() * 0.05)
             proxy.cut()
-        await until(lambda: not any(task.live for task in tasks) and not desk.worker._running)
+        await until(lambda: not any(task.live for task in tasks) and not desk.claimer._running)
         assert {task.status for task in tasks} == {"succeeded"}
         assert [task.last_error for task in tasks] == [None] * len(tasks)
         assert sorted(done) == sorted(task.task_id for task in tasks)
@@ -326,11 +327,11 @@ async def test_what_is_too_large_for_a_frame_goes_another_way() -> None:
         await until(lambda: desk.claims)
         text = "x" * 100_000
         told = {"step": "large", "data": text}
-        await desk.worker.report("task.update", desk.claims[0], told)
+        await desk.claimer.report("task.update", desk.claims[0], told)
         assert here.engine.parts.state.tasks[task_id].preserved.steps == {"large": text}
         told = {"step": "larger", "data": text * 3}
         with pytest.raises(CallFailed) as failed:
-            await desk.worker.report("task.update", desk.claims[0], told)
+            await desk.claimer.report("task.update", desk.claims[0], told)
         assert (failed.value.code, failed.value.field) == ("too_large", "data")
 
 
@@ -340,13 +341,13 @@ async def test_a_mistake_of_its_own_ends_the_attempt_and_not_the_worker() -> Non
         async def stumble(claim: Claim) -> None:
             raise ZeroDivisionError
 
-        desk.worker._make = stumble
+        desk.claimer._make = stumble
         task_id = await submit(here)
         task = here.engine.parts.state.tasks[task_id]
         await until(lambda: not task.live)
         assert task.last_error is not None
         assert task.last_error["error_type"] == "internal_error"
-        desk.worker._make = desk.make
+        desk.claimer._make = desk.make
         again = await submit(here)
         await until(lambda: desk.claims)
         assert desk.claims[0]["task_id"] == again
@@ -387,13 +388,13 @@ async def test_a_text_that_the_store_left_in_doubt_is_asked_for_before_it_is_sai
         asked: list[str] = []
 
         async def was_done() -> bool:
-            known = await desk.worker.ask("task.partial", {"task_id": task.task_id})
+            known = await desk.claimer.ask("task.partial", {"task_id": task.task_id})
             asked.append(known["preserved_text"])
             return bool(known["preserved_text"] == "Hello ")
 
         for text in ("Hello ", "world"):
             told = {"text": text}
-            await desk.worker.report("task.update", desk.claims[0], told, was_done=was_done)
+            await desk.claimer.report("task.update", desk.claims[0], told, was_done=was_done)
         assert task.preserved.text == "Hello world"
         assert task.preserved.pieces == 2
         assert asked == ["Hello " if writes else ""]
