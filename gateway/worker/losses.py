@@ -176,6 +176,7 @@ def _cleanup_of(task: Mapping[str, Any], leftovers: list[str]) -> dict[str, Any]
         **{name: task[name] for name in ("agent_name", "user_id", "attempt")},
         "type": "resource_cleanup",
         "resources_cleaned": gone,
-        "cleanup_status": status_of(gone, left),
+        # Memory and process are gone with every process, and say nothing of what it left.
+        "cleanup_status": "failed" if leftovers else status_of(gone, left),
         "leftovers": left,
     }
