@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.client.errors import CallFailed
-from gateway.worker.registration import Identity
+from gateway.worker.registration import Identity, Registration
 from tests.scenarios.proxy import Proxy
 from tests.transports.world import SECRET, token, until, world
 from tests.worker.crew import call, submit, working
@@ -89,3 +89,39 @@ async def test_a_call_that_is_too_large_for_a_frame_goes_over_http() -> None:
         with pytest.raises(CallFailed) as failed:
             await desk.claimer.report("task.update", desk.claims[0], told)
         assert (failed.value.code, failed.value.field) == ("too_large", "data")
+
+
+async def test_a_call_waits_for_the_registration_as_long_as_it_may() -> None:
+    registration = Registration(
+        "ws://127.0.0.1:1/ws",
+        token=None,
+        about={},
+        identity=None,
+        status=lambda: "idle",
+        holds=lambda task_id, term: False,
+        on_registered=lambda identity: None,
+        on_shutdown=lambda grace_s: None,
+        on_notice=lambda name, about: None,
+    )
+    assert not registration.registered
+    with pytest.raises(TimeoutError):
+        await registration.call("task.claim", {}, timeout=0)
+
+
+@pytest.mark.parametrize(
+    ("heartbeat_timeout", "lease_ttl", "renew_every_s"), [(3.0, 60.0, 1.0), (15.0, 3.0, 1.0)]
+)
+async def test_a_lease_is_renewed_with_each_beat_or_three_times_in_its_length(
+    heartbeat_timeout: float, lease_ttl: float, renew_every_s: float
+) -> None:
+    async with (
+        world(heartbeat_timeout=heartbeat_timeout, lease_ttl=lease_ttl) as here,
+        working(here.ws) as desk,
+    ):
+        assert desk.claimer._registration.renew_every_s == pytest.approx(renew_every_s)
+
+
+def test_an_identity_does_not_show_its_secret() -> None:
+    identity = Identity("me", "my-own-secret")
+    assert "my-own-secret" not in repr(identity)
+    assert identity.as_dict() == {"agent_id": "me", "agent_secret": "my-own-secret"}
