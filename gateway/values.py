@@ -9,6 +9,7 @@ with its content: values may be secret, and errors are logged.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -22,6 +23,11 @@ __all__ = ["EVENT_BYTES_MAX", "INPUT_BYTES_MAX", "RESULT_BYTES_MAX", "measured",
 INPUT_BYTES_MAX = 64 * 1024
 RESULT_BYTES_MAX = 256 * 1024
 EVENT_BYTES_MAX = 256 * 1024
+
+# What a frame may hold, see ``strict_json``: a value has to pass on the way from a worker as well.
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+# As many digits as the largest of them has.
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 # How many values are looked through for the one that JSON does not have.
 CULPRIT_LOOKS_MAX = 10_000
@@ -49,6 +55,9 @@ def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
         encoded = orjson.dumps(value)
         # orjson writes NaN and infinities as null; the standard library can refuse them.
         json.dumps(value, allow_nan=False)
+        # orjson takes unsigned integers, too. Few values have a number as long as those.
+        if _LONG_NUMBER.search(encoded) and _has_too_large_an_integer(value):
+            raise ValueError("an integer over 64 bits")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidParams(
             f"{field} cannot be encoded as JSON: it holds {_culprit(value)}; use objects with "
@@ -83,6 +92,19 @@ def offset_of(cursor: str | None, *, field: str) -> int | None:
     return int(cursor)
 
 
+def _has_too_large_an_integer(value: Any) -> bool:
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, int) and not INTEGER_MIN <= item <= INTEGER_MAX:
+            return True
+        if isinstance(item, dict):
+            todo += item.values()
+        elif isinstance(item, list | tuple):
+            todo += item
+    return False
+
+
 def _culprit(value: Any) -> str:
     """Name the first thing in ``value`` that JSON does not have, by kind and never by content."""
     todo: list[Any] = [value]
@@ -92,7 +114,7 @@ def _culprit(value: Any) -> str:
         item = todo.pop()
         if isinstance(item, float) and (item != item or item in (float("inf"), -float("inf"))):
             return "a number that is not finite"
-        if isinstance(item, int) and not -(2**63) <= item < 2**64:
+        if isinstance(item, int) and not INTEGER_MIN <= item <= INTEGER_MAX:
             return "an integer over 64 bits"
         if isinstance(item, str):
             try:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.domain.errors import InvalidParams, TooLarge
-from gateway.protocol.strict_json import DEPTH_MAX
+from gateway.protocol.strict_json import DEPTH_MAX, parse_json
 from gateway.values import measured, offset_of
 
 
@@ -30,7 +30,8 @@ CYCLE.append(CYCLE)
         True,
         0,
         -(2**63),
-        2**64 - 1,
+        2**63 - 1,
+        "9" * 30,
         -0.5,
         1e308,
         "",
@@ -54,6 +55,8 @@ def test_a_value_that_json_can_hold_comes_back_as_it_was(value: Any) -> None:
         (math.nan, "a number that is not finite"),
         ([math.inf], "a number that is not finite"),
         ({"a": -math.inf}, "a number that is not finite"),
+        (2**63, "an integer over 64 bits"),
+        ({"a": [2**64 - 1]}, "an integer over 64 bits"),
         (2**64, "an integer over 64 bits"),
         (-(2**63) - 1, "an integer over 64 bits"),
         (["\ud800"], "text with lone surrogates"),
@@ -71,6 +74,12 @@ def test_a_value_that_json_cannot_hold_is_refused_by_its_kind(value: Any, culpri
         measured(value, field="result", bytes_max=10_000)
     assert f"result cannot be encoded as JSON: it holds {culprit};" in refused.value.message
     assert refused.value.field == "result"
+
+
+@pytest.mark.parametrize("value", [-(2**63), 2**63 - 1, 1e300, nested(DEPTH_MAX), "€\u0000"])
+def test_a_value_that_is_taken_passes_through_a_frame_as_well(value: Any) -> None:
+    """Else an agent's result would be taken in the gateway's process and never from a worker."""
+    assert parse_json(measured(value, field="result", bytes_max=10_000)) == value
 
 
 def test_a_refusal_does_not_repeat_what_the_value_holds() -> None:

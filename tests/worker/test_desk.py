@@ -157,6 +157,22 @@ async def test_what_an_attempt_cleaned_up_is_told() -> None:
         assert (cleanup["cleanup_status"], cleanup["leftovers"]) == ("success", [])
 
 
+@pytest.mark.parametrize(("result", "status"), [(2**63 - 1, "succeeded"), (2**63, "failed")])
+async def test_a_result_that_no_frame_can_hold_fails_and_does_not_wait(
+    result: int, status: str
+) -> None:
+    """The gateway refuses such a frame without an answer; the worker would try for ever."""
+    worker = Gateway()
+
+    @worker.agent("count", max_attempts=1)
+    async def count(task: Task) -> int:
+        return result
+
+    async with at_desk(worker) as scene:
+        task = await scene.run("count")
+        assert task.status == status
+
+
 async def test_a_fallback_answers_when_the_gateway_asks_for_it() -> None:
     worker = Gateway()
 
