@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import AttemptOver
+from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.attempt import Attempts
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.errors import AttemptOver, StaleTerm, TooLarge
+from gateway.domain.settings import Settings
+from tests.attempts.steps import Script, assignment
 from tests.execution.conftest import OpenWorld
-from tests.execution.world import World
+from tests.execution.world import VirtualClock, World
 
 
 async def test_an_agent_that_takes_too_long_is_stopped(here: World) -> None:
@@ -43,7 +49,7 @@ async def test_an_agent_of_a_language_model_has_llm_timeouts(here: World) -> Non
 async def test_an_agent_that_swallows_its_cancellation_is_named_and_left_alone(
     here: World,
 ) -> None:
-    """The task goes on without it, and what it says later reaches nobody."""
+    """The task goes on without it, and what it says later is refused."""
     refused: list[AttemptOver] = []
     go = asyncio.Event()
 
@@ -257,3 +263,149 @@ async def test_text_is_told_at_most_ten_times_a_second(here: World) -> None:
     pieces = here.said("partial_result")
     assert [piece["piece"] for piece in pieces] == list(range(1, len(pieces) + 1))
     assert len(pieces) <= 10 * 10 + 2
+
+
+# --- code that the caller runs ---------------------------------------------------------------
+
+
+async def test_a_block_is_an_attempt_like_any_other(here: World) -> None:
+    closed: list[int] = []
+    here.gateway.agent("endpoint", cleanup=[lambda task: closed.append(task.attempt)])(
+        lambda task: None
+    )
+    async with here.gateway.attempt("endpoint", user_id="ann") as task:
+        task.append("so far")
+        task.result = "done"
+    known = here.state.tasks[task.task_id]
+    assert (known.status, known.result, known.preserved.text) == ("succeeded", "done", "so far")
+    assert closed == [1]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "cause"),
+    [
+        (ValueError, "agent_exception", "exception"),
+        (asyncio.CancelledError, "cancelled", "cancelled"),
+        # Its own, and not that of the limit.
+        (TimeoutError, "task_timeout", "exception"),
+    ],
+)
+async def test_what_a_block_raises_is_told_and_raised_on(
+    here: World, raised: type[BaseException], code: str, cause: str
+) -> None:
+    with pytest.raises(raised):
+        async with here.gateway.attempt("endpoint", user_id="ann"):
+            raise raised
+    (error,) = here.said("agent_error")
+    assert (error["error_code"], error["cause"]) == (code, cause)
+
+
+async def test_a_block_over_its_limit_is_a_timeout(here: World) -> None:
+    with pytest.raises(TimeoutError):
+        async with here.gateway.attempt("endpoint", user_id="ann", timeout=5.0):
+            await here.passing(100)
+    (error,) = here.said("agent_error")
+    assert (error["error_code"], error["cause"]) == ("task_timeout", "timeout")
+
+
+# --- without a gateway -----------------------------------------------------------------------
+
+
+def attempts(listener: Script, *, threads: int = 1) -> Attempts:
+    return Attempts(
+        Agents(), listener, VirtualClock(), Settings(threads=threads), freed=lambda: None
+    )
+
+
+def declared(function: Callable[..., Any], **options: Any) -> Declared:
+    return Declared(AgentPolicy("echo"), function, **options)
+
+
+async def test_an_attempt_that_has_lost_its_task_tells_no_more_pieces() -> None:
+    listener = Script(StaleTerm("term 3 is over"), StaleTerm("term 3 is over"))
+
+    async def stream(task: Task) -> None:
+        for _ in range(3):
+            task.append("x")
+            await VirtualClock().sleep(1.0)
+
+    await attempts(listener).make(assignment(), declared(stream), fallback=False)
+    # What waits is told once more with the end, which ends there.
+    assert [name for name, _ in listener.told] == ["tell", "tell"]
+
+
+async def test_a_piece_that_is_refused_keeps_no_other_from_being_told() -> None:
+    listener = Script(TooLarge("no room"))
+
+    async def stream(task: Task) -> None:
+        for word in ("one", "two"):
+            task.append(word)
+            await VirtualClock().sleep(1.0)
+
+    await attempts(listener).make(assignment(), declared(stream), fallback=False)
+    assert listener.told == [("tell", "one"), ("tell", "two"), ("succeed", (None, {}))]
+
+
+async def test_a_task_that_has_ended_stops_its_code_and_has_no_end_of_its_own() -> None:
+    listener = Script()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def wait(task: Task) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    making = attempts(listener)
+    making.ended("another task")
+    running = asyncio.ensure_future(making.make(assignment(), declared(wait), fallback=False))
+    await begun.wait()
+    making.ended(assignment().task_id)
+    making.ended(assignment().task_id)
+    await running
+    assert stopped.is_set()
+    assert listener.told == []
+
+
+async def test_cancelling_an_attempt_cancels_its_code_and_tells_nothing() -> None:
+    listener = Script()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def wait(task: Task) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    running = asyncio.ensure_future(
+        attempts(listener).make(assignment(), declared(wait), fallback=False)
+    )
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await stopped.wait()
+    assert listener.told == []
+
+
+async def test_a_fallback_is_called_in_place_of_the_agent() -> None:
+    listener = Script()
+    agent = declared(lambda task: "agent", fallback=lambda task: "fallback")
+    await attempts(listener).make(assignment(), agent, fallback=True)
+    assert listener.told == [("succeed", ("fallback", {}))]
+
+
+async def test_only_a_plain_function_needs_room_for_a_thread() -> None:
+    async def in_loop(task: Task) -> None: ...
+
+    making = attempts(Script())
+    go = threading.Event()
+    running = making.threads.run(lambda: go.wait(10), name="x")
+    assert making.has_room(declared(in_loop), fallback=False)
+    assert not making.has_room(declared(lambda task: None), fallback=False)
+    assert not making.has_room(declared(in_loop, fallback=lambda task: None), fallback=True)
+    go.set()
+    await running
+    assert making.has_room(declared(lambda task: None), fallback=False)

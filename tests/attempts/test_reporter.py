@@ -3,80 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
 from gateway.attempts.cleanup import Cleaned
 from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
 from gateway.attempts.reporter import RETRY_S, Reporter
-from gateway.attempts.tries import Tries
 from gateway.domain import own_failures
 from gateway.domain.errors import InvalidParams, StaleTerm, Unavailable
-from gateway.domain.failure import Failure
-from tests.attempts.steps import Attempt
+from tests.attempts.steps import Attempt, Script
 from tests.execution.world import VirtualClock
 
 FAILURE = own_failures.timed_out(30.0, llm_upstream=False)
-
-
-class Script:
-    """
-    A listener that writes down what it is told, and answers as the test says.
-
-    Attributes:
-        answers: What the next calls raise; None: they succeed, as all do that come later.
-        told: Names of calls and what they were about, those included that it refused.
-        tries: The records of the calls that have one.
-    """
-
-    def __init__(self, *answers: Exception | None) -> None:
-        self.answers = list(answers)
-        self.told: list[tuple[str, Any]] = []
-        self.tries: list[Tries | None] = []
-
-    def _take(self, name: str, about: Any) -> None:
-        self.told.append((name, about))
-        if self.answers and (answer := self.answers.pop(0)) is not None:
-            raise answer
-
-    async def tell(
-        self, task_id: str, term: int, piece: Piece, *, tries: Tries | None = None
-    ) -> None:
-        assert (task_id, term) == ("0190-task", 3)
-        self.tries.append(tries)
-        self._take("tell", piece.text or piece)
-
-    async def succeed(
-        self, task_id: str, term: int, result: Any, *, steps: Mapping[str, Any] | None = None
-    ) -> None:
-        self._take("succeed", (result, steps))
-
-    async def fail(
-        self,
-        task_id: str,
-        term: int,
-        failure: Failure,
-        *,
-        cause: str,
-        detail: Mapping[str, Any] | None = None,
-        rest: Rest | None = None,
-    ) -> None:
-        self._take("fail", (failure.error_code, cause, rest))
-
-    async def cleaned(
-        self,
-        task_id: str,
-        term: int,
-        *,
-        resources: list[str],
-        memory_freed: int,
-        leftovers: list[str],
-        tries: Tries | None = None,
-    ) -> None:
-        self.tries.append(tries)
-        self._take("cleaned", (resources, memory_freed, leftovers))
 
 
 def reporter(listener: Script) -> tuple[Reporter, Pieces]:

@@ -84,7 +84,7 @@ async def test_what_was_preserved_stays_as_it_was_then(here: World) -> None:
 async def test_what_an_event_cannot_hold_is_refused_where_it_is_said(
     here: World, say: Callable[[Task], None]
 ) -> None:
-    """The agent's author finds it on the first run; nobody's task hangs because of it."""
+    """The agent's author finds it on the first run; no task hangs because of it."""
     refused: list[Exception] = []
 
     @here.gateway.agent("odd")

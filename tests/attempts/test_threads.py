@@ -10,7 +10,7 @@ import pytest
 
 from gateway.attempts.threads import Threads
 
-NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="nobody")
+NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="none")
 
 
 class Strange(BaseException):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
-from gateway.domain.errors import StaleTerm
+from gateway.domain.errors import StaleTerm, Unavailable
+from gateway.execution.engine import Engine
 from gateway.ports import EventLog
+from gateway.worker import claimer
 from gateway.worker.claimer import Claim
 from tests.scenarios.proxy import Proxy
 from tests.transports.world import until, world
@@ -116,7 +118,7 @@ async def test_a_report_waits_until_the_gateway_is_there_again() -> None:
 
 
 async def test_a_task_whose_claim_never_arrived_is_given_back_and_claimed_again() -> None:
-    """The answer to its claim went into a connection that was dead; nobody waits for the lease."""
+    """The answer to its claim went into a connection that was dead; its task does not wait for the lease."""
     async with (
         world() as here,
         Proxy(here.port) as proxy,
@@ -222,3 +224,54 @@ async def test_a_text_that_the_store_left_in_doubt_is_asked_for_before_it_is_sai
         assert task.preserved.text == "Hello world"
         assert task.preserved.pieces == 2
         assert asked == ["Hello " if writes else ""]
+
+
+async def test_a_report_that_reaches_no_gateway_in_time_loses_its_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claimer, "TELL_WITHIN_S", 0.2)
+    async with (
+        world() as here,
+        Proxy(here.port) as proxy,
+        working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
+    ):
+        task_id = await submit(here)
+        await until(lambda: desk.claims)
+        proxy.refuse = True
+        proxy.cut()
+        with pytest.raises(StaleTerm):
+            await desk.claimer.report("task.complete", desk.claims[0], {"result": "late"})
+        assert desk.lost == [task_id]
+
+
+async def test_a_claim_that_is_refused_is_tried_again_after_the_time_that_the_gateway_says() -> (
+    None
+):
+    async with world() as here:
+        refused: list[str] = []
+
+        async def script(name: str, params: Any, caller: Any) -> Any:
+            if name == "task.claim" and not refused:
+                refused.append(name)
+                raise Unavailable("not now", retry_after=0.01)
+            return await Engine.call(here.engine, name, params, caller)
+
+        here.engine.script = script
+        async with working(here.ws) as desk:
+            await submit(here)
+            await until(lambda: desk.claims)
+            assert refused == ["task.claim"]
+
+
+async def test_a_task_that_comes_back_waits_until_its_earlier_attempt_here_has_stopped() -> None:
+    async with world() as here, working(here.ws, concurrency=2) as desk:
+        task = here.engine.parts.state.tasks[await submit(here)]
+        await until(lambda: desk.claims)
+        told = {"task_id": task.task_id, "term": 1, **desk.registered[0].as_dict()}
+        await call(here, "task.release", **told)
+        await until(lambda: task.term == 2 and len(desk.claimer._running) == 1)
+        assert [claim["term"] for claim in desk.claims] == [1]
+        desk.go.set()
+        await until(lambda: len(desk.claims) == 2)
+        assert [claim["term"] for claim in desk.claims] == [1, 2]
+        assert desk.most == 1
