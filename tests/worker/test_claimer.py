@@ -118,7 +118,7 @@ async def test_a_report_waits_until_the_gateway_is_there_again() -> None:
 
 
 async def test_a_task_whose_claim_never_arrived_is_given_back_and_claimed_again() -> None:
-    """The answer to its claim went into a connection that was dead; its task does not wait for the lease."""
+    """Its answer went into a dead connection. The task does not wait for the lease to end."""
     async with (
         world() as here,
         Proxy(here.port) as proxy,
