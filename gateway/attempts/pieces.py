@@ -3,7 +3,8 @@ Pieces: what an attempt has produced and not yet told.
 
 An agent may stream a token at a time, and from a thread. Its pieces wait here until the attempt's
 teller takes them, at most ten times a second. Meanwhile text grows together, of two steps of one
-name the newer is told, and of progress the newest. The rule: what waits is bounded.
+name the newer is told, and of progress the newest. The rule: any thread may add, none waits, and
+the text that waits is bounded.
 """
 
 from __future__ import annotations

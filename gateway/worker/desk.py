@@ -2,8 +2,7 @@
 The desk of a worker: claims become attempts here, and what attempts report becomes calls.
 
 The rule: agents are supervised exactly as in the gateway's own process. Only their reports go
-another way, over the wire, and text, which must not be
-said twice, is asked for before it is said again.
+another way, over the wire; text whose fate there is unknown is asked for before it is said again.
 """
 
 from __future__ import annotations
