@@ -404,7 +404,7 @@ def compliant(here: World, *, complete: bool = True) -> None:
     if complete:
         assert state.live == {}
         assert state._running == 0
-        assert here.engine.parts.attempts._over == {}
+        assert here.engine.parts.attempts._made == {}
     consistent(here)
 
 
