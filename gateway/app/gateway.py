@@ -165,7 +165,7 @@ class Gateway:
         Args:
             agent: Its name.
             input: As JSON; an object becomes the function's keyword arguments.
-            user_id: Whose task it is.
+            user_id: The task's owner.
             priority: 0 (critical) to 10 (sheddable).
             timeout: The caller's own deadline in seconds, waiting included; None: 300.
             max_attempts: None: as the agent is declared.
@@ -217,8 +217,8 @@ class Gateway:
 
         Args:
             agent: The agent that this is; it need not be declared.
-            user_id: Whom it concerns.
-            input: As JSON; what it works on, for whoever looks at the task.
+            user_id: The user that it concerns.
+            input: As JSON; what it works on, to be seen with the task.
             timeout: Limit of the block, in seconds; None: the agent's.
 
         Raises:
