@@ -86,6 +86,8 @@ class Connection:
     """
     One client of one gateway. Use it as a context manager, and iterate over it for events.
 
+    More than eight arguments: each is one that ``connect`` or ``subscribe`` takes on the wire.
+
     Args:
         url: ``ws://127.0.0.1:8000/ws``.
         token: A token, or a function called for one each time it connects; None: an open

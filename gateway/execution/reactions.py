@@ -42,8 +42,8 @@ class Reactions:
     """
     The consequences of entries.
 
-    It has so many collaborators because each part that lives in time is told here what the log
-    says, and nowhere else.
+    More than eight arguments: each part that lives in time is told here what the log says, and
+    nowhere else.
 
     Args:
         parts: Every part that has to drop what it knows of a lost log, in that order.

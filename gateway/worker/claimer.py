@@ -50,6 +50,8 @@ class Claimer:
     """
     The claims of one worker of one gateway.
 
+    More than eight arguments: what ``agent.register`` takes, and the calls back to the desk.
+
     Args:
         url: ``ws://127.0.0.1:8000/ws``.
         token: With scope ``agent``; None: an open gateway.

@@ -60,6 +60,8 @@ class Registration:
     """
     One worker's registration with one gateway. A context manager, which opens the connection.
 
+    More than eight arguments: what a worker is, and what its claims have to hear of it.
+
     Args:
         url: ``ws://127.0.0.1:8000/ws``.
         token: With scope ``agent``; None: an open gateway.
