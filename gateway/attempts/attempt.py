@@ -95,7 +95,7 @@ class Attempts:
     def has_room(self, declared: Declared, *, fallback: bool) -> bool:
         """Whether an attempt could begin now; plain functions need a free thread."""
         function = declared.fallback if fallback else declared.function
-        return is_async(function) or self.threads.room
+        return self.threads.room or is_async(function)
 
     def clear(self) -> None:
         """Stop every attempt: the log with their tasks is lost, or this process leaves."""

@@ -38,8 +38,8 @@ Params = Mapping[str, Any]
 # Tells, at the moment of the call, whether a worker can be told what it is given.
 There = Callable[[], bool]
 
-# Tasks that one claim looks at; other holders may take the first ones meanwhile.
-LOOK_AT_MAX = 16
+# Tasks that one claim tries; other holders may take the first ones meanwhile.
+TRIES_MAX = 16
 
 
 class Claims:
@@ -148,13 +148,17 @@ class Claims:
         worker = self._state.workers.get(agent_id)
         if self._paused or worker is None or not worker.takes_work or not there():
             return None
-        ready = self._state.queue.ready(
-            routes_of(list(worker.agents), worker.capabilities),
-            self._clock.wall(),
-            fits=lambda task: not self._refused(worker, task),
-            limit=LOOK_AT_MAX,
-        )
-        for task in ready:
+        routes = routes_of(list(worker.agents), worker.capabilities)
+        tried: set[str] = set()
+        for _ in range(TRIES_MAX):
+            task = self._state.queue.next(
+                routes,
+                self._clock.wall(),
+                fits=lambda task: task.task_id not in tried and not self._refused(worker, task),
+            )
+            if task is None:
+                return None
+            tried.add(task.task_id)
             try:
                 if (term := await self._start(worker, task, ttl_s, there)) is not None:
                     return self._claim_of(task, term)
