@@ -1,0 +1,253 @@
+"""
+``/mcp``: the operations as tools of the Model Context Protocol, over its streamable HTTP.
+
+Here a request is looked at as at the other doors: who calls, how long it is, whether it is JSON
+as we accept it. What it means is for the official SDK (``mcp_tools``), which is loaded with the
+first request: it takes a second and 40 MB, which a gateway without MCP clients should not pay.
+
+No session is kept: each request brings its token and is answered alone, so that it may reach any
+node. The session id that a client gets is a name that it chooses its own requests by, when it
+cancels one; a session is of the user whose token comes with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.domain.access import Caller
+from gateway.domain.errors import InvalidParams, RequestError, Unauthenticated
+from gateway.execution.service import Service
+from gateway.protocol import session
+from gateway.protocol.operations import OPERATIONS
+from gateway.protocol.session import Refusal, refusal_of, request_of, unreadable
+from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.transports.access import Access
+from gateway.transports.http import json_response, while_there
+from gateway.transports.problem import problem
+from gateway.transports.requests import BODY_BYTES_MAX, bearer, body_of, query_of
+
+if TYPE_CHECKING:
+    from gateway.transports.mcp_tools import McpTools
+
+__all__ = ["MCP_HEADERS", "SESSION_HEADER", "McpDoor"]
+
+PATH = "/mcp"
+SESSION_HEADER = "mcp-session-id"
+
+# What MCP clients send beside the usual headers; a browser asks for each before it does.
+MCP_HEADERS = (SESSION_HEADER, "mcp-protocol-version", "mcp-method", "mcp-name")
+
+# The extra that brings the SDK, and the modules whose absence says that it is not installed.
+EXTRA = "agent-failure-gateway[mcp]"
+_SDK = frozenset({"mcp", "mcp_types"})
+
+# As the SDK answers a cancelled request (LSP 3.17, RequestCancelled): streamable HTTP wants an
+# answer to each POST, the client that cancelled it does not read it.
+REQUEST_CANCELLED = -32800
+
+# User, session, id: names one request of one client.
+_Key = tuple[str, str, session.Id]
+
+logger = logging.getLogger(__name__)
+
+
+class McpDoor:
+    """
+    Serves ``/mcp``.
+
+    Args:
+        service: What answers the operations.
+        access: Turns tokens into callers.
+    """
+
+    def __init__(self, service: Service, access: Access) -> None:
+        self._service = service
+        self._access = access
+        self._tools: McpTools | None = None
+        self._missing = False
+        # Calls that wait for long, as long as they do: `notifications/cancelled` ends one.
+        self._waiting: dict[_Key, asyncio.Future[None]] = {}
+
+    def route(self) -> Route:
+        """Make the route."""
+        return Route(PATH, self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request. Cancelling ends what it asked for."""
+        request = Request(scope, receive)
+        out = _Out(send)
+        try:
+            answer = await self._answer(request, out)
+        except RequestError as error:
+            answer = _refused(error)
+        except ClientDisconnect:
+            # The client is gone; no reader is left for this answer.
+            answer = Response(status_code=400)
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.url.path)
+            data = {"code": "internal_error"}
+            answer = _told(Refusal(None, session.INTERNAL_ERROR, "internal error", data), 500)
+        if answer is not None and not out.begun:
+            await answer(scope, receive, send)
+
+    async def _answer(self, request: Request, out: _Out) -> Response | None:
+        """Answer a request; None: the SDK has."""
+        if request.method != "POST":
+            # No stream of messages from here (GET) and no session to end (DELETE).
+            detail = f"{PATH} takes POST: one MCP message each"
+            return problem(405, "method_not_allowed", detail, headers={"allow": "POST"})
+        caller = self._access.caller(bearer(request))
+        for name in query_of(request):
+            raise InvalidParams(f"{name} belongs into the message, not the query", field=name)
+        body, message = await _message_in(request)
+        if isinstance(message, Response):
+            return message
+        if "id" not in message:
+            return self._notice(request, caller, message)
+        asked = request_of(message)
+        if isinstance(asked, Refusal):
+            return _told(asked, 400)
+        if asked.id is None:
+            data = {"code": "invalid_request", "field": "id"}
+            return _told(Refusal(None, session.INVALID_REQUEST, "id must not be null", data), 400)
+        tools = await self._loaded()
+        if tools is None:
+            data = {"code": "not_installed"}
+            remedy = f"MCP is not installed at this gateway: pip install '{EXTRA}'"
+            return _told(Refusal(asked.id, session.INTERNAL_ERROR, remedy, data), 501)
+        if asked.method == "initialize":
+            out.headers[SESSION_HEADER] = self._service.ids.uuid7()
+        serving = tools.serve(caller, _scope_of(request), _again(body, request.receive), out)
+        if not _waits(asked):
+            await serving
+            return None
+        key = (caller.user_id, request.headers.get(SESSION_HEADER, ""), asked.id)
+        return await self._serve_long(request, key, asyncio.ensure_future(serving))
+
+    def _notice(self, request: Request, caller: Caller, message: Mapping[str, Any]) -> Response:
+        """Take a notification: of those that clients send only a cancellation means anything."""
+        method, params = message.get("method"), message.get("params", {})
+        if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
+            # A reply, too: nothing is ever asked of a client.
+            data = {"code": "invalid_request", "field": "method"}
+            refusal = Refusal(None, session.INVALID_REQUEST, "no JSON-RPC 2.0 request", data)
+            return _told(refusal, 400)
+        if method == "notifications/cancelled" and isinstance(params, dict):
+            name = params.get("requestId")
+            if isinstance(name, str | int):
+                key = (caller.user_id, request.headers.get(SESSION_HEADER, ""), name)
+                if (waiting := self._waiting.get(key)) is not None:
+                    waiting.cancel()
+        return Response(status_code=202)
+
+    async def _serve_long(
+        self, request: Request, key: _Key, serving: asyncio.Future[None]
+    ) -> Response | None:
+        self._waiting[key] = serving
+        try:
+            await while_there(request, serving)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            data = {"code": "cancelled"}
+            return _told(Refusal(key[2], REQUEST_CANCELLED, "cancelled by the client", data), 200)
+        finally:
+            if self._waiting.get(key) is serving:
+                del self._waiting[key]
+        return None
+
+    async def _loaded(self) -> McpTools | None:
+        """Give the tools; None: the SDK is not installed."""
+        if self._tools is None and not self._missing:
+            try:
+                # In a thread, so that everybody else is served meanwhile.
+                module = await asyncio.to_thread(
+                    importlib.import_module, "gateway.transports.mcp_tools"
+                )
+            except ImportError as error:
+                if (error.name or "").partition(".")[0] not in _SDK:
+                    raise
+                self._missing = True
+            else:
+                self._tools = module.McpTools(self._service)
+        return self._tools
+
+
+class _Out:
+    """The way back to the client: more headers, and whether an answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.headers: dict[str, str] = {}
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            MutableHeaders(scope=message).update(self.headers)
+        await self._send(message)
+
+
+async def _message_in(request: Request) -> tuple[bytes, Mapping[str, Any] | Response]:
+    """Read the body as one JSON object, or give what refuses it."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        data = {"code": "unsupported_media_type", "field": "content-type"}
+        refusal = Refusal(None, session.INVALID_REQUEST, "send application/json", data)
+        return b"", _told(refusal, 415)
+    body = await body_of(request, bytes_max=BODY_BYTES_MAX)
+    try:
+        value = parse_json(body)
+    except BadJson as error:
+        return body, _told(unreadable(error), 400)
+    if not isinstance(value, dict):
+        refused = request_of(value)
+        assert isinstance(refused, Refusal)
+        return body, _told(refused, 400)
+    return body, value
+
+
+def _waits(asked: session.Request) -> bool:
+    name = asked.params.get("name") if asked.method == "tools/call" else None
+    return isinstance(name, str) and name in OPERATIONS and OPERATIONS[name].waits
+
+
+def _scope_of(request: Request) -> Scope:
+    """Name the kind of body as the SDK does; it compares letter by letter (RFC 9110, 8.3.1)."""
+    headers = [header for header in request.scope["headers"] if header[0] != b"content-type"]
+    return {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Give a body that has been read once more, then what comes after it."""
+    given = False
+
+    async def once_more() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return once_more
+
+
+def _refused(error: RequestError) -> Response:
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
+    return _told(refusal_of(error, None), error.http_status, headers)
+
+
+def _told(refusal: Refusal, status: int, headers: dict[str, str] | None = None) -> Response:
+    """Answer with an error of JSON-RPC, which strict clients read under any status."""
+    return json_response(refusal.as_dict(), status, headers)
