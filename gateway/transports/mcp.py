@@ -1,13 +1,13 @@
 """
 ``/mcp``: the operations as tools of the Model Context Protocol, over its streamable HTTP.
 
-Here a request is looked at as at the other doors: who calls, how long it is, whether it is JSON
-as we accept it. What it means is for the official SDK (``mcp_tools``), which is loaded with the
-first request: it takes a second and 40 MB, which a gateway without MCP clients should not pay.
+This file checks a request as the other doors do: caller, size, strict JSON, JSON-RPC envelope.
+The official SDK in ``mcp_tools`` does the rest. The SDK is loaded with the first request, since
+it costs half a second and 30 MB.
 
-No session is kept: each request brings its token and is answered alone, so that it may reach any
-node. The session id that a client gets is a name that it chooses its own requests by, when it
-cancels one; a session is of the user whose token comes with it.
+The door keeps no session. Each request brings its token and is answered by itself, so that every
+node can answer it. The session id in the answer to ``initialize`` has one use: together with the
+user and the request's id it names the call that ``notifications/cancelled`` ends.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ __all__ = ["MCP_HEADERS", "SESSION_HEADER", "McpDoor"]
 PATH = "/mcp"
 SESSION_HEADER = "mcp-session-id"
 
-# What MCP clients send beside the usual headers; a browser asks for each before it does.
+# Headers that MCP clients add to a request; a preflight request (CORS) asks for each of them.
 MCP_HEADERS = (SESSION_HEADER, "mcp-protocol-version", "mcp-method", "mcp-name")
 
-# The extra that brings the SDK, and the modules whose absence says that it is not installed.
+# The extra that installs the SDK, and the modules that are absent without it.
 EXTRA = "agent-failure-gateway[mcp]"
 _SDK = frozenset({"mcp", "mcp_types"})
 
-# As the SDK answers a cancelled request (LSP 3.17, RequestCancelled): streamable HTTP wants an
-# answer to each POST, the client that cancelled it does not read it.
+# The code of LSP 3.17, RequestCancelled, as in the SDK. Streamable HTTP needs an answer to each
+# POST, though a client ignores the answer to a request that it has cancelled.
 REQUEST_CANCELLED = -32800
 
-# User, session, id: names one request of one client.
+# User id, session id, request id: together they name one call of one client.
 _Key = tuple[str, str, session.Id]
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class McpDoor:
         self._access = access
         self._tools: McpTools | None = None
         self._missing = False
-        # Calls that wait for long, as long as they do: `notifications/cancelled` ends one.
+        # The calls that wait now; `notifications/cancelled` ends one of them.
         self._waiting: dict[_Key, asyncio.Future[None]] = {}
 
     def route(self) -> Route:
@@ -83,7 +83,7 @@ class McpDoor:
         return Route(PATH, self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request. Cancelling ends what it asked for."""
+        """Serve one HTTP request. Cancelling cancels the call that it makes."""
         request = Request(scope, receive)
         out = _Out(send)
         try:
@@ -101,9 +101,9 @@ class McpDoor:
             await answer(scope, receive, send)
 
     async def _answer(self, request: Request, out: _Out) -> Response | None:
-        """Answer a request; None: the SDK has."""
+        """Give the answer; None: the SDK has sent it."""
         if request.method != "POST":
-            # No stream of messages from here (GET) and no session to end (DELETE).
+            # There is no stream of the server's own messages (GET), and no session to end (DELETE).
             detail = f"{PATH} takes POST: one MCP message each"
             return problem(405, "method_not_allowed", detail, headers={"allow": "POST"})
         caller = self._access.caller(bearer(request))
@@ -135,10 +135,10 @@ class McpDoor:
         return await self._serve_long(request, key, asyncio.ensure_future(serving))
 
     def _notice(self, request: Request, caller: Caller, message: Mapping[str, Any]) -> Response:
-        """Take a notification: of those that clients send only a cancellation means anything."""
+        """Accept a notification; only a cancellation has an effect."""
         method, params = message.get("method"), message.get("params", {})
         if message.get("jsonrpc") != "2.0" or not isinstance(method, str):
-            # A reply, too: nothing is ever asked of a client.
+            # This is also for a reply: the gateway sends no requests to clients.
             data = {"code": "invalid_request", "field": "method"}
             refusal = Refusal(None, session.INVALID_REQUEST, "no JSON-RPC 2.0 request", data)
             return _told(refusal, 400)
@@ -171,7 +171,7 @@ class McpDoor:
         """Give the tools; None: the SDK is not installed."""
         if self._tools is None and not self._missing:
             try:
-                # In a thread, so that everybody else is served meanwhile.
+                # In a thread, so that the loop serves the other connections meanwhile.
                 module = await asyncio.to_thread(
                     importlib.import_module, "gateway.transports.mcp_tools"
                 )
@@ -185,7 +185,7 @@ class McpDoor:
 
 
 class _Out:
-    """The way back to the client: more headers, and whether an answer has begun."""
+    """A ``send`` that adds headers to the answer, and knows whether an answer has begun."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -200,7 +200,7 @@ class _Out:
 
 
 async def _message_in(request: Request) -> tuple[bytes, Mapping[str, Any] | Response]:
-    """Read the body as one JSON object, or give what refuses it."""
+    """Read the body as one JSON object; a response instead of the object refuses it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         data = {"code": "unsupported_media_type", "field": "content-type"}
@@ -224,13 +224,13 @@ def _waits(asked: session.Request) -> bool:
 
 
 def _scope_of(request: Request) -> Scope:
-    """Name the kind of body as the SDK does; it compares letter by letter (RFC 9110, 8.3.1)."""
+    """Write the media type as the SDK does, which compares upper case too (RFC 9110, 8.3.1)."""
     headers = [header for header in request.scope["headers"] if header[0] != b"content-type"]
     return {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Give a body that has been read once more, then what comes after it."""
+    """A ``receive`` that gives the body once more, then what comes after the body."""
     given = False
 
     async def once_more() -> Message:
@@ -249,5 +249,5 @@ def _refused(error: RequestError) -> Response:
 
 
 def _told(refusal: Refusal, status: int, headers: dict[str, str] | None = None) -> Response:
-    """Answer with an error of JSON-RPC, which strict clients read under any status."""
+    """Answer with a JSON-RPC error; MCP clients read one under every HTTP status."""
     return json_response(refusal.as_dict(), status, headers)

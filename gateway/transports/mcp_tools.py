@@ -1,10 +1,9 @@
 """
-The operations of the table as MCP tools, on the official SDK: the one file that imports it.
+The operations of the table as MCP tools. This is the only file that imports the official SDK.
 
-A call that cannot be understood is an error of the protocol with an integer code; a call that is
-understood and refused is a result with ``isError``, for a model to read and to act upon (MCP
-2025-06-18, server/tools, "Error Handling"). Both carry the text code, ``field`` and
-``retry_after`` of every other door.
+Parameters that do not comply are a JSON-RPC error (-32602). An operation that is refused is a
+result with ``isError``, so that a model can read it and act (MCP 2025-06-18, server/tools,
+"Error Handling"). Both carry the text code, ``field`` and ``retry_after`` as at the other doors.
 """
 
 from __future__ import annotations
@@ -39,18 +38,18 @@ TOOLS: Mapping[str, Operation] = {
 }
 
 INSTRUCTIONS = (
-    "A gateway that runs AI agents and tells what becomes of them. To have something done: "
-    "task.create, then task.get until its status is an end. To do it yourself: agent.register, "
-    "keep agent_id and agent_secret, agent.heartbeat, task.claim, task.update, then task.complete "
-    "or task.fail with the claim's term."
+    "This gateway supervises AI agents. To give an agent a task: task.create, then task.get until "
+    "the status is succeeded, failed, cancelled or dead_lettered. To work on tasks: agent.register "
+    "(keep agent_id and agent_secret), agent.heartbeat at its interval, task.claim, task.update, "
+    "then task.complete or task.fail with the term of the claim."
 )
 
-# The list changes with the gateway's version only; a client asks again after this long.
+# How long a client may keep the list, in milliseconds. Only a new version changes the list.
 LIST_FRESH_MS = 300_000
 
 REFUSED: Mapping[str, Any] = {
     "title": "refused",
-    "description": "with isError: nothing has changed; `code` says why",
+    "description": "the operation was refused (isError); `code` says why",
     "type": "object",
     "properties": {
         "code": {"type": "string"},
@@ -61,12 +60,12 @@ REFUSED: Mapping[str, Any] = {
 }
 NOTHING: Mapping[str, Any] = {
     "title": "nothing",
-    "description": "there is none",
+    "description": "there is none, for example no task to claim",
     "type": "object",
     "maxProperties": 0,
 }
 
-# Where the caller stands in the scope of a request.
+# The key of the caller in a request's ASGI scope.
 _CALLER = "gateway.caller"
 
 _CODES = {METHOD_NOT_FOUND: "method_not_found", INVALID_PARAMS: "invalid_params"}
@@ -91,12 +90,12 @@ class McpTools:
             instructions=INSTRUCTIONS,
             on_list_tools=self._list,
             on_call_tool=self._call,
-            # No parameter stands in a header (`x-mcp-header`), so there is nothing to compare.
+            # No schema has `x-mcp-header`, so that no header is to be compared with a parameter.
             get_tool_input_schema=lambda name: None,
             cache_hints={"tools/list": CacheHint(ttl_ms=LIST_FRESH_MS, scope="public")},
         )
         self._server.middleware.append(_with_text_codes)
-        # It tells at INFO of each request that a session begins and ends.
+        # The SDK logs three lines at INFO for each request.
         if (sdk := logging.getLogger("mcp.server")).level == logging.NOTSET:
             sdk.setLevel(logging.WARNING)
 
@@ -104,12 +103,13 @@ class McpTools:
         """
         Answer one POST.
 
-        Cancelling ends the call that it makes, and returns when that is undone.
+        Cancelling cancels the call, and returns when the call has undone itself.
 
         Args:
-            caller: Who calls.
+            caller: The caller that the token names.
+            scope: The request, whose body ``receive`` gives.
         """
-        # One manager each, since what runs in it ends with it.
+        # A manager for each request: no task of the request outlives ``run``.
         manager = StreamableHTTPSessionManager(
             self._server,
             json_response=True,
@@ -150,10 +150,10 @@ class McpTools:
 
 def output_schema(operation: Operation) -> dict[str, Any]:
     """
-    Describe what a tool answers: the operation's result, unchanged, or why it was refused.
+    Describe a tool's structured content: the result as in the table, or the refusal.
 
-    A result has to be an object: that there is none is told by an empty one. Refusals are in it
-    since there are strict clients that compare them with it, too.
+    Structured content has to be an object, so that a result of null becomes an empty object. The
+    refusal is part of the schema because the TypeScript SDK validates it against the schema.
     """
     answers = [operation.result, REFUSED]
     if operation.result["type"] != "object":
@@ -163,9 +163,9 @@ def output_schema(operation: Operation) -> dict[str, Any]:
 
 async def _cancelled_once(work: Coroutine[Any, Any, Any]) -> Any:
     """
-    Do ``work``; when this is cancelled, cancel it once and wait until it has undone itself.
+    Run ``work``. Cancelling cancels ``work`` once, and waits until it has undone itself.
 
-    The SDK's cancel scopes interrupt every await of what they hold, also those of an undoing.
+    A cancel scope of the SDK would interrupt each await of the undoing as well.
     """
     working = asyncio.ensure_future(work)
     try:
@@ -207,7 +207,7 @@ def _refused(error: RequestError) -> types.CallToolResult:
 async def _with_text_codes(
     ctx: ServerRequestContext[Any, Any], call_next: CallNext
 ) -> HandlerResult:
-    """Give every error its text code; what was not expected is logged, not told."""
+    """Give every error its text code; an unexpected error is logged, not shown."""
     try:
         return await call_next(ctx)
     except MCPError as error:
