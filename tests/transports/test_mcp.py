@@ -464,7 +464,7 @@ async def test_notifications_are_taken_and_have_no_answer() -> None:
 # --- the SDK --------------------------------------------------------------------------------
 
 
-def test_nobody_loads_the_sdk_before_it_is_used() -> None:
+def test_the_sdk_is_not_loaded_before_it_is_used() -> None:
     """It takes a second; commands, workers and gateways without MCP clients do without."""
     code = (
         "import sys, gateway.app.gateway, gateway.app.serve, gateway.transports.application\n"
