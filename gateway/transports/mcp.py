@@ -131,7 +131,7 @@ class McpDoor:
         if not _waits(asked):
             await serving
             return None
-        key = (caller.user_id, request.headers.get(SESSION_HEADER, ""), asked.id)
+        key = _key(request, caller, asked.id)
         return await self._serve_long(request, key, asyncio.ensure_future(serving))
 
     def _notice(self, request: Request, caller: Caller, message: Mapping[str, Any]) -> Response:
@@ -143,27 +143,27 @@ class McpDoor:
             refusal = Refusal(None, session.INVALID_REQUEST, "no JSON-RPC 2.0 request", data)
             return _told(refusal, 400)
         if method == "notifications/cancelled" and isinstance(params, dict):
-            name = params.get("requestId")
-            if isinstance(name, str | int):
-                key = (caller.user_id, request.headers.get(SESSION_HEADER, ""), name)
-                if (waiting := self._waiting.get(key)) is not None:
-                    waiting.cancel()
+            key = _key(request, caller, params.get("requestId"))
+            if key is not None and (waiting := self._waiting.get(key)) is not None:
+                waiting.cancel()
         return Response(status_code=202)
 
     async def _serve_long(
-        self, request: Request, key: _Key, serving: asyncio.Future[None]
+        self, request: Request, key: _Key | None, serving: asyncio.Future[None]
     ) -> Response | None:
-        self._waiting[key] = serving
+        """Serve a call that may wait for long, until its client disconnects or cancels it."""
+        if key is not None:
+            self._waiting[key] = serving
         try:
             await while_there(request, serving)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if key is None or task is None or task.cancelling():
                 raise
             data = {"code": "cancelled"}
             return _told(Refusal(key[2], REQUEST_CANCELLED, "cancelled by the client", data), 200)
         finally:
-            if self._waiting.get(key) is serving:
+            if key is not None and self._waiting.get(key) is serving:
                 del self._waiting[key]
         return None
 
@@ -216,6 +216,14 @@ async def _message_in(request: Request) -> tuple[bytes, Mapping[str, Any] | Resp
         assert isinstance(refused, Refusal)
         return body, _told(refused, 400)
     return body, value
+
+
+def _key(request: Request, caller: Caller, id: Any) -> _Key | None:
+    """Name a call for its cancellation; None: without a session its id may be another client's."""
+    session_id = request.headers.get(SESSION_HEADER)
+    if session_id is None or isinstance(id, bool) or not isinstance(id, str | int):
+        return None
+    return caller.user_id, session_id, id
 
 
 def _waits(asked: session.Request) -> bool:

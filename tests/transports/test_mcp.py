@@ -255,6 +255,20 @@ async def test_a_claim_whose_client_goes_away_takes_nothing() -> None:
         assert (taken["task_id"], taken["term"]) == (task["task_id"], 1)
 
 
+async def test_without_a_session_only_hanging_up_cancels() -> None:
+    """On an open gateway all clients are one user, and all count their requests from one."""
+    async with world() as here, mcp_client(here) as client:
+        me = await done(client, "agent.register", handle="writer")
+        proof = {name: me[name] for name in ("agent_id", "agent_secret")}
+        answer = asyncio.create_task(say(here, call("task.claim", {**proof, "wait": 30})))
+        await until(lambda: here.engine.parts.claims._news)
+        notice = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+        assert (await say(here, notice)).status == 202
+        task = await done(client, "task.create", agent="writer")
+        claim = (await answer).json["result"]["structuredContent"]
+        assert claim["task_id"] == task["task_id"]
+
+
 async def test_only_the_client_that_asked_cancels() -> None:
     """Request ids are small numbers: another user, session or number means another request."""
     async with world(secret=SECRET) as here:
@@ -266,7 +280,7 @@ async def test_only_the_client_that_asked_cancels() -> None:
         answer = asyncio.create_task(say(here, message, token=ann, mcp_session_id="s"))
         await until(lambda: here.engine.parts.claims._news)
 
-        async def cancel(token: str, session: str, id: Any) -> None:
+        async def cancel(token: str, session: str | None, id: Any) -> None:
             params = {"requestId": id, "reason": "enough"}
             notice = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
             taken = await say(here, notice, token=token, mcp_session_id=session)
@@ -276,6 +290,8 @@ async def test_only_the_client_that_asked_cancels() -> None:
         await cancel(ann, "t", 7)
         await cancel(ann, "s", "7")
         await cancel(ann, "s", [7])
+        await cancel(ann, "s", None)
+        await cancel(ann, None, 7)
         assert not answer.done()
         assert here.engine.parts.claims._news
         await cancel(ann, "s", 7)
