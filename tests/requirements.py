@@ -325,6 +325,26 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "MESH-W15": (
         "tests/execution/holders/test_locks.py::test_the_name_of_a_holder_belongs_to_the_user_that_uses_it",
+        "tests/transports/test_mcp.py::test_without_a_good_token_nothing_is_answered",
+        "tests/transports/test_mcp.py::test_a_session_gives_nothing_to_another_user",
+        "tests/transports/test_mcp.py::test_a_foreign_page_is_refused",
+    ),
+    "MESH-08": (
+        "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
+        "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
+        "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
+        "tests/transports/test_mcp_tools.py::test_a_refusal_is_a_result_for_the_model_to_read",
+        "tests/transports/test_mcp_tools.py::test_wrong_parameters_are_an_error_of_the_protocol",
+    ),
+    "MESH-W1": (
+        "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
+    ),
+    "MESH-W16": (
+        "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
+        "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
+    ),
+    "MESH-W17": (
+        "tests/transports/test_mcp.py::test_a_caller_and_a_worker_need_nothing_but_tools",
     ),
     "MESH-W3": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",

@@ -50,6 +50,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         },
         status=201,
         errors=("invalid_event", "not_found", "stale_term", "too_large"),
+        tool=True,
     ),
     Operation(
         "event.list",
@@ -70,5 +71,6 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         ),
         list_of(EVENT),
         errors=("not_permitted",),
+        tool=True,
     ),
 )

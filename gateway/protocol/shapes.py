@@ -32,6 +32,7 @@ class Operation:
         errors: The text codes that it may answer with, beyond invalid_params and not_permitted.
         waits: Whether it may wait for long. It is then ended and undone when its caller
             disconnects.
+        tool: Whether it is also an MCP tool, of the same name.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Operation:
     also_at: str | None = None
     errors: tuple[str, ...] = ()
     waits: bool = False
+    tool: bool = False
 
 
 # Patterns end with a look-ahead, since Python's `$` also matches before a final newline.

@@ -43,6 +43,7 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         SUBMITTED,
         status=201,
         errors=("not_found", "too_large", "circuit_breaker_open", "priority_load_shedding"),
+        tool=True,
     ),
     Operation(
         "task.list",
@@ -60,6 +61,7 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
             min_position=POSITION,
         ),
         list_of(TASK),
+        tool=True,
     ),
     Operation(
         "task.get",
@@ -70,6 +72,7 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         params(("task_id",), task_id=NAME, min_position=POSITION),
         TASK,
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "task.partial",
@@ -80,6 +83,7 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         params(("task_id",), task_id=NAME, min_position=POSITION),
         PARTIAL,
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "task.cancel",

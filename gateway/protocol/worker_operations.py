@@ -44,6 +44,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         also_at="/api/tasks/{task_id}/claim",
         errors=("not_found", "conflict", "quarantined"),
         waits=True,
+        tool=True,
     ),
     Operation(
         "task.heartbeat",
@@ -54,6 +55,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(LEASE_NEEDS, **LEASE, lease_ttl=LEASE_TTL),
         RENEWED,
         errors=("not_found", "stale_term"),
+        tool=True,
     ),
     Operation(
         "task.update",
@@ -72,6 +74,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         ),
         RENEWED,
         errors=("not_found", "stale_term", "too_large"),
+        tool=True,
     ),
     Operation(
         "task.complete",
@@ -82,6 +85,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(LEASE_NEEDS, **LEASE, result={}, steps=STEPS),
         TASK,
         errors=("not_found", "stale_term", "too_large"),
+        tool=True,
     ),
     Operation(
         "task.fail",
@@ -104,6 +108,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         ),
         TASK,
         errors=("not_found", "stale_term"),
+        tool=True,
     ),
     Operation(
         "task.release",
@@ -114,6 +119,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(LEASE_NEEDS, **LEASE),
         TASK,
         errors=("not_found", "stale_term"),
+        tool=True,
     ),
     Operation(
         "agent.register",
@@ -153,6 +159,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         },
         status=201,
         errors=("not_permitted", "conflict"),
+        tool=True,
     ),
     Operation(
         "agent.heartbeat",
@@ -176,6 +183,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             "required": ["agent_id", "status"],
         },
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "agent.list",
@@ -192,6 +200,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             min_position=POSITION,
         ),
         list_of(WORKER),
+        tool=True,
     ),
     Operation(
         "agent.get",
@@ -202,6 +211,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(("agent_id",), agent_id=NAME, min_position=POSITION),
         WORKER,
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "agent.remove",
@@ -212,6 +222,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(("agent_id",), **PROOF),
         WORKER,
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "agent.shutdown",
