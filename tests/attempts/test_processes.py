@@ -88,16 +88,6 @@ def test_what_a_dead_process_has_started_is_found_by_its_group(start: Start) -> 
     assert state_of(child) in (None, "Z")
 
 
-def test_processes_that_do_not_end_are_named(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One in the kernel's hands ignores even SIGKILL; here the signals are not sent."""
-    process = start("sleep", "1000")
-    monkeypatch.setattr(processes, "LOOKS", 2)
-    monkeypatch.setattr(os, "kill", lambda pid, sign: None)
-    monkeypatch.setattr(os, "killpg", lambda pid, sign: None)
-    assert end_all([process.pid], of=os.getpgid) == [process.pid]
-    monkeypatch.undo()
-
-
 def test_where_there_is_no_proc_nothing_is_known(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

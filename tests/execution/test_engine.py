@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import pathlib
 import subprocess
 from collections.abc import Sequence
@@ -220,23 +219,6 @@ async def test_a_gateway_that_does_not_run_refuses_every_call_before_anything_el
         async with until_killed(engine):
             with pytest.raises(InvalidParams):
                 await engine.call("task.get", {}, LOCAL_OPERATOR)
-
-
-async def test_a_job_that_stops_by_a_mistake_of_ours_is_loud(
-    here: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without its timers, say, a gateway looks alive and is not."""
-    cluster = Cluster()
-    node = cluster.node()
-
-    async def stops() -> None:
-        raise AssertionError("a mistake of ours")
-
-    monkeypatch.setattr(node.engine.parts.monitor, "run", stops)
-    async with until_killed(node.engine):
-        await cluster.passing(1)
-    (told,) = [r for r in caplog.records if r.levelno == logging.CRITICAL]
-    assert told.getMessage() == "the monitor has stopped"
 
 
 async def test_a_store_is_opened_once_however_often_it_is_asked_for() -> None:

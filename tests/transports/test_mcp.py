@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +15,10 @@ from mcp.shared.exceptions import MCPError
 from gateway.domain.errors import Rejected, StoreUnavailable
 from gateway.protocol.operations import OPERATIONS
 from gateway.transports.requests import BODY_BYTES_MAX
+from tests.scenarios.harness import gateway_process
 from tests.transports.http_client import Answer, ask, plain_http
 from tests.transports.mcp_client import ERAS, HEADERS, call, done, mcp_client, refused, say
-from tests.transports.world import SECRET, connected, token, until, wire, world
+from tests.transports.world import SECRET, connected, token, until, world
 
 EVERY_ERA = pytest.mark.parametrize("era", ERAS)
 EVERYTHING = "tasks:write events:read events:write agent"
@@ -490,33 +491,25 @@ def test_the_sdk_is_not_loaded_before_it_is_used() -> None:
     assert run.stderr.strip() == ""
 
 
-async def test_without_the_sdk_the_door_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("raises", "status", "code"),
+    [
+        ("ModuleNotFoundError(\"No module named 'mcp'\", name='mcp')", 501, "not_installed"),
+        ("ImportError('cannot import name x', name='typing_ext')", 500, "internal_error"),
+    ],
+)
+async def test_an_sdk_that_is_missing_or_broken_costs_this_door_alone(
+    tmp_path: Path, raises: str, status: int, code: str
 ) -> None:
-    def absent(name: str) -> Any:
-        raise ModuleNotFoundError(f"No module named {name!r}", name="mcp.server")
-
-    async with world() as here:
-        monkeypatch.setattr(importlib, "import_module", absent)
+    """A process whose path has another `mcp` first; what is missing says what to install."""
+    (tmp_path / "mcp").mkdir()
+    (tmp_path / "mcp" / "__init__.py").write_text(f"raise {raises}\n")
+    async with gateway_process(target=None, env={"PYTHONPATH": str(tmp_path)}) as gateway:
         for _ in range(2):
-            answer = await say(here, content=PING)
-            assert answer.status == 501
-            assert check_error(answer, -32603, "not_installed") == 1
-            assert "pip install 'agent-failure-gateway[mcp]'" in answer.json["error"]["message"]
-        # Everything else works as before.
-        async with wire(here) as client:
-            await client.result("connect")
-
-
-async def test_a_broken_sdk_is_logged_and_not_taken_for_a_missing_one(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(name: str) -> Any:
-        raise ImportError("cannot import name 'x' from 'typing_extensions'", name="typing_ext")
-
-    async with world() as here:
-        monkeypatch.setattr(importlib, "import_module", broken)
-        answer = await say(here, content=PING)
-        assert answer.status == 500
-        check_error(answer, -32603, "internal_error")
-    assert "cannot import name" in caplog.text
+            answer = await gateway.http.post("/mcp", content=PING, headers=HEADERS)
+            assert answer.status_code == status
+            error = answer.json()["error"]
+            assert (error["code"], error["data"]["code"]) == (-32603, code)
+            if status == 501:
+                assert "pip install 'agent-failure-gateway[mcp]'" in error["message"]
+        assert (await gateway.get("/health"))["status"] == "ok"

@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
-import tempfile
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,16 +68,19 @@ async def test_a_process_that_could_not_even_begin_is_not_started_again() -> Non
 
 
 async def test_a_keeper_removes_the_folders_of_keepers_that_were_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """A folder that is locked has a keeper; one without a lock is just being made."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in ("killed", "alive"):
         (tmp_path / f"gateway-work-{name}").mkdir()
         (tmp_path / f"gateway-work-{name}" / "lock").touch()
     (tmp_path / "gateway-work-new").mkdir()
     with (tmp_path / "gateway-work-alive" / "lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        await a_keeper("work", "--no-such-flag").run()
+        command = (sys.executable, "-m", "gateway", "work", "no_such_module:gateway")
+        keeper = await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "TMPDIR": str(tmp_path)}
+        )
+        assert await keeper.wait() == 2
     left = set(os.listdir(tmp_path))
     assert left == {"gateway-work-alive", "gateway-work-new"}

@@ -14,15 +14,12 @@ import pytest
 from gateway import Task
 from gateway.domain.errors import (
     AttemptOver,
-    ExpectationFailed,
     InvalidParams,
     Rejected,
     TooLarge,
     Unavailable,
 )
 from gateway.errors import RateLimited, ServiceUnavailable
-from gateway.execution.guards.breakers import Refusal
-from gateway.execution.record.intake import RACES_MAX
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import (
     ends,
@@ -299,39 +296,6 @@ async def test_a_block_that_the_store_does_not_let_begin_ends_its_task_when_it_i
     await here.passing(5)
     (finished,) = here.said("task_finished")
     assert (finished["outcome"], finished["reason"]) == ("failed", "store_away")
-
-
-async def test_a_block_whose_breaker_opens_while_it_begins_is_refused_and_its_task_ends(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    breakers = here.engine.parts.breakers
-    refusal = Refusal(here.state.breaker("search", "agent"), 7.0)
-    monkeypatch.setattr(breakers, "way", lambda *args, **options: refusal)
-    with pytest.raises(Rejected) as rejected:
-        async with here.gateway.attempt("search"):
-            raise AssertionError("it was let in")
-    assert (rejected.value.code, rejected.value.retry_after) == ("circuit_breaker_open", 7.0)
-    await here.passing(1)
-    assert here.said("task_finished")[0]["reason"] == "circuit_open"
-
-
-async def test_a_block_whose_permit_is_always_taken_is_refused_at_a_bound(
-    here: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tries = 0
-
-    async def always_late(*args: Any, **options: Any) -> int:
-        nonlocal tries
-        tries += 1
-        raise ExpectationFailed("breaker/search", expected=0, actual=1)
-
-    monkeypatch.setattr(here.engine.parts.lifecycle, "start", always_late)
-    with pytest.raises(Unavailable):
-        async with here.gateway.attempt("search"):
-            raise AssertionError("it was let in")
-    assert tries == RACES_MAX
-    await here.passing(1)
-    assert len(here.said("task_finished", outcome="failed")) == 1
 
 
 async def test_a_caller_that_is_cancelled_while_its_block_begins_leaves_nothing_open(
