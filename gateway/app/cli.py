@@ -374,10 +374,13 @@ def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
     import jwt
 
     from gateway.app.clock import SystemClock
-    from gateway.transports.access import USER_ID
+    from gateway.domain.names import is_user_id
 
-    if not USER_ID.fullmatch(user):
-        raise ConfigurationError(f"--user has to match {USER_ID.pattern}")
+    if not is_user_id(user):
+        raise ConfigurationError(
+            "--user has to have 1 to 256 characters, no control characters, no space at either "
+            "end, and may not be *"
+        )
     settings = read_settings(os.environ)
     if not settings.token_secret:
         raise ConfigurationError(

@@ -24,6 +24,7 @@ from gateway.attempts.agents import Agents, Declared
 from gateway.attempts.task import Task
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError, TaskFailed
+from gateway.domain.names import is_name
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
 from gateway.execution.engine import Engine
@@ -38,7 +39,6 @@ __all__ = ["Gateway", "Handle"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOCAL_USER = "local"
-NAME = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
 
 
 class Handle:
@@ -124,7 +124,7 @@ class Gateway:
             if fallback is not None:
                 _require_task_first(name, fallback)
             for field, value in (("name", name), ("breaker", breaker)):
-                if value is not None and not NAME.fullmatch(value):
+                if value is not None and not is_name(value):
                     raise ConfigurationError(
                         f"agent {name!r}: {field} has to be 1 to 128 of A-Z a-z 0-9 . _ ~ @ : -"
                     )

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from gateway.protocol.event_operations import EVENT_OPERATIONS
 from gateway.protocol.lock_operations import LOCK_OPERATIONS
-from gateway.protocol.shapes import COUNT, NAME, TOPIC, Operation, Schema, params
+from gateway.protocol.shapes import COUNT, TOPIC, USER_ID, Operation, Schema, params
 from gateway.protocol.task_operations import TASK_OPERATIONS
 from gateway.protocol.worker_operations import WORKER_OPERATIONS
 
@@ -35,7 +35,7 @@ SESSION_PARAMS: Mapping[str, Schema] = {
     "connect": params(
         (),
         token={"type": "string", "maxLength": 8192},
-        user_id=NAME,
+        user_id=USER_ID,
         client={"type": "string", "maxLength": 256},
     ),
     "subscribe": params(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ from gateway.transports.subscription import Start, begin, check_topics
 
 __all__ = ["EventStreamDoor"]
 
+# A comma separates topics; one inside a user id (`user:Doe, Jane`) does not.
+_BETWEEN_TOPICS = re.compile(r",(?=(?:\*|system)(?:,|$)|(?:user|task|agent|channel|recipient):)")
 _LISTS = ("topic", "types")
 _KNOWN = frozenset({"topic", "types", "since", "snapshot"})
 _HEADERS = {
@@ -102,7 +105,7 @@ class EventStreamDoor:
             if name not in _KNOWN:
                 raise InvalidParams(f"{name} is not a parameter of this", field=name)
         own = EVERYTHING if caller.operator else f"user:{caller.user_id}"
-        params: dict[str, Any] = {"topics": query.get("topic", own).split(",")}
+        params: dict[str, Any] = {"topics": _BETWEEN_TOPICS.split(query.get("topic", own))}
         if "types" in query:
             params["types"] = query["types"].split(",")
         if "snapshot" in query:
