@@ -19,7 +19,7 @@ import click
 from gateway.app.process import log_to_stderr, run, until_signal
 from gateway.app.settings import PREFIX, read_settings
 from gateway.domain.access import SCOPES
-from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.errors import ConfigurationError, GatewayError, StoreNotThere
 from gateway.domain.settings import SETTINGS
 
 __all__ = ["main"]
@@ -40,6 +40,9 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except StoreNotThere as error:
+            # Nothing is wrong with the command.
+            raise click.ClickException(str(error)) from error
         except ConfigurationError as error:
             raise click.UsageError(str(error)) from error
         except GatewayError as error:

@@ -166,3 +166,12 @@ def test_a_token_that_a_gateway_would_refuse_is_not_made(
     said = call(["token", *arguments], **environment)
     assert (said.exit_code, said.stdout) == (2, "")
     assert message in said.stderr
+
+
+def test_a_store_that_does_not_answer_ends_the_command_with_exit_code_1() -> None:
+    """Nothing is wrong with the command, so it is no usage error."""
+    address = "nats://127.0.0.1:1"
+    said = call(["serve", "--port", "0", "--store", address, "--store-timeout", "0.2"])
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert "nothing listens there" in said.stderr
+    assert "Usage" not in said.stderr

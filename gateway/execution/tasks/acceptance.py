@@ -121,7 +121,7 @@ class Acceptance:
                 if known is not None:
                     return self._taken_before(known, order)
             await self._refuse_if_full(order)
-            admission = await self._admitted(order)
+            admission = await self._admitted(order, task_id)
             try:
                 return await self._lifecycle.submit(task_id, order, admission)
             except ExpectationFailed as lost:
@@ -129,14 +129,14 @@ class Acceptance:
                 uses_of_key += lost.subject == subject_of(task_id)
         raise Unavailable("too many ask at once; ask again", retry_after=1.0)
 
-    async def _admitted(self, order: Order) -> Admission | None:
+    async def _admitted(self, order: Order, task_id: str) -> Admission | None:
         """Ask for a probe's permit if the agent's breaker is not closed; None: none is needed."""
         policy = self._policies.of(order.agent_name or order.capability or "")
         breaker = self._state.breakers.get(policy.breaker)
         fallback_serves = policy.fallback is not None and order.reserved_for is None
         if breaker is None or breaker.state == "closed" or fallback_serves:
             return None
-        admitted = self._breakers.admit(policy, user_id=order.user_id, task_id=None, attempt=None)
+        admitted = self._breakers.admit(policy, user_id=order.user_id, task_id=task_id, attempt=1)
         if isinstance(admitted, Refusal):
             await self._reject(
                 order,

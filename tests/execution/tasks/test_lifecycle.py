@@ -69,7 +69,7 @@ async def test_a_task_that_is_a_probe_takes_its_permit_with_it_or_is_not_there()
     await room.intake.append([room.breaker_drafts.triggered(breaker)])
     room.clock.now += 30
     order = room.acceptance.order("search", input=1, user_id="ann")
-    admission = room.breakers.admit(SEARCH, user_id="ann", task_id=None, attempt=None)
+    admission = room.breakers.admit(SEARCH, user_id="ann", task_id="t0", attempt=1)
     assert isinstance(admission, Admission)
     task = await room.lifecycle.submit("t1", order, admission)
     assert (task.probe, task.generation) == (admission.probe, 1)
