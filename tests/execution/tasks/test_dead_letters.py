@@ -15,6 +15,7 @@ from gateway.domain.dead_letter import AGE_MAX_S
 from gateway.domain.errors import Conflict, NotFound, Rejected
 from gateway.errors import NotRetryable, RateLimited
 from gateway.execution.record.state import FINISHED_AGE_S
+from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import hand
 from tests.execution.kept import Cluster, Node, until_killed
@@ -184,7 +185,7 @@ async def test_retries_at_once_on_two_nodes_make_one_task() -> None:
         task_id = await died_on(one)
         first: list[Any] = []
 
-        async def overtake(drafts: Sequence[Any]) -> None:
+        async def overtake(drafts: Sequence[Draft]) -> None:
             one.log.before = None
             first.append(await retry_on(other, task_id))
 
@@ -203,7 +204,7 @@ async def test_a_retry_that_loses_a_race_against_its_discarding_makes_nothing() 
     async with until_killed(one.engine), until_killed(other.engine):
         task_id = await died_on(one)
 
-        async def discard(drafts: Sequence[Any]) -> None:
+        async def discard(drafts: Sequence[Draft]) -> None:
             one.log.before = None
             await other.engine.call("dead_letter.discard", {"task_id": task_id}, LOCAL_OPERATOR)
 
@@ -211,6 +212,21 @@ async def test_a_retry_that_loses_a_race_against_its_discarding_makes_nothing() 
         with pytest.raises(NotFound):
             await retry_on(one, task_id)
     assert cluster.said("task_submitted", retry_of=task_id) == []
+
+
+async def test_what_is_told_of_the_task_after_its_end_does_not_keep_its_letter(here: World) -> None:
+    """What was cleaned up is on the same subject of the log."""
+
+    @here.gateway.agent("untidy", max_attempts=1)
+    async def untidy(task: Task) -> None:
+        task.temp_dir()
+        raise RateLimited
+
+    task_id = (await here.run("untidy")).task_id
+    assert here.types(task_id)[-2:] == ["task_finished", "resource_cleanup"]
+    await here.done((await here.call("task.retry", task_id=task_id))["task_id"])
+    await here.call("dead_letter.discard", task_id=task_id)
+    assert len(await listed(here)) == 1
 
 
 async def test_a_retry_of_the_ended_task_takes_its_letter_with_it(here: World) -> None:
@@ -316,17 +332,31 @@ async def test_at_the_bound_the_oldest_goes_and_that_is_recorded(
     assert all("detail" not in event for event in gone)
 
 
-async def test_nodes_that_trim_at_once_record_each_letter_once(
-    here: World, monkeypatch: pytest.MonkeyPatch
+async def test_a_node_that_is_overtaken_while_it_trims_records_nothing_twice(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(dead_letter_module, "KEPT_MAX", 1)
-    async with another_node(here) as there:
-        for _ in range(4):
-            await died(here)
-        await here.passing(60)
-        assert list(there.state.dead_letters.by_task) == list(here.state.dead_letters.by_task)
-    gone = [event["task_id"] for event in changes(here, "discarded")]
-    assert len(gone) == len(set(gone)) == 3
+    cluster = Cluster()
+    one, other = cluster.node(declare), cluster.node()
+    overtaken: list[str] = []
+
+    async def overtake(drafts: Sequence[Draft]) -> None:
+        if [draft.type for draft in drafts] == ["dead_letter_changed"]:
+            one.log.before = None
+            await other.engine.parts.dead_letters.trim()
+            overtaken.append("once")
+
+    async with until_killed(one.engine), until_killed(other.engine):
+        oldest = await died_on(one)
+        one.log.before = overtake
+        newest = await died_on(one)
+        await cluster.passing(60)
+        assert overtaken == ["once"]
+        for node in (one, other):
+            assert list(node.state.dead_letters.by_task) == [newest]
+    (gone,) = cluster.said("dead_letter_changed", action="discarded")
+    assert gone["task_id"] == oldest
+    assert "action failed" not in caplog.text
 
 
 async def test_a_letter_is_let_go_of_after_seven_days(
