@@ -118,10 +118,10 @@ class DeadLetters:
 
     def newest_first(self, now: float) -> Iterator[DeadLetter]:
         """Give the letters that are listed."""
+        too_old = now - AGE_MAX_S
         for letter in reversed(self.by_task.values()):
-            if _too_old(letter, now):
-                return
-            yield letter
+            if letter.died_at > too_old:
+                yield letter
 
     def over(self, now: float) -> tuple[DeadLetter, str] | None:
         """Give a letter that is to be discarded, and the reason; None: all are within bounds."""
@@ -159,7 +159,7 @@ class DeadLetters:
 
 
 def _too_old(letter: DeadLetter, now: float) -> bool:
-    return now >= letter.died_at + AGE_MAX_S
+    return letter.died_at <= now - AGE_MAX_S
 
 
 def view(letter: DeadLetter) -> dict[str, Any]:

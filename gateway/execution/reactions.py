@@ -168,11 +168,15 @@ class Reactions:
         self._bell.ring()
         self._ends.ended(task)
         if task.status == "dead_lettered":
-            self._monitor.soon(self._dead_letters.trim)
+            self._monitor.soon(self._trim)
 
     def _watch_breaker(self, breaker: Breaker) -> None:
         if breaker.state == "open" and breaker.probe_at is not None:
             self._monitor.at(breaker.probe_at, self._bell.ring_later)
+
+    async def _trim(self) -> None:
+        if await self._dead_letters.trim():
+            self._monitor.soon(self._trim)
 
     async def _expire(self) -> None:
         now = self._monitor.now
@@ -180,5 +184,5 @@ class Reactions:
         self._presence.expire(now)
         self._monitor.at(now + EXPIRE_EVERY_S, self._expire)
         self._monitor.soon(self._orphans.free)
-        self._monitor.soon(self._dead_letters.trim)
+        self._monitor.soon(self._trim)
         await self._breakers.act()

@@ -63,13 +63,13 @@ class DeadLetterHandlers:
         await self._reach.wait_for(params)
         before = offset_of(params.get("cursor"), field="cursor")
         limit = params.get("limit", LIST_LIMIT)
-        asked = {FILTERS[name]: params[name] for name in FILTERS if name in params}
+        asked = [(FILTERS[name], params[name]) for name in FILTERS if name in params]
         found: list[DeadLetter] = []
         size = 0
         for letter in self._state.dead_letters.newest_first(self._clock.wall()):
             if before is not None and letter.sequence >= before:
                 continue
-            if any(getattr(letter, name) != value for name, value in asked.items()):
+            if asked and not _fits(letter, asked):
                 continue
             size += letter.size + BESIDE_BYTES
             if len(found) == limit or (found and size > PAGE_BYTES_MAX):
@@ -90,3 +90,11 @@ class DeadLetterHandlers:
 
 def _page(letters: list[DeadLetter], *, next: str | None) -> dict[str, Any]:
     return {"items": [dead_letter.view(letter) for letter in letters], "next": next}
+
+
+def _fits(letter: DeadLetter, asked: list[tuple[str, Any]]) -> bool:
+    # Not by ``all``: ten thousand generators take as long as everything else.
+    for name, value in asked:  # noqa: SIM110
+        if getattr(letter, name) != value:
+            return False
+    return True

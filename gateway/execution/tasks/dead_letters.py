@@ -95,10 +95,15 @@ class DeadLetters:
         await self._intake.decide(decide, about=f"dead letter {task_id}")
         return letter
 
-    async def trim(self) -> None:
-        """Discard what is too old, and the oldest while there are too many; the log says so."""
-        while self._over() is not None:
-            await self._intake.decide(self._trim_one, about="the oldest dead letter")
+    async def trim(self) -> bool:
+        """
+        Discard the oldest letter if it is too old, or if there are too many; the log says so.
+
+        Returns:
+            Whether another one has to go. One at a time, since other timers wait meanwhile.
+        """
+        await self._intake.decide(self._trim_one, about="the oldest dead letter")
+        return self._over() is not None
 
     def _trim_one(self, _: ExpectationFailed | None) -> Decision | None:
         over = self._over()
