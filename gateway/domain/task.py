@@ -27,7 +27,17 @@ from gateway.domain.facts import (
 from gateway.domain.preserved import Preserved
 from gateway.domain.timestamps import rfc3339, seconds_of
 
-__all__ = ["ENDED", "LIVE", "Attempt", "Task", "apply", "subject_of", "submitted", "view"]
+__all__ = [
+    "ENDED",
+    "LIVE",
+    "Attempt",
+    "Task",
+    "apply",
+    "past_errors",
+    "subject_of",
+    "submitted",
+    "view",
+]
 
 LIVE = frozenset({"pending", "running", "waiting"})
 ENDED = frozenset({"succeeded", "failed", "cancelled", "dead_lettered"})
@@ -335,6 +345,19 @@ _FOLDS: dict[str, Callable[[Task, Mapping[str, Any], Any, float], None]] = {
     "system_recovered": _recovered,
     "task_finished": _finished,
 }
+
+
+def past_errors(task: Task) -> list[dict[str, Any]]:
+    """What went wrong, for each attempt that has failed, in order."""
+    errors = []
+    for attempt in task.attempts:
+        if attempt.error is None:
+            continue
+        told = {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
+        if attempt.ended_at is not None:
+            told["at"] = rfc3339(attempt.ended_at)
+        errors.append({"attempt": attempt.number, **told})
+    return errors
 
 
 def view(task: Task) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.protocol.dead_letter_operations import DEAD_LETTER_OPERATIONS
 from gateway.protocol.event_operations import EVENT_OPERATIONS
 from gateway.protocol.lock_operations import LOCK_OPERATIONS
 from gateway.protocol.shapes import COUNT, TOPIC, USER_ID, Operation, Schema, params
@@ -26,7 +27,13 @@ HEADER_PARAMS: Mapping[str, str] = {
     "agent-secret": "agent_secret",
 }
 
-_ALL = (*TASK_OPERATIONS, *WORKER_OPERATIONS, *LOCK_OPERATIONS, *EVENT_OPERATIONS)
+_ALL = (
+    *TASK_OPERATIONS,
+    *DEAD_LETTER_OPERATIONS,
+    *WORKER_OPERATIONS,
+    *LOCK_OPERATIONS,
+    *EVENT_OPERATIONS,
+)
 
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _ALL}
 

@@ -69,7 +69,13 @@ class Lifecycle:
 
     # --- the beginning ----------------------------------------------------------------------
 
-    async def submit(self, task_id: str, order: Order, admission: Admission | None) -> Task:
+    async def submit(
+        self,
+        task_id: str,
+        order: Order,
+        admission: Admission | None,
+        beside: Decision = ((), {}),
+    ) -> Task:
         """
         Accept a task.
 
@@ -77,6 +83,7 @@ class Lifecycle:
             task_id: Its id; there must be no such task.
             order: What is asked for.
             admission: A probe's permit, which the task takes with it; None: it needs none yet.
+            beside: What is appended with it.
 
         Raises:
             ExpectationFailed: If there is such a task, or another caller took the permit.
@@ -87,8 +94,8 @@ class Lifecycle:
             fingerprint="" if order.idempotency_key is None else order.fingerprint,
             reserved_for=order.reserved_for,
         )
-        drafts: list[Draft] = []
-        expected = {subject_of(task_id): 0}
+        drafts: list[Draft] = [*beside[0]]
+        expected = {subject_of(task_id): 0, **beside[1]}
         if admission is not None and admission.probe is not None:
             fact = fact._replace(**_judged_by(admission))
             drafts += admission.drafts
@@ -438,8 +445,4 @@ class Lifecycle:
 
 
 def _judged_by(admission: Admission) -> dict[str, Any]:
-    return {
-        "breaker": admission.breaker,
-        "generation": admission.generation,
-        "probe": admission.probe,
-    }
+    return {name: getattr(admission, name) for name in ("breaker", "generation", "probe")}

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.task import Task
 
 __all__ = ["Order"]
@@ -52,7 +53,7 @@ class Order:
     reserved_for: str | None = None
 
     @classmethod
-    def again(cls, task: Task) -> Order:
+    def again(cls, task: Task | DeadLetter) -> Order:
         """Make the order of an ended task once more; it is caused by that task's end."""
         return cls(
             agent_name=task.agent_name,

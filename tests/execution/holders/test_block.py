@@ -47,10 +47,11 @@ async def test_what_the_block_raises_is_told_and_raised_on(here: World) -> None:
             task.preserve("step", 1)
             raise error
     assert raised.value is error
-    assert here.types()[-4:] == [
+    assert here.types()[-5:] == [
         "partial_result_preserved",
         "agent_error",
         "task_dead_lettered",
+        "dead_letter_changed",
         "task_finished",
     ]
     assert here.said("agent_error")[0]["error_code"] == "upstream_unavailable"

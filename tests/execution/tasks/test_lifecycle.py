@@ -341,7 +341,12 @@ async def test_a_task_that_no_worker_takes_ends_with_an_error() -> None:
     task = await room.task()
     after = Next("dead_lettered", reason="no_worker")
     await room.lifecycle.end(task.task_id, no_worker(), cause="timeout", after=after)
-    assert room.types[1:] == ["agent_error", "task_dead_lettered", "task_finished"]
+    assert room.types[1:] == [
+        "agent_error",
+        "task_dead_lettered",
+        "dead_letter_changed",
+        "task_finished",
+    ]
     assert task.status == "dead_lettered"
 
 
