@@ -334,10 +334,69 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "MESH-W15": (
         "tests/execution/holders/test_locks.py::test_the_name_of_a_holder_belongs_to_the_user_that_uses_it",
+        "tests/transports/test_mcp.py::test_without_a_good_token_nothing_is_answered",
+        "tests/transports/test_mcp.py::test_a_session_gives_nothing_to_another_user",
+        "tests/transports/test_mcp.py::test_a_foreign_page_is_refused",
+    ),
+    "MESH-08": (
+        "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
+        "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
+        "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
+        "tests/transports/test_mcp_tools.py::test_a_refusal_is_a_result_for_the_model_to_read",
+        "tests/transports/test_mcp_tools.py::test_wrong_parameters_are_an_error_of_the_protocol",
+    ),
+    "MESH-W1": (
+        "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
+    ),
+    "MESH-W16": (
+        "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
+        "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
+    ),
+    "MESH-W17": (
+        "tests/transports/test_mcp.py::test_a_caller_and_a_worker_need_nothing_but_tools",
     ),
     "MESH-W3": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
+    ),
+    "MESH-W7": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_agent_that_kills_its_worker_three_times_is_one_letter",
+    ),
+    "WEFT-07": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/execution/tasks/test_dead_letters.py::test_a_letter_outlives_its_task_and_is_retried_all_the_same",
+        "tests/execution/tasks/test_dead_letters.py::test_letters_outlive_the_gateway_and_the_entries_that_told_of_them",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_agent_that_kills_its_worker_three_times_is_one_letter",
+        "tests/scenarios/test_dead_letters.py::test_letters_outlive_the_gateway_and_the_log_that_told_of_them",
+    ),
+    "WEFT-21": (
+        "tests/execution/handlers/test_dead_letters.py::test_letters_are_listed_newest_first_in_pages",
+        "tests/execution/handlers/test_dead_letters.py::test_letters_are_filtered",
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_is_a_new_task_with_the_same_order_and_the_letter_names_it",
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_that_fails_again_is_a_letter_of_its_own",
+        "tests/execution/tasks/test_dead_letters.py::test_a_discarded_letter_is_gone_and_that_is_recorded",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_operator_looks_after_letters_on_the_command_line",
+        "tests/scenarios/test_dead_letters.py::test_letters_outlive_the_gateway_and_the_log_that_told_of_them",
+    ),
+    "WEFT-W11": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_agent_that_kills_its_worker_three_times_is_one_letter",
+    ),
+    "WEFT-W12": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_is_a_new_task_with_the_same_order_and_the_letter_names_it",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+    ),
+    "WEFT-W13": (
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_that_fails_again_is_a_letter_of_its_own",
+        "tests/execution/tasks/test_dead_letters.py::test_retries_at_once_make_one_task",
+        "tests/execution/tasks/test_dead_letters.py::test_retries_at_once_on_two_nodes_make_one_task",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
     ),
     "MESH-W9": (
         "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",

@@ -201,6 +201,13 @@ class Queue:
                         return found
         return found
 
+    def next(
+        self, routes: Sequence[str], now: float, *, fits: Callable[[Task], bool]
+    ) -> Task | None:
+        """Give the one task that is to be taken next, as ``ready`` does; None: there is none."""
+        found = self.ready(routes, now, fits=fits)
+        return found[0] if found else None
+
     # --- how --------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:

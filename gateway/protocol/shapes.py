@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from gateway.domain import names
+
 Schema = Mapping[str, Any]
 
 
@@ -32,6 +34,7 @@ class Operation:
         errors: The text codes that it may answer with, beyond invalid_params and not_permitted.
         waits: Whether it may wait for long. It is then ended and undone when its caller
             disconnects.
+        tool: Whether it is also an MCP tool, of the same name.
     """
 
     name: str
@@ -45,22 +48,19 @@ class Operation:
     also_at: str | None = None
     errors: tuple[str, ...] = ()
     waits: bool = False
+    tool: bool = False
 
 
 # Patterns end with a look-ahead, since Python's `$` also matches before a final newline.
-NAME = {"type": "string", "pattern": r"^[A-Za-z0-9._~@:-]{1,128}(?![\s\S])"}
+NAME = {"type": "string", "pattern": names.NAME}
+USER_ID = {"type": "string", "pattern": names.USER_ID}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 86400 * 7}
 NULLABLE_TEXT = {"type": ["string", "null"]}
 POSITION = {"type": "string", "pattern": r"^([^\s:]{1,64}:)?[0-9]{1,19}(?![\s\S])"}
 CURSOR = {"type": "string", "maxLength": 256}
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 500}
-TOPIC = {
-    "type": "string",
-    "pattern": (
-        r"^(\*|system|(user|task|agent|channel|recipient):[A-Za-z0-9._~@:-]{1,128})(?![\s\S])"
-    ),
-}
+TOPIC = {"type": "string", "pattern": names.TOPIC}
 
 TASK_STATUSES = (
     "pending",

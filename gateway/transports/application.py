@@ -23,6 +23,7 @@ from gateway.transports.event_stream import EventStreamDoor
 from gateway.transports.guard import Guard
 from gateway.transports.http import health_routes, operation_routes
 from gateway.transports.hub import Hub
+from gateway.transports.mcp import MCP_HEADERS, SESSION_HEADER, McpDoor
 from gateway.transports.pages import document_routes, page_routes
 from gateway.transports.problem import http_problem
 from gateway.transports.websocket import WebSocketDoor
@@ -86,8 +87,8 @@ def create_app(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
                 allow_methods=("GET", "POST", "PUT", "DELETE"),
-                allow_headers=("authorization", "last-event-id", *HEADER_PARAMS),
-                expose_headers=("location", "retry-after"),
+                allow_headers=("authorization", "last-event-id", *HEADER_PARAMS, *MCP_HEADERS),
+                expose_headers=("location", "retry-after", SESSION_HEADER),
             )
         )
     app = Starlette(
@@ -95,6 +96,7 @@ def create_app(
             *extra_routes,
             WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
             EventStreamDoor(hub, service, access).route(),
+            McpDoor(service, access).route(),
             *health_routes(service),
             *operation_routes(service, access),
             *document_routes(),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from gateway.transports.access import Access
 from gateway.transports.problem import problem, problem_of
 from gateway.transports.requests import bearer, params_of, wait_disconnect
 
-__all__ = ["answer_errors", "health_routes", "json_response", "operation_routes"]
+__all__ = ["answer_errors", "health_routes", "json_response", "operation_routes", "while_there"]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -90,7 +90,7 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
         caller = access.caller(bearer(request))
         params = await params_of(request, operation)
         work = service.call(operation.name, params, caller)
-        result = await (_while_there(request, work) if operation.waits else work)
+        result = await (while_there(request, work) if operation.waits else work)
         if result is None:
             return Response(status_code=204)
         return json_response(result, operation.status, _location(request, operation, result))
@@ -98,7 +98,7 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
     return answer_errors(call)
 
 
-async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+async def while_there(request: Request, work: Awaitable[Any]) -> Any:
     """
     Run ``work``, which may wait for long; cancel it when the client disconnects.
 

@@ -189,7 +189,7 @@ class Breakers:
             circuit.open()
 
     def admit(
-        self, policy: AgentPolicy, *, user_id: str, task_id: str | None, attempt: int | None
+        self, policy: AgentPolicy, *, user_id: str, task_id: str, attempt: int
     ) -> Admission | Refusal:
         """
         Ask to call an agent once.
@@ -201,8 +201,8 @@ class Breakers:
         Args:
             policy: Of the agent.
             user_id: Owner of the task.
-            task_id: The task; None: it is not accepted yet.
-            attempt: Number of the attempt; None: the task is not accepted yet.
+            task_id: The task; it may be accepted in the same append.
+            attempt: Number of the attempt.
         """
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
         if breaker.state == "closed":

@@ -46,8 +46,8 @@ Params = Mapping[str, Any]
 # Tells, at the moment of the call, whether a worker can be told what it is given.
 There = Callable[[], bool]
 
-# Tasks that one claim looks at; other holders may take the first ones meanwhile.
-LOOK_AT_MAX = 16
+# Tasks that one claim tries; other holders may take the first ones meanwhile.
+TRIES_MAX = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Claims:
     """
     Gives tasks to workers.
 
-    It has so many collaborators because tasks, workers, breakers and locks meet in a claim.
+    More than eight arguments, since tasks, workers, breakers and locks meet in a claim.
 
     Args:
         lifecycle: Begins the attempts.
@@ -196,31 +196,25 @@ class Claims:
         worker = self._state.workers.get(ask.agent_id)
         if self._paused or worker is None or not worker.takes_work or not ask.there():
             return None, False
-        ready = self._ready(worker, 1)
-        if not ready:
-            return None, _kind(worker, ask) == kind
+        routes = routes_of(list(worker.agents), worker.capabilities)
         tried: set[str] = set()
-        while ready:
-            task = ready.pop(0)
+        for _ in range(TRIES_MAX):
+            task = self._state.queue.next(
+                routes,
+                self._clock.wall(),
+                fits=lambda task: task.task_id not in tried and not self._refused(worker, task),
+            )
+            if task is None:
+                return None, not tried and _kind(worker, ask) == kind
             tried.add(task.task_id)
             try:
                 if (term := await self._start(worker, task, ask)) is not None:
                     return self._claim_of(task, term, ask), False
             except (ExpectationFailed, Conflict):
-                pass
+                continue
             if not ask.there():
                 break
-            if len(tried) == 1:  # others were faster: look at more at once
-                ready = [one for one in self._ready(worker, LOOK_AT_MAX) if one is not task]
         return None, False
-
-    def _ready(self, worker: Worker, limit: int) -> list[Task]:
-        return self._state.queue.ready(
-            routes_of(list(worker.agents), worker.capabilities),
-            self._clock.wall(),
-            fits=lambda task: not self._refused(worker, task),
-            limit=limit,
-        )
 
     def _refused(self, worker: Worker, task: Task) -> bool:
         name = task.agent_name or next(iter(worker.agents))

@@ -30,7 +30,7 @@ class Policies:
         self._agents = agents
         self._max_attempts = max_attempts
         self._learnt: dict[str, AgentPolicy] = {}
-        # As ``of`` has given them, with what each was made from.
+        # Policies as they were declared or learnt, and with the setting filled in.
         self._filled_in: dict[str, tuple[AgentPolicy, AgentPolicy]] = {}
 
     def of(self, name: str) -> AgentPolicy:
@@ -41,11 +41,11 @@ class Policies:
             return AgentPolicy(name, max_attempts=self._max_attempts)
         if policy.max_attempts:
             return policy
-        before, filled_in = self._filled_in.get(name, (None, None))
-        if filled_in is None or before is not policy:
+        known = self._filled_in.get(name)
+        if known is None or known[0] is not policy:
             filled_in = dataclasses.replace(policy, max_attempts=self._max_attempts)
-            self._filled_in[name] = (policy, filled_in)
-        return filled_in
+            known = self._filled_in[name] = policy, filled_in
+        return known[1]
 
     def of_task(self, task: Task) -> AgentPolicy:
         """Give the policy for ``task``; a task that names no agent goes by its capability."""

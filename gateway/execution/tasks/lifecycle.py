@@ -73,7 +73,13 @@ class Lifecycle:
 
     # --- the beginning ----------------------------------------------------------------------
 
-    async def submit(self, task_id: str, order: Order, admission: Admission | None) -> Task:
+    async def submit(
+        self,
+        task_id: str,
+        order: Order,
+        admission: Admission | None,
+        beside: Decision = ((), {}),
+    ) -> Task:
         """
         Accept a task.
 
@@ -81,6 +87,7 @@ class Lifecycle:
             task_id: Its id; there must be no such task.
             order: What is asked for.
             admission: A probe's permit, which the task takes with it; None: it needs none yet.
+            beside: What is appended with it.
 
         Raises:
             ExpectationFailed: If there is such a task, or another caller took the permit.
@@ -91,17 +98,12 @@ class Lifecycle:
             fingerprint="" if order.idempotency_key is None else order.fingerprint,
             reserved_for=order.reserved_for,
         )
-        drafts: list[Draft] = []
-        expected = {subject_of(task_id): 0}
+        drafts: list[Draft] = [*beside[0]]
+        expected = {subject_of(task_id): 0, **beside[1]}
         if admission is not None and admission.probe is not None:
             fact = fact._replace(**admission.judged_by)
             drafts += admission.drafts
             expected |= admission.expected
-        optional = {
-            name: value
-            for name in ("correlation_id", "causation_id", "traceparent")
-            if (value := getattr(order, name)) is not None
-        }
         drafts.append(
             self._intake.draft(
                 "task_submitted",
@@ -116,7 +118,7 @@ class Lifecycle:
                 timeout=order.timeout_s,
                 capability=order.capability,
                 retry_of=order.retry_of,
-                **optional,
+                **order.context,
             )
         )
         await self._intake.append(drafts, expected=expected, begins=order.reserved_for is not None)

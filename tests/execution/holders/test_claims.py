@@ -58,7 +58,7 @@ async def test_a_lost_worker_gets_nothing_until_it_is_heard_again(here: World) -
 async def test_a_claim_whose_time_is_over_has_taken_nothing(
     open_world: OpenWorld, seed: int
 ) -> None:
-    """What is taken while the wait ends is told, or nobody would know of it."""
+    """A task that is taken while the wait ends is told, or no worker would know of it."""
     chance = random.Random(seed)
     here = await open_world(seed=seed, wrap=lambda log: SlowLog(log, chance))
     worker = await hand(here)
@@ -76,7 +76,7 @@ async def test_a_claim_whose_time_is_over_has_taken_nothing(
 async def test_a_claim_that_is_cancelled_has_taken_nothing(
     open_world: OpenWorld, seed: int
 ) -> None:
-    """Whatever had begun by then is for somebody else, at once and without a failure."""
+    """An attempt that had begun by then is for another worker, at once and without a failure."""
     chance = random.Random(seed)
     here = await open_world(seed=seed, wrap=lambda log: SlowLog(log, chance))
     gone, there = await hand(here), await hand(here)
