@@ -431,7 +431,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/holders/test_claims_with_locks.py::test_a_claim_of_a_task_that_cannot_be_taken_leaves_no_lock",
         "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",
         "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
-        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_both_doors",
+        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door",
     ),
     "MESH-W12": (
         "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",
@@ -445,7 +445,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "MESH-W4": (
         "tests/execution/holders/test_claims_with_locks.py::test_claims_that_wait_for_a_lock_get_it_in_their_order",
-        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_both_doors",
+        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door",
         "tests/scenarios/test_coordination.py::test_one_task_wakes_the_first_of_fifty_that_wait_and_the_others_go_on_waiting",
     ),
     "WEFT-15": (

@@ -1,4 +1,4 @@
-"""Workers and callers that meet at one gateway, by HTTP and by WebSocket, many at once."""
+"""Workers and callers that meet at one gateway, by HTTP, WebSocket and MCP, many at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
 
 from gateway.app.clock import SystemClock
 from tests.scenarios.harness import (
@@ -48,6 +51,22 @@ async def by_socket(page: Browser, operation: str, **params: Any) -> Answer:
     return 200, None, reply["result"]
 
 
+async def by_tool(tools: Client, operation: str, **params: Any) -> Answer:
+    result = await tools.call_tool(operation, params)
+    content: Any = result.structured_content
+    return (0, content["code"], content) if result.is_error else (200, None, content)
+
+
+@contextlib.asynccontextmanager
+async def tools_of(gateway: GatewayProcess) -> AsyncIterator[Client]:
+    """Connect the official client of the MCP door."""
+    async with (
+        httpx2.AsyncClient(timeout=10, trust_env=False) as plain,
+        Client(streamable_http_client(f"{gateway.url}/mcp", http_client=plain)) as tools,
+    ):
+        yield tools
+
+
 async def registered(gateway: GatewayProcess, handle: str) -> Event:
     """Register a worker; gives what it proves itself with."""
     answer = (await gateway.http.post("/api/agents", json={"handle": handle})).json()
@@ -61,15 +80,17 @@ async def registered(gateway: GatewayProcess, handle: str) -> Event:
 async def test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing(
     gateway: GatewayProcess,
 ) -> None:
-    """Half of them ask over HTTP, half over a socket; the answers are the same."""
+    """A third of them ask over HTTP, over a socket, by MCP each; the answers are the same."""
     workers = [await registered(gateway, "fifty") for _ in range(50)]
-    async with browser(gateway.url) as operator:
+    async with browser(gateway.url) as operator, tools_of(gateway) as tools:
         task_id = (await gateway.task("fifty", user_id="fifty"))["task_id"]
 
         async def claim(number: int, proof: Event) -> Answer:
             about = {**proof, "resource_key": "fifty:file", "lease_ttl": 60}
-            if number % 2:
+            if number % 3 == 0:
                 return await by_http(gateway, f"/api/tasks/{task_id}/claim", about)
+            if number % 3 == 1:
+                return await by_tool(tools, "task.claim", task_id=task_id, **about)
             return await by_socket(operator, "task.claim", task_id=task_id, **about)
 
         answers = await asyncio.gather(
@@ -92,12 +113,13 @@ async def test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_other
         status, code, held = await by_http(gateway, "/api/locks", asked)
         assert (status, code, held["holder"]) == (409, "lock_held", holder["agent_id"])
         assert 50 < held["retry_after"] <= 60
-        # To claim it again is the same claim, through either door.
+        # To claim it again is the same claim, through each door.
         about = {**holder, "task_id": task_id, "resource_key": "fifty:file"}
         again = await by_socket(operator, "task.claim", **about)
+        tool = await by_tool(tools, "task.claim", **about)
         del about["task_id"]
         same = await by_http(gateway, f"/api/tasks/{task_id}/claim", about)
-        for _, _, answer in (again, same):
+        for _, _, answer in (again, tool, same):
             assert {**answer, "lease_expires_at": None} == {**claimed, "lease_expires_at": None}
         # The end of the task is the end of its lock.
         lease = {**holder, "term": claimed["term"], "result": "done"}
@@ -108,7 +130,7 @@ async def test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_other
 
 
 @pytest.mark.requirement("MESH-07", "MESH-W4")
-async def test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_both_doors(
+async def test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door(
     gateway: GatewayProcess,
 ) -> None:
     first, second = [await registered(gateway, "refused") for _ in range(2)]
@@ -126,6 +148,10 @@ async def test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_
         reply = await page.call("task.claim", **second, **about)
         assert reply["error"]["code"] == -32006
         assert reply["error"]["data"]["holder"] == first["agent_id"]
+        async with tools_of(gateway) as tools:
+            _, code, told = await by_tool(tools, "task.claim", **second, **about)
+            assert (code, told["holder"]) == ("lock_held", first["agent_id"])
+            assert 0 < told["retry_after"] <= 30
         # The task that was not given is still to be had, without the lock.
         assert (await gateway.get(f"/api/tasks/{ids[1]}"))["status"] == "pending"
         other = await page.call("task.claim", **second)
