@@ -31,6 +31,7 @@ __all__ = [
     "Finished",
     "Leased",
     "Locked",
+    "Produced",
     "Progressed",
     "Registered",
     "Salvaged",
@@ -98,10 +99,26 @@ class Progressed(NamedTuple):
     Attributes:
         plan: Names of the steps there will be; None: as before.
         retry_now: The task stops waiting for its next attempt.
+        piece, part: As of ``Produced``.
     """
 
     plan: tuple[str, ...] | None = None
     retry_now: bool = False
+    piece: int | None = None
+    part: int = 1
+
+
+class Produced(NamedTuple):
+    """
+    Of ``partial_result``.
+
+    Attributes:
+        piece: The worker's own number of the update that this came with; None: it gave none.
+        part: Which event of that update this is, from 1.
+    """
+
+    piece: int | None = None
+    part: int = 1
 
 
 class Salvaged(NamedTuple):
@@ -199,6 +216,7 @@ Fact = (
     Submitted
     | Started
     | Progressed
+    | Produced
     | Salvaged
     | Failed
     | Leased
@@ -212,6 +230,7 @@ _KINDS: dict[str, type[Fact]] = {
     "task_submitted": Submitted,
     "task_started": Started,
     "task_progress": Progressed,
+    "partial_result": Produced,
     "partial_result_preserved": Salvaged,
     "agent_error": Failed,
     "lease_changed": Leased,
@@ -309,6 +328,7 @@ def _as_far_as_known(
 _EMPTY: dict[str, Fact] = {
     "task_submitted": Submitted(),
     "task_progress": Progressed(),
+    "partial_result": Produced(),
     "agent_error": Failed(),
     "lease_changed": Leased(),
     "task_finished": Finished(),

@@ -230,5 +230,6 @@ CLAIM: Schema = {
         "lease_expires_at": {"type": "string"},
         "input": {},
         "preserved": {"type": "object", "description": "steps by name, and text"},
+        "piece": {**COUNT, "description": "the newest piece of task.update that is known"},
     },
 }

@@ -51,8 +51,6 @@ FRAME_BYTES_DEFAULT = 65_536
 
 # The gateway does not know the task, or says that somebody else has it.
 _LOST = frozenset({"stale_term", "not_found", "conflict"})
-# The store gave no answer: some of it may be written. Other refusals come before anything is.
-_IN_DOUBT = "unavailable"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -178,21 +176,11 @@ class Worker:
         """Something has changed: perhaps there is room now."""
         self._changed.set()
 
-    async def report(
-        self,
-        method: str,
-        claim: Claim,
-        params: Mapping[str, Any],
-        *,
-        was_done: Callable[[], Awaitable[bool]] | None = None,
-    ) -> Any:
+    async def report(self, method: str, claim: Claim, params: Mapping[str, Any]) -> Any:
         """
         Tell the gateway about a claim; waits for a gateway that is away, up to 300 s.
 
-        Args:
-            was_done: Asked before it is said again, when the connection was lost before the
-                answer or the gateway could not say what became of it, to not say twice what
-                must be said once; None: saying it twice is harmless.
+        Without an answer it is said again, so that it has to be harmless when it is heard twice.
 
         Raises:
             StaleTerm: If the task is no longer ours.
@@ -206,18 +194,15 @@ class Worker:
                     try:
                         return await self.call(method, whole)
                     except (Disconnected, TimeoutError):
-                        in_doubt, pause_s = True, LOST_PAUSE_S
+                        pause_s = LOST_PAUSE_S
                     except CallFailed as error:
                         if error.code in _LOST:
                             self._lost(task_id)
                             raise StaleTerm(error.message) from error
                         if error.retry_after is None:
                             raise
-                        in_doubt, pause_s = error.code == _IN_DOUBT, error.retry_after
-                    # Asked after the pause: what was on its way may have arrived by then.
+                        pause_s = error.retry_after
                     await pause(pause_s)
-                    if in_doubt and was_done is not None and await was_done():
-                        return None
         except TimeoutError as error:
             self._lost(task_id)
             raise StaleTerm(f"task {task_id}: nobody was there to be told") from error
@@ -244,10 +229,6 @@ class Worker:
                 if self._calls.lost.is_set():
                     self._registered.clear()
                 raise
-
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
-        """Call an operation that is anybody's; see ``Connection.call``."""
-        return await self._connection.call(method, params, timeout=ANSWER_WAIT_S)
 
     @property
     def _frame_bytes(self) -> int:

@@ -22,7 +22,7 @@ from gateway.attempts.cleanup import status_of
 from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Rest
 from gateway.attempts.tries import Tries
 from gateway.client.connection import Refused
-from gateway.client.errors import CallFailed, Disconnected
+from gateway.client.errors import CallFailed
 from gateway.domain.errors import ConfigurationError, GatewayError, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.preserved import Kept
@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 # What had not been told when an attempt ended goes along with its end, up to this size.
 REST_BYTES_MAX = 48 * 1024
 MEMORY_CODE = "memory_limit_exceeded"
-# Whether a piece of text has arrived is asked again after this, in seconds.
-ASK_AGAIN_S = 0.05
 
 
 async def work(
@@ -149,7 +147,6 @@ class _Desk:
         self._settings = settings
         self._line = line
         self._grace_s = grace_s
-        self._clock = clock
         self._claims: dict[str, _Held] = {}
         self.attempts = Attempts(agents, self, clock, settings, freed=lambda: self.worker.look())
 
@@ -300,44 +297,16 @@ class _Desk:
         return Rest(progress=rest.progress, plan=rest.plan)
 
     async def _tell(self, held: _Held, piece: Piece) -> None:
+        """Tell a piece under its own number, so that it is kept once however often it is said."""
         if piece.text is not None:
-
-            async def was_done() -> bool:
-                return await self._has_text(held)
-
-            await self.worker.report(
-                "task.update", held.claim, {"text": piece.text}, was_done=was_done
-            )
-            held.text_chars += len(piece.text)
+            told: dict[str, Any] = {"text": piece.text}
         elif piece.step is not None:
             told = {"step": piece.step, "data": piece.data}
-            await self.worker.report("task.update", held.claim, told)
         else:
             told = {"progress": piece.progress, "step": piece.at_step, "plan": piece.plan}
             told = {name: value for name, value in told.items() if value is not None}
-            await self.worker.report("task.update", held.claim, told)
-
-    async def _has_text(self, held: _Held) -> bool:
-        """Whether the gateway has a piece of text that it did not acknowledge: by the length."""
-        while True:
-            try:
-                known = await self.worker.ask("task.partial", {"task_id": held.claim["task_id"]})
-                break
-            except (Disconnected, TimeoutError):
-                # As long as there is no answer it may be there; ``report`` has the bound.
-                await self._clock.sleep(ASK_AGAIN_S)
-            except RequestError as error:
-                if error.retry_after is None:
-                    # Unknown. Said twice it can be seen; left out it would never be missed.
-                    return False
-                await self._clock.sleep(error.retry_after)
-        kept_chars = len(known["preserved_text"])
-        if kept_chars == held.text_chars:
-            # It has not grown: the piece is missing, or came after the text was cut. Of a step
-            # that did not fit, ``truncated`` says nothing about the text.
-            return bool(known["truncated"] and not known["evicted"])
-        # It has grown by the piece, or by what still fitted; or it is let go of, with the piece.
-        return True
+        held.piece += 1
+        await self.worker.report("task.update", held.claim, {**told, "piece": held.piece})
 
 
 class _Held:
@@ -346,14 +315,14 @@ class _Held:
 
     Attributes:
         turn: What an attempt says is told in the order in which it was said.
-        text_chars: Characters of text that the gateway has.
+        piece: The number of the newest piece that was told.
         out_of_memory: It has used more memory than there was.
     """
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.turn = asyncio.Lock()
-        self.text_chars = len(claim["preserved"]["text"])
+        self.piece = int(claim["piece"])
         self.out_of_memory = False
 
 

@@ -17,6 +17,7 @@ from gateway.domain.facts import (
     Finished,
     Leased,
     Locked,
+    Produced,
     Progressed,
     Registered,
     Salvaged,
@@ -64,6 +65,9 @@ WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
     ("task_progress", Progressed(), {}),
     ("task_progress", Progressed(plan=("a", "b")), {"plan": ["a", "b"]}),
     ("task_progress", Progressed(retry_now=True), {"retry_now": True}),
+    ("task_progress", Progressed(piece=3), {"piece": 3}),
+    ("partial_result", Produced(), {}),
+    ("partial_result", Produced(piece=3, part=2), {"piece": 3, "part": 2}),
     (
         "partial_result_preserved",
         Salvaged(steps={"a": 1}, text="t", progress=0.5, plan=("a",)),
@@ -175,7 +179,7 @@ def test_a_later_policy_of_an_agent_is_read_as_far_as_it_is_known() -> None:
         ("lease_changed", Leased()),
         ("task_started", None),
         ("partial_result_preserved", None),
-        ("partial_result", None),
+        ("partial_result", Produced()),
         ("notification", None),
     ],
 )

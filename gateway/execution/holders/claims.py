@@ -261,4 +261,5 @@ class Claims:
             "lease_expires_at": rfc3339(task.lease_expires_at),
             "input": task.input,
             "preserved": {"steps": dict(kept.steps), "text": kept.text},
+            "piece": task.piece,
         }

@@ -180,43 +180,31 @@ class Lifecycle:
     # --- while it runs ----------------------------------------------------------------------
 
     async def tell(
-        self, task_id: str, term: int, piece: Piece, *, tries: Tries | None = None
+        self,
+        task_id: str,
+        term: int,
+        piece: Piece,
+        *,
+        number: tuple[int, int] | None = None,
+        tries: Tries | None = None,
     ) -> None:
         """
         Append what an attempt has produced, or how far it is.
 
         Args:
+            number: The worker's number of its update, and which part of it this is, from 1. What
+                the log has under that number is not told again. None: it was not numbered.
             tries: The record of the tries of this piece; None: the attempt does not try again.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
         """
 
-        def decide(task: Task) -> Decision:
+        def decide(task: Task) -> Decision | None:
             self.held(task, term)
-            if not piece.produced:
-                draft = self._drafts.of_task(
-                    "task_progress",
-                    task,
-                    message="progress",
-                    fact=Progressed(plan=piece.plan),
-                    progress=piece.progress,
-                    step=piece.at_step,
-                )
-            else:
-                told = (
-                    {"text": piece.text}
-                    if piece.text is not None
-                    else {"step": piece.step, "data": piece.data}
-                )
-                draft = self._drafts.of_task(
-                    "partial_result",
-                    task,
-                    message="partial result, " + (f"step {piece.step}" if piece.step else "text"),
-                    piece=task.preserved.pieces + 1,
-                    **told,
-                )
-            return [draft], {}
+            if number is not None and task.has(*number):
+                return None
+            return [self._drafts.told(task, piece, number)], {}
 
         await self.decide(task_id, decide, tries=tries)
 
@@ -413,7 +401,7 @@ class Lifecycle:
     async def decide(
         self,
         task_id: str,
-        decide: Callable[[Task], Decision],
+        decide: Callable[[Task], Decision | None],
         *,
         tries: Tries | None = None,
     ) -> None:
@@ -421,7 +409,8 @@ class Lifecycle:
         Decide about a task; see ``Intake.decide``.
 
         Args:
-            decide: Makes the decision. The task's last offset is expected in any case.
+            decide: Makes the decision; None: nothing has to be done. The task's last offset is
+                expected in any case.
             tries: As ``Intake.decide`` takes it.
 
         Raises:
@@ -429,9 +418,12 @@ class Lifecycle:
             Unavailable: After too many lost races, or if the store does not answer.
         """
 
-        def decide_now(_: ExpectationFailed | None) -> Decision:
+        def decide_now(_: ExpectationFailed | None) -> Decision | None:
             task = self._task(task_id)
-            drafts, expected = decide(task)
+            decision = decide(task)
+            if decision is None:
+                return None
+            drafts, expected = decision
             return drafts, {subject_of(task_id): task.last_offset, **expected}
 
         await self._intake.decide(decide_now, about=f"task {task_id}", tries=tries)

@@ -374,5 +374,6 @@ async def test_a_claim_describes_the_task_and_the_lease(here: World) -> None:
         "limit": 12,
         "input": {"a": 1},
         "preserved": {"steps": {}, "text": ""},
+        "piece": 0,
     }
     await worker.tell("task.complete", result=1)
