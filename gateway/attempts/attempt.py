@@ -12,7 +12,17 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Sequence,
+)
+from collections.abc import (
+    Set as AbstractSet,
+)
 from typing import Any
 
 from gateway.attempts.agents import Agents, Declared, Function
@@ -39,6 +49,9 @@ logger = logging.getLogger(__name__)
 TELL_EVERY_S = 0.12
 # How long code has to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
+# How long a block waits at its end for a store that is away, in seconds. Then it goes on, and its
+# end is told from here, as soon as the store takes it; the task's deadline is the bound of that.
+END_WAIT_S = 5.0
 
 
 class Attempts:
@@ -68,6 +81,14 @@ class Attempts:
         self._settings = settings
         self.threads = Threads(settings.threads, freed)
         self._over: dict[str, tuple[asyncio.Event, Pieces]] = {}
+        # What is still told of blocks that have gone on, by task. No block begins while the store
+        # is away, so there are at most as many as ran when it went.
+        self._late: dict[str, set[asyncio.Task[None]]] = {}
+
+    @property
+    def late(self) -> AbstractSet[str]:
+        """The tasks of blocks that have gone on, and whose end is still being told."""
+        return self._late.keys()
 
     def has_room(self, declared: Declared, *, fallback: bool) -> bool:
         """Whether an attempt could begin now; plain functions need a free thread."""
@@ -78,6 +99,8 @@ class Attempts:
         """Stop every attempt: their tasks are lost with their log, or this process leaves."""
         for task_id in tuple(self._over):
             self.ended(task_id)
+        for telling in [job for jobs in self._late.values() for job in jobs]:
+            telling.cancel()
 
     def ended(self, task_id: str) -> None:
         """The log says that a task has ended: stop working on it."""
@@ -132,30 +155,62 @@ class Attempts:
         """
         Supervise code that the caller runs: one attempt, without the queue.
 
-        What the block raises is told, and raised on. Cancelling the caller cancels the task.
+        What the block raises is told, and raised on. Cancelling the caller cancels the task. At the
+        end the caller waits ``END_WAIT_S`` for the store at the most, and for the cleanup; what
+        the store did not take by then is told later, in the same order.
         """
         limit_s = assignment.limit_s
-        async with self._supervised(assignment) as (task, reporter, _):
-            try:
-                async with asyncio.timeout(limit_s) as limit:
-                    yield task
-            except BaseException as error:
-                if limit.expired() and isinstance(error, TimeoutError):
-                    cause = "timeout"
-                    failure = own_failures.timed_out(
-                        limit_s, llm_upstream=policy.upstream is not None
-                    )
-                else:
-                    failure = self._classified(error, policy)
-                    cause = "cancelled" if failure.error_type == "cancelled" else "exception"
-                with contextlib.suppress(StaleTerm, Conflict):
-                    await reporter.fail(failure, cause=cause, detail=describe(error))
-                raise
+        supervised = contextlib.AsyncExitStack()
+        task, reporter, _ = await supervised.enter_async_context(self._supervised(assignment))
+        end: Awaitable[None]
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                yield task
+        except BaseException as error:
+            if limit.expired() and isinstance(error, TimeoutError):
+                cause = "timeout"
+                failure = own_failures.timed_out(limit_s, llm_upstream=policy.upstream is not None)
             else:
-                with contextlib.suppress(StaleTerm, Conflict):
-                    await reporter.succeed(task.result)
+                failure = self._classified(error, policy)
+                cause = "cancelled" if failure.error_type == "cancelled" else "exception"
+            end = reporter.fail(failure, cause=cause, detail=describe(error))
+            raise
+        else:
+            end = reporter.succeed(task.result)
+        finally:
+            wait_until = asyncio.get_running_loop().time() + END_WAIT_S
+            try:
+                await self._told_or_late(task.task_id, _ended(supervised, end), wait_until)
             finally:
-                await self._clean(task, reporter, hooks, None)
+                cleaned = await clean(task, hooks, threads=self.threads, still_running=None)
+                if cleaned:
+                    telling = reporter.cleaned(cleaned)
+                    await self._told_or_late(task.task_id, telling, wait_until)
+
+    async def _told_or_late(
+        self, task_id: str, telling: Coroutine[Any, Any, None], wait_until: float
+    ) -> None:
+        """Wait until it is told; at ``wait_until``, or when cancelled, leave it to itself."""
+        job = asyncio.ensure_future(telling)
+        try:
+            await asyncio.wait(
+                {job}, timeout=max(0.0, wait_until - asyncio.get_running_loop().time())
+            )
+        finally:
+            if not job.done():
+                logger.warning("task %s: its end waits for the store, the block goes on", task_id)
+                self._late.setdefault(task_id, set()).add(job)
+                job.add_done_callback(lambda job: self._no_longer_late(task_id, job))
+        if job.done():
+            job.result()
+
+    def _no_longer_late(self, task_id: str, job: asyncio.Task[None]) -> None:
+        jobs = self._late[task_id]
+        jobs.discard(job)
+        if not jobs:
+            del self._late[task_id]
+        if not job.cancelled() and (error := job.exception()) is not None:
+            logger.error("task %s: its end could not be told", task_id, exc_info=error)
 
     def _classified(self, error: BaseException, policy: AgentPolicy) -> Failure:
         if isinstance(error, InputMismatch):
@@ -252,6 +307,13 @@ class Attempts:
         if not running.done():
             return f"coroutine: {name}"
         return f"thread: {name}" if self.threads.runs(_thread_of(task)) else None
+
+
+async def _ended(supervised: contextlib.AsyncExitStack, end: Awaitable[None]) -> None:
+    """Tell the end of a block, and supervise it no more."""
+    async with supervised:
+        with contextlib.suppress(StaleTerm, Conflict):
+            await end
 
 
 def _thread_of(task: Task) -> str:
