@@ -92,7 +92,7 @@ class Snapshot:
 
     offset: int
     version: int
-    body: bytes
+    body: bytes | bytearray
 
 
 Reader = Callable[[Entry], None]

@@ -20,7 +20,7 @@ from gateway.domain.settings import Settings
 from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
 from gateway.execution.reactions import Reactions
-from gateway.execution.record.snapshot import VERSION, encode, restore
+from gateway.execution.record.snapshot import VERSION, restore, written
 from gateway.execution.record.state import State
 from gateway.ports import Clock, Entry, EventLog, Snapshot
 
@@ -162,6 +162,7 @@ class StoreWatch:
         self._read, self._to_read = 0, 0
         self._unsaved = _Unsaved(settings)
         self._reminded_at: float | None = None
+        self._saving = asyncio.Lock()
         self.saved = 0
 
     # --- for others -------------------------------------------------------------------------
@@ -213,6 +214,7 @@ class StoreWatch:
     def renew(self) -> None:
         """Belong to the loop that runs now; to be called before ``run`` and before any wait."""
         self._news, self._ready = asyncio.Event(), asyncio.Event()
+        self._saving = asyncio.Lock()
 
     async def run(self) -> None:
         """Begin, stay in step, begin again when the log asks for it; until cancelled."""
@@ -321,14 +323,25 @@ class StoreWatch:
         """
         Save a snapshot, unless there is nothing new.
 
+        It is of the moment at which this begins, and written in slices, between which the folds go
+        on: no connection waits for it. One at a time; a second call waits for the first.
+
         Returns:
             Whether that is done; if not, it may be tried later.
         """
+        async with self._saving:
+            return await self._save()
+
+    async def _save(self) -> bool:
         if not self._durable or not self._unsaved or not self.ready:
             return True
+        # Until the first slice is written no other has a turn: the folds know exactly the head.
+        epoch, offset = self._log.epoch, self._log.head
         try:
-            # Both in one turn of the loop: the folds know exactly the head.
-            snapshot = Snapshot(self._log.head, VERSION, encode(self._state))
+            body = await written(self._state, lambda: self._clock.sleep(0))
+            if self._log.stale or self._log.epoch != epoch:
+                return True  # another log stands in the place of the one that this is of
+            snapshot = Snapshot(offset, VERSION, body)
             await self._log.save_snapshot(snapshot)
         except StoreUnavailable as error:
             logger.warning("a snapshot could not be saved: %s", error)

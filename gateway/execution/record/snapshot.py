@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -20,10 +21,16 @@ from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 
-__all__ = ["VERSION", "encode", "restore"]
+__all__ = ["VERSION", "encode", "restore", "written"]
 
 # A snapshot of another version is not read; the log is, from its beginning.
 VERSION = 1
+# One slice of a document that is written while others have their turns: about a millisecond. One
+# record is never cut: the largest task, with a result, makes a slice of two more.
+SLICE_BYTES = 256 * 1024
+SLICE_ITEMS = 256
+
+_ENCODER = msgspec.json.Encoder()
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -46,27 +53,109 @@ class _Saved:
 
 
 def encode(state: State) -> bytes:
-    """Write down everything that the folds know, as one JSON document."""
-    return msgspec.json.encode(
-        _Saved(
-            mode=state.mode,
-            tasks=list(state.tasks.values()),
-            finished=[task.task_id for task in state.finished],
-            preserving=list(state.preserving),
-            breakers=list(state.breakers.values()),
-            workers=list(state.workers.values()),
-            failures=[(id, event, sorted(of)) for id, (event, of) in state.failures.items()],
-            degradations=list(state.degradations.values()),
-            keys=[(*key, *known) for key, known in state.keys.items()],
-            recoveries=[(*key, list(times)) for key, times in state.recoveries.items()],
-            locks=list(state.locks.by_key.values()),
-            lock_term_floor=state.locks.term_floor,
-            turns=state.queue.turns(),
+    """Write down everything that the folds know, as one JSON document, at once."""
+    writing = _Writing(state)
+    while writing.write_slice():
+        pass
+    return bytes(writing.body)
+
+
+async def written(state: State, pause: Callable[[], Awaitable[None]]) -> bytearray:
+    """
+    Write down everything that the folds know at the call, in slices, and as ``encode`` does.
+
+    The folds go on meanwhile: a record that changes before its turn is written just before.
+
+    Args:
+        state: The folds; only one may be written at a time.
+        pause: Lets others have their turn; awaited after each slice.
+    """
+    writing = _Writing(state)
+    state.before_change = writing.keep
+    try:
+        while writing.write_slice():
+            await pause()
+    finally:
+        state.before_change = None
+    return writing.body
+
+
+class _Writing:
+    """
+    The folds of one moment on their way into a document.
+
+    Records (of tasks, breakers, workers and locks) change in place: each is written when it is its
+    turn, or by ``keep`` just before it changes. Of everything else there are copies from the
+    beginning.
+
+    Attributes:
+        body: The document, as far as it is written.
+    """
+
+    def __init__(self, state: State) -> None:
+        # Copies of references, in one turn: a few milliseconds at the bounds of the folds.
+        records: dict[str, list[Any]] = {
+            "tasks": list(state.tasks.values()),
+            "breakers": list(state.breakers.values()),
+            "workers": list(state.workers.values()),
+            "locks": list(state.locks.by_key.values()),
+        }
+        others: dict[str, Iterable[Any]] = {
+            "finished": (task.task_id for task in list(state.finished)),
+            "preserving": list(state.preserving),
+            "failures": (
+                (id, event, sorted(of)) for id, (event, of) in list(state.failures.items())
+            ),
+            "degradations": list(state.degradations.values()),
+            "keys": ((*key, *known) for key, known in list(state.keys.items())),
+            "recoveries": [(*key, list(times)) for key, times in state.recoveries.items()],
+            "turns": state.queue.turns(),
+        }
+        self._waiting = {id(record) for part in records.values() for record in part}
+        self._early: dict[int, bytes] = {}
+        self._parts = deque(
+            [(name, map(self._turn_of, part)) for name, part in records.items()]
+            + [(name, map(_ENCODER.encode, part)) for name, part in others.items()]
         )
-    )
+        # The members that are not lists, without the end of the object.
+        plain = {"mode": state.mode, "lock_term_floor": state.locks.term_floor}
+        self.body = bytearray(_ENCODER.encode(plain)[:-1])
+        self._before_next = self._opening()
+
+    def keep(self, record: object) -> None:
+        """Write down a record that is about to change, if it still waits for its turn."""
+        if id(record) in self._waiting:
+            self._waiting.discard(id(record))
+            self._early[id(record)] = _ENCODER.encode(record)
+
+    def write_slice(self) -> bool:
+        """Write one slice; tells whether there is more."""
+        body, bytes_max, left = self.body, len(self.body) + SLICE_BYTES, SLICE_ITEMS
+        while self._parts:
+            for encoded in self._parts[0][1]:
+                body += self._before_next
+                body += encoded
+                self._before_next = b","
+                left -= 1
+                if left == 0 or len(body) >= bytes_max:
+                    return True
+            if self._before_next != b",":
+                body += self._before_next  # it is empty
+            body += b"]"
+            self._parts.popleft()
+            self._before_next = self._opening()
+        body += b"}"
+        return False
+
+    def _opening(self) -> bytes:
+        return b',"%b":[' % self._parts[0][0].encode() if self._parts else b""
+
+    def _turn_of(self, record: object) -> bytes:
+        self._waiting.discard(id(record))
+        return self._early.pop(id(record), None) or _ENCODER.encode(record)
 
 
-def restore(state: State, body: bytes) -> None:
+def restore(state: State, body: bytes | bytearray) -> None:
     """
     Fill the folds, which must be empty, with what ``encode`` wrote.
 

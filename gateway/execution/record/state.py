@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -85,6 +86,8 @@ class State:
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
         unread: Counts what this version cannot read of the hidden halves of entries.
+        before_change: Called with a task, breaker, worker or lock just before it changes, while
+            the folds are being written down; None: they are not.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -96,6 +99,7 @@ class State:
             permits=settings.breaker_permits,
         )
         self.unread = Unread()
+        self.before_change: Callable[[object], None] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -141,16 +145,20 @@ class State:
         elif kind == "agent":
             self._worker(name, event, fact, entry)
         elif kind == "lock":
-            self._lock(event, fact, entry)
+            self._lock(name, event, fact, entry)
         self._open_ends(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
         # A breaker begins with its first outcome in the log, so every node counts the same.
         scope = "agent" if outcome.breaker == event.get("agent_name") else "upstream"
-        counts = self.breaker(outcome.breaker, scope).record(
-            outcome, at=entry.at, error_type=event.get("error_type")
-        )
+        breaker = self.breaker(outcome.breaker, scope)
+        self._changes(breaker)
+        counts = breaker.record(outcome, at=entry.at, error_type=event.get("error_type"))
         return outcome if counts else None
+
+    def _changes(self, record: object) -> None:
+        if self.before_change is not None:
+            self.before_change(record)
 
     def _task(self, task_id: str, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
         if isinstance(fact, Submitted):
@@ -172,6 +180,7 @@ class State:
         known = self.tasks.get(task_id)
         if known is None:
             return
+        self._changes(known)
         if not known.live:
             known.last_offset = entry.offset  # an end is final
             return
@@ -212,6 +221,7 @@ class State:
             return
         known = self.workers.get(agent_id)
         if known is not None:
+            self._changes(known)
             known.last_offset = entry.offset
             if isinstance(fact, StatusChanged):
                 workers.changed(known, event, fact, at=entry.at)
@@ -220,6 +230,7 @@ class State:
         known = self.breakers.get(name)
         if known is None:
             known = self.breakers[name] = Breaker(name, event.get("scope", "agent"), self.rules)
+        self._changes(known)
         known.last_offset = entry.offset
         if entry.type == "circuit_breaker_triggered":
             known.opened(event, at=entry.at)
@@ -228,7 +239,9 @@ class State:
         elif entry.type == "system_recovered":
             known.closed()
 
-    def _lock(self, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+    def _lock(self, key: str, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+        if (known := self.locks.by_key.get(key)) is not None:
+            self._changes(known)
         if isinstance(fact, Locked):
             self.locks.changed(event, fact, at=entry.at, offset=entry.offset)
         elif entry.type == "lock_expired":
@@ -301,6 +314,7 @@ class State:
                 self._release(task)
 
     def _release(self, task: Task) -> None:
+        self._changes(task)
         freed = task.preserved.evict()
         self.preserving.pop(task.task_id, None)
         self._bytes_all -= freed

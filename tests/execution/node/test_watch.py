@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -11,8 +12,10 @@ from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.errors import StoreUnavailable
 from gateway.execution.engine import Engine
 from gateway.execution.node import watch
+from gateway.execution.record import snapshot
+from gateway.execution.record.snapshot import encode
 from gateway.ports import Draft
-from tests.execution.kept import Cluster, Node, until_killed
+from tests.execution.kept import Cluster, KeptLog, Node, until_killed
 
 LOG_EVENTS = 1600
 QUARTER = LOG_EVENTS // 4
@@ -154,6 +157,48 @@ async def test_what_a_start_reads_counts_as_the_entries_that_it_is() -> None:
         assert cluster.snapshots == []
         await notes(cluster, engine, 10)
         assert len(cluster.snapshots) == 1
+
+
+async def test_what_happens_while_it_is_written_is_in_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway that starts from it reads on exactly where it ends."""
+    monkeypatch.setattr(snapshot, "SLICE_ITEMS", 1)
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        for _ in range(5):
+            await node.gateway.submit("nobody", timeout=3000.0)
+        offset, before = node.log.head, encode(node.state)
+        saving = asyncio.ensure_future(node.engine.parts.watch.save())
+        await asyncio.sleep(0)  # noqa: TID251 - one turn, so that it has begun
+        for task_id in list(node.state.tasks):
+            await node.engine.call("task.cancel", {"task_id": task_id}, LOCAL_OPERATOR)
+        second = asyncio.ensure_future(node.engine.parts.watch.save())
+        assert await saving
+        assert (cluster.snapshots[0].offset, cluster.snapshots[0].body) == (offset, before)
+        assert await second
+        assert cluster.snapshots[1].offset == node.log.head
+        assert cluster.snapshots[1].body == encode(node.state)
+    again = cluster.node()
+    async with until_killed(again.engine):
+        assert encode(again.state) == encode(node.state)
+
+
+async def test_a_snapshot_of_a_log_that_is_replaced_meanwhile_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "SLICE_ITEMS", 1)
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        for _ in range(5):
+            await node.gateway.submit("nobody", timeout=3000.0)
+        saving = asyncio.ensure_future(node.engine.parts.watch.save())
+        await asyncio.sleep(0)  # noqa: TID251 - one turn, so that it has begun
+        monkeypatch.setattr(KeptLog, "epoch", "another")
+        assert await saving
+    assert cluster.snapshots == []
 
 
 # --- the watch goes on --------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -9,7 +10,8 @@ import orjson
 import pytest
 
 from gateway.domain.settings import Settings
-from gateway.execution.record.snapshot import encode, restore
+from gateway.execution.record import snapshot
+from gateway.execution.record.snapshot import encode, restore, written
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 from tests.written_before import SETTINGS, entries
 
@@ -106,3 +108,79 @@ def test_a_damaged_snapshot_is_refused_and_the_folds_stay_empty(damage: Any) -> 
     with pytest.raises(ValueError, match=r"."):
         restore(state, json.dumps(saved).encode())
     assert encode(state) == encode(State(SETTINGS))
+
+
+# --- in slices -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("items", [1, 2, 3, 1000])
+async def test_what_is_written_in_slices_is_of_the_moment_at_which_it_begins(
+    monkeypatch: pytest.MonkeyPatch, items: int
+) -> None:
+    """The folds go on between the slices, with everything that the log tells them meanwhile."""
+    monkeypatch.setattr(snapshot, "SLICE_ITEMS", items)
+    told = [(entry, orjson.loads(entry.public)) for entry in entries()]
+    for begun_after in range(0, len(told), 3):
+        state = State(SETTINGS)
+        for entry, event in told[:begun_after]:
+            state.apply(entry, event)
+        then = known(state)
+        later = iter(told[begun_after:])
+
+        async def go_on(later: Any = later, state: State = state) -> None:
+            for _, (entry, event) in zip(range(4), later, strict=False):
+                state.apply(entry, event)
+
+        body = await written(state, go_on)
+        assert json.loads(body) == then, begun_after
+        for entry, event in later:
+            state.apply(entry, event)
+        assert known(state) == known(all_of(told)), "writing changes nothing"
+
+
+def all_of(told: list[tuple[Any, dict[str, Any]]]) -> State:
+    state = State(SETTINGS)
+    for entry, event in told:
+        state.apply(entry, event)
+    return state
+
+
+async def test_what_time_lets_go_of_meanwhile_is_written_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "SLICE_ITEMS", 1)
+    state = folded()
+    then = known(state)
+
+    async def pause() -> None:
+        state.expire(1e12)
+
+    assert json.loads(await written(state, pause)) == then
+    assert state.finished == state.finished.__class__()
+
+
+async def test_a_slice_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection waits for more than one slice, and a slice is at most a record too long."""
+    monkeypatch.setattr(snapshot, "SLICE_BYTES", 2000)
+    state = folded()
+    longest = max(len(json.dumps(task)) for task in known(state)["tasks"])
+    writing = snapshot._Writing(state)
+    before, sizes = 0, []
+    while writing.write_slice():
+        sizes.append(len(writing.body) - before)
+        before = len(writing.body)
+    assert len(sizes) > 5
+    assert max(sizes) < 2000 + longest
+
+
+async def test_a_snapshot_that_is_not_finished_leaves_the_folds_alone() -> None:
+    state = folded()
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(snapshot, "SLICE_ITEMS", 1)
+        with pytest.raises(asyncio.CancelledError):
+            await written(state, cancelled)
+    assert state.before_change is None
