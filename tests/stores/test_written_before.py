@@ -45,6 +45,8 @@ def told(snapshot: bytes) -> Any:
 def known(state: State) -> Any:
     """What the folds know, of what was known at that time."""
     now, then = told(encode(state)), told(SNAPSHOT)
+    fields = then["tasks"][0].keys()
+    now["tasks"] = [{name: task[name] for name in fields} for task in now["tasks"]]
     return {name: now[name] for name in then}
 
 
