@@ -82,6 +82,7 @@ class Started(NamedTuple):
         holder: agent_id of the lease's holder.
         breaker, generation, probe: Of the admission; None: no breaker judges the attempt.
         lease_ttl: Length of the lease in seconds; None: it needs no renewal.
+        budget: Name of the retry budget of which the attempt is a call; None: the agent's own.
     """
 
     term: int
@@ -90,6 +91,7 @@ class Started(NamedTuple):
     generation: int = 0
     probe: str | None = None
     lease_ttl: float | None = None
+    budget: str | None = None
 
 
 class Progressed(NamedTuple):

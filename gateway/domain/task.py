@@ -87,6 +87,7 @@ class Task:
         failures: Attempts that failed since the failure opened.
         recoveries: Recovery attempts announced for the open failure.
         last_error: The failure fields of the newest ``agent_error``.
+        budget: Name of the retry budget of its calls; None: its agent's own.
         piece, part: The newest update of the running attempt that its worker has numbered, and
             how many events of that update are in the log; see ``has``.
     """
@@ -137,6 +138,7 @@ class Task:
     last_offset: int = 0
     piece: int = 0
     part: int = 0
+    budget: str | None = None
 
     @property
     def deadline_at(self) -> float:
@@ -217,6 +219,7 @@ def _started(task: Task, event: Mapping[str, Any], fact: Started | None, at: flo
     task.breaker = fact.breaker
     task.generation = fact.generation
     task.probe = fact.probe
+    task.budget = fact.budget
     task.next_attempt_at = None
     task.lost_holder = None
     task.piece = task.part = 0

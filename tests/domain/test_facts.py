@@ -43,6 +43,8 @@ POLICY_JSON = {
     "features": ["f"],
 }
 
+FIRST = {"term": 1, "holder": "w"}
+
 # One of each kind, and how it stands in the log. These lines may be added to, not changed.
 WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
     ("task_submitted", Submitted(input={"q": [1]}), {"input": {"q": [1]}}),
@@ -62,6 +64,7 @@ WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
         Started(term=1, holder="w1", breaker="b", generation=1, probe="p", lease_ttl=60.0),
         {"term": 1, "holder": "w1", "breaker": "b", "generation": 1, "probe": "p", "lease_ttl": 60},
     ),
+    ("task_started", Started(term=1, holder="w", budget="m"), {**FIRST, "budget": "m"}),
     ("task_progress", Progressed(), {}),
     ("task_progress", Progressed(plan=("a", "b")), {"plan": ["a", "b"]}),
     ("task_progress", Progressed(retry_now=True), {"retry_now": True}),

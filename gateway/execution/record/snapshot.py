@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.domain.breaker import Breaker
 from gateway.domain.lock import Lock
+from gateway.domain.recovery import RetryBudget
 from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
@@ -50,6 +51,7 @@ class _Saved:
     locks: list[Lock] = dataclasses.field(default_factory=list)
     lock_term_floor: int = 0
     turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    budgets: list[RetryBudget] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
@@ -84,9 +86,9 @@ class _Writing:
     """
     The folds of one moment on their way into a document.
 
-    Records (of tasks, breakers, workers and locks) change in place: each is written when it is its
-    turn, or by ``keep`` just before it changes. Of everything else there are copies from the
-    beginning.
+    Records (of tasks, breakers, workers, locks and budgets) change in place: each is written when
+    it is its turn, or by ``keep`` just before it changes. Of everything else there are copies from
+    the beginning.
 
     Attributes:
         body: The document, as far as it is written.
@@ -99,6 +101,7 @@ class _Writing:
             "breakers": list(state.breakers.values()),
             "workers": list(state.workers.values()),
             "locks": list(state.locks.by_key.values()),
+            "budgets": list(state.budgets),
         }
         others: dict[str, Iterable[Any]] = {
             "finished": (task.task_id for task in list(state.finished)),
@@ -182,6 +185,8 @@ def restore(state: State, body: bytes | bytearray) -> None:
     state.locks.term_floor = saved.lock_term_floor
     for lock in saved.locks:
         state.locks.adopt(lock)
+    for budget in saved.budgets:
+        state.budgets.adopt(budget)
     state.recoveries |= {
         (agent, kind): deque(times, maxlen=RECOVERIES_KEPT)
         for agent, kind, times in saved.recoveries

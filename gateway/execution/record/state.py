@@ -33,6 +33,7 @@ from gateway.domain.facts import (
 )
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
+from gateway.domain.recovery import STRATEGIES, RetryBudgets
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.worker import Worker
@@ -83,11 +84,12 @@ class State:
         locks: Locks that are held, and the terms of those that were.
         queue: Tasks that wait for a holder, in their order.
         keys: Idempotency keys, by user and key: the task, what was asked, and when.
+        budgets: How many calls and retries each upstream had lately.
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
         unread: Counts what this version cannot read of the hidden halves of entries.
-        before_change: Called with a task, breaker, worker or lock just before it changes, while
-            the folds are being written down; None: they are not.
+        before_change: Called with a task, breaker, worker, lock or budget just before it changes,
+            while the folds are being written down; None: they are not.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -113,6 +115,7 @@ class State:
         self.degradations: dict[str, dict[str, Any]] = {}
         self.locks = Locks()
         self.queue = Queue()
+        self.budgets = RetryBudgets()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -194,12 +197,22 @@ class State:
             self._line_up(known)
         if entry.type == "task_started":
             self.queue.served(known.user_id, entry.offset)
+        self._budget(known, event, entry)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
             del self.live[task_id]
             self.finished.append(known)
             self._expire_finished(entry.at)
+
+    def _budget(self, task: Task, event: dict[str, Any], entry: Entry) -> None:
+        called = entry.type == "task_started" and task.mode == "primary"
+        retrying = entry.type == "recovery_attempt" and event["strategy"] == STRATEGIES["retry"]
+        name = task.budget or task.agent_name
+        if (called or retrying) and name is not None:
+            budget = self.budgets.of(name, entry.at)
+            self._changes(budget)
+            (budget.called if called else budget.retrying)(entry.at)
 
     def _line_up(self, task: Task) -> None:
         """Put a task into the queue, or take it out, as its status says."""

@@ -148,6 +148,7 @@ class Lifecycle:
         if task.status not in ("pending", "waiting"):
             raise Conflict(f"task {task_id} is {task.status}")
         term = task.term + 1
+        name = agent_name or task.agent_name
         fact = Started(term=term, holder=holder, lease_ttl=lease_ttl_s)
         expected = {subject_of(task_id): task.last_offset}
         drafts: list[Draft] = []
@@ -155,10 +156,11 @@ class Lifecycle:
             fact = fact._replace(**_judged_by(way))
             drafts += way.drafts
             expected |= way.expected
-            self._verdicts.called(self._policies.of_task(task))
+            policies = self._policies
+            budget = (policies.of_task(task) if name is None else policies.of(name)).budget
+            fact = fact._replace(budget=None if budget == name else budget)
         if task.lost_holder is not None:
             drafts.append(self._drafts.reassigned(task, holder))
-        name = agent_name or task.agent_name
         drafts.append(
             self._drafts.of_task(
                 "task_started",
@@ -284,7 +286,6 @@ class Lifecycle:
             ), {}
 
         await self.decide(task_id, decide)
-        self._verdicts.decided(self._task(task_id), after)
         await self._breakers.act()
         return after
 
