@@ -253,6 +253,15 @@ class EventLog(Protocol):
         """
         ...
 
+    async def time(self) -> float:
+        """
+        Give the log's time, in seconds since the Unix epoch: ``at`` of an entry accepted now.
+
+        Raises:
+            StoreUnavailable: The store did not answer in time.
+        """
+        ...
+
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         """
         Keep ``snapshot`` for the nodes that open this log later; the newest two are kept.

@@ -189,6 +189,11 @@ class KeptLog:
     def follow(self, reader: Reader) -> Callable[[], None]:
         return self._readers.add(reader)
 
+    async def time(self) -> float:
+        if self._away:
+            raise StoreUnavailable("the store is away")
+        return await self._shared.time()
+
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         if self.save_errors:
             raise self.save_errors.pop(0)

@@ -19,6 +19,7 @@ from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.domain.settings import Settings
 from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
+from gateway.execution.node.log_time import LogTime
 from gateway.execution.reactions import Reactions
 from gateway.execution.record.snapshot import VERSION, restore, written
 from gateway.execution.record.state import State
@@ -131,7 +132,8 @@ class StoreWatch:
         absences: Notes when the store goes away, and records it afterwards.
         settings: The log's bounds.
         monitor: Calls when a snapshot is due by age.
-        durable: Whether the log outlives this process; then snapshots are saved.
+        log_time: Learns the time of a log that outlives this process, of which snapshots are saved;
+            None: it does not.
 
     Attributes:
         saved: Offset of the newest snapshot that this node has saved; 0: none yet.
@@ -147,7 +149,7 @@ class StoreWatch:
         absences: Absences,
         settings: Settings,
         monitor: Monitor,
-        durable: bool,
+        log_time: LogTime | None,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -156,7 +158,8 @@ class StoreWatch:
         self._absences = absences
         self._settings = settings
         self._monitor = monitor
-        self._durable = durable
+        self._log_time = log_time
+        self._durable = log_time is not None
         self._news = asyncio.Event()
         self._ready = asyncio.Event()
         self._read, self._to_read = 0, 0
@@ -239,11 +242,25 @@ class StoreWatch:
         self._unsaved.clear()
         self._reminded_at = None  # the monitor may have dropped its timers
         await self._log.start(after=after, progress=self._progress)
+        if self._log_time is not None:
+            self._log_time.forget()
+        while not await self._learnt_time():
+            await self._clock.sleep(RETRY_S)
         self._look_for_loss(after)
         self._absences.forget()
         self._reactions.begin()
         self._ready.set()
         self._news.set()
+
+    async def _learnt_time(self) -> bool:
+        """Learn the store's time, before anything is decided by it; tells whether it answered."""
+        if self._log_time is not None and not self._log.stale:
+            try:
+                self._log_time.learn(await self._log.time())
+            except StoreUnavailable as error:
+                logger.warning("the log's time is not known: %s", error)
+                return False
+        return True
 
     def _look_for_loss(self, after: int) -> None:
         """Log it as critical if entries were dropped that the snapshot does not know."""
@@ -294,8 +311,11 @@ class StoreWatch:
             done = True
             self._absences.look()
             if self._absences.over and not self._log.stale:
-                self._reactions.made_up()
-                done = await self._absences.record()
+                # This machine may have slept, and its monotonic clock with it.
+                done = await self._learnt_time()
+                if done:
+                    self._reactions.made_up()
+                    done = await self._absences.record()
             if self._due and self._log.available:
                 done = await self.save() and done
             self._remind()

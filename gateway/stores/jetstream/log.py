@@ -41,6 +41,7 @@ from gateway.stores.jetstream.stream import (
     ensure_stream,
     look_at_stream,
     settled_stream,
+    time_of_stream,
 )
 from gateway.stores.jetstream.view import View
 from gateway.stores.jetstream.writing import Writer
@@ -387,6 +388,13 @@ class JetStreamLog:
         if self._stale is not None:
             return store_away(self._stale)
         return self._link.away()
+
+    async def time(self) -> float:
+        session = await self._link.session()
+        try:
+            return await time_of_stream(session, self._stream)
+        except FAILURES as error:
+            raise self._away() from error
 
     # --- snapshots --------------------------------------------------------------------------
 
