@@ -21,7 +21,7 @@ from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
 from gateway.execution.node.log_time import LogTime
 from gateway.execution.reactions import Reactions
-from gateway.execution.record.snapshot import VERSION, restore, written
+from gateway.execution.record.snapshot import READ, VERSION, restore, written
 from gateway.execution.record.state import State
 from gateway.ports import Clock, Entry, EventLog, Snapshot
 
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 # A snapshot is due after this part of each of the log's bounds: an entry is saved long before it is
 # dropped, even when some snapshots fail.
 SAVES_PER_LOG = 4
+# And after so many entries at the latest, however many the log keeps: a start folds no more than
+# these, which takes some seconds.
+ENTRIES_UNSAVED_MAX = 50_000
 # The unsaved entries are counted in so many portions.
 PORTIONS = 16
 # What a store may keep beside an entry's own bytes, in bytes: subject, headers, topics. Measured on
@@ -71,7 +74,7 @@ class _Unsaved:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._entries_max = settings.log_events / SAVES_PER_LOG
+        self._entries_max = min(settings.log_events / SAVES_PER_LOG, ENTRIES_UNSAVED_MAX)
         self._bytes_max = settings.log_bytes / SAVES_PER_LOG
         self._age_max_s = settings.log_age / SAVES_PER_LOG
         self._portions: deque[_Portion] = deque()
@@ -289,7 +292,7 @@ class StoreWatch:
                 await self._clock.sleep(RETRY_S)
         if snapshot is None:
             return 0
-        if snapshot.version != VERSION:
+        if snapshot.version not in READ:
             logger.warning("the snapshot has format %d, the log is read whole", snapshot.version)
             return 0
         try:

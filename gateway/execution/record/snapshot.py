@@ -4,13 +4,20 @@ A snapshot of the folds: tasks, workers and breakers outlive the entries that to
 A log keeps only its newest entries. A gateway that starts restores the newest snapshot and folds
 the entries that came after it (decision 11). So a field of a record that is added needs a default,
 and a field that changes its meaning needs a new ``VERSION``.
+
+It is one JSON document, a record to a line, compressed: it is written and read a piece at a time,
+and never stands in memory as a whole beside the folds. Version 1 was the document alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
+import sys
+import typing
+import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -22,14 +29,19 @@ from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 
-__all__ = ["VERSION", "encode", "restore", "written"]
+__all__ = ["READ", "VERSION", "document", "encode", "restore", "written"]
 
 # A snapshot of another version is not read; the log is, from its beginning.
-VERSION = 1
+VERSION = 2
+READ = frozenset({1, 2})
 # One slice of a document that is written while others have their turns: about a millisecond. One
 # record is never cut: the largest task, with a result, makes a slice of two more.
 SLICE_BYTES = 256 * 1024
 SLICE_ITEMS = 256
+# Fast: a slice has to be short, and ids and texts shrink to a tenth all the same.
+_LEVEL = 1
+# So much of the compressed document is read at once.
+_READ_BYTES = 64 * 1024
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -55,7 +67,7 @@ class _Saved:
 
 
 def encode(state: State) -> bytes:
-    """Write down everything that the folds know, as one JSON document, at once."""
+    """Write down everything that the folds know, at once."""
     writing = _Writing(state)
     while writing.write_slice():
         pass
@@ -116,13 +128,14 @@ class _Writing:
         }
         self._waiting = {id(record) for part in records.values() for record in part}
         self._early: dict[int, bytes] = {}
-        self._parts = deque(
-            [(name, map(self._turn_of, part)) for name, part in records.items()]
-            + [(name, map(_ENCODER.encode, part)) for name, part in others.items()]
-        )
+        parts = {name: map(self._turn_of, part) for name, part in records.items()}
+        parts |= {name: map(_ENCODER.encode, part) for name, part in others.items()}
+        # In the order in which they are read.
+        self._parts = deque((name, parts[name]) for name in _takers(state))
         # The members that are not lists, without the end of the object.
         plain = {"mode": state.mode, "lock_term_floor": state.locks.term_floor}
-        self.body = bytearray(_ENCODER.encode(plain)[:-1])
+        self._deflate = zlib.compressobj(_LEVEL)
+        self.body = bytearray(self._deflate.compress(_ENCODER.encode(plain)[:-1]))
         self._before_next = self._opening()
 
     def keep(self, record: object) -> None:
@@ -133,61 +146,164 @@ class _Writing:
 
     def write_slice(self) -> bool:
         """Write one slice; tells whether there is more."""
-        body, bytes_max, left = self.body, len(self.body) + SLICE_BYTES, SLICE_ITEMS
+        slice, left = bytearray(), SLICE_ITEMS
         while self._parts:
             for encoded in self._parts[0][1]:
-                body += self._before_next
-                body += encoded
-                self._before_next = b","
+                slice += self._before_next
+                slice += encoded
+                self._before_next = b"\n,"
                 left -= 1
-                if left == 0 or len(body) >= bytes_max:
+                if left == 0 or len(slice) >= SLICE_BYTES:
+                    self.body += self._deflate.compress(slice)
                     return True
-            if self._before_next != b",":
-                body += self._before_next  # it is empty
-            body += b"]"
+            if self._before_next != b"\n,":
+                slice += self._before_next  # it is empty
+            slice += b"\n]"
             self._parts.popleft()
             self._before_next = self._opening()
-        body += b"}"
+        self.body += self._deflate.compress(slice + b"\n}")
+        self.body += self._deflate.flush()
         return False
 
     def _opening(self) -> bytes:
-        return b',"%b":[' % self._parts[0][0].encode() if self._parts else b""
+        return b'\n,"%b":[\n' % self._parts[0][0].encode() if self._parts else b""
 
     def _turn_of(self, record: object) -> bytes:
         self._waiting.discard(id(record))
         return self._early.pop(id(record), None) or _ENCODER.encode(record)
 
 
+def document(body: bytes | bytearray) -> bytes:
+    """Give the JSON document in a snapshot, for tests and people."""
+    return bytes(body) if _is_plain(body) else zlib.decompress(body)
+
+
 def restore(state: State, body: bytes | bytearray) -> None:
     """
-    Fill the folds, which must be empty, with what ``encode`` wrote.
+    Fill the folds, which must be empty, with what ``encode`` wrote, in this version or an earlier.
 
     Raises:
         ValueError: If ``body`` is not what ``encode`` writes; the folds are still empty then.
     """
+    collecting = gc.isenabled()
+    # Much is made, and none of it is garbage: to look for garbage again and again takes longer.
+    gc.disable()
+    try:
+        if _is_plain(body):
+            _restore_whole(state, body)
+        else:
+            _restore_by_lines(state, body)
+    except BaseException:
+        state.clear()
+        raise
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _is_plain(body: bytes | bytearray) -> bool:
+    return body[:1] == b"{"
+
+
+def _restore_whole(state: State, body: bytes | bytearray) -> None:
     saved = msgspec.json.decode(body, type=_Saved)
-    state.mode = saved.mode
-    for user_id, turn in saved.turns:
-        state.queue.served(user_id, turn)
-    for task in saved.tasks:
-        state.adopt(task)
-    state.finished.extend(state.tasks[task_id] for task_id in saved.finished)
-    for task_id in saved.preserving:
-        state.account(state.tasks[task_id], state.tasks[task_id].preserved.size)
-    for breaker in saved.breakers:
+    state.mode, state.locks.term_floor = saved.mode, saved.lock_term_floor
+    for name, take in _takers(state).items():
+        for record in getattr(saved, name):
+            take(record)
+
+
+def _restore_by_lines(state: State, body: bytes | bytearray) -> None:
+    lines = _lines_of(body)
+    plain = msgspec.json.decode(next(lines) + b"}", type=_Plain)
+    state.mode, state.locks.term_floor = plain.mode, plain.lock_term_floor
+    takers = _takers(state)
+    take: Callable[[Any], object] | None = None
+    decode: Callable[[bytes], Any] | None = None
+    line = b""
+    for line in lines:
+        if line.endswith(b":["):
+            name = line[2:-3].decode()
+            # A part that a later version has added is passed over.
+            take, decode = takers.pop(name, None), _DECODERS.get(name)
+        elif line not in (b"", b"]", b"}") and take is not None and decode is not None:
+            take(decode(line.removeprefix(b",")))
+    if line != b"}" or takers:
+        raise ValueError(f"the snapshot is not whole, it lacks {sorted(takers) or 'its end'}")
+
+
+def _lines_of(body: bytes | bytearray) -> Iterator[bytes]:
+    inflate, rest = zlib.decompressobj(), b""
+    try:
+        for start in range(0, len(body), _READ_BYTES):
+            *lines, rest = (rest + inflate.decompress(body[start : start + _READ_BYTES])).split(
+                b"\n"
+            )
+            yield from lines
+        yield rest + inflate.flush()
+    except zlib.error as error:
+        raise ValueError(f"the snapshot is damaged: {error}") from error
+
+
+def _takers(state: State) -> dict[str, Callable[[Any], object]]:
+    """Give, by its name, what takes a record of each part; a later part may need an earlier one."""
+
+    def breaker(breaker: Breaker) -> None:
         # The settings may have changed since.
         breaker.rules = state.rules
         state.breakers[breaker.name] = breaker
-    state.workers |= {worker.agent_id: worker for worker in saved.workers}
-    state.failures |= {id: (event, frozenset(of)) for id, event, of in saved.failures}
-    state.degradations |= {event["degradation_id"]: event for event in saved.degradations}
-    state.keys |= {(user, key): (task, print, at) for user, key, task, print, at in saved.keys}
-    state.locks.term_floor = saved.lock_term_floor
-    for lock in saved.locks:
-        state.locks.adopt(lock)
-    for budget in saved.budgets:
-        state.budgets.adopt(budget)
-    state.recoveries |= {
-        (agent, kind): deque(times, maxlen=RECOVERIES_KEPT)
-        for agent, kind, times in saved.recoveries
+
+    def key(saved: tuple[str, str, str, str, float]) -> None:
+        user_id, key, task_id, fingerprint, at = saved
+        state.keys[user_id, key] = (task_id, fingerprint, at)
+
+    def recoveries(saved: tuple[str, str, list[float]]) -> None:
+        agent, kind, times = saved
+        state.recoveries[agent, kind] = deque(times, maxlen=RECOVERIES_KEPT)
+
+    def preserving(task_id: str) -> None:
+        task = state.tasks[task_id]
+        state.account(task, task.preserved.size)
+
+    return {
+        "turns": lambda turn: state.queue.served(*turn),
+        "tasks": lambda task: state.adopt(_lean(task)),
+        "finished": lambda task_id: state.finished.append(state.tasks[task_id]),
+        "preserving": preserving,
+        "breakers": breaker,
+        "workers": lambda worker: state.workers.update({worker.agent_id: worker}),
+        "failures": lambda saved: state.failures.update(
+            {saved[0]: (saved[1], frozenset(saved[2]))}
+        ),
+        "degradations": lambda event: state.degradations.update({event["degradation_id"]: event}),
+        "keys": key,
+        "recoveries": recoveries,
+        "locks": state.locks.adopt,
+        "budgets": state.budgets.adopt,
     }
+
+
+def _lean(task: Task) -> Task:
+    """Let tasks share the names that many of them have; a hundred thousand of them are kept."""
+    for name in ("user_id", "agent_name", "served_by", "status", "mode", "next_mode"):
+        if (value := getattr(task, name)) is not None:
+            setattr(task, name, sys.intern(value))
+    for attempt in task.attempts:
+        attempt.agent_id, attempt.mode = sys.intern(attempt.agent_id), sys.intern(attempt.mode)
+    return task
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Plain:
+    """What is no list."""
+
+    mode: str
+    lock_term_floor: int = 0
+
+
+# By the name of a list: decodes one record of it.
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    name: msgspec.json.Decoder(typing.get_args(kind)[0]).decode
+    for name, kind in typing.get_type_hints(_Saved).items()
+    if typing.get_origin(kind) is list
+}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,7 +14,7 @@ import pytest
 
 from gateway.domain.settings import Settings
 from gateway.execution.record import snapshot
-from gateway.execution.record.snapshot import encode, restore, written
+from gateway.execution.record.snapshot import document, encode, restore, written
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 from tests.written_before import SETTINGS, entries
 
@@ -28,7 +31,7 @@ def folded() -> State:
 
 def known(state: State) -> Any:
     """What a state would be written down as; an integer may be read as the same float."""
-    return json.loads(encode(state))
+    return json.loads(document(encode(state)))
 
 
 def restored(body: bytes, settings: Settings = SETTINGS) -> State:
@@ -71,14 +74,14 @@ def test_breakers_go_by_the_settings_of_now() -> None:
 
 def test_recovery_times_keep_their_bound() -> None:
     before = State(SETTINGS)
-    saved = json.loads(encode(before))
+    saved = known(before)
     saved["recoveries"] = [["search", "timeout", [1.0] * (RECOVERIES_KEPT + 5)]]
     after = restored(json.dumps(saved).encode())
     assert len(after.recoveries["search", "timeout"]) == RECOVERIES_KEPT
 
 
 def test_a_field_that_an_earlier_version_did_not_have_gets_its_default() -> None:
-    saved = json.loads(encode(folded()))
+    saved = known(folded())
     for task in saved["tasks"]:
         del task["reserved_for"], task["recoveries"]
     after = restored(json.dumps(saved).encode())
@@ -86,7 +89,7 @@ def test_a_field_that_an_earlier_version_did_not_have_gets_its_default() -> None
 
 
 def test_a_field_that_a_later_version_has_added_is_passed_over() -> None:
-    saved = json.loads(encode(folded()))
+    saved = known(folded())
     saved["colour"] = "red"
     saved["tasks"][0]["colour"] = "red"
     assert known(restored(json.dumps(saved).encode())) == known(folded())
@@ -102,7 +105,7 @@ def with_a_broken_task(saved: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("damage", [without_breakers, with_a_broken_task])
 def test_a_damaged_snapshot_is_refused_and_the_folds_stay_empty(damage: Any) -> None:
-    saved = json.loads(encode(folded()))
+    saved = known(folded())
     damage(saved)
     state = State(SETTINGS)
     with pytest.raises(ValueError, match=r"."):
@@ -132,7 +135,7 @@ async def test_what_is_written_in_slices_is_of_the_moment_at_which_it_begins(
                 state.apply(entry, event)
 
         body = await written(state, go_on)
-        assert json.loads(body) == then, begun_after
+        assert json.loads(document(body)) == then, begun_after
         for entry, event in later:
             state.apply(entry, event)
         assert known(state) == known(all_of(told)), "writing changes nothing"
@@ -155,7 +158,7 @@ async def test_what_time_lets_go_of_meanwhile_is_written_as_it_was(
     async def pause() -> None:
         state.expire(1e12)
 
-    assert json.loads(await written(state, pause)) == then
+    assert json.loads(document(await written(state, pause))) == then
     assert state.finished == state.finished.__class__()
 
 
@@ -164,13 +167,68 @@ async def test_a_slice_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "SLICE_BYTES", 2000)
     state = folded()
     longest = max(len(json.dumps(task)) for task in known(state)["tasks"])
-    writing = snapshot._Writing(state)
-    before, sizes = 0, []
-    while writing.write_slice():
-        sizes.append(len(writing.body) - before)
-        before = len(writing.body)
+    sizes: list[int] = []
+
+    class Measured:
+        def compress(self, plain: bytes) -> bytes:
+            sizes.append(len(plain))
+            return b""
+
+        def flush(self) -> bytes:
+            return b""
+
+    monkeypatch.setattr(zlib, "compressobj", lambda level: Measured())
+
+    async def pause() -> None:
+        pass
+
+    await written(state, pause)
     assert len(sizes) > 5
     assert max(sizes) < 2000 + longest
+
+
+@pytest.mark.parametrize("read_bytes", [1, 7, 1000, 10**6])
+def test_it_is_read_a_piece_at_a_time(monkeypatch: pytest.MonkeyPatch, read_bytes: int) -> None:
+    monkeypatch.setattr(snapshot, "_READ_BYTES", read_bytes)
+    assert known(restored(encode(folded()))) == known(folded())
+
+
+def test_the_document_that_an_earlier_version_wrote_is_read() -> None:
+    assert known(restored(document(encode(folded())))) == known(folded())
+
+
+def compressed(document: bytes) -> bytes:
+    return zlib.compress(document)
+
+
+def test_a_part_that_a_later_version_has_added_is_passed_over() -> None:
+    whole = document(encode(folded()))
+    more = whole.replace(b'\n,"workers":[', b'\n,"colours":[\n"red"\n,{"a":[]}\n]\n,"workers":[')
+    assert more != whole
+    assert known(restored(compressed(more))) == known(folded())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: body[:-100],
+        lambda body: body[:100] + b"x" * 100 + body[200:],
+        lambda body: compressed(document(body)[:-1]),
+        lambda body: compressed(document(body).replace(b'"term":1', b'"term":"first"')),
+        lambda body: compressed(document(body).replace(b'"workers":[', b'"vorkers":[')),
+        lambda body: compressed(b"[1]"),
+        lambda body: b"",
+        lambda body: b"x",
+    ],
+)
+def test_a_compressed_snapshot_that_is_damaged_is_refused_and_the_folds_stay_empty(
+    damage: Callable[[bytes], bytes],
+) -> None:
+    state = State(SETTINGS)
+    with pytest.raises(ValueError, match=r"."):
+        restore(state, damage(encode(folded())))
+    assert known(state) == known(State(SETTINGS))
+    assert gc.isenabled()
 
 
 async def test_a_snapshot_that_is_not_finished_leaves_the_folds_alone() -> None:
