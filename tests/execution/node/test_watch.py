@@ -15,7 +15,7 @@ from gateway.execution.node import watch
 from gateway.execution.record import snapshot
 from gateway.execution.record.snapshot import document, encode
 from gateway.ports import Draft
-from tests.execution.kept import Cluster, KeptLog, Node, until_killed
+from tests.execution.kept import Cluster, Node, until_killed
 
 LOG_EVENTS = 1600
 QUARTER = LOG_EVENTS // 4
@@ -214,7 +214,7 @@ async def test_a_snapshot_of_a_log_that_is_replaced_meanwhile_is_not_kept(
             await node.gateway.submit("nobody", timeout=3000.0)
         saving = asyncio.ensure_future(node.engine.parts.watch.save())
         await asyncio.sleep(0)  # noqa: TID251 - one turn, so that it has begun
-        monkeypatch.setattr(KeptLog, "epoch", "another")
+        node.log.another_epoch = "another"
         assert await saving
     assert cluster.snapshots == []
 

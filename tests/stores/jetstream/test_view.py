@@ -165,14 +165,13 @@ def test_the_floor_is_where_the_memory_begins() -> None:
     assert view.floor == 2 * SLOTS
 
 
-@pytest.mark.parametrize(
-    ("bound", "value"), [("TAIL_EVENTS_MAX", 2), ("TAIL_BYTES_MAX", 2 * len(PUBLIC) + 1)]
-)
-def test_the_memory_has_a_bound_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+@pytest.mark.parametrize(("events_max", "bytes_max"), [(2, 10**6), (1000, 2 * len(PUBLIC) + 1)])
+def test_the_memory_has_bounds_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, events_max: int, bytes_max: int
 ) -> None:
     """A log of a million entries is not kept by every node; the stream has what is older."""
-    monkeypatch.setattr(view_module, bound, value)
+    monkeypatch.setattr(view_module, "TAIL_EVENTS_MAX", events_max)
+    monkeypatch.setattr(view_module, "TAIL_BYTES_MAX", bytes_max)
     view = view_of(events_max=1000)
     for sequence in range(1, 6):
         view.take(message(sequence, draft()))
