@@ -37,6 +37,7 @@ from gateway.execution.holders.reports import Reports
 from gateway.execution.holders.runner import Runner
 from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
+from gateway.execution.node.log_time import LogTime
 from gateway.execution.node.membership import Membership
 from gateway.execution.node.others import Others
 from gateway.execution.node.skew import Skew
@@ -87,7 +88,11 @@ class Parts:
         pulse: Pulse | None = None,
     ) -> None:
         self.log = log
-        self.clock = clock
+        self.clock = machine = clock
+        # What happens in time happens in the log's: from here on ``clock`` tells that one. A log in
+        # this process goes by this machine's.
+        self.log_time = LogTime(machine) if durable else None
+        clock = self.log_time or machine
         self.ids = ids
         self.settings = settings
         self.durable = durable
@@ -144,10 +149,10 @@ class Parts:
         )
 
         # --- holders: which process holds which task, until when ---
-        self.monitor = Monitor(clock)
+        self.monitor = Monitor(machine, now=clock.wall)
         bell = Bell()
         self.ends = Ends(self.state)
-        self.attempts = Attempts(agents, self.lifecycle, clock, settings, freed=bell.ring)
+        self.attempts = Attempts(agents, self.lifecycle, machine, settings, freed=bell.ring)
         self.leases = Leases(
             state=self.state,
             lifecycle=self.lifecycle,
@@ -265,7 +270,7 @@ class Parts:
         )
 
         # --- node: this process among others ---
-        self.skew = Skew(clock)
+        self.skew = Skew(machine)
         self.absences = Absences(log, self.intake)
         self.watch = StoreWatch(
             log=log,
@@ -275,7 +280,7 @@ class Parts:
             absences=self.absences,
             settings=settings,
             monitor=self.monitor,
-            durable=durable,
+            log_time=self.log_time,
         )
         self.membership: Membership | None = None
         self.others: Others | None = None

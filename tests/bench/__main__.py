@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.bench import claims, error_to_frame, jetstream, kills
+from tests.bench import claims, error_to_frame, jetstream, kills, snapshots
 
 
 def main() -> None:
@@ -12,6 +12,7 @@ def main() -> None:
     asyncio.run(error_to_frame.run())
     asyncio.run(kills.run())
     asyncio.run(claims.run())
+    asyncio.run(snapshots.run())
     asyncio.run(jetstream.run())
 
 

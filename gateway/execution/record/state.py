@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -34,6 +35,7 @@ from gateway.domain.facts import (
 )
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
+from gateway.domain.recovery import STRATEGIES, RetryBudgets
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.worker import Worker
@@ -85,9 +87,12 @@ class State:
         dead_letters: Tasks that were given up, kept for operators.
         queue: Tasks that wait for a holder, in their order.
         keys: Idempotency keys, by user and key: the task, what was asked, and when.
+        budgets: How many calls and retries each upstream had lately.
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
         unread: Counts what this version cannot read of the hidden halves of entries.
+        before_change: Called with a task, breaker, worker, lock or budget just before it changes,
+            while the folds are being written down; None: they are not.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -99,6 +104,7 @@ class State:
             permits=settings.breaker_permits,
         )
         self.unread = Unread()
+        self.before_change: Callable[[object], None] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -113,6 +119,7 @@ class State:
         self.locks = Locks()
         self.dead_letters = DeadLetters()
         self.queue = Queue()
+        self.budgets = RetryBudgets()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -140,22 +147,26 @@ class State:
         kind, _, name = entry.subject.partition("/")
         if kind == "task":
             self._task(name, event, fact, entry)
-            self.dead_letters.moved(name, event, offset=entry.offset)
+            self._dead_letter(name, event, entry)
         elif kind == "breaker":
             self._breaker(name, event, entry)
         elif kind == "agent":
             self._worker(name, event, fact, entry)
         elif kind == "lock":
-            self._lock(event, fact, entry)
+            self._lock(name, event, fact, entry)
         self._open_ends(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
         # A breaker begins with its first outcome in the log, so every node counts the same.
         scope = "agent" if outcome.breaker == event.get("agent_name") else "upstream"
-        counts = self.breaker(outcome.breaker, scope).record(
-            outcome, at=entry.at, error_type=event.get("error_type")
-        )
+        breaker = self.breaker(outcome.breaker, scope)
+        self._changes(breaker)
+        counts = breaker.record(outcome, at=entry.at, error_type=event.get("error_type"))
         return outcome if counts else None
+
+    def _changes(self, record: object) -> None:
+        if self.before_change is not None:
+            self.before_change(record)
 
     def _task(self, task_id: str, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
         if isinstance(fact, Submitted):
@@ -177,6 +188,7 @@ class State:
         known = self.tasks.get(task_id)
         if known is None:
             return
+        self._changes(known)
         if not known.live:
             known.last_offset = entry.offset  # an end is final
             return
@@ -190,6 +202,7 @@ class State:
             self._line_up(known)
         if entry.type == "task_started":
             self.queue.served(known.user_id, entry.offset)
+        self._budget(known, event, entry)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
@@ -203,6 +216,20 @@ class State:
         letter = dead_letter.of_task(task, reason)
         letter.size = len(orjson.dumps(dead_letter.view(letter)))
         self.dead_letters.add(letter)
+
+    def _dead_letter(self, task_id: str, event: dict[str, Any], entry: Entry) -> None:
+        if (letter := self.dead_letters.by_task.get(task_id)) is not None:
+            self._changes(letter)
+            self.dead_letters.moved(task_id, event, offset=entry.offset)
+
+    def _budget(self, task: Task, event: dict[str, Any], entry: Entry) -> None:
+        called = entry.type == "task_started" and task.mode == "primary"
+        retrying = entry.type == "recovery_attempt" and event["strategy"] == STRATEGIES["retry"]
+        name = task.budget or task.agent_name
+        if (called or retrying) and name is not None:
+            budget = self.budgets.of(name, entry.at)
+            self._changes(budget)
+            (budget.called if called else budget.retrying)(entry.at)
 
     def _line_up(self, task: Task) -> None:
         """Put a task into the queue, or take it out, as its status says."""
@@ -224,6 +251,7 @@ class State:
             return
         known = self.workers.get(agent_id)
         if known is not None:
+            self._changes(known)
             known.last_offset = entry.offset
             if isinstance(fact, StatusChanged):
                 workers.changed(known, event, fact, at=entry.at)
@@ -232,6 +260,7 @@ class State:
         known = self.breakers.get(name)
         if known is None:
             known = self.breakers[name] = Breaker(name, event.get("scope", "agent"), self.rules)
+        self._changes(known)
         known.last_offset = entry.offset
         if entry.type == "circuit_breaker_triggered":
             known.opened(event, at=entry.at)
@@ -240,7 +269,9 @@ class State:
         elif entry.type == "system_recovered":
             known.closed()
 
-    def _lock(self, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+    def _lock(self, key: str, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+        if (known := self.locks.by_key.get(key)) is not None:
+            self._changes(known)
         if isinstance(fact, Locked):
             self.locks.changed(event, fact, at=entry.at, offset=entry.offset)
         elif entry.type == "lock_expired":
@@ -313,6 +344,7 @@ class State:
                 self._release(task)
 
     def _release(self, task: Task) -> None:
+        self._changes(task)
         freed = task.preserved.evict()
         self.preserving.pop(task.task_id, None)
         self._bytes_all -= freed
