@@ -138,6 +138,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_errors.py::test_each_failure_says_what_it_is_and_what_to_do",
         "tests/scenarios/test_the_proofs.py::test_no_assertion_of_a_scenario_is_optional",
     ),
+    "WS-W13": (
+        "tests/execution/handlers/test_stats.py::test_each_failure_counts_once_and_what_became_of_the_work",
+    ),
     "WS-W9": (
         "tests/scenarios/test_errors.py::test_events_without_a_listener_are_kept_and_delivered_later",
     ),
@@ -165,6 +168,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
         "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
         "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
+    ),
+    "WEFT-06": (
+        "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
     ),
     "WEFT-10": (
         "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
@@ -227,6 +233,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WEFT-W16": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+    ),
+    "WEFT-W18": (
+        "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
     ),
     "WEFT-W22": (
         "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",

@@ -22,6 +22,7 @@ from gateway.domain.task import Task
 from gateway.execution.handlers.params import check
 from gateway.execution.parts import Parts
 from gateway.execution.record.overview import overview
+from gateway.execution.service import Connections
 from gateway.ports import Entry
 from gateway.protocol.operations import OPERATIONS
 
@@ -51,6 +52,10 @@ class Engine:
         check(name, params)
         caller.require(OPERATIONS[name].scope)
         return await self.parts.handlers[name](params, caller)
+
+    @property
+    def connections(self) -> Connections:
+        return self.parts.connections
 
     @property
     def reason(self) -> str | None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from gateway.protocol.event_operations import EVENT_OPERATIONS
 from gateway.protocol.lock_operations import LOCK_OPERATIONS
 from gateway.protocol.shapes import COUNT, NAME, TOPIC, Operation, Schema, params
+from gateway.protocol.stats_operations import STATS_OPERATIONS
 from gateway.protocol.task_operations import TASK_OPERATIONS
 from gateway.protocol.worker_operations import WORKER_OPERATIONS
 
@@ -26,7 +27,13 @@ HEADER_PARAMS: Mapping[str, str] = {
     "agent-secret": "agent_secret",
 }
 
-_ALL = (*TASK_OPERATIONS, *WORKER_OPERATIONS, *LOCK_OPERATIONS, *EVENT_OPERATIONS)
+_ALL = (
+    *TASK_OPERATIONS,
+    *WORKER_OPERATIONS,
+    *LOCK_OPERATIONS,
+    *EVENT_OPERATIONS,
+    *STATS_OPERATIONS,
+)
 
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _ALL}
 

@@ -71,6 +71,8 @@ TASK_STATUSES = (
     "cancelled",
     "dead_lettered",
 )
+WORKER_STATUSES = ("healthy", "suspect", "unhealthy", "quarantined", "offline")
+BREAKER_STATES = ("closed", "open", "half_open")
 
 
 def params(required: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
@@ -153,7 +155,7 @@ BREAKER: Schema = {
     "properties": {
         "name": {"type": "string"},
         "scope": {"type": "string"},
-        "state": {"enum": ["closed", "open", "half_open"]},
+        "state": {"enum": list(BREAKER_STATES)},
         "opened_at": NULLABLE_TEXT,
         "probe_at": NULLABLE_TEXT,
         "version": COUNT,
@@ -205,7 +207,7 @@ WORKER: Schema = {
         "agents": {"type": "array", "items": NAME},
         "capabilities": {"type": "array", "items": NAME},
         "domain": NULLABLE_TEXT,
-        "status": {"enum": ["healthy", "suspect", "unhealthy", "quarantined", "offline"]},
+        "status": {"enum": list(WORKER_STATUSES)},
         "health_score": {"type": "number"},
         "tasks": {"type": "array", "items": NAME},
         "registered_at": {"type": "string"},

@@ -69,7 +69,14 @@ def create_app(
     # The log in memory is never behind. With a shared log this node may be behind another node
     # that the browser was connected to before.
     lag_wait_s = 0.0 if settings.store == "memory" else LAG_WAIT_S
-    hub = Hub(service.log, service.clock, service.ids, settings, lag_wait_s=lag_wait_s)
+    hub = Hub(
+        service.log,
+        service.clock,
+        service.ids,
+        settings,
+        lag_wait_s=lag_wait_s,
+        count=service.connections,
+    )
     access = Access(settings, service.clock, open_gateway=open_gateway)
 
     @contextlib.asynccontextmanager

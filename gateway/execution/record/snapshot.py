@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.breaker import Breaker
+from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
 from gateway.domain.task import Task
 from gateway.domain.worker import Worker
@@ -43,6 +44,7 @@ class _Saved:
     locks: list[Lock] = dataclasses.field(default_factory=list)
     lock_term_floor: int = 0
     turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    impacts: list[Impact] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
@@ -62,6 +64,7 @@ def encode(state: State) -> bytes:
             locks=list(state.locks.by_key.values()),
             lock_term_floor=state.locks.term_floor,
             turns=state.queue.turns(),
+            impacts=list(state.impacts),
         )
     )
 
@@ -93,6 +96,8 @@ def restore(state: State, body: bytes) -> None:
     state.locks.term_floor = saved.lock_term_floor
     for lock in saved.locks:
         state.locks.adopt(lock)
+    for impact in saved.impacts:
+        state.impacts.adopt(impact)
     state.recoveries |= {
         (agent, kind): deque(times, maxlen=RECOVERIES_KEPT)
         for agent, kind, times in saved.recoveries

@@ -30,9 +30,11 @@ from gateway.domain.facts import (
     Unread,
     from_json,
 )
+from gateway.domain.impact import Impacts
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
 from gateway.domain.settings import Settings
+from gateway.domain.tally import FAILED, Tally, place_of
 from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.ports import Entry
@@ -50,12 +52,13 @@ FAILURES_MAX = 10_000
 # Observed recovery times per agent and error type. A median of fewer than three says little.
 RECOVERIES_KEPT = 31
 RECOVERIES_MIN = 3
-# Types of events that open a failure or a degradation, or end one.
+# Types of events that open a failure or a degradation, end one, or keep a part of a result.
 OPEN_ENDS = frozenset(
     {
         "agent_error",
         "circuit_breaker_triggered",
         "graceful_degradation",
+        "partial_result_preserved",
         "system_recovered",
         "task_finished",
     }
@@ -81,6 +84,8 @@ class State:
         degradations: Open degradations by degradation_id.
         locks: Locks that are held, and the terms of those that were.
         queue: Tasks that wait for a holder, in their order.
+        tally: How many tasks there are, by status, agent, domain and user.
+        impacts: What failures have done to each user.
         keys: Idempotency keys, by user and key: the task, what was asked, and when.
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
@@ -109,6 +114,8 @@ class State:
         self.degradations: dict[str, dict[str, Any]] = {}
         self.locks = Locks()
         self.queue = Queue()
+        self.tally = Tally()
+        self.impacts = Impacts()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -162,6 +169,7 @@ class State:
                 bytes_max=self._settings.partial_bytes_task,
             )
             self.tasks[task_id] = self.live[task_id] = task
+            self.tally.came(task)
             self._line_up(task)
             if task.idempotency_key is not None:
                 key = (task.user_id, task.idempotency_key)
@@ -175,6 +183,7 @@ class State:
         if not known.live:
             known.last_offset = entry.offset  # an end is final
             return
+        place = place_of(known)
         size, was_running = known.preserved.size, known.status == "running"
         waited_for = known.status, known.next_attempt_at
         if entry.type == "system_recovered" and known.mode == "primary":
@@ -185,12 +194,24 @@ class State:
             self._line_up(known)
         if entry.type == "task_started":
             self.queue.served(known.user_id, entry.offset)
+            holder = self.workers.get(known.holder or "")
+            known.domain = None if holder is None else holder.domain
+        self.tally.changed(known, place)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
             del self.live[task_id]
             self.finished.append(known)
+            self._result(known)
             self._expire_finished(entry.at)
+
+    def _result(self, task: Task) -> None:
+        """Tell the impacts what became of a task's result, when it ends."""
+        if task.status == "succeeded" and task.last_error is not None:
+            self.impacts.kept(task.user_id)
+        elif task.status in FAILED:
+            count = self.impacts.kept if task.preserved else self.impacts.lost
+            count(task.user_id)
 
     def _line_up(self, task: Task) -> None:
         """Put a task into the queue, or take it out, as its status says."""
@@ -244,16 +265,26 @@ class State:
         error_id = event.get("error_id")
         match entry.type:
             case "agent_error" | "circuit_breaker_triggered" if error_id is not None:
+                if error_id not in self.failures and entry.type == "agent_error":
+                    self.impacts.opened(event["user_id"], at=entry.at)
                 self.failures[error_id] = (event, frozenset(entry.topics))
                 if len(self.failures) > FAILURES_MAX:
-                    self.failures.popitem(last=False)
+                    self._closed(next(iter(self.failures)), entry)
+            case "partial_result_preserved" if event["task_id"] is None:
+                self.impacts.kept(event["user_id"])
             case "graceful_degradation":
                 self.degradations[event["degradation_id"]] = event
             case "system_recovered" | "task_finished":
                 if error_id is not None:
-                    self.failures.pop(error_id, None)
+                    self._closed(error_id, entry)
                 if (degradation_id := event.get("degradation_id")) is not None:
                     self.degradations.pop(degradation_id, None)
+
+    def _closed(self, error_id: str, entry: Entry) -> None:
+        opened, _ = self.failures.pop(error_id, (None, None))
+        if opened is not None and opened["type"] == "agent_error":
+            recovered = entry.type == "system_recovered"
+            self.impacts.closed(opened["user_id"], at=entry.at, recovered=recovered)
 
     def _observe_recovery(self, task: Task, at: float) -> None:
         if task.agent_name and task.last_error and task.failed_at is not None:
@@ -264,6 +295,7 @@ class State:
     def adopt(self, task: Task) -> None:
         """Add a task as a snapshot has it."""
         self.tasks[task.task_id] = task
+        self.tally.came(task)
         if task.live:
             self.live[task.task_id] = task
             self._running += task.status == "running"
@@ -317,7 +349,8 @@ class State:
         ):
             task = self.finished.popleft()
             self._release(task)
-            self.tasks.pop(task.task_id, None)
+            if self.tasks.pop(task.task_id, None) is not None:
+                self.tally.went(task)
 
     def expire(self, now: float) -> None:
         """
