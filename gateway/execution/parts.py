@@ -331,8 +331,8 @@ class Parts:
             **tasks.by_name,
             **workers.by_name,
             **LockHandlers(self.locks).by_name,
-            **BreakerHandlers(state=self.state, clock=clock).by_name,
-            **EventHandlers(log=log, state=self.state).by_name,
+            **BreakerHandlers(state=self.state, clock=clock, reach=self.reach).by_name,
+            **EventHandlers(log=log, state=self.state, reach=self.reach).by_name,
             **publishing.by_name,
             **stats.by_name,
         }

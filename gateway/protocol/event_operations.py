@@ -25,7 +25,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "/api/breakers",
         "admin",
         "List the circuit breakers with their counts.",
-        params((), cursor=CURSOR, limit=LIMIT),
+        params((), cursor=CURSOR, limit=LIMIT, min_position=POSITION),
         list_of(BREAKER),
     ),
     Operation(
@@ -67,6 +67,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             since=POSITION,
             cursor=CURSOR,
             limit=LIMIT,
+            min_position=POSITION,
         ),
         list_of(EVENT),
         errors=("not_permitted",),

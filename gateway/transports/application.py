@@ -21,10 +21,12 @@ from gateway.protocol.operations import HEADER_PARAMS
 from gateway.transports.access import Access
 from gateway.transports.event_stream import EventStreamDoor
 from gateway.transports.guard import Guard
-from gateway.transports.http import health_routes, operation_routes
+from gateway.transports.http import health_routes, operation_routes, upgrade_route
 from gateway.transports.hub import Hub
 from gateway.transports.pages import document_routes, page_routes
 from gateway.transports.problem import http_problem
+from gateway.transports.request_id import HEADER as REQUEST_ID
+from gateway.transports.request_id import RequestIds
 from gateway.transports.websocket import WebSocketDoor
 
 __all__ = ["create_app", "running"]
@@ -85,6 +87,7 @@ def create_app(
             yield state
 
     middleware = [
+        Middleware(RequestIds, service.ids),
         Middleware(Guard, settings.allowed_origins, open_gateway=open_gateway),
     ]
     if settings.allowed_origins:
@@ -93,14 +96,15 @@ def create_app(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
                 allow_methods=("GET", "POST", "PUT", "DELETE"),
-                allow_headers=("authorization", "last-event-id", *HEADER_PARAMS),
-                expose_headers=("location", "retry-after"),
+                allow_headers=("authorization", "last-event-id", REQUEST_ID, *HEADER_PARAMS),
+                expose_headers=("location", "retry-after", "position", REQUEST_ID),
             )
         )
     app = Starlette(
         routes=[
             *extra_routes,
             WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
+            upgrade_route("/ws"),
             EventStreamDoor(hub, service, access).route(),
             *health_routes(service),
             *operation_routes(service, access),
@@ -111,6 +115,8 @@ def create_app(
         exception_handlers={HTTPException: http_problem},
         lifespan=whole_lifespan,
     )
+    # A path has one spelling: a redirect would cost a round trip, and lose a body.
+    app.router.redirect_slashes = False
     app.state.hub = hub
     app.state.access = access
     return app

@@ -15,6 +15,7 @@ from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, NotPermitted
 from gateway.domain.stream import Position, parse_position
 from gateway.execution.handlers.params import LIST_LIMIT, Handler, Params
+from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.ports import EventLog
 
@@ -29,9 +30,10 @@ BATCH = 500
 class EventHandlers:
     """The operation ``event.list``."""
 
-    def __init__(self, *, log: EventLog, state: State) -> None:
+    def __init__(self, *, log: EventLog, state: State, reach: Reach) -> None:
         self._log = log
         self._state = state
+        self._reach = reach
         self.by_name: dict[str, Handler] = {"event.list": self._list}
 
     async def _list(self, params: Params, caller: Caller) -> Any:
@@ -47,6 +49,7 @@ class EventHandlers:
             owner = self._state.owner_of(topic[5:]) if topic.startswith("task:") else None
             if not caller.may_follow(topic, task_owner=owner):
                 raise NotPermitted(f"you may not read {topic}", field="topic")
+        await self._reach.wait_for(params)
         after = self._after(params)
         limit = params.get("limit", LIST_LIMIT)
         items: list[Any] = []
