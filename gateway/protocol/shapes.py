@@ -30,6 +30,7 @@ class Operation:
         status: The HTTP status of success.
         also_at: A second path to the same operation; None: there is none.
         errors: The text codes that it may answer with, beyond invalid_params and not_permitted.
+        one_of: Parameters of which exactly one has to be there; its handler refuses others.
         waits: Whether it may wait for long. It is then ended and undone when its caller
             disconnects.
     """
@@ -44,12 +45,14 @@ class Operation:
     status: int = 200
     also_at: str | None = None
     errors: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
     waits: bool = False
 
 
 # Patterns end with a look-ahead, since Python's `$` also matches before a final newline.
 NAME = {"type": "string", "pattern": r"^[A-Za-z0-9._~@:-]{1,128}(?![\s\S])"}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+TERM = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 86400 * 7}
 NULLABLE_TEXT = {"type": ["string", "null"]}
 POSITION = {"type": "string", "pattern": r"^([^\s:]{1,64}:)?[0-9]{1,19}(?![\s\S])"}
@@ -173,7 +176,7 @@ TASK_ID = params(("task_id",), task_id=NAME)
 
 # A worker names itself and proves that it is the one that registered.
 PROOF: Schema = {"agent_id": NAME, "agent_secret": {"type": "string", "maxLength": 256}}
-LEASE: Schema = {"task_id": NAME, **PROOF, "term": {"type": "integer", "minimum": 1}}
+LEASE: Schema = {"task_id": NAME, **PROOF, "term": TERM}
 LEASE_NEEDS = ("task_id", "agent_id", "term")
 LEASE_TTL = {"type": "number", "minimum": 0.1, "maximum": 3600}
 STEP = {"type": "string", "minLength": 1, "maxLength": 128}
