@@ -252,6 +252,23 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-11": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
+    "MESH-12": (
+        "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
+        "tests/scenarios/test_notifications.py::test_notifications_and_threads_outlive_the_gateway",
+    ),
+    "MESH-13": (
+        "tests/scenarios/test_notifications.py::test_a_notification_to_a_channel_reaches_each_listener_once",
+    ),
+    "MESH-14": (
+        "tests/execution/handlers/test_events.py::test_paging_loses_nothing_of_a_thousand_events_of_one_moment",
+        "tests/scenarios/test_notifications.py::test_pages_lose_nothing_of_what_came_at_once",
+    ),
+    "MESH-15": (
+        "tests/execution/handlers/test_events.py::test_a_thread_is_read_whole_by_those_who_are_in_it",
+        "tests/execution/handlers/test_publishing.py::test_answers_name_what_is_there_and_what_the_sender_may_see",
+        "tests/execution/handlers/test_publishing.py::test_a_thread_is_bounded_and_says_so",
+        "tests/scenarios/test_notifications.py::test_a_thread_is_its_root_and_its_replies",
+    ),
     "MESH-17": (
         "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",
     ),
@@ -272,6 +289,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_without_being_asked_about",
     ),
     "MESH-W11": ("tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",),
+    "MESH-W17": (
+        "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
+    ),
+    "MESH-W16": ("tests/transports/test_api_fuzzed.py::test_nothing_that_is_sent_finds_a_mistake",),
     "MESH-W14": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),

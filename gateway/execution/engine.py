@@ -80,8 +80,8 @@ class Engine:
     def check_params(self, name: str, params: Any) -> None:
         check(name, params)
 
-    def task_owner(self, task_id: str) -> str | None:
-        return self.parts.state.owner_of(task_id)
+    def owner_of(self, topic: str) -> str | None:
+        return self.parts.state.owner_of(topic)
 
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
         return overview(self.parts.state, topics)

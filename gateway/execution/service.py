@@ -106,8 +106,8 @@ class Service(Protocol):
         """Take in that a connection is gone; the workers that used it are suspect."""
         ...
 
-    def task_owner(self, task_id: str) -> str | None:
-        """Tell whose task it is; None: no such task is known."""
+    def owner_of(self, topic: str) -> str | None:
+        """Tell whose task or worker a topic is about; None: no such one is known."""
         ...
 
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:

@@ -49,7 +49,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             "required": ["event_id", "position"],
         },
         status=201,
-        errors=("invalid_event", "not_found", "stale_term", "too_large"),
+        errors=("invalid_event", "not_found", "stale_term", "thread_full", "too_large"),
     ),
     Operation(
         "event.list",

@@ -18,6 +18,7 @@ from gateway.domain.breaker import Breaker
 from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
 from gateway.domain.task import Task
+from gateway.domain.thread import Note
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 
@@ -44,6 +45,7 @@ class _Saved:
     locks: list[Lock] = dataclasses.field(default_factory=list)
     lock_term_floor: int = 0
     turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    notes: list[Note] = dataclasses.field(default_factory=list)
     impacts: list[Impact] = dataclasses.field(default_factory=list)
 
 
@@ -64,6 +66,7 @@ def encode(state: State) -> bytes:
             locks=list(state.locks.by_key.values()),
             lock_term_floor=state.locks.term_floor,
             turns=state.queue.turns(),
+            notes=list(state.threads),
             impacts=list(state.impacts),
         )
     )
@@ -96,6 +99,8 @@ def restore(state: State, body: bytes) -> None:
     state.locks.term_floor = saved.lock_term_floor
     for lock in saved.locks:
         state.locks.adopt(lock)
+    for note in saved.notes:
+        state.threads.adopt(note)
     for impact in saved.impacts:
         state.impacts.adopt(impact)
     state.recoveries |= {

@@ -36,6 +36,7 @@ from gateway.domain.queue import Queue
 from gateway.domain.settings import Settings
 from gateway.domain.tally import FAILED, Tally, place_of
 from gateway.domain.task import Task
+from gateway.domain.thread import Threads
 from gateway.domain.worker import Worker
 from gateway.ports import Entry
 
@@ -84,6 +85,7 @@ class State:
         degradations: Open degradations by degradation_id.
         locks: Locks that are held, and the terms of those that were.
         queue: Tasks that wait for a holder, in their order.
+        threads: Notifications, and which of them answer each other.
         tally: How many tasks there are, by status, agent, domain and user.
         impacts: What failures have done to each user.
         keys: Idempotency keys, by user and key: the task, what was asked, and when.
@@ -114,6 +116,7 @@ class State:
         self.degradations: dict[str, dict[str, Any]] = {}
         self.locks = Locks()
         self.queue = Queue()
+        self.threads = Threads()
         self.tally = Tally()
         self.impacts = Impacts()
         self.finished: deque[Task] = deque()
@@ -149,6 +152,8 @@ class State:
             self._worker(name, event, fact, entry)
         elif kind == "lock":
             self._lock(event, fact, entry)
+        elif kind == "notifications":
+            self.threads.told(event, entry.topics, offset=entry.offset)
         self._open_ends(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
@@ -389,10 +394,18 @@ class State:
             known = self.breakers[name] = Breaker(name, scope, self.rules)
         return known
 
-    def owner_of(self, task_id: str) -> str | None:
-        """Give the user_id of a task's owner; None: no such task is known."""
-        task = self.tasks.get(task_id)
-        return None if task is None else task.user_id
+    def owner_of(self, topic: str) -> str | None:
+        """
+        Give the user that a task's topic, or the topic of a worker as recipient, belongs to.
+
+        None: it belongs to no user but by its name, or no such task or worker is known.
+        """
+        kind, _, name = topic.partition(":")
+        if kind == "task" and (task := self.tasks.get(name)) is not None:
+            return task.user_id
+        if kind == "recipient" and (worker := self.workers.get(name)) is not None:
+            return worker.owner
+        return None
 
     def task_of_key(self, user_id: str, key: str) -> tuple[str, str] | None:
         """Give the id and the fingerprint of the order of a key's task; None: the key is new."""
