@@ -171,11 +171,15 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WEFT-06": (
         "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
+        "tests/scenarios/test_quick_requests.py::test_the_statistics_are_what_the_operations_have_said",
     ),
     "WEFT-10": (
         "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
         "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_does_no_harm",
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
+    ),
+    "WEFT-12": (
+        "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-13": (
         "tests/scenarios/test_leases.py::test_twenty_workers_that_register_one_handle_at_once_have_ids_of_their_own",
@@ -208,6 +212,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WEFT-W1": (
         "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
+    ),
+    "WEFT-W3": (
+        "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-W4": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
