@@ -242,6 +242,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
     "WEFT-W18": (
+        "tests/execution/handlers/test_stats.py::test_counts_and_impacts_outlive_the_process",
         "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
     ),
     "WEFT-W22": (

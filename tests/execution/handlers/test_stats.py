@@ -24,7 +24,7 @@ from gateway.domain.errors import NotPermitted, RequestError
 from gateway.errors import NotRetryable, ServiceUnavailable
 from gateway.protocol.operations import OPERATIONS
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import Hand, hand
+from tests.execution.hands import Hand, hand, registered
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import VirtualLoop, World, world
 
@@ -292,6 +292,7 @@ async def test_a_backend_that_only_reports_has_its_impact(here: World) -> None:
     assert await impact(here) == (1, 1, 1.0, 1, 0)
 
 
+@pytest.mark.requirement("WEFT-W18")
 async def test_counts_and_impacts_outlive_the_process() -> None:
     cluster = Cluster()
 
@@ -303,13 +304,15 @@ async def test_counts_and_impacts_outlive_the_process() -> None:
     async def counted(engine: Any) -> Any:
         found = await engine.call("stats.get", {}, READER)
         told = await engine.call("impact", {"user_id": "ann"}, READER)
-        return [found[name] for name in ("tasks", "by_user", "users", "queue")], told
+        names = ("tasks", "by_user", "users", "queue", "agents")
+        return [found[name] for name in names], told
 
     first = cluster.node(declare)
     async with until_killed(first.engine):
         await first.gateway.submit("writer", user_id="ann")
         await first.gateway.submit("writer", user_id="bob")
         await cluster.passing(30)
+        _, proof = await registered(first, "a connection that lasts")
         before = await counted(first.engine)
         assert before[1]["failures"] == before[1]["results_lost"] == 1
         assert await first.engine.parts.watch.save()
@@ -317,4 +320,6 @@ async def test_counts_and_impacts_outlive_the_process() -> None:
     async with until_killed(second.engine):
         await cluster.passing(1)
         assert second.engine.parts.watch.ready
+        about = {"agent_id": proof["agent_id"]}
+        assert (await second.engine.call("agent.get", about, READER))["handle"] == "writer"
         assert await counted(second.engine) == before
