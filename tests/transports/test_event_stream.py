@@ -135,3 +135,12 @@ async def test_a_reader_that_stops_is_freed(fast: bool) -> None:
             await here.engine.clock.sleep(0)
         await until(lambda: here.hub.slow_freed == 1)
         await until(lambda: here.hub.connections == 0)
+
+
+async def test_head_tells_what_the_stream_would_be_and_ends() -> None:
+    async with world() as here:
+        answer = await ask(here, "HEAD", "/api/events/stream?topic=user:ann")
+        assert (answer.status, answer.text) == (200, "")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert here.hub.connections == 0
+        assert (await ask(here, "HEAD", "/api/events/stream?topic=nothing")).status == 400
