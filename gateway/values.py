@@ -1,13 +1,15 @@
 """
-Values that users, agents and workers give us: can they stand in an event, within their bound?
+Values that users, agents and workers give us: may they stand in an event, and how large?
 
-What people and agents wrote is never altered, so that what cannot be written down exactly
-(NaN, integers over 64 bits, lone surrogates, sets, cycles) is refused with the field's name.
+The rule: a value is never altered. What JSON cannot hold exactly (NaN, integers over 64 bits, lone
+surrogates, sets, cycles) is refused with the field's name and the kind of what it holds, never
+with its content: values may be secret, and errors are logged.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -17,9 +19,20 @@ from gateway.protocol.strict_json import DEPTH_MAX, deeper_than
 
 __all__ = ["EVENT_BYTES_MAX", "INPUT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of"]
 
+# Encoded as JSON: of a task's input, of its result, and of one event as the log holds it.
 INPUT_BYTES_MAX = 64 * 1024
 RESULT_BYTES_MAX = 256 * 1024
 EVENT_BYTES_MAX = 256 * 1024
+
+# What a frame may hold, see ``strict_json``: a value has to pass on the way from a worker as well.
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+# As many digits as the largest of them has.
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+
+# How many values are looked through for the one that JSON does not have.
+CULPRIT_LOOKS_MAX = 10_000
+# A cursor is an offset, 64 bits with a sign.
+CURSOR_DIGITS_MAX = 19
 
 
 def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
@@ -29,22 +42,29 @@ def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
     Args:
         value: What was given.
         field: Its name, for the error.
-        bytes_max: How large it may be, encoded.
+        bytes_max: The most bytes that it may have, encoded.
+
+    Returns:
+        The JSON.
 
     Raises:
-        InvalidParams: If it cannot be written down exactly.
-        TooLarge: If it is over the bound.
+        InvalidParams: If JSON cannot hold the value exactly, or if it is nested too deeply.
+        TooLarge: If it has more than ``bytes_max``.
     """
     try:
         encoded = orjson.dumps(value)
         # orjson writes NaN and infinities as null; the standard library can refuse them.
         json.dumps(value, allow_nan=False)
+        # orjson takes unsigned integers, too. Few values have a number as long as those.
+        if _LONG_NUMBER.search(encoded) and _has_too_large_an_integer(value):
+            raise ValueError("an integer over 64 bits")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidParams(
             f"{field} cannot be encoded as JSON: it holds {_culprit(value)}; use objects with "
             "text keys, arrays, text, numbers within 64 bits, true, false and null",
             field=field,
         ) from error
+    # Brackets may stand in texts, too, so this only spares most values the closer look.
     if encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX and deeper_than(value, DEPTH_MAX):
         raise InvalidParams(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)
     if len(encoded) > bytes_max:
@@ -56,28 +76,45 @@ def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
 
 def offset_of(cursor: str | None, *, field: str) -> int | None:
     """
-    Read a cursor that is a number; None: none was given.
+    Read a cursor, which a list gave as ``next`` and which is an offset.
+
+    Args:
+        cursor: As it was given; None: from the beginning.
+        field: Its name, for the error.
 
     Raises:
-        InvalidParams: If no list gave it.
+        InvalidParams: If no list gave such a cursor.
     """
     if cursor is None:
         return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 19):
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= CURSOR_DIGITS_MAX):
         raise InvalidParams(f"{field} has to be one that a list gave as next", field=field)
     return int(cursor)
+
+
+def _has_too_large_an_integer(value: Any) -> bool:
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, int) and not INTEGER_MIN <= item <= INTEGER_MAX:
+            return True
+        if isinstance(item, dict):
+            todo += item.values()
+        elif isinstance(item, list | tuple):
+            todo += item
+    return False
 
 
 def _culprit(value: Any) -> str:
     """Name the first thing in ``value`` that JSON does not have, by kind and never by content."""
     todo: list[Any] = [value]
-    for _ in range(10_000):
+    for _ in range(CULPRIT_LOOKS_MAX):
         if not todo:
             break
         item = todo.pop()
         if isinstance(item, float) and (item != item or item in (float("inf"), -float("inf"))):
             return "a number that is not finite"
-        if isinstance(item, int) and not -(2**63) <= item < 2**64:
+        if isinstance(item, int) and not INTEGER_MIN <= item <= INTEGER_MAX:
             return "an integer over 64 bits"
         if isinstance(item, str):
             try:

@@ -182,6 +182,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-13": (
+        "tests/scenarios/test_coordination.py::test_fifty_registrations_at_once_have_identities_of_their_own",
         "tests/scenarios/test_leases.py::test_twenty_workers_that_register_one_handle_at_once_have_ids_of_their_own",
     ),
     "WEFT-14": (
@@ -236,6 +237,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),
     "WEFT-W14": (
+        "tests/execution/handlers/test_task_moves.py::test_a_move_is_made_by_who_may_make_it_in_a_state_that_allows_it",
         "tests/scenarios/test_leases.py::test_a_wrong_request_is_refused_the_same_through_both_doors_and_changes_nothing",
     ),
     "WEFT-W16": (
@@ -278,9 +280,13 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_notifications.py::test_a_thread_is_its_root_and_its_replies",
     ),
     "MESH-17": (
+        "tests/scenarios/test_coordination.py::test_fifty_registrations_at_once_have_identities_of_their_own",
         "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",
     ),
     "MESH-18": (
+        "tests/execution/handlers/test_task_moves.py::test_a_move_is_made_by_who_may_make_it_in_a_state_that_allows_it",
+        "tests/execution/handlers/test_task_moves.py::test_an_allowed_move_leads_where_it_should",
+        "tests/execution/handlers/test_task_moves.py::test_progress_out_of_its_bounds_is_refused_with_the_field",
         "tests/scenarios/test_leases.py::test_a_wrong_request_is_refused_the_same_through_both_doors_and_changes_nothing",
     ),
     "MESH-W2": (
@@ -296,11 +302,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-W8": (
         "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_without_being_asked_about",
     ),
-    "MESH-W11": ("tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",),
-    "MESH-W17": (
-        "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
+    "MESH-W11": (
+        "tests/execution/holders/test_claims_with_locks.py::test_to_claim_again_is_the_same_claim_with_the_same_lock",
+        "tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",
     ),
-    "MESH-W16": ("tests/transports/test_api_fuzzed.py::test_nothing_that_is_sent_finds_a_mistake",),
     "MESH-W14": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
     ),
@@ -363,20 +368,126 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "MESH-W15": (
         "tests/execution/holders/test_locks.py::test_the_name_of_a_holder_belongs_to_the_user_that_uses_it",
+        "tests/transports/test_mcp.py::test_without_a_good_token_nothing_is_answered",
+        "tests/transports/test_mcp.py::test_a_session_gives_nothing_to_another_user",
+        "tests/transports/test_mcp.py::test_a_foreign_page_is_refused",
+    ),
+    "MESH-08": (
+        "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
+        "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
+        "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
+        "tests/transports/test_mcp_tools.py::test_a_refusal_is_a_result_for_the_model_to_read",
+        "tests/transports/test_mcp_tools.py::test_wrong_parameters_are_an_error_of_the_protocol",
+    ),
+    "MESH-W1": (
+        "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
+    ),
+    "MESH-W16": (
+        "tests/transports/test_api_fuzzed.py::test_nothing_that_is_sent_finds_a_mistake",
+        "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
+        "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
+    ),
+    "MESH-W17": (
+        "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
+        "tests/transports/test_mcp.py::test_a_caller_and_a_worker_need_nothing_but_tools",
     ),
     "MESH-W3": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
     ),
+    "MESH-W7": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_agent_that_kills_its_worker_three_times_is_one_letter",
+    ),
+    "WEFT-07": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/execution/tasks/test_dead_letters.py::test_a_letter_outlives_its_task_and_is_retried_all_the_same",
+        "tests/execution/tasks/test_dead_letters.py::test_letters_outlive_the_gateway_and_the_entries_that_told_of_them",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_agent_that_kills_its_worker_three_times_is_one_letter",
+        "tests/scenarios/test_dead_letters.py::test_letters_outlive_the_gateway_and_the_log_that_told_of_them",
+    ),
+    "WEFT-21": (
+        "tests/execution/handlers/test_dead_letters.py::test_letters_are_listed_newest_first_in_pages",
+        "tests/execution/handlers/test_dead_letters.py::test_letters_are_filtered",
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_is_a_new_task_with_the_same_order_and_the_letter_names_it",
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_that_fails_again_is_a_letter_of_its_own",
+        "tests/execution/tasks/test_dead_letters.py::test_a_discarded_letter_is_gone_and_that_is_recorded",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_operator_looks_after_letters_on_the_command_line",
+        "tests/scenarios/test_dead_letters.py::test_letters_outlive_the_gateway_and_the_log_that_told_of_them",
+    ),
+    "WEFT-W11": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_agent_that_kills_its_worker_three_times_is_one_letter",
+    ),
+    "WEFT-W12": (
+        "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_is_a_new_task_with_the_same_order_and_the_letter_names_it",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+    ),
+    "WEFT-W13": (
+        "tests/execution/tasks/test_dead_letters.py::test_a_retry_that_fails_again_is_a_letter_of_its_own",
+        "tests/execution/tasks/test_dead_letters.py::test_retries_at_once_make_one_task",
+        "tests/execution/tasks/test_dead_letters.py::test_retries_at_once_on_two_nodes_make_one_task",
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+    ),
     "MESH-W9": (
+        "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",
         "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
         "tests/scenarios/test_locks.py::test_processes_that_race_for_a_lock_never_hold_it_at_once",
     ),
     "FLUX-11": (
         "tests/domain/test_queue.py::test_waiting_lifts_a_task_one_step_each_ten_seconds_and_never_past_one",
+        "tests/execution/holders/test_claims_in_turn.py::test_under_a_constant_flow_of_urgent_tasks_the_least_urgent_is_done_and_p0_is_first",
     ),
     "FLUX-W9": (
         "tests/domain/test_queue.py::test_waiting_lifts_a_task_one_step_each_ten_seconds_and_never_past_one",
+    ),
+    "FLUX-13": (
+        "tests/scenarios/test_coordination.py::test_twenty_orders_under_one_key_at_once_are_one_task_by_both_doors",
+        "tests/scenarios/test_coordination.py::test_a_refusal_is_not_remembered_under_its_key",
+        "tests/scenarios/test_kept_tasks.py::test_a_key_stands_for_its_task_after_the_gateway_was_killed",
+    ),
+    "FLUX-18": (
+        "tests/scenarios/test_kept_tasks.py::test_the_trail_of_a_task_is_in_order_and_outlives_the_gateway",
+    ),
+    "FLUX-W14": (
+        "tests/scenarios/test_coordination.py::test_a_refusal_is_not_remembered_under_its_key",
+    ),
+    "MESH-06": (
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",
+        "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
+        "tests/scenarios/test_kept_tasks.py::test_a_claim_and_its_lock_outlive_the_gateway_and_end_together_on_any_node",
+    ),
+    "MESH-07": (
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_whose_lock_is_held_takes_nothing",
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_of_a_task_that_cannot_be_taken_leaves_no_lock",
+        "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",
+        "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
+        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door",
+    ),
+    "MESH-W12": (
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",
+        "tests/execution/holders/test_claims_with_locks.py::test_a_claim_whose_lock_is_held_takes_nothing",
+        "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
+    ),
+    "MESH-W13": (
+        "tests/execution/holders/test_claims_with_locks.py::test_the_lock_ends_in_the_append_that_takes_the_task_from_its_holder",
+        "tests/execution/holders/test_claims_with_locks.py::test_the_lock_ends_when_its_holder_is_lost",
+        "tests/scenarios/test_kept_tasks.py::test_a_claim_and_its_lock_outlive_the_gateway_and_end_together_on_any_node",
+    ),
+    "MESH-W4": (
+        "tests/execution/holders/test_claims_with_locks.py::test_claims_that_wait_for_a_lock_get_it_in_their_order",
+        "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door",
+        "tests/scenarios/test_coordination.py::test_one_task_wakes_the_first_of_fifty_that_wait_and_the_others_go_on_waiting",
+    ),
+    "WEFT-15": (
+        "tests/scenarios/test_coordination.py::test_twenty_orders_under_one_key_at_once_are_one_task_by_both_doors",
+        "tests/scenarios/test_coordination.py::test_five_hundred_orders_at_once_are_five_hundred_tasks_also_when_repeated",
+        "tests/scenarios/test_kept_tasks.py::test_a_key_stands_for_its_task_after_the_gateway_was_killed",
     ),
 }
 

@@ -85,6 +85,7 @@ def test_imports_between_the_rooms_point_one_way() -> None:
         ("gateway/stores/__init__.py", "import event_schemas", "Only those who write"),
         ("event_schemas/__init__.py", "import gateway.domain", "The event schemas are documents"),
         ("gateway/app/__init__.py", "import pybreaker", "One file knows pybreaker"),
+        ("gateway/transports/mcp.py", "import mcp_types", "One file knows the MCP SDK"),
     ],
 )
 def test_an_import_that_points_the_wrong_way_is_found(

@@ -18,6 +18,7 @@ import event_schemas
 
 ROOT = Path(__file__).parent.parent
 LINES_MAX = 450
+ARGUMENTS_MAX = 8
 
 # Folders that hold what we write; everything else at the top is made by tools.
 FOLDERS = ("gateway", "event_schemas", "frontend_stub", "tests", ".ci")
@@ -30,7 +31,6 @@ DOCUMENTS = sorted(
 WITHOUT_TESTS = {
     "gateway/errors.py": "names of domain/errors.py, given again",
     "gateway/execution/service.py": "an interface; the doors are tested through it",
-    "gateway/execution/parts.py": "wiring; every test of an engine runs it",
 }
 
 NAMELESS_ROOMS = {"base", "common", "helpers", "managers", "misc", "utils"}
@@ -75,6 +75,20 @@ def test_no_module_is_too_long_to_be_read_at_once() -> None:
     """At 400 lines, look for the second noun inside."""
     lengths = {named(path): path.read_text().count("\n") for path in SOURCES}
     assert {name: lines for name, lines in lengths.items() if lines > LINES_MAX} == {}
+
+
+def test_a_constructor_with_more_than_eight_arguments_says_why() -> None:
+    silent = []
+    for path in SOURCES:
+        for made in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(made, ast.ClassDef):
+                for method in made.body:
+                    if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                        count = len(method.args.args) + len(method.args.kwonlyargs) - 1
+                        told = "More than eight arguments" in (ast.get_docstring(made) or "")
+                        if count > ARGUMENTS_MAX and not told:
+                            silent.append(f"{named(path)}: {made.name} ({count})")
+    assert silent == []
 
 
 def test_no_module_has_a_name_for_anything() -> None:

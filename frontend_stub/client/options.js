@@ -25,7 +25,6 @@ export const DEFAULTS = Object.freeze({
   call_timeout_ms: 10_000,
   drain_wait_max_ms: 120_000, // a gateway that names a later moment is not believed
   heartbeat_interval_s: 25, // until the gateway has told its own
-  fruitless_resyncs_max: 3, // after these, a heartbeat that stays ahead is not trusted any more
 });
 
 /** All that a session may see: everything for an operator, a user's own events for a user. */

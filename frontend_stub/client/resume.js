@@ -24,8 +24,6 @@ export class Resume {
   #position;
   #replay = null; // {expected, received, until} while catching up
   #needsSnapshot = true; // the listeners hold no state that a replay could continue
-  #fruitlessMax;
-  #fruitless = 0; // resumes in a row that brought nothing of what a heartbeat named
 
   /**
    * @param {import("./options.js").Options} options of the client, completed
@@ -34,7 +32,6 @@ export class Resume {
   constructor(options, owner) {
     this.#owner = owner;
     this.#position = new Position(options);
-    this.#fruitlessMax = options.fruitless_resyncs_max;
   }
 
   /** Where a new connection continues, or null. */
@@ -124,17 +121,16 @@ export class Resume {
     this.#reopen({ needsSnapshot: true });
   }
 
-  /** A heartbeat names the subscription's newest offset. If it is ahead, events are missing. */
+  /**
+   * A heartbeat names the offset up to which everything for this subscription was sent before it.
+   * So a quiet client moves on with the log, and can resume when others have filled it meanwhile.
+   */
   heartbeat(offset) {
-    if (this.#replay) {
-      // Fewer events came than the gateway had announced.
-      if (offset <= this.#position.delivered) this.#caughtUp();
-    } else if (typeof offset !== "number" || offset <= this.#position.reached.offset) {
-      this.#fruitless = 0;
-    } else if (this.#fruitless < this.#fruitlessMax) {
-      this.#fruitless += 1;
-      this.#reopen({ needsSnapshot: false });
-    }
+    if (typeof offset !== "number" || this.#position.epoch === null) return;
+    this.#position.cover(offset);
+    // Fewer events came than the gateway had announced.
+    if (this.#replay && offset >= this.#replay.until) this.#caughtUp();
+    else this.#position.saveSoon();
   }
 
   #reopen({ needsSnapshot }) {

@@ -1,5 +1,5 @@
 """
-The command line: ``gateway serve | work | demo | tail | check | token``.
+The command line: ``gateway serve | work | demo | tail | dead-letters | check | token``.
 
 Each command imports what it needs when it runs: `gateway tail` does not wait for the import of a
 web server, and the keeper of a worker stays small (decision 9).
@@ -19,7 +19,7 @@ import click
 from gateway.app.process import log_to_stderr, run, until_signal
 from gateway.app.settings import PREFIX, read_settings
 from gateway.domain.access import SCOPES
-from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.errors import ConfigurationError, GatewayError, StoreNotThere
 from gateway.domain.settings import SETTINGS
 
 __all__ = ["main"]
@@ -40,6 +40,9 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except StoreNotThere as error:
+            # Nothing is wrong with the command.
+            raise click.ClickException(str(error)) from error
         except ConfigurationError as error:
             raise click.UsageError(str(error)) from error
         except GatewayError as error:
@@ -313,6 +316,46 @@ def tail_command(
     run(until_signal(work))
 
 
+@main.group("dead-letters", cls=_Commands)
+def dead_letters_group() -> None:
+    """List, retry or discard tasks that were given up (operators only).
+
+    A task is given up after its last attempt, or when no worker takes it. It is kept for seven
+    days, with its input and the error of every attempt.
+    """
+
+
+@dead_letters_group.command("list")
+@click.option("--agent", metavar="NAME", help="Only those of this agent.")
+@click.option("--reason", help="Only those given up for this: no_worker, attempts_exhausted, ...")
+@click.option("--user", "user_id", metavar="ID", help="Only those of this user.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many.  [default: all]")
+@click.option("--json", "as_json", is_flag=True, help="One a line, whole, as JSON.")
+@_connection_flags
+def dead_letters_list(
+    limit: int | None, as_json: bool, url: str, token: str | None, **filters: str | None
+) -> None:
+    """Show what was given up, newest first."""
+    from gateway.app.dead_letters import show
+
+    run(show(url, token, filters=filters, limit=limit, as_json=as_json))
+
+
+def _act_on_dead_letters(action: str, summary: str) -> None:
+    @dead_letters_group.command(action, help=summary)
+    @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+    @click.option("--json", "as_json", is_flag=True, help="One answer a line, as JSON.")
+    @_connection_flags
+    def command(ids: tuple[str, ...], as_json: bool, url: str, token: str | None) -> None:
+        from gateway.app.dead_letters import act
+
+        run(act(url, token, action, ids, as_json=as_json))
+
+
+_act_on_dead_letters("retry", "Make a new task of each; a letter is retried once.")
+_act_on_dead_letters("discard", "Let go of each, for good.")
+
+
 @main.command("check")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
@@ -374,10 +417,13 @@ def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
     import jwt
 
     from gateway.app.clock import SystemClock
-    from gateway.transports.access import USER_ID
+    from gateway.domain.names import is_user_id
 
-    if not USER_ID.fullmatch(user):
-        raise ConfigurationError(f"--user has to match {USER_ID.pattern}")
+    if not is_user_id(user):
+        raise ConfigurationError(
+            "--user has to have 1 to 256 characters, no control characters, no space at either "
+            "end, and may not be *"
+        )
     settings = read_settings(os.environ)
     if not settings.token_secret:
         raise ConfigurationError(

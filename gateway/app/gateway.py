@@ -24,6 +24,7 @@ from gateway.attempts.agents import Agents, Declared
 from gateway.attempts.task import Task
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError, TaskFailed
+from gateway.domain.names import is_name
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
 from gateway.execution.engine import Engine
@@ -38,7 +39,6 @@ __all__ = ["Gateway", "Handle"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 LOCAL_USER = "local"
-NAME = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
 
 
 class Handle:
@@ -124,7 +124,7 @@ class Gateway:
             if fallback is not None:
                 _require_task_first(name, fallback)
             for field, value in (("name", name), ("breaker", breaker)):
-                if value is not None and not NAME.fullmatch(value):
+                if value is not None and not is_name(value):
                     raise ConfigurationError(
                         f"agent {name!r}: {field} has to be 1 to 128 of A-Z a-z 0-9 . _ ~ @ : -"
                     )
@@ -165,7 +165,7 @@ class Gateway:
         Args:
             agent: Its name.
             input: As JSON; an object becomes the function's keyword arguments.
-            user_id: Whose task it is.
+            user_id: The task's owner.
             priority: 0 (critical) to 10 (sheddable).
             timeout: The caller's own deadline in seconds, waiting included; None: 300.
             max_attempts: None: as the agent is declared.
@@ -217,8 +217,8 @@ class Gateway:
 
         Args:
             agent: The agent that this is; it need not be declared.
-            user_id: Whom it concerns.
-            input: As JSON; what it works on, for whoever looks at the task.
+            user_id: The user that it concerns.
+            input: As JSON; what it works on, to be seen with the task.
             timeout: Limit of the block, in seconds; None: the agent's.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The agents that are declared in this process: what they do, and how they are treated."""
+"""The agents that are declared in this process: their functions, and the policy of each."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Declared:
 
     Attributes:
         policy: Its limits.
-        function: What does the work: async function, async generator or plain function.
-        fallback: What answers when it cannot; None: nothing does.
-        cleanup: Called with the task after each of its attempts, sync or async.
+        function: Does the work: an async function, an async generator or a plain function.
+        fallback: Answers when ``function`` cannot; None: there is none.
+        cleanup: Called with the task after each attempt, sync or async.
     """
 
     policy: AgentPolicy
@@ -32,7 +32,11 @@ class Declared:
     cleanup: tuple[Function, ...] = ()
 
     def registration(self) -> dict[str, Any]:
-        """Describe the agent as ``agent.register`` takes it."""
+        """
+        Describe the agent as ``agent.register`` takes it.
+
+        An agent without ``max_attempts`` leaves it out, and the gateway's setting holds.
+        """
         policy = self.policy
         item: dict[str, Any] = {
             "name": policy.name,
@@ -48,7 +52,7 @@ class Declared:
 
 
 class Agents:
-    """Declared agents by name, in the order of their declaration."""
+    """The declared agents by name, in the order of their declaration."""
 
     def __init__(self) -> None:
         self._declared: dict[str, Declared] = {}
@@ -69,11 +73,11 @@ class Agents:
         self._declared[name] = declared
 
     def get(self, name: str | None) -> Declared | None:
-        """Give the agent of that name; None: it is not declared here."""
+        """Give the agent of that name; None: no agent of that name is declared here."""
         return None if name is None else self._declared.get(name)
 
     def capable_of(self, capability: str) -> str | None:
-        """Name the first agent with a capability; None: there is none."""
+        """Name the first declared agent with a capability; None: there is none."""
         for declared in self._declared.values():
             if capability in declared.policy.capabilities:
                 return declared.policy.name

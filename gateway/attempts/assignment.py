@@ -1,4 +1,8 @@
-"""Assignment: one attempt at a task, as it is given to the process that makes it."""
+"""
+Assignment: one attempt at a task, as it is given to the process that makes it.
+
+Plain data, so that a worker elsewhere makes it from a claim as the gateway does from a task.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,15 @@ __all__ = ["Assignment"]
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """
-    What an attempt has to know. It does not change, whatever becomes of the task meanwhile.
+    What an attempt has to know. It stays the same, whatever becomes of the task meanwhile.
 
     Attributes:
-        attempt: Which try at the task this is, from 1.
-        term: Of the lease under which it is made; reports carry it.
-        input: What is asked, as JSON.
+        task_id: The task's id.
+        user_id: The user that the task belongs to.
+        agent_name: The agent that does it; empty: the task names none.
+        attempt: The number of the attempt, from 1.
+        term: The term of the lease under which it is made; reports carry it.
+        input: What was asked, as JSON.
         preserved: What earlier attempts left.
         limit_s: Seconds that the attempt has.
     """
@@ -35,7 +42,7 @@ class Assignment:
 
     @classmethod
     def of(cls, task: Task, *, limit_s: float) -> Assignment:
-        """Assign the attempt that ``task`` has just been started for."""
+        """Assign the attempt that ``task`` has just begun."""
         return cls(
             task_id=task.task_id,
             user_id=task.user_id,

@@ -1,32 +1,33 @@
 """
-One attempt at a task in this process: run the agent's code under its limit, report what it gives.
+One attempt at a task in this process: run the agent's code within its limit, report what it gives.
 
-Whatever ends it (a result, an exception, the limit, a cancellation, the task's end from
-outside), the report goes out at once; only then is stopped and cleaned up what is left. Code
-that does not stop when it is cancelled is left alone after a grace: what it says is refused.
+The rule: whatever ends the attempt (a result, an exception, the limit, a cancellation, the end of
+the task), the report goes out at once; only then is the code stopped and cleaned up after. Code
+that does not stop when it is cancelled is left alone after a grace, and what it says is refused.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
+import dataclasses
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from gateway.attempts.agents import Agents, Declared, Function
 from gateway.attempts.assignment import Assignment
+from gateway.attempts.calling import InputMismatch, call, is_async, thread_of
 from gateway.attempts.cleanup import clean
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
-from gateway.attempts.task import Task
+from gateway.attempts.task import Resources, Task
 from gateway.attempts.threads import Threads
 from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.classification import classify
 from gateway.domain.description import describe
-from gateway.domain.errors import Conflict, InvalidInput, RequestError, StaleTerm
+from gateway.domain.errors import Conflict, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
@@ -35,10 +36,31 @@ __all__ = ["Attempts"]
 
 logger = logging.getLogger(__name__)
 
-# Between two tellings of a task, in seconds: at most ten a second, the last one included.
+# How long to wait, in seconds, after a piece was told. It makes ten pieces a second at the most,
+# the last one included.
 TELL_EVERY_S = 0.12
-# How long code has to stop after it was cancelled, before it is named as a leftover.
+# How long code may take to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """
+    An attempt that is being made.
+
+    Attributes:
+        task: What the agent's code speaks to.
+        resources: What that code uses and has to be cleaned up after it.
+        pieces: What it has said and is not told yet.
+        reporter: Tells the listener about the attempt.
+        over: Set when the task has ended without the attempt.
+    """
+
+    task: Task
+    resources: Resources
+    pieces: Pieces
+    reporter: Reporter
+    over: asyncio.Event
 
 
 class Attempts:
@@ -46,10 +68,10 @@ class Attempts:
     Makes attempts with the agents of this process.
 
     Args:
-        agents: Those of this process.
+        agents: The agents of this process.
         listener: Takes what attempts report, and decides what comes next.
-        clock: For the classification of dates in answers.
-        settings: Bounds.
+        clock: For waits, and for the dates that failures may hold.
+        settings: Bounds of text, steps and threads.
         freed: Called when a thread has ended, which may be long after its attempt.
     """
 
@@ -67,63 +89,62 @@ class Attempts:
         self._clock = clock
         self._settings = settings
         self.threads = Threads(settings.threads, freed)
-        self._over: dict[str, tuple[asyncio.Event, Pieces]] = {}
+        # The newest attempt of each task.
+        self._made: dict[str, _Attempt] = {}
 
     def has_room(self, declared: Declared, *, fallback: bool) -> bool:
         """Whether an attempt could begin now; plain functions need a free thread."""
         function = declared.fallback if fallback else declared.function
-        return _is_async(function) or self.threads.room
+        return self.threads.room or is_async(function)
 
     def clear(self) -> None:
-        """Stop every attempt: their tasks are lost with their log, or this process leaves."""
-        for task_id in tuple(self._over):
+        """Stop every attempt: the log with their tasks is lost, or this process leaves."""
+        for task_id in tuple(self._made):
             self.ended(task_id)
 
     def ended(self, task_id: str) -> None:
-        """The log says that a task has ended: stop working on it."""
-        if (known := self._over.get(task_id)) is not None:
-            over, pieces = known
-            pieces.close()
-            over.set()
+        """Stop working on a task that has ended; nothing happens if none is worked on."""
+        if (attempt := self._made.get(task_id)) is not None:
+            attempt.pieces.close()
+            attempt.over.set()
 
     async def make(self, assignment: Assignment, declared: Declared, *, fallback: bool) -> None:
-        """Make an attempt that has just been started; never raises."""
+        """
+        Make an attempt that has just been started. What the agent raises is reported, not raised.
+
+        Cancelling cancels the agent's code; then nothing is reported or cleaned up.
+
+        Args:
+            assignment: The attempt.
+            declared: The agent.
+            fallback: Whether its fallback is to answer in its place.
+        """
         policy = declared.policy
         function = declared.fallback if fallback and declared.fallback else declared.function
-        async with self._supervised(assignment) as (task, reporter, over):
-            running = asyncio.ensure_future(self._call(function, task))
-            gone = asyncio.ensure_future(over.wait())
+        async with self._supervised(assignment) as attempt:
+            running = asyncio.ensure_future(call(function, attempt.task, threads=self.threads))
+            over = asyncio.ensure_future(attempt.over.wait())
             try:
                 await asyncio.wait(
-                    {running, gone},
+                    {running, over},
                     timeout=assignment.limit_s,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
             except asyncio.CancelledError:
-                # The gateway stops: the agent's code does not outlive it.
+                # The gateway stops, and the agent's code does not outlive it.
                 running.cancel()
                 raise
             finally:
-                gone.cancel()
-            failure, detail, cause = None, None, "exception"
+                over.cancel()
             if running.done():
-                error = _error_of(running)
-                if error is not None:
-                    failure = self._classified(error, policy)
-                    detail = describe(error)
-                    cause = "cancelled" if failure.error_type == "cancelled" else "exception"
-            elif not over.is_set():
-                failure = own_failures.timed_out(
-                    assignment.limit_s, llm_upstream=policy.upstream is not None
-                )
-                cause = "timeout"
-            with contextlib.suppress(StaleTerm, Conflict):
-                if failure is not None:
-                    await reporter.fail(failure, cause=cause, detail=detail)
-                elif running.done():
-                    await reporter.succeed(running.result())
-            still = await self._stopped(running, function, task)
-        await self._clean(task, reporter, declared.cleanup, still)
+                if (error := _error_of(running)) is None:
+                    await self._succeed(attempt, running.result())
+                else:
+                    await self._fail(attempt, error, policy)
+            elif not attempt.over.is_set():
+                await self._time_out(attempt, assignment.limit_s, policy)
+            still_running = await self._stopped(running, function, attempt.task)
+        await self._clean(attempt, declared.cleanup, still_running)
 
     @contextlib.asynccontextmanager
     async def around(
@@ -132,67 +153,120 @@ class Attempts:
         """
         Supervise code that the caller runs: one attempt, without the queue.
 
-        What the block raises is told, and raised on. Cancelling the caller cancels the task.
+        What the block raises is reported, and raised on. Cancelling the caller cancels the task.
         """
-        limit_s = assignment.limit_s
-        async with self._supervised(assignment) as (task, reporter, _):
+        async with self._supervised(assignment) as attempt:
             try:
-                async with asyncio.timeout(limit_s) as limit:
-                    yield task
+                async with asyncio.timeout(assignment.limit_s) as limit:
+                    yield attempt.task
             except BaseException as error:
                 if limit.expired() and isinstance(error, TimeoutError):
-                    cause = "timeout"
-                    failure = own_failures.timed_out(
-                        limit_s, llm_upstream=policy.upstream is not None
-                    )
+                    await self._time_out(attempt, assignment.limit_s, policy, error)
                 else:
-                    failure = self._classified(error, policy)
-                    cause = "cancelled" if failure.error_type == "cancelled" else "exception"
-                with contextlib.suppress(StaleTerm, Conflict):
-                    await reporter.fail(failure, cause=cause, detail=describe(error))
+                    await self._fail(attempt, error, policy)
                 raise
             else:
-                with contextlib.suppress(StaleTerm, Conflict):
-                    await reporter.succeed(task.result)
+                await self._succeed(attempt, attempt.task.result)
             finally:
-                await self._clean(task, reporter, hooks, None)
+                await self._clean(attempt, hooks, None)
+
+    # --- how an attempt ends ----------------------------------------------------------------
+
+    # An attempt that has lost its task, or comes too late, has nothing to report.
+
+    async def _succeed(self, attempt: _Attempt, result: Any) -> None:
+        with contextlib.suppress(StaleTerm, Conflict):
+            await attempt.reporter.succeed(result)
+
+    async def _fail(self, attempt: _Attempt, error: BaseException, policy: AgentPolicy) -> None:
+        failure = self._classified(error, policy)
+        cause = "cancelled" if failure.error_type == "cancelled" else "exception"
+        with contextlib.suppress(StaleTerm, Conflict):
+            await attempt.reporter.fail(failure, cause=cause, detail=describe(error))
+
+    async def _time_out(
+        self,
+        attempt: _Attempt,
+        limit_s: float,
+        policy: AgentPolicy,
+        error: BaseException | None = None,
+    ) -> None:
+        failure = own_failures.timed_out(limit_s, llm_upstream=policy.upstream is not None)
+        detail = None if error is None else describe(error)
+        with contextlib.suppress(StaleTerm, Conflict):
+            await attempt.reporter.fail(failure, cause="timeout", detail=detail)
 
     def _classified(self, error: BaseException, policy: AgentPolicy) -> Failure:
         if isinstance(error, InputMismatch):
             return own_failures.invalid_input(error.field, error.rule)
         return classify(error, now=self._clock.wall(), llm_upstream=policy.upstream is not None)
 
-    # --- telling ----------------------------------------------------------------------------
+    async def _stopped(
+        self, running: asyncio.Future[Any], function: Function, task: Task
+    ) -> str | None:
+        """Stop what still runs; returns its name if it does not stop."""
+        name = getattr(function, "__name__", "agent")
+        if not running.done():
+            running.cancel()
+            await asyncio.wait({running}, timeout=CANCEL_GRACE_S)
+            running.add_done_callback(_seen)
+        if not running.done():
+            return f"coroutine: {name}"
+        return f"thread: {name}" if self.threads.runs(thread_of(task)) else None
+
+    async def _clean(
+        self, attempt: _Attempt, hooks: Sequence[Function], still_running: str | None
+    ) -> None:
+        cleaned = await clean(
+            attempt.task,
+            attempt.resources,
+            hooks,
+            threads=self.threads,
+            still_running=still_running,
+        )
+        if cleaned:
+            await attempt.reporter.cleaned(cleaned)
+
+    # --- while it is made -------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _supervised(
-        self, assignment: Assignment
-    ) -> AsyncIterator[tuple[Task, Reporter, asyncio.Event]]:
-        """Give an attempt its task to speak to, and a reporter that passes on what it says."""
+    async def _supervised(self, assignment: Assignment) -> AsyncIterator[_Attempt]:
+        """Set up an attempt, and tell what its code says until the block ends."""
         loop = asyncio.get_running_loop()
-        waiting, over = asyncio.Event(), asyncio.Event()
+        waiting = asyncio.Event()
 
         def wake() -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(waiting.set)
 
+        resources = Resources()
         pieces = Pieces(
             task_id=assignment.task_id,
             attempt=assignment.attempt,
-            # One more than is preserved, so that what is let go of here is missed there.
+            # One more than is preserved: what is let go of here has then been cut there, too.
             chars_max=self._settings.partial_bytes_task + 1,
             wake=wake,
         )
-        task = Task(assignment, pieces=pieces, step_bytes_max=self._settings.partial_bytes_task)
-        known = self._over[assignment.task_id] = over, pieces
-        reporter = Reporter(assignment, pieces, self._listener, self._clock)
-        teller = asyncio.ensure_future(self._tell(pieces, reporter, waiting))
+        attempt = _Attempt(
+            task=Task(
+                assignment,
+                pieces=pieces,
+                resources=resources,
+                step_bytes_max=self._settings.partial_bytes_task,
+            ),
+            resources=resources,
+            pieces=pieces,
+            reporter=Reporter(assignment, pieces, self._listener, self._clock),
+            over=asyncio.Event(),
+        )
+        self._made[assignment.task_id] = attempt
+        teller = asyncio.ensure_future(self._tell(pieces, attempt.reporter, waiting))
         try:
-            yield task, reporter, over
+            yield attempt
         finally:
             # The next attempt may have begun while this one was being stopped.
-            if self._over.get(assignment.task_id) is known:
-                del self._over[assignment.task_id]
+            if self._made.get(assignment.task_id) is attempt:
+                del self._made[assignment.task_id]
             pieces.close()
             teller.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -210,124 +284,6 @@ class Attempts:
                 except RequestError:
                     logger.exception("task %s: a piece was not told", reporter.task_id)
                 await self._clock.sleep(TELL_EVERY_S)
-
-    async def _clean(
-        self,
-        task: Task,
-        reporter: Reporter,
-        hooks: Sequence[Function],
-        still_running: str | None,
-    ) -> None:
-        cleaned = await clean(task, hooks, threads=self.threads, still_running=still_running)
-        if cleaned:
-            await reporter.cleaned(cleaned)
-
-    # --- calling ----------------------------------------------------------------------------
-
-    async def _call(self, function: Callable[..., Any], task: Task) -> Any:
-        arguments = _arguments(function, task)
-        try:
-            if inspect.isasyncgenfunction(function):
-                return await _drained(function(*arguments.args, **arguments.kwargs), task)
-            if _is_async(function):
-                return await function(*arguments.args, **arguments.kwargs)
-            result = await self.threads.run(
-                lambda: _called(function, arguments, task), name=_thread_of(task)
-            )
-            # What does not look async may be: a lambda, a decorated function.
-            return await result if inspect.isawaitable(result) else result
-        except (SystemExit, KeyboardInterrupt) as error:
-            # An agent that exits has failed; it does not take the gateway with it.
-            raise RuntimeError(f"the agent raised {type(error).__name__}") from error
-
-    async def _stopped(
-        self, running: asyncio.Future[Any], function: Callable[..., Any], task: Task
-    ) -> str | None:
-        """Stop what still runs; returns its name when it does not stop."""
-        name = getattr(function, "__name__", "agent")
-        if not running.done():
-            running.cancel()
-            await asyncio.wait({running}, timeout=CANCEL_GRACE_S)
-            running.add_done_callback(_seen)
-        if not running.done():
-            return f"coroutine: {name}"
-        return f"thread: {name}" if self.threads.runs(_thread_of(task)) else None
-
-
-def _thread_of(task: Task) -> str:
-    return f"task {task.task_id} attempt {task.attempt}"
-
-
-class InputMismatch(InvalidInput):
-    """The input does not fit the agent's parameters."""
-
-    def __init__(self, field: str, rule: str) -> None:
-        super().__init__(f"{field} is {rule}")
-        self.field = field
-        self.rule = rule
-
-
-def _is_async(function: Callable[..., Any] | None) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-
-
-def _arguments(function: Callable[..., Any], task: Task) -> inspect.BoundArguments:
-    """
-    Fit a task's input to the agent's parameters: an object's members become keywords.
-
-    Raises:
-        InputMismatch: If they do not fit.
-    """
-    signature = inspect.signature(function)
-    given = task.input
-    try:
-        if isinstance(given, dict):
-            return signature.bind(task, **given)
-        return signature.bind(task) if given is None else signature.bind(task, given)
-    except TypeError as error:
-        # The names of parameters are the agent's own; what the user wrote is not repeated.
-        missing = [
-            name
-            for name, parameter in list(signature.parameters.items())[1:]
-            if parameter.default is parameter.empty
-            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            and not (isinstance(given, dict) and name in given)
-        ]
-        raise InputMismatch(
-            missing[0] if missing else "input", "required" if missing else "unexpected"
-        ) from error
-
-
-async def _drained(items: AsyncGenerator[Any, None], task: Task) -> Any:
-    """Keep each item as it comes: text is appended, everything else is a step."""
-    collected: list[Any] = []
-    async with contextlib.aclosing(items):
-        async for item in items:
-            _keep(item, len(collected), task)
-            collected.append(item)
-    return _joined(collected)
-
-
-def _called(function: Callable[..., Any], arguments: inspect.BoundArguments, task: Task) -> Any:
-    result = function(*arguments.args, **arguments.kwargs)
-    if not inspect.isgenerator(result):
-        return result
-    collected: list[Any] = []
-    for item in result:
-        _keep(item, len(collected), task)
-        collected.append(item)
-    return _joined(collected)
-
-
-def _keep(item: Any, number: int, task: Task) -> None:
-    if isinstance(item, str):
-        task.append(item)
-    else:
-        task.preserve(f"item-{number + 1}", item)
-
-
-def _joined(items: list[Any]) -> Any:
-    return "".join(items) if all(isinstance(item, str) for item in items) else items
 
 
 def _error_of(running: asyncio.Future[Any]) -> BaseException | None:

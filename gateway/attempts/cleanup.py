@@ -1,7 +1,7 @@
 """
-After an attempt: clean up, and look whether it is really clean.
+The cleanup after an attempt: hooks, processes, files, and a look at what is left.
 
-What is told is what the operating system says afterwards, never what was meant to happen.
+The rule: it reports what the operating system says afterwards, never what was meant to happen.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from typing import Any
 
 from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import end_all, resident_bytes
-from gateway.attempts.task import Task
+from gateway.attempts.task import Resources, Task
 from gateway.attempts.threads import Threads
 
 __all__ = ["Cleaned", "clean", "status_of"]
 
 logger = logging.getLogger(__name__)
 
-# A hook that takes longer is named as a leftover; the task's news does not wait for it.
+# How long a hook may take, in seconds. One that takes longer is named as a leftover.
 HOOK_LIMIT_S = 5.0
-# How long a process that was seen to end may take to say so.
+# How long the exit status of a process that is gone may take to arrive, in seconds.
 END_LIMIT_S = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cleaned:
     """
-    What was cleaned up.
+    What was cleaned up. It is true if there was anything to clean up.
 
     Attributes:
-        resources: Kinds of resources that are gone: process, temp_files, names of hooks.
-        memory_freed: Bytes of resident memory: by which this process's shrank, and of those that
-            were ended.
-        leftovers: What is still there.
+        resources: What is gone: ``process``, ``temp_files``, and the names of the hooks that ran.
+        memory_freed: Bytes by which the resident memory of this process shrank, and the resident
+            memory of the processes that were ended.
+        leftovers: What is still there, and the names of the hooks that failed.
     """
 
     resources: list[str]
@@ -52,12 +52,13 @@ class Cleaned:
 
 
 def status_of(resources: Sequence[str], leftovers: Sequence[str]) -> str:
-    """Give the ``cleanup_status`` of what is gone and what is left."""
+    """Give the ``cleanup_status``: nothing is left, something is gone, or nothing is."""
     return "success" if not leftovers else "partial" if resources else "failed"
 
 
 async def clean(
     task: Task,
+    used: Resources,
     hooks: Sequence[Callable[..., Any]],
     *,
     threads: Threads,
@@ -68,9 +69,10 @@ async def clean(
 
     Args:
         task: As the agent saw it; hooks are called with it.
+        used: The processes and the folder of the attempt.
         hooks: The agent's own, sync or async; each has 5 s.
         threads: Where sync hooks run.
-        still_running: What of the attempt could not be stopped; None: nothing.
+        still_running: The name of the code that could not be stopped; None: all has ended.
     """
     before = resident_bytes() or 0
     resources: list[str] = []
@@ -79,14 +81,13 @@ async def clean(
         name = getattr(hook, "__name__", type(hook).__name__)
         (resources if await _ran(hook, task, name, threads) else leftovers).append(name)
     freed = 0
-    if task._processes:
-        freed += sum(resident_bytes(process.pid) or 0 for process in task._processes)
-        left = await threads.run(lambda: _end(task._processes), name="cleanup")
+    if used.processes:
+        freed += sum(resident_bytes(process.pid) or 0 for process in used.processes)
+        left = await threads.run(lambda: _end(used.processes), name="cleanup")
         leftovers += [f"process: {pid}" for pid in left]
-        if not set(left) >= {process.pid for process in task._processes}:
+        if not set(left) >= {process.pid for process in used.processes}:
             resources.append("process")
-    folder = task._temp_dir
-    if folder is not None:
+    if (folder := used.folder) is not None:
         still_there = await threads.run(lambda: remove_folder(folder), name="cleanup")
         if still_there:
             leftovers.append(f"temp_files: {still_there} in {folder.name}")
@@ -97,10 +98,10 @@ async def clean(
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
-    """End processes and what they have started; returns the ids of those that do not end."""
+    """Kill processes and what they have started; returns the ids of those that do not end."""
     left = end_all([process.pid for process in processes], of=os.getpgid)
     for process in processes:
-        # Or it would stay as a zombie.
+        # Without a wait it would stay as a zombie.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0 if left else END_LIMIT_S)
     return left
@@ -111,9 +112,9 @@ async def _ran(hook: Callable[..., Any], task: Task, name: str, threads: Threads
     try:
         await asyncio.wait({running}, timeout=HOOK_LIMIT_S)
     finally:
-        running.cancel()  # nothing happens to one that is done
+        running.cancel()  # does nothing if it is done
     if not running.done():
-        # It may swallow the cancellation; nobody waits to see.
+        # It may swallow the cancellation, so it is not waited for again.
         logger.warning("cleanup hook %s of task %s does not end", name, task.task_id)
         running.add_done_callback(lambda job: job.cancelled() or job.exception())
         return False
@@ -132,5 +133,5 @@ async def _called(hook: Callable[..., Any], task: Task, name: str, threads: Thre
             if inspect.isawaitable(result):
                 await result
     except (SystemExit, KeyboardInterrupt) as error:
-        # A hook that exits has failed; it does not take the gateway with it.
+        # asyncio lets these two out of the loop; the process would end with the hook.
         raise RuntimeError(f"the hook raised {type(error).__name__}") from error

@@ -9,7 +9,7 @@ import shutil
 
 __all__ = ["remove_folder"]
 
-# Of what is still there; beyond it nobody counts.
+# What is still there is counted up to here.
 LEFT_MAX = 1000
 
 
@@ -20,7 +20,7 @@ def remove_folder(folder: pathlib.Path) -> int:
     Returns:
         How many files and folders are still there, itself included; 0: it is gone. At most 1,000.
     """
-    # Folders in folders in folders are more than it can follow at some depth.
+    # The rmtree of older Pythons recurses, and folders may be nested deeper than that allows.
     with contextlib.suppress(RecursionError):
         shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():

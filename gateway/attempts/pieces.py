@@ -1,9 +1,10 @@
 """
-What an attempt has produced and not yet told: coalesced, thread-safe, bounded.
+Pieces: what an attempt has produced and not yet told.
 
-An agent may stream a token at a time, and from a thread. Pieces wait here until the attempt's
-teller takes them, at most ten times a second: text grows together, a step said twice is told
-once, of progress only the newest counts.
+An agent may stream a token at a time, and from a thread. Its pieces wait here until the attempt's
+teller takes them, at most ten times a second. Meanwhile text grows together, of two steps of one
+name the newer is told, and of progress the newest. The rule: any thread may add, none waits, and
+the text that waits is bounded.
 """
 
 from __future__ import annotations
@@ -17,13 +18,23 @@ from gateway.domain.errors import AttemptOver
 
 __all__ = ["TEXT_CHARS_MAX", "Piece", "Pieces", "Rest"]
 
-# Of one partial_result: 64 KiB of UTF-8 at the most, since a character has up to four bytes.
+# Of the text of one piece: 64 KiB of UTF-8 at the most, since a character has up to four bytes.
 TEXT_CHARS_MAX = 16_384
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """What is told at once; what is None is not told."""
+    """
+    What is told in one event. None: not told.
+
+    Attributes:
+        text: Streamed text, which follows the text of earlier pieces.
+        step: The name of a finished step.
+        data: The result of that step.
+        progress: How far the work is, from 0 to 1.
+        at_step: What is being done now, for people.
+        plan: The names of the steps that there will be.
+    """
 
     text: str | None = None
     step: str | None = None
@@ -34,20 +45,20 @@ class Piece:
 
     @property
     def produced(self) -> bool:
-        """Whether it holds output, and not only how far the work is."""
+        """Whether the piece holds output, and not only how far the work is."""
         return self.text is not None or self.step is not None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rest:
     """
-    What was not told yet when an attempt ended; see ``Piece``.
+    What an attempt had not told yet when it ended; see ``Piece``. It is true if it holds output.
 
     Attributes:
         steps: Finished steps by name.
         text: Streamed text.
-        progress: The newest; None: it was told.
-        plan: None: it was told, or there is none.
+        progress: The newest; None: there is none that was not told.
+        plan: None: there is none that was not told.
     """
 
     steps: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -64,10 +75,11 @@ class Pieces:
     The pieces of one attempt.
 
     Args:
-        task_id: For the error after the end.
-        attempt: For the error after the end.
-        chars_max: Characters of text that may wait. What comes on top, and after it, is let go;
-            with more than a task preserves waiting, that is cut, and says so.
+        task_id: The task's id, for ``AttemptOver``.
+        attempt: The number of the attempt, for ``AttemptOver``.
+        chars_max: Characters of text that may wait. Text beyond that is let go, and so is all
+            text after it, since it would follow a hole. To be more than a task preserves: then
+            the preserved text is cut, too, and says so.
         wake: Called, from any thread, when there is something to tell.
     """
 
@@ -84,13 +96,13 @@ class Pieces:
         self._steps: dict[str, Any] = {}
         self._progress: tuple[float | None, str | None] | None = None
         self._plan: tuple[str, ...] | None = None
-        # The kind that was told longest ago is first, so that none keeps another from being told.
+        # The kind that was told longest ago comes first, so that each kind gets its turn.
         self._turns = [self._take_progress, self._take_text, self._take_step]
         self._over = False
         self._overflowed = False
 
     def add_text(self, text: str) -> None:
-        """Add streamed text."""
+        """Add streamed text. Like all that adds, raises ``AttemptOver`` after the end."""
         with self._lock:
             self._check()
             room = 0 if self._overflowed else self._chars_max - self._chars
@@ -110,7 +122,7 @@ class Pieces:
         self._wake()
 
     def set_progress(self, progress: float | None, step: str | None) -> None:
-        """Say how far the work is."""
+        """Set how far the work is; None leaves ``progress`` as it was."""
         with self._lock:
             self._check()
             if self._progress is not None and progress is None:
@@ -119,14 +131,14 @@ class Pieces:
         self._wake()
 
     def set_plan(self, plan: tuple[str, ...]) -> None:
-        """Say which steps there will be."""
+        """Set which steps there will be."""
         with self._lock:
             self._check()
             self._plan = plan
         self._wake()
 
     def take(self) -> Piece | None:
-        """Take what is told next; None: nothing waits. Progress, text and steps take turns."""
+        """Take the piece to tell next; None: nothing waits. Progress, text and steps take turns."""
         with self._lock:
             for take in self._turns:
                 if (piece := take()) is not None:
@@ -136,7 +148,7 @@ class Pieces:
             return None
 
     def close(self) -> Rest:
-        """End it: what waits is returned, and an agent that adds more is told ``AttemptOver``."""
+        """End the attempt and give what waits. After the first call nothing waits any more."""
         with self._lock:
             self._over = True
             progress = None if self._progress is None else self._progress[0]

@@ -1,8 +1,8 @@
 """
-What the operating system says of processes, and how they are ended with what they have started.
+Processes: what the operating system says of them, and how they end with what they have started.
 
-Where there is no ``/proc`` nothing is known of a process's memory, and what it has started is
-ended without a look afterwards.
+Where there is no ``/proc`` (proc(5), Linux) the memory of a process is unknown, and its group is
+killed without a look afterwards.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable
 
 __all__ = ["end_all", "resident_bytes", "state_of"]
 
-# How long processes that were killed may take to be gone: looks, and seconds between two.
+# Processes that were killed may take a while to be gone: looks, and seconds between two.
 LOOKS = 100
 LOOK_S = 0.02
 PROC = pathlib.Path("/proc")
 
 
 def state_of(pid: int) -> str | None:
-    """A process's state as one letter (R, S, T, Z, …); None: it is gone, or nobody can tell."""
+    """Give a process's state as one letter (R, S, T, Z, …); None: it is gone, or unknown."""
     try:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
@@ -32,13 +32,13 @@ def state_of(pid: int) -> str | None:
 
 def resident_bytes(pid: int | None = None) -> int | None:
     """
-    Resident memory of a process.
+    Give the resident memory of a process.
 
     Args:
-        pid: None: this one.
+        pid: The process; None: this one.
 
     Returns:
-        None: it is gone, or nobody can tell.
+        None: it is gone, or unknown.
     """
     try:
         pages = int((PROC / str(pid or "self") / "statm").read_text().split()[1])
@@ -49,14 +49,14 @@ def resident_bytes(pid: int | None = None) -> int | None:
 
 def end_all(leaders: Iterable[int], *, of: Callable[[int], int]) -> list[int]:
     """
-    Kill processes and what they have started, though they may be gone themselves.
+    Kill processes and what they have started, and wait up to 2 s until all are gone. Blocks.
 
     Args:
-        leaders: Of groups or sessions.
-        of: ``os.getpgid`` or ``os.getsid``: what is meant by belonging together.
+        leaders: The ids of processes that lead a group or a session; they may be gone themselves.
+        of: ``os.getpgid`` or ``os.getsid``: which of the two names what belongs to a leader.
 
     Returns:
-        The ids of those that do not end.
+        The ids of the processes that do not end.
     """
     led = frozenset(leaders)
     for leader in led:
@@ -68,7 +68,7 @@ def end_all(leaders: Iterable[int], *, of: Callable[[int], int]) -> list[int]:
         for entry in PROC.glob("[0-9]*"):
             pid = int(entry.name)
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                # A zombie is gone; whoever should have noticed has not.
+                # A zombie has ended; only its parent has not asked how.
                 if of(pid) in led and state_of(pid) != "Z":
                     living.append(pid)
                     os.kill(pid, signal.SIGKILL)

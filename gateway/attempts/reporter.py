@@ -1,5 +1,7 @@
 """
-The reporter of one attempt: it tells what comes about in its order, until it is taken, and once.
+The reporter of one attempt: it passes on what the attempt says, and how it ends.
+
+The rule: in the order in which it was said, until the listener has taken it, and once.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ __all__ = ["Listener", "Reporter"]
 
 logger = logging.getLogger(__name__)
 
-# What the store did not take is told again after this, unless the store says when.
+# How long to wait, in seconds, before telling again what the store did not take, unless the store
+# says how long.
 RETRY_S = 1.0
 
 
@@ -32,9 +35,9 @@ class Listener(Protocol):
     """
     The side that attempts report to: the lifecycle of this process, or a gateway elsewhere.
 
-    Each of the first three raises ``StaleTerm`` if the attempt has lost its task, so that of its
-    end there is only one. What can be told more than once, pieces and cleanups, comes with
-    ``tries``: calls that are given the same record are tries of one event.
+    ``tell``, ``succeed`` and ``fail`` raise ``StaleTerm`` if the attempt has lost its task, so
+    that a task ends once. A task may have many pieces and cleanups, so these come with ``tries``:
+    calls that are given the same record are tries of one event.
     """
 
     async def tell(
@@ -74,14 +77,14 @@ class Listener(Protocol):
 
 class Reporter:
     """
-    Tells of one attempt.
+    Tells a listener about one attempt.
 
-    A store that is away takes it when it is back, or refuses it: by then the task's deadline may
-    have ended it, or another worker may have it.
+    While the store is away it tries again. When the store is back it may refuse: by then the
+    task may have reached its deadline, or another worker may have it.
 
     Args:
         assignment: The attempt.
-        pieces: What the attempt has not told yet.
+        pieces: What the attempt has said and not told yet.
         listener: Takes what is told.
         clock: For the time between two tries.
     """
@@ -94,7 +97,7 @@ class Reporter:
         self._pieces = pieces
         self._listener = listener
         self._clock = clock
-        # The attempt may end while a piece waits for its next try: the end comes after it.
+        # Held over all tries of one call: if the attempt ends meanwhile, its end comes after.
         self._turn = asyncio.Lock()
 
     async def tell(self, piece: Piece) -> None:
@@ -102,9 +105,14 @@ class Reporter:
         await self._told_once(self._listener.tell, self.task_id, self._term, piece)
 
     async def succeed(self, result: Any) -> None:
-        """Tell what is left to tell, and the result."""
+        """
+        Tell what waits, then the result; a result that is refused makes it a failure.
+
+        Raises:
+            StaleTerm: If the attempt has lost its task.
+        """
         rest = self._pieces.close()
-        # What was streamed is told to its end; steps that wait are kept with the result.
+        # Streamed text has pieces of its own. Steps that wait go along with the result.
         for start in range(0, len(rest.text), TEXT_CHARS_MAX):
             await self.tell(Piece(text=rest.text[start : start + TEXT_CHARS_MAX]))
         try:
@@ -120,11 +128,11 @@ class Reporter:
             )
 
     async def fail(self, failure: Failure, *, cause: str, detail: Mapping[str, Any] | None) -> None:
-        """Tell why it failed, with what is left to tell."""
+        """Tell why the attempt failed, along with what waits."""
         await self._fail(failure, cause=cause, detail=detail, rest=self._pieces.close())
 
     async def cleaned(self, cleaned: Cleaned) -> None:
-        """Tell what was cleaned up after it."""
+        """Tell what was cleaned up after the attempt."""
         await self._told_once(
             self._listener.cleaned,
             self.task_id,

@@ -1,13 +1,14 @@
 """
 A task as the agent's code sees it: what to do, what was done before, and where to put results.
 
-Everything an agent says here may be said from a coroutine or from a thread, never waits, and
-is kept if the attempt fails. After the attempt's end it raises ``AttemptOver``.
+The rule: an agent may say everything here from a coroutine or from a thread; saying it never
+waits; it is kept if the attempt fails. After the attempt's end it raises ``AttemptOver``.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pathlib
 import subprocess
 import tempfile
@@ -21,12 +22,27 @@ from gateway.domain.errors import InvalidParams
 from gateway.domain.preserved import Kept
 from gateway.values import measured
 
-__all__ = ["Task"]
+__all__ = ["Resources", "Task"]
 
+# Of the name of a step.
 STEP_CHARS_MAX = 128
 # A plan stands in every event about what is preserved, beside the preserved part itself.
 PLAN_STEPS_MAX = 256
 PLAN_BYTES_MAX = 8 * 1024
+
+
+@dataclasses.dataclass(slots=True)
+class Resources:
+    """
+    What an attempt uses that does not end with its code, and is cleaned up after it.
+
+    Attributes:
+        processes: The processes that it has started.
+        folder: Its temporary folder; None: it asked for none.
+    """
+
+    processes: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
+    folder: pathlib.Path | None = None
 
 
 class Task:
@@ -34,10 +50,10 @@ class Task:
     One attempt at a task, as its agent sees it.
 
     Attributes:
-        task_id: The task.
-        user_id: Whose task it is.
+        task_id: The task's id.
+        user_id: The user that the task belongs to.
         agent_name: The agent that does it.
-        attempt: Which try this is, from 1.
+        attempt: The number of this attempt, from 1.
         input: What was asked, as JSON.
         preserved: What earlier attempts left: ``.steps`` by name, and ``.text``.
         timeout: Seconds that this attempt has.
@@ -49,21 +65,21 @@ class Task:
         assignment: Assignment,
         *,
         pieces: Pieces,
+        resources: Resources,
         step_bytes_max: int,
     ) -> None:
         self.task_id = assignment.task_id
         self.user_id = assignment.user_id
         self.agent_name = assignment.agent_name
         self.attempt = assignment.attempt
-        # Copies: what an agent does to them changes nothing for the next attempt.
+        # Copies: whatever an agent does to them, the next attempt finds them unchanged.
         self.input = copy.deepcopy(assignment.input)
         self.preserved: Kept = copy.deepcopy(assignment.preserved)
         self.timeout = assignment.limit_s
         self.result: Any = None
         self._pieces = pieces
+        self._resources = resources
         self._step_bytes_max = step_bytes_max
-        self._temp_dir: pathlib.Path | None = None
-        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __repr__(self) -> str:
         return f"<Task {self.task_id} of {self.agent_name}, attempt {self.attempt}>"
@@ -73,8 +89,8 @@ class Task:
         Keep a finished step: the next attempt finds it, and the user sees it.
 
         Args:
-            step: Its name; said again, the newer data replaces the older.
-            data: What it gave, as JSON; as it is now, whatever becomes of it later.
+            step: Its name, of 1 to 128 characters; newer data replaces older under one name.
+            data: Its result, as JSON. A copy is kept, so that it may change afterwards.
 
         Raises:
             InvalidParams: If the data cannot be written down as JSON.
@@ -90,7 +106,7 @@ class Task:
         Add streamed text; it reaches the user at most ten times a second, and is kept.
 
         Raises:
-            InvalidParams: If it is no text that UTF-8 can hold.
+            InvalidParams: If ``text`` is not text that UTF-8 can hold.
             AttemptOver: If this attempt has ended.
         """
         try:
@@ -107,10 +123,10 @@ class Task:
 
         Args:
             progress: From 0 to 1; None: as before.
-            step: What is being done now, for people; None: as before.
+            step: What is being done now, in 1 to 128 characters for people; None: as before.
 
         Raises:
-            InvalidParams: If progress is not from 0 to 1, or step is no name.
+            InvalidParams: If ``progress`` is not from 0 to 1, or ``step`` is no such text.
             AttemptOver: If this attempt has ended.
         """
         if progress is not None and not (
@@ -123,11 +139,11 @@ class Task:
 
     def plan(self, *steps: str) -> None:
         """
-        Name the steps there will be; what is not preserved in the end is told as lost.
+        Name the steps that there will be; those that are not preserved in the end count as lost.
 
         Raises:
-            InvalidParams: If there are more than 256, or one is no name.
-            TooLarge: If they have more than 8 KiB together.
+            InvalidParams: If there are more than 256, or one is not text of 1 to 128 characters.
+            TooLarge: If the names have more than 8 KiB together.
             AttemptOver: If this attempt has ended.
         """
         if len(steps) > PLAN_STEPS_MAX:
@@ -139,32 +155,33 @@ class Task:
 
     def temp_dir(self) -> pathlib.Path:
         """
-        Give a folder of this attempt's own; it is gone after the attempt.
+        Give this attempt's own folder, the same one each time; it is removed after the attempt.
 
         Raises:
             AttemptOver: If this attempt has ended.
         """
         self._pieces.check()
-        if self._temp_dir is None:
-            self._temp_dir = pathlib.Path(tempfile.mkdtemp(prefix=f"task-{self.task_id[:8]}-"))
-        return self._temp_dir
+        if (folder := self._resources.folder) is None:
+            folder = pathlib.Path(tempfile.mkdtemp(prefix=f"task-{self.task_id[:8]}-"))
+            self._resources.folder = folder
+        return folder
 
     def start_process(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
         """
-        Start a process that ends with this attempt, and whatever it starts itself with it.
+        Start a process. After the attempt it is killed, and with it what it has started itself.
 
         Args:
             command: The program and its arguments.
-            options: More of ``subprocess.Popen``.
+            options: Further arguments of ``subprocess.Popen``.
 
         Raises:
             OSError: If it cannot be started.
             AttemptOver: If this attempt has ended.
         """
         self._pieces.check()
-        # A group of its own: what it starts is found, and ends, with it.
+        # In a process group of its own, by which the processes that it starts are found.
         process = subprocess.Popen(command, **{**options, "process_group": 0})
-        self._processes.append(process)
+        self._resources.processes.append(process)
         return process
 
 
@@ -173,4 +190,6 @@ def _check_step(step: Any, *, field: str) -> None:
         raise InvalidParams(
             f"a step's name has to be text of 1 to {STEP_CHARS_MAX} characters", field=field
         )
+    # In JSON a character has up to six bytes (\u0001), and the name two quotes: this only refuses
+    # what cannot be encoded.
     measured(step, field=field, bytes_max=STEP_CHARS_MAX * 6 + 2)

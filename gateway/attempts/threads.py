@@ -1,8 +1,8 @@
 """
-Threads for agents that are plain functions: a bounded number, each freed when its function is.
+Threads for agents that are plain functions: a bounded number of slots.
 
-A thread cannot be stopped. One that runs on past its limit keeps its slot until it returns,
-and being a daemon it does not keep the process from ending.
+A thread cannot be stopped. The rule: a function that runs on past its limit keeps its slot until
+it returns. Its thread is a daemon, so that the process can end without it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ __all__ = ["Threads"]
 
 class Threads:
     """
-    At most ``threads_max`` functions at once.
+    Runs functions in threads, each in one of its own.
 
-    There is no queue: whoever asks without ``room`` has not looked.
+    There is no queue, and ``run`` does not refuse: callers look at ``room`` first. Hooks and
+    cleanups run without looking, since they have to run.
 
     Args:
-        threads_max: How many may run.
-        freed: Called, in the loop, when one has ended: there is room again.
+        threads_max: How many functions may run before ``room`` is over.
+        freed: Called in the loop each time a function has ended.
     """
 
     def __init__(self, threads_max: int, freed: Callable[[], None] = lambda: None) -> None:
@@ -35,18 +36,26 @@ class Threads:
 
     @property
     def room(self) -> bool:
-        """Whether another function may run now."""
+        """Whether a function may begin now."""
         return len(self._running) < self._threads_max
 
     def runs(self, name: str) -> bool:
-        """Whether a thread of that name still runs."""
+        """Whether a function under that name still runs."""
         return name in self._running
 
     def run(self, function: Callable[[], Any], *, name: str) -> asyncio.Future[Any]:
         """
-        Run ``function`` in a thread of its own.
+        Run ``function`` in a thread of its own, with the caller's context variables.
 
         Cancelling the future ends the wait, not the thread.
+
+        Args:
+            function: What is to be run.
+            name: The thread's name; ``runs`` asks by it.
+
+        Returns:
+            The function's result, or its exception. What a future cannot carry, or what would
+            end the process, becomes a ``RuntimeError``.
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
@@ -66,8 +75,8 @@ class Threads:
             value, error = None, None
             try:
                 value = context.run(function)
-            except BaseException as raised:  # noqa: BLE001 - handed on to whoever waits
-                # A future refuses StopIteration, and an exit is the agent's failure, not ours.
+            except BaseException as raised:  # noqa: BLE001 - the future hands it on
+                # A future refuses StopIteration; an exit is the agent's failure, not ours.
                 if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
                     error = raised
                 else:

@@ -1,4 +1,4 @@
-"""Tries: the plain record of an event that is told until it is in the log, and is there once."""
+"""Tries: the record of an event that is told until it is in the log, and is to be there once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Tries"]
 @dataclasses.dataclass(slots=True, eq=False)
 class Tries:
     """
-    The tries of one event.
+    The tries of one event. Two records are never equal: each stands for an event of its own.
 
-    A try that got no answer may have arrived all the same. The reporter gives the same record
-    with each try; the side that appends sets ``landed`` when it sees that one of them did.
+    A try that got no answer may have arrived all the same. So the reporter gives the same record
+    with each try, and the side that appends sets ``landed`` when it sees that a try has arrived.
 
     Attributes:
-        event_ids: Of the tries that may still turn up.
-        landed: Whether one of them is in the log; then there is nothing left to tell.
+        event_ids: Ids of the tries that may still turn up.
+        landed: Whether a try is in the log; then there is nothing left to tell.
     """
 
     event_ids: list[str] = dataclasses.field(default_factory=list)

@@ -86,6 +86,8 @@ class Connection:
     """
     One client of one gateway. Use it as a context manager, and iterate over it for events.
 
+    More than eight arguments: each is one that ``connect`` or ``subscribe`` takes on the wire.
+
     Args:
         url: ``ws://127.0.0.1:8000/ws``.
         token: A token, or a function called for one each time it connects; None: an open
@@ -102,8 +104,8 @@ class Connection:
         chance: Gives numbers from [0, 1), for the waits between tries.
 
     Attributes:
-        position: The position of the last event that was taken; None before the first
-            subscription.
+        position: The position of the last event that was taken, or of a later heartbeat; None
+            before the first subscription.
         subscribed: The latest answer to a subscription; None before the first.
         hello: The latest answer to ``connect``; None before the first.
         reconnects: How many times it has reconnected; -1 before the first connection.
@@ -411,11 +413,21 @@ class Connection:
                 self._read_position = Position(message["epoch"], message["offset"])
                 self._changed.notify_all()
         elif "method" in message:
+            if message["method"] == "heartbeat":
+                self._move_on(message["params"]["offset"])
             if message["method"] == "drain":
                 self._back_at = seconds_of(message["params"]["reconnect_at"])
             self._tell(message["method"], message["params"])
         else:
             calls.take(message)
+
+    def _move_on(self, offset: int) -> None:
+        """Everything for this subscription up to ``offset`` has come: resume after it."""
+        read = self._read_position
+        if read is not None and offset > read.offset:
+            self._read_position = Position(read.epoch, offset)
+            if not self._events:
+                self.position = self._read_position
 
     def _tell(self, name: str, about: Any) -> None:
         if self._on_notice is not None:

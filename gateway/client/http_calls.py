@@ -14,12 +14,12 @@ import socket
 import threading
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
 from gateway.client.errors import CallFailed, Disconnected
-from gateway.protocol.operations import OPERATIONS
+from gateway.protocol.operations import HEADER_PARAMS, OPERATIONS
 
 __all__ = ["HttpCalls"]
 
@@ -33,6 +33,7 @@ class HttpCalls:
 
     Args:
         url: The gateway's WebSocket, ``ws://127.0.0.1:8000/ws``; HTTP has the same host and root.
+            Or its HTTP root, ``http://127.0.0.1:8000``.
         token: The bearer token; None: an open gateway.
     """
 
@@ -40,7 +41,8 @@ class HttpCalls:
         parts = urlsplit(url)
         self._secure = parts.scheme in ("wss", "https")
         self._host = parts.netloc.rpartition("@")[2]
-        self._root = parts.path.rpartition("/")[0]
+        over_http = parts.scheme in ("http", "https")
+        self._root = parts.path.rstrip("/") if over_http else parts.path.rpartition("/")[0]
         self._token = token
 
     async def call(self, method: str, params: Mapping[str, Any], *, timeout: float = 10.0) -> Any:
@@ -50,7 +52,7 @@ class HttpCalls:
         Cancelling ends the wait at once. What was not sent yet is not sent any more.
 
         Args:
-            method: The name of an operation that is no GET.
+            method: The name of an operation.
             params: Its parameters.
             timeout: Seconds for connecting, and for each wait on the socket.
 
@@ -82,20 +84,24 @@ class HttpCalls:
         operation = OPERATIONS[method]
         in_path = {name: quote(str(value), safe="") for name, value in params.items()}
         names = [name for name in params if f"{{{name}}}" in operation.path]
-        body = {name: value for name, value in params.items() if name not in names}
-        headers = {"Content-Type": "application/json"}
+        rest = {name: value for name, value in params.items() if name not in names}
+        target = self._root + operation.path.format(**in_path)
+        body, headers = None, {}
+        if operation.method in ("POST", "PUT"):
+            body, headers = orjson.dumps(rest), {"Content-Type": "application/json"}
+        else:
+            for header, name in HEADER_PARAMS.items():  # a secret does not belong into a URL
+                if name in rest:
+                    headers[header] = rest.pop(name)
+            if rest:
+                target += "?" + urlencode(rest)
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
             connection.connect()
             if cancelled.is_set():
                 raise Disconnected("the call was cancelled")
-            connection.request(
-                operation.method,
-                self._root + operation.path.format(**in_path),
-                orjson.dumps(body),
-                headers,
-            )
+            connection.request(operation.method, target, body, headers)
             response = connection.getresponse()
             answer = response.read(ANSWER_BYTES_MAX)
         except (OSError, http.client.HTTPException) as error:

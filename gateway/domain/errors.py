@@ -17,6 +17,7 @@ Every error that the gateway raises, in one tree, split by what the reader can d
     ├── AttemptOver         an agent's code speaks for an attempt that has ended
     ├── AddressUnavailable  the program cannot listen where it should
     └── ConfigurationError  the program cannot start as it is configured
+        └── StoreNotThere   its store does not answer
 
 Facts are attributes; messages are made from them.
 """
@@ -53,6 +54,7 @@ __all__ = [
     "ResourceExhausted",
     "ServiceUnavailable",
     "StaleTerm",
+    "StoreNotThere",
     "StoreUnavailable",
     "TaskFailed",
     "TooLarge",
@@ -409,6 +411,10 @@ class StoreUnavailable(LogError):
 
 class ConfigurationError(GatewayError):
     """The program cannot start as it is configured; the message names the setting and a remedy."""
+
+
+class StoreNotThere(ConfigurationError):
+    """The store does not answer: the configuration may be right, and the store down."""
 
 
 class AddressUnavailable(GatewayError):

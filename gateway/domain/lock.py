@@ -80,6 +80,8 @@ class Locks:
         self._ended: OrderedDict[str, None] = OrderedDict()
         # Holder → its owner, and how many locks it has.
         self._holders: dict[str, tuple[str, int]] = {}
+        # Task → the keys of the locks that are held for it, in the order in which it took them.
+        self._of_task: dict[str, dict[str, None]] = {}
 
     @property
     def count(self) -> int:
@@ -90,6 +92,10 @@ class Locks:
         """Give a lock that is held or ended lately; None: no such lock is known."""
         key = self._keys.get(lock_id)
         return None if key is None else self.by_key[key]
+
+    def of_task(self, task_id: str) -> list[Lock]:
+        """Give the locks that are held for a task, the first taken first."""
+        return [self.by_key[key] for key in self._of_task.get(task_id, ())]
 
     def owner_of(self, holder: str) -> str | None:
         """Tell whose name ``holder`` is now; None: it holds nothing."""
@@ -111,6 +117,10 @@ class Locks:
             return
         if known is not None and known.state == "held" and known.lock_id == event["lock_id"]:
             known.expires_at, known.last_offset = expires_at, offset
+            if known.task_id != fact.task_id:
+                self._index(known.task_id, key, held=False)
+                known.task_id = fact.task_id
+                self._index(known.task_id, key, held=True)
             return
         if known is not None:
             self._end(known, {**event, "lock_id": known.lock_id, "state": "expired"}, offset)
@@ -141,6 +151,7 @@ class Locks:
         if lock.state == "held":
             owner, count = self._holders.get(lock.holder, (lock.owner, 0))
             self._holders[lock.holder] = (owner, count + 1)
+            self._index(lock.task_id, lock.resource_key, held=True)
         else:
             self._ended[lock.resource_key] = None
 
@@ -151,6 +162,7 @@ class Locks:
         if lock.state != "held" or lock.lock_id != event["lock_id"]:
             return
         lock.state, lock.expires_at = event["state"], None
+        self._index(lock.task_id, lock.resource_key, held=False)
         self._ended[lock.resource_key] = None
         owner, count = self._holders[lock.holder]
         if count > 1:
@@ -162,6 +174,17 @@ class Locks:
             forgotten = self.by_key.pop(key)
             self._keys.pop(forgotten.lock_id, None)
             self.term_floor = max(self.term_floor, forgotten.term)
+
+    def _index(self, task_id: str | None, key: str, *, held: bool) -> None:
+        if task_id is None:
+            return
+        keys = self._of_task.setdefault(task_id, {})
+        if held:
+            keys[key] = None
+        else:
+            keys.pop(key, None)
+        if not keys:
+            del self._of_task[task_id]
 
 
 def view(lock: Lock, *, renewed: bool = False) -> dict[str, Any]:

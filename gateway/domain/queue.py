@@ -3,15 +3,17 @@ The queue: which of the tasks that wait is next, for a worker that can do some o
 
     effective priority first, then the user whose turn was longest ago, then first come
 
-Priorities are 0 (critical) to 10 (sheddable). Waiting lifts a task by one step for each 10 s,
-and never past 1, so that nothing overtakes what is critical (aging, as in UNIX schedulers).
-Within one step users take turns, so that one user's ten thousand tasks delay another user's
-next one by at most one task a worker. A turn is the offset of the user's last ``task_started``,
-so that every node on the log knows the same.
+Priorities are 0 (critical) to 10 (sheddable). Waiting lifts a priority by one step for each 10 s
+that its oldest task has waited, and never past 1, so that nothing overtakes what is critical
+(aging, as in UNIX schedulers). Within one step users take turns, so that one user's ten thousand
+tasks delay another user's next one by at most one task a worker. A turn is the offset of the
+user's last ``task_started``, so that every node on the log knows the same.
 
-Asking costs the same with ten tasks or ten thousand: tasks stand by route and step, each user's
-in its own row. What moves with time, a task that may be tried again and one that is lifted, is
-moved when a worker asks.
+A priority is lifted as a whole, not task by task: else one user's tasks that have waited would
+stand before all that is new, and taking turns would begin 40 s later.
+
+Asking costs the same with ten tasks or ten thousand: tasks stand by route and priority, each
+user's in its own row. What may be tried again by now is moved when a worker asks.
 """
 
 from __future__ import annotations
@@ -24,12 +26,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gateway.domain.task import Task
 
-__all__ = ["AGING_S", "LIFTED_TO", "STEPS", "TURNS_KEPT", "Queue", "route_of", "routes_of"]
+__all__ = ["AGING_S", "LIFTED_TO", "TURNS_KEPT", "Queue", "route_of", "routes_of"]
 
-# How long a task waits to be lifted by one step, in seconds, and how far it can be.
+# How long a priority's oldest task waits to lift it by one step, in seconds, and how far it can.
 AGING_S = 10.0
 LIFTED_TO = 1
-STEPS = 11
 # Users whose last turn is remembered; at the bound the longest ago is forgotten, and that user
 # counts as never served.
 TURNS_KEPT = 10_000
@@ -49,34 +50,48 @@ def routes_of(agents: Sequence[str], capabilities: Sequence[str] = ()) -> list[s
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Waiting:
-    """A task that waits; ``step`` None: it may not be tried yet."""
+    """A task that waits; it stands in a row once it may be tried."""
 
     task: Task
     route: str
     user_id: str
     sequence: int
     since: float
-    step: int | None = None
+    placed: bool = False
 
 
 class _Row:
-    """Tasks of one route and step: users by turn and first task, each user's tasks by sequence."""
+    """
+    Tasks of one route and priority.
 
-    __slots__ = ("_keys", "tasks", "users")
+    Attributes:
+        users: By turn and first task.
+        tasks: Each user's, by sequence.
+    """
+
+    __slots__ = ("_ages", "_keys", "tasks", "users")
 
     def __init__(self) -> None:
         self.users: list[tuple[int, int, str]] = []
         self.tasks: dict[str, list[_Waiting]] = {}
         self._keys: dict[str, tuple[int, int, str]] = {}
+        self._ages: list[_Waiting] = []
+
+    @property
+    def oldest(self) -> _Waiting:
+        """The one that has waited longest."""
+        return self._ages[0]
 
     def add(self, waiting: _Waiting, turn: int) -> None:
         mine = self.tasks.setdefault(waiting.user_id, [])
         bisect.insort(mine, waiting, key=_sequence)
+        bisect.insort(self._ages, waiting, key=_age)
         self.order(waiting.user_id, turn)
 
     def remove(self, waiting: _Waiting, turn: int) -> None:
         mine = self.tasks[waiting.user_id]
         del mine[bisect.bisect_left(mine, waiting.sequence, key=_sequence)]
+        del self._ages[bisect.bisect_left(self._ages, _age(waiting), key=_age)]
         self.order(waiting.user_id, turn)
 
     def order(self, user_id: str, turn: int) -> None:
@@ -99,16 +114,21 @@ def _sequence(waiting: _Waiting) -> int:
     return waiting.sequence
 
 
+def _age(waiting: _Waiting) -> tuple[float, int]:
+    return waiting.since, waiting.sequence
+
+
 class Queue:
     """Tasks that wait, in the order in which they are to be taken."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
-        self._rows: dict[tuple[str, int], _Row] = {}
-        # Steps of a user's rows, to be moved when it has had its turn.
+        # By route, then by priority.
+        self._rows: dict[str, dict[int, _Row]] = {}
+        # Routes and priorities of a user's rows, to be moved when it has had its turn.
         self._rows_of: dict[str, set[tuple[str, int]]] = {}
         self._turns: dict[str, int] = {}
-        # Times and tasks, earliest first; one that has left since is passed over.
+        # When a task may be tried again, earliest first; one that has left since is passed over.
         self._later: list[tuple[float, int, _Waiting]] = []
         self._numbers = itertools.count()
 
@@ -122,9 +142,9 @@ class Queue:
         waiting = _Waiting(task, route_of(task), task.user_id, task.sequence, since)
         self._waiting[task.task_id] = waiting
         if task.next_attempt_at is None:
-            self._place(waiting, task.priority)
+            self._place(waiting)
         else:
-            self._call(since, waiting)
+            heapq.heappush(self._later, (since, next(self._numbers), waiting))
 
     def remove(self, task_id: str) -> None:
         """Let a task wait no more; one that does not wait is left alone."""
@@ -165,72 +185,96 @@ class Queue:
         """
         self._advance(now)
         found: list[Task] = []
-        for step in range(STEPS):
-            for task in self._of_step(routes, step):
+        rows: dict[int, list[_Row]] = {}
+        for route in dict.fromkeys(routes):
+            for priority, row in self._rows.get(route, {}).items():
+                rows.setdefault(priority, []).append(row)
+        steps: dict[int, list[_Row]] = {}
+        for priority, of_priority in rows.items():
+            step = _step_of(priority, of_priority, now, fits)
+            steps.setdefault(step, []).extend(of_priority)
+        for step in sorted(steps):
+            for task in _in_turn(steps[step]):
                 if fits(task):
                     found.append(task)
                     if len(found) >= limit:
                         return found
         return found
 
+    def next(
+        self, routes: Sequence[str], now: float, *, fits: Callable[[Task], bool]
+    ) -> Task | None:
+        """Give the one task that is to be taken next, as ``ready`` does; None: there is none."""
+        found = self.ready(routes, now, fits=fits)
+        return found[0] if found else None
+
     # --- how --------------------------------------------------------------------------------
 
-    def _of_step(self, routes: Sequence[str], step: int) -> Iterator[Task]:
-        """Give the tasks of a step: each user's next one in turn, then each one's second, …"""
-        rows = [row for route in routes if (row := self._rows.get((route, step))) is not None]
-        left: list[Iterator[_Waiting]] = []
-        seen: set[str] = set()
-        for _, _, user in heapq.merge(*(row.users for row in rows)):
-            if user in seen:
-                continue  # it waits in several rows
-            seen.add(user)
-            mine = [row.tasks[user] for row in rows if user in row.tasks]
-            tasks = iter(mine[0]) if len(mine) == 1 else heapq.merge(*mine, key=_sequence)
-            yield next(tasks).task
-            left.append(tasks)
-        while left:
-            more = []
-            for tasks in left:
-                if (waiting := next(tasks, None)) is not None:
-                    yield waiting.task
-                    more.append(tasks)
-            left = more
-
     def _advance(self, now: float) -> None:
-        """Place what may be tried by now, and lift what has waited long enough."""
+        """Place what may be tried by now."""
         while self._later and self._later[0][0] <= now:
             _, _, waiting = heapq.heappop(self._later)
-            if self._waiting.get(waiting.task.task_id) is not waiting:
-                continue
-            step = waiting.task.priority if waiting.step is None else waiting.step - 1
-            self._unplace(waiting)
-            self._place(waiting, step)
+            if self._waiting.get(waiting.task.task_id) is waiting:
+                self._place(waiting)
 
-    def _place(self, waiting: _Waiting, step: int) -> None:
-        key = (waiting.route, step)
-        waiting.step = step
-        self._rows.setdefault(key, _Row()).add(waiting, self._turns.get(waiting.user_id, 0))
-        self._rows_of.setdefault(waiting.user_id, set()).add(key)
-        if step > LIFTED_TO:
-            lifts = waiting.task.priority - step + 1
-            self._call(waiting.since + AGING_S * lifts, waiting)
+    def _place(self, waiting: _Waiting) -> None:
+        route, priority, user = waiting.route, waiting.task.priority, waiting.user_id
+        waiting.placed = True
+        row = self._rows.setdefault(route, {}).setdefault(priority, _Row())
+        row.add(waiting, self._turns.get(user, 0))
+        self._rows_of.setdefault(user, set()).add((route, priority))
 
     def _unplace(self, waiting: _Waiting) -> None:
-        if waiting.step is None:
+        if not waiting.placed:
             return
-        key, user = (waiting.route, waiting.step), waiting.user_id
-        row = self._rows[key]
+        route, priority, user = waiting.route, waiting.task.priority, waiting.user_id
+        row = self._rows[route][priority]
         row.remove(waiting, self._turns.get(user, 0))
         if user not in row.tasks:
-            self._rows_of[user].discard(key)
+            self._rows_of[user].discard((route, priority))
             if not self._rows_of[user]:
                 del self._rows_of[user]
         if not row.tasks:
-            del self._rows[key]
-
-    def _call(self, due: float, waiting: _Waiting) -> None:
-        heapq.heappush(self._later, (due, next(self._numbers), waiting))
+            del self._rows[route][priority]
+            if not self._rows[route]:
+                del self._rows[route]
 
     def _order(self, user_id: str) -> None:
-        for key in self._rows_of.get(user_id, ()):
-            self._rows[key].order(user_id, self._turns.get(user_id, 0))
+        for route, priority in self._rows_of.get(user_id, ()):
+            self._rows[route][priority].order(user_id, self._turns.get(user_id, 0))
+
+
+def _step_of(priority: int, rows: Sequence[_Row], now: float, fits: Callable[[Task], bool]) -> int:
+    """
+    Tell how far the tasks of one priority are lifted by the oldest of them.
+
+    One that nobody can take, since its breaker is open, lifts no other row.
+    """
+    if priority <= LIFTED_TO:
+        return priority
+    oldest = [row.oldest for row in rows]
+    if len(rows) > 1:
+        oldest = [one for one in oldest if fits(one.task)] or oldest
+    waited_s = now - min(one.since for one in oldest)
+    return min(priority, max(LIFTED_TO, priority - int(waited_s // AGING_S)))
+
+
+def _in_turn(rows: Sequence[_Row]) -> Iterator[Task]:
+    """Give the tasks of rows: each user's next one in turn, then each one's second, …"""
+    left: list[Iterator[_Waiting]] = []
+    seen: set[str] = set()
+    for _, _, user in heapq.merge(*(row.users for row in rows)):
+        if user in seen:
+            continue  # it waits in several rows
+        seen.add(user)
+        mine = [row.tasks[user] for row in rows if user in row.tasks]
+        tasks = iter(mine[0]) if len(mine) == 1 else heapq.merge(*mine, key=_sequence)
+        yield next(tasks).task
+        left.append(tasks)
+    while left:
+        more = []
+        for tasks in left:
+            if (waiting := next(tasks, None)) is not None:
+                yield waiting.task
+                more.append(tasks)
+        left = more

@@ -1,11 +1,11 @@
 """
-A task: what somebody asked an agent to do, as a fold over the log's entries about it.
+A task: what a caller asked an agent to do, as a fold over the log's entries about it.
 
     pending → running → (waiting → running)* → succeeded | failed | cancelled | dead_lettered
 
-An end is final: whatever is appended about a task after ``task_finished`` changes nothing
-here. Everything that decides about a task reads this record, and names ``last_offset`` as what
-the decision was based on.
+An end is final: what is appended about a task after ``task_finished`` changes nothing here.
+Everything that decides about a task reads this record, and names ``last_offset`` as what the
+decision was based on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,17 @@ from gateway.domain.facts import (
 from gateway.domain.preserved import Preserved
 from gateway.domain.timestamps import rfc3339, seconds_of
 
-__all__ = ["ENDED", "LIVE", "Attempt", "Task", "apply", "subject_of", "submitted", "view"]
+__all__ = [
+    "ENDED",
+    "LIVE",
+    "Attempt",
+    "Task",
+    "apply",
+    "past_errors",
+    "subject_of",
+    "submitted",
+    "view",
+]
 
 LIVE = frozenset({"pending", "running", "waiting"})
 ENDED = frozenset({"succeeded", "failed", "cancelled", "dead_lettered"})
@@ -73,14 +83,14 @@ class Task:
     Attributes:
         sequence: Offset of its submission: older tasks have smaller ones.
         term: Of the newest lease; grows with each attempt.
-        holder: agent_id that holds the lease now; None: nobody does.
+        holder: agent_id of the lease's holder; None: it has none now.
         lease_ttl_s: Length of the lease; None: this process's own, which needs no renewal.
         lease_expires_at: When it ends unless it is renewed; None: it does not.
         lost_holder: agent_id of the worker that was lost with it, until another takes it.
         deadline_at: When the caller's own limit runs out.
         breaker: Name of the breaker that judged the running attempt; None: none does.
         generation: The breaker's version when the attempt was admitted.
-        reserved_for: agent_id that alone may take it; None: whoever is first.
+        reserved_for: agent_id of the one process that may take it; None: any may.
         domain: Failure domain of the worker that had it last; None: it has none.
         probe: The test request that the attempt is; None: an ordinary one.
         error_id: Of the failure that is open now; None: none is.
@@ -311,7 +321,8 @@ def _leased(task: Task, event: Mapping[str, Any], fact: Leased, at: float) -> No
     if task.status != "running":
         return
     if event["action"] == "renewed":
-        # By the log's time, like every lease; the event says it by the clock of who renewed it.
+        # By the log's time, like every lease; the event says it by the clock of the node that
+        # renewed it.
         ttl_s = fact.lease_ttl
         ends_at = seconds_of(event["expires_at"]) if ttl_s is None else at + ttl_s
         task.lease_expires_at = ends_at
@@ -336,6 +347,19 @@ _FOLDS: dict[str, Callable[[Task, Mapping[str, Any], Any, float], None]] = {
     "system_recovered": _recovered,
     "task_finished": _finished,
 }
+
+
+def past_errors(task: Task) -> list[dict[str, Any]]:
+    """What went wrong, for each attempt that has failed, in order."""
+    errors = []
+    for attempt in task.attempts:
+        if attempt.error is None:
+            continue
+        told = {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
+        if attempt.ended_at is not None:
+            told["at"] = rfc3339(attempt.ended_at)
+        errors.append({"attempt": attempt.number, **told})
+    return errors
 
 
 def view(task: Task) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.execution.guards.breakers import Breakers
 from gateway.execution.handlers.breakers import BreakerHandlers
+from gateway.execution.handlers.dead_letters import DeadLetterHandlers
 from gateway.execution.handlers.events import EventHandlers
 from gateway.execution.handlers.locks import LockHandlers
 from gateway.execution.handlers.params import Handler
@@ -43,6 +44,7 @@ from gateway.execution.node.skew import Skew
 from gateway.execution.node.watch import StoreWatch
 from gateway.execution.reactions import Reactions
 from gateway.execution.record.breaker_drafts import BreakerDrafts
+from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.execution.record.intake import Intake
 from gateway.execution.record.lock_drafts import LockDrafts
@@ -53,6 +55,7 @@ from gateway.execution.record.task_drafts import TaskDrafts
 from gateway.execution.record.worker_drafts import WorkerDrafts
 from gateway.execution.service import Connections
 from gateway.execution.tasks.acceptance import Acceptance
+from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.verdicts import Verdicts
 from gateway.ports import Clock, EventLog, IdSource, Pulse
@@ -100,8 +103,10 @@ class Parts:
         self.intake = Intake(log, clock, ids, self.in_doubt)
         self.policies = Policies(agents, max_attempts=settings.max_attempts)
         task_drafts = TaskDrafts(self.intake, self.state)
+        dead_letter_drafts = DeadLetterDrafts(self.intake)
         breaker_drafts = BreakerDrafts(self.intake, self.policies)
         worker_drafts = WorkerDrafts(self.intake, settings)
+        lock_drafts = LockDrafts(self.intake, self.state)
 
         # --- guards ---
         self.breakers = Breakers(self.state, self.intake, breaker_drafts)
@@ -110,6 +115,7 @@ class Parts:
         verdicts = Verdicts(
             state=self.state,
             drafts=task_drafts,
+            dead_letters=dead_letter_drafts,
             policies=self.policies,
             backoff=Backoff(settings.retry_base, settings.retry_max),
             clock=clock,
@@ -119,6 +125,7 @@ class Parts:
             state=self.state,
             intake=self.intake,
             drafts=task_drafts,
+            locks=lock_drafts,
             verdicts=verdicts,
             breakers=self.breakers,
             policies=self.policies,
@@ -131,6 +138,12 @@ class Parts:
             lifecycle=self.lifecycle,
             policies=self.policies,
             settings=settings,
+        )
+        self.dead_letters = DeadLetters(
+            state=self.state,
+            intake=self.intake,
+            drafts=dead_letter_drafts,
+            acceptance=self.acceptance,
         )
 
         # --- holders: which process holds which task, until when ---
@@ -173,7 +186,7 @@ class Parts:
         self.locks = Locks(
             state=self.state,
             intake=self.intake,
-            drafts=LockDrafts(self.intake),
+            drafts=lock_drafts,
             monitor=self.monitor,
         )
         self.runner = Runner(
@@ -203,6 +216,7 @@ class Parts:
             breakers=self.breakers,
             policies=self.policies,
             presence=self.presence,
+            locks=self.locks,
             clock=clock,
             bell=bell,
         )
@@ -233,6 +247,7 @@ class Parts:
             limits=self.limits,
             presence=self.presence,
             locks=self.locks,
+            dead_letters=self.dead_letters,
             policies=self.policies,
             attempts=self.attempts,
             orphans=orphans,
@@ -292,9 +307,17 @@ class Parts:
             state=self.state,
             acceptance=self.acceptance,
             lifecycle=self.lifecycle,
+            dead_letters=self.dead_letters,
             agents=agents,
             reach=self.reach,
             log=log,
+            clock=clock,
+        )
+        dead_letters = DeadLetterHandlers(
+            state=self.state,
+            dead_letters=self.dead_letters,
+            submitted=tasks.submitted,
+            reach=self.reach,
             clock=clock,
         )
         workers = WorkerHandlers(
@@ -329,6 +352,7 @@ class Parts:
         )
         self.handlers: Mapping[str, Handler] = {
             **tasks.by_name,
+            **dead_letters.by_name,
             **workers.by_name,
             **LockHandlers(self.locks).by_name,
             **BreakerHandlers(state=self.state, clock=clock, reach=self.reach).by_name,

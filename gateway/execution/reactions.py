@@ -23,6 +23,7 @@ from gateway.execution.holders.presence import Presence
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
+from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.ports import Entry
 
 __all__ = ["Part", "Reactions"]
@@ -42,8 +43,8 @@ class Reactions:
     """
     The consequences of entries.
 
-    It has so many collaborators because each part that lives in time is told here what the log
-    says, and nowhere else.
+    More than eight arguments: each part that lives in time is told here what the log says, and
+    nowhere else.
 
     Args:
         parts: Every part that has to drop what it knows of a lost log, in that order.
@@ -57,6 +58,7 @@ class Reactions:
         limits: Limits,
         presence: Presence,
         locks: Locks,
+        dead_letters: DeadLetters,
         policies: Policies,
         attempts: Attempts,
         orphans: Orphans,
@@ -70,6 +72,7 @@ class Reactions:
         self._limits = limits
         self._presence = presence
         self._locks = locks
+        self._dead_letters = dead_letters
         self._policies = policies
         self._attempts = attempts
         self._orphans = orphans
@@ -103,6 +106,9 @@ class Reactions:
             self._bell.ring()
         elif kind == "lock" and (lock := self._state.locks.by_key.get(name)) is not None:
             self._locks.watch(lock)
+            if lock.state != "held":
+                # A claim may wait for it.
+                self._bell.ring()
 
     def begin(self) -> None:
         """Look after all that is open, now that the folds know what the log says."""
@@ -164,10 +170,16 @@ class Reactions:
         self._attempts.ended(task.task_id)
         self._bell.ring()
         self._ends.ended(task)
+        if task.status == "dead_lettered":
+            self._monitor.soon(self._trim)
 
     def _watch_breaker(self, breaker: Breaker) -> None:
         if breaker.state == "open" and breaker.probe_at is not None:
             self._monitor.at(breaker.probe_at, self._bell.ring_later)
+
+    async def _trim(self) -> None:
+        if await self._dead_letters.trim():
+            self._monitor.soon(self._trim)
 
     async def _expire(self) -> None:
         now = self._monitor.now
@@ -175,4 +187,6 @@ class Reactions:
         self._presence.expire(now)
         self._monitor.at(now + EXPIRE_EVERY_S, self._expire)
         self._monitor.soon(self._orphans.free)
+        self._monitor.soon(self._locks.free_left)
+        self._monitor.soon(self._trim)
         await self._breakers.act()

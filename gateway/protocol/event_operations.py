@@ -11,6 +11,7 @@ from gateway.protocol.shapes import (
     NULLABLE_TEXT,
     POSITION,
     TOPIC,
+    USER_ID,
     Operation,
     list_of,
     params,
@@ -50,6 +51,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         },
         status=201,
         errors=("invalid_event", "not_found", "stale_term", "thread_full", "too_large"),
+        tool=True,
     ),
     Operation(
         "event.list",
@@ -61,7 +63,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             (),
             topic=TOPIC,
             type={"type": "string", "maxLength": 64},
-            recipient_id=NAME,
+            recipient_id=USER_ID,
             channel=NAME,
             parent_event_id=NAME,
             since=POSITION,
@@ -71,5 +73,6 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         ),
         list_of(EVENT),
         errors=("not_permitted",),
+        tool=True,
     ),
 )

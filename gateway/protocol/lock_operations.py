@@ -37,6 +37,7 @@ LOCK_OPERATIONS: tuple[Operation, ...] = (
         params(("resource_key", "holder"), resource_key=NAME, holder=NAME, ttl=TTL),
         LOCK,
         errors=("lock_held", "rate_limited"),
+        tool=True,
     ),
     Operation(
         "lock.renew",
@@ -47,6 +48,7 @@ LOCK_OPERATIONS: tuple[Operation, ...] = (
         params(("lock_id", "holder", "term"), lock_id=NAME, holder=NAME, term=TERM, ttl=TTL),
         LOCK,
         errors=("not_found", "lock_held", "lock_expired"),
+        tool=True,
     ),
     Operation(
         "lock.release",
@@ -57,5 +59,6 @@ LOCK_OPERATIONS: tuple[Operation, ...] = (
         params(("lock_id", "holder", "term"), lock_id=NAME, holder=NAME, term=TERM),
         LOCK,
         errors=("not_found", "lock_held", "lock_expired"),
+        tool=True,
     ),
 )

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gateway.protocol.dead_letter_operations import DEAD_LETTER_OPERATIONS
 from gateway.protocol.event_operations import EVENT_OPERATIONS
 from gateway.protocol.lock_operations import LOCK_OPERATIONS
-from gateway.protocol.shapes import COUNT, NAME, TOPIC, Operation, Schema, params
+from gateway.protocol.shapes import COUNT, TOPIC, USER_ID, Operation, Schema, params
 from gateway.protocol.stats_operations import STATS_OPERATIONS
 from gateway.protocol.task_operations import TASK_OPERATIONS
 from gateway.protocol.worker_operations import WORKER_OPERATIONS
@@ -29,6 +30,7 @@ HEADER_PARAMS: Mapping[str, str] = {
 
 _ALL = (
     *TASK_OPERATIONS,
+    *DEAD_LETTER_OPERATIONS,
     *WORKER_OPERATIONS,
     *LOCK_OPERATIONS,
     *EVENT_OPERATIONS,
@@ -42,7 +44,7 @@ SESSION_PARAMS: Mapping[str, Schema] = {
     "connect": params(
         (),
         token={"type": "string", "maxLength": 8192},
-        user_id=NAME,
+        user_id=USER_ID,
         client={"type": "string", "maxLength": 256},
     ),
     "subscribe": params(

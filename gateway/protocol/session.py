@@ -19,7 +19,11 @@ from gateway.protocol.codes import CloseCode
 from gateway.protocol.strict_json import BadJson, parse_json
 
 __all__ = [
+    "INTERNAL_ERROR",
+    "INVALID_PARAMS",
+    "INVALID_REQUEST",
     "MALFORMED_IN_A_ROW_MAX",
+    "METHOD_NOT_FOUND",
     "Id",
     "Phase",
     "Refusal",
@@ -28,6 +32,8 @@ __all__ = [
     "notice",
     "refusal_of",
     "reply",
+    "request_of",
+    "unreadable",
 ]
 
 # At so many malformed frames without a request between them the connection is closed with
@@ -150,17 +156,12 @@ def refusal_of(error: RequestError, id: Id, *, close: CloseCode | None = None) -
     return Refusal(id, error.jsonrpc_code, error.message, error.data(), close)
 
 
-def _parse(frame: str | bytes) -> Request | Refusal:
-    if isinstance(frame, bytes):
-        return _malformed(INVALID_REQUEST, "frames have to be text, this one is binary")
-    try:
-        value = parse_json(frame)
-    except BadJson as error:
-        return _malformed(PARSE_ERROR, str(error))
+def request_of(value: Any) -> Request | Refusal:
+    """Read a request from a JSON value."""
     if isinstance(value, list):
-        return _malformed(INVALID_REQUEST, "batches are not served, send one request a frame")
+        return _malformed(INVALID_REQUEST, "batches are not served, send one request at a time")
     if not isinstance(value, dict):
-        return _malformed(INVALID_REQUEST, "a frame has to be one JSON object")
+        return _malformed(INVALID_REQUEST, "a request has to be one JSON object")
     if "id" not in value:
         return _malformed(INVALID_REQUEST, "id is missing; notifications are refused", field="id")
     id = value["id"]
@@ -180,6 +181,20 @@ def _parse(frame: str | bytes) -> Request | Refusal:
             {"code": "invalid_params", "field": "params"},
         )
     return Request(id, method, params)
+
+
+def unreadable(error: BadJson) -> Refusal:
+    """Answer what is not even JSON."""
+    return _malformed(PARSE_ERROR, str(error))
+
+
+def _parse(frame: str | bytes) -> Request | Refusal:
+    if isinstance(frame, bytes):
+        return _malformed(INVALID_REQUEST, "frames have to be text, this one is binary")
+    try:
+        return request_of(parse_json(frame))
+    except BadJson as error:
+        return unreadable(error)
 
 
 def _malformed(code: int, message: str, *, id: Id = None, field: str | None = None) -> Refusal:

@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from gateway.domain import names
+
 Schema = Mapping[str, Any]
 
 
@@ -33,6 +35,7 @@ class Operation:
         one_of: Parameters of which exactly one has to be there; its handler refuses others.
         waits: Whether it may wait for long. It is then ended and undone when its caller
             disconnects.
+        tool: Whether it is also an MCP tool, of the same name.
     """
 
     name: str
@@ -47,10 +50,12 @@ class Operation:
     errors: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     waits: bool = False
+    tool: bool = False
 
 
 # Patterns end with a look-ahead, since Python's `$` also matches before a final newline.
-NAME = {"type": "string", "pattern": r"^[A-Za-z0-9._~@:-]{1,128}(?![\s\S])"}
+NAME = {"type": "string", "pattern": names.NAME}
+USER_ID = {"type": "string", "pattern": names.USER_ID}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 TERM = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 86400 * 7}
@@ -58,12 +63,7 @@ NULLABLE_TEXT = {"type": ["string", "null"]}
 POSITION = {"type": "string", "pattern": r"^([^\s:]{1,64}:)?[0-9]{1,19}(?![\s\S])"}
 CURSOR = {"type": "string", "maxLength": 256}
 LIMIT = {"type": "integer", "minimum": 1, "maximum": 500}
-TOPIC = {
-    "type": "string",
-    "pattern": (
-        r"^(\*|system|(user|task|agent|channel|recipient):[A-Za-z0-9._~@:-]{1,128})(?![\s\S])"
-    ),
-}
+TOPIC = {"type": "string", "pattern": names.TOPIC}
 
 TASK_STATUSES = (
     "pending",
@@ -125,6 +125,20 @@ TASK: Schema = {
         "finished_at": NULLABLE_TEXT,
     },
     "required": ["task_id", "status", "user_id", "priority", "attempt", "max_attempts"],
+}
+TASK_WHOLE: Schema = {
+    **TASK,
+    "title": "task with input",
+    "properties": {
+        **TASK["properties"],
+        "input": {},
+        "preserved": {
+            "description": "what an attempt to come goes on from",
+            "type": "object",
+            "properties": {"text": {"type": "string"}, "steps": {"type": "object"}},
+            "required": ["text", "steps"],
+        },
+    },
 }
 SUBMITTED: Schema = {
     "type": "object",
@@ -235,5 +249,11 @@ CLAIM: Schema = {
         "lease_expires_at": {"type": "string"},
         "input": {},
         "preserved": {"type": "object", "description": "steps by name, and text"},
+        "lock": {
+            "description": "held with the task, and until it leaves its holder",
+            "type": ["object", "null"],
+            "properties": {"lock_id": NAME, "resource_key": NAME, "term": COUNT},
+            "required": ["lock_id", "resource_key", "term"],
+        },
     },
 }

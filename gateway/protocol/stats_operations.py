@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gateway.protocol.shapes import (
     COUNT,
-    NAME,
     POSITION,
     TASK_STATUSES,
+    USER_ID,
     WORKER_STATUSES,
     Operation,
     Schema,
@@ -143,7 +143,7 @@ STATS_OPERATIONS: tuple[Operation, ...] = (
         "/api/users/{user_id}/impact",
         "events:read",
         "Tell what failures have done to a user; of others only with events:read:all.",
-        params(("user_id",), user_id=NAME, min_position=POSITION),
+        params(("user_id",), user_id=USER_ID, min_position=POSITION),
         IMPACT,
     ),
 )

@@ -37,13 +37,18 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             ("agent_id",),
             **PROOF,
             task_id=NAME,
+            resource_key={
+                **NAME,
+                "description": "what to lock with the task; the lock ends when the lease does",
+            },
             lease_ttl=LEASE_TTL,
             wait={"type": "number", "minimum": 0, "maximum": 30},
         ),
         CLAIM,
         also_at="/api/tasks/{task_id}/claim",
-        errors=("not_found", "conflict", "quarantined"),
+        errors=("not_found", "conflict", "lock_held", "rate_limited", "quarantined"),
         waits=True,
+        tool=True,
     ),
     Operation(
         "task.heartbeat",
@@ -54,6 +59,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(LEASE_NEEDS, **LEASE, lease_ttl=LEASE_TTL),
         RENEWED,
         errors=("not_found", "stale_term"),
+        tool=True,
     ),
     Operation(
         "task.update",
@@ -72,6 +78,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         ),
         RENEWED,
         errors=("not_found", "stale_term", "too_large"),
+        tool=True,
     ),
     Operation(
         "task.complete",
@@ -82,6 +89,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(LEASE_NEEDS, **LEASE, result={}, steps=STEPS),
         TASK,
         errors=("not_found", "stale_term", "too_large"),
+        tool=True,
     ),
     Operation(
         "task.fail",
@@ -104,6 +112,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         ),
         TASK,
         errors=("not_found", "stale_term"),
+        tool=True,
     ),
     Operation(
         "task.release",
@@ -114,6 +123,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(LEASE_NEEDS, **LEASE),
         TASK,
         errors=("not_found", "stale_term"),
+        tool=True,
     ),
     Operation(
         "agent.register",
@@ -153,6 +163,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         },
         status=201,
         errors=("not_permitted", "conflict"),
+        tool=True,
     ),
     Operation(
         "agent.heartbeat",
@@ -176,6 +187,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             "required": ["agent_id", "status"],
         },
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "agent.list",
@@ -192,6 +204,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             min_position=POSITION,
         ),
         list_of(WORKER),
+        tool=True,
     ),
     Operation(
         "agent.get",
@@ -202,6 +215,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(("agent_id",), agent_id=NAME, min_position=POSITION),
         WORKER,
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "agent.remove",
@@ -212,6 +226,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(("agent_id",), **PROOF),
         WORKER,
         errors=("not_found",),
+        tool=True,
     ),
     Operation(
         "agent.shutdown",

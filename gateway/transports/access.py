@@ -9,7 +9,6 @@ JWKS file (RFC 7517). Every other algorithm is refused, ``alg: none`` too (RFC 8
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ import jwt
 
 from gateway.domain.access import LOCAL_OPERATOR, OPEN_USER_SCOPES, SCOPES, Caller
 from gateway.domain.errors import ConfigurationError, NotPermitted, Unauthenticated
+from gateway.domain.names import is_user_id
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
 
-__all__ = ["USER_ID", "Access", "TokenExpired"]
+__all__ = ["Access", "TokenExpired"]
 
 # The clocks of the issuer and of the gateway may differ by this much, in seconds, before a token
 # counts as not valid yet (RFC 7519, 4.1.5). Its end is taken exactly, because connections are
@@ -29,7 +29,6 @@ __all__ = ["USER_ID", "Access", "TokenExpired"]
 LEEWAY_S = 5.0
 
 # What the sub of a token has to match: it becomes the name of a topic.
-USER_ID = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
 _KEY_ALGORITHMS = ("RS256", "ES256")
 
 
@@ -121,8 +120,11 @@ class Access:
     def _caller_of(self, claims: Mapping[str, Any]) -> Caller:
         user_id, scope, now = claims["sub"], claims.get("scope", ""), self._clock.wall()
         expires_at, not_before = claims["exp"], claims.get("nbf", 0)
-        if not isinstance(user_id, str) or not USER_ID.fullmatch(user_id):
-            raise Unauthenticated(f"the token's sub has to match {USER_ID.pattern}")
+        if not is_user_id(user_id):
+            raise Unauthenticated(
+                "the token's sub has to be a user id: 1 to 256 characters, no control characters, "
+                "no space at either end, not *"
+            )
         if not isinstance(scope, str):
             raise Unauthenticated("the token's scope has to be a string, separated by spaces")
         if not _is_time(expires_at) or not _is_time(not_before):

@@ -23,6 +23,7 @@ from gateway.transports.event_stream import EventStreamDoor
 from gateway.transports.guard import Guard
 from gateway.transports.http import health_routes, operation_routes, upgrade_route
 from gateway.transports.hub import Hub
+from gateway.transports.mcp import MCP_HEADERS, SESSION_HEADER, McpDoor
 from gateway.transports.pages import document_routes, page_routes
 from gateway.transports.problem import http_problem
 from gateway.transports.request_id import HEADER as REQUEST_ID
@@ -96,8 +97,20 @@ def create_app(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
                 allow_methods=("GET", "POST", "PUT", "DELETE"),
-                allow_headers=("authorization", "last-event-id", REQUEST_ID, *HEADER_PARAMS),
-                expose_headers=("location", "retry-after", "position", REQUEST_ID),
+                allow_headers=(
+                    "authorization",
+                    "last-event-id",
+                    REQUEST_ID,
+                    *HEADER_PARAMS,
+                    *MCP_HEADERS,
+                ),
+                expose_headers=(
+                    "location",
+                    "retry-after",
+                    "position",
+                    REQUEST_ID,
+                    SESSION_HEADER,
+                ),
             )
         )
     app = Starlette(
@@ -106,6 +119,7 @@ def create_app(
             WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
             upgrade_route("/ws"),
             EventStreamDoor(hub, service, access).route(),
+            McpDoor(service, access).route(),
             *health_routes(service),
             *operation_routes(service, access),
             *document_routes(),

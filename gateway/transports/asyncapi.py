@@ -11,8 +11,9 @@ from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
 __all__ = ["asyncapi_document"]
 
 _NOTICES = {
-    "heartbeat": "The newest offset of the subscription and the server's time; with `degradation`"
-    " while the store is away: fields of the `graceful_degradation` that follows when it is back.",
+    "heartbeat": "The offset up to which the subscription was told everything, and the server's "
+    "time; with `degradation` while the store is away: fields of the `graceful_degradation` that "
+    "follows when it is back.",
     "gap": "Events from `from` to `to` are no longer kept; what follows is after them.",
     "drain": "The gateway is about to restart; come back at `reconnect_at`.",
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, NotPermitted, Unavailable
-from gateway.domain.stream import parse_position
+from gateway.domain.stream import Position, parse_position
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Service
 from gateway.ports import Clock
@@ -35,6 +36,8 @@ from gateway.transports.subscription import Start, begin, check_topics
 
 __all__ = ["EventStreamDoor"]
 
+# A comma separates topics; one inside a user id (`user:Doe, Jane`) does not.
+_BETWEEN_TOPICS = re.compile(r",(?=(?:\*|system)(?:,|$)|(?:user|task|agent|channel|recipient):)")
 _LISTS = ("topic", "types")
 _KNOWN = frozenset({"topic", "types", "since", "snapshot"})
 _HEADERS = {
@@ -104,7 +107,7 @@ class EventStreamDoor:
             if name not in _KNOWN:
                 raise InvalidParams(f"{name} is not a parameter of this", field=name)
         own = EVERYTHING if caller.operator else f"user:{caller.user_id}"
-        params: dict[str, Any] = {"topics": query.get("topic", own).split(",")}
+        params: dict[str, Any] = {"topics": _BETWEEN_TOPICS.split(query.get("topic", own))}
         if "types" in query:
             params["types"] = query["types"].split(",")
         if "snapshot" in query:
@@ -181,7 +184,10 @@ class _Stream(Response):
                 return math.inf
             if now >= heartbeat_at:
                 time = rfc3339(self._clock.wall())
-                follower.write(f": heartbeat {follower.newest} {time}\n\n".encode())
+                # An id without data is no event, and moves the browser's Last-Event-ID (HTML
+                # standard, 9.2.6): a quiet stream resumes where the log was, not where it began.
+                position = Position(self._hub.log.epoch, self._hub.told(follower))
+                follower.write(f"id: {position}\n: heartbeat {time}\n\n".encode())
                 # Two looks early: the hub calls at its own pace, and a heartbeat is never late.
                 interval_s = self._hub.settings.heartbeat_interval
                 heartbeat_at = now + interval_s - 2 * self._hub.look_s

@@ -107,7 +107,6 @@ class Follower:
         heard: ``topics`` and the topics that they imply (``domain.events.listening``).
         position: Every event up to it has been written, or is not for this follower. While the
             follower is live it is not updated.
-        newest: The offset of the newest event written, or where the subscription began.
         live: Whether the follower is at the head.
         gone: Whether it has left the hub.
         written: Bytes given to the sink since the beginning.
@@ -128,7 +127,6 @@ class Follower:
         "gone",
         "heard",
         "live",
-        "newest",
         "on_due",
         "position",
         "sink",
@@ -143,7 +141,6 @@ class Follower:
         self.topics: dict[str, int] = {}
         self.heard: dict[str, int] = {}
         self.position = 0
-        self.newest = 0
         self.live = False
         self.gone = False
         self.written = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -29,7 +29,14 @@ from gateway.transports.problem import problem, problem_of
 from gateway.transports.request_id import request_id
 from gateway.transports.requests import bearer, params_of, wait_disconnect
 
-__all__ = ["answer_errors", "health_routes", "json_response", "operation_routes", "upgrade_route"]
+__all__ = [
+    "answer_errors",
+    "health_routes",
+    "json_response",
+    "operation_routes",
+    "upgrade_route",
+    "while_there",
+]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -48,9 +55,14 @@ def operation_routes(service: Service, access: Access) -> list[BaseRoute]:
         for path in filter(None, (operation.path, operation.also_at)):
             by_path.setdefault(path, {})[operation.method] = operation
     return [
-        Route(path, _endpoint(by_path[path], service, access), methods=list(by_path[path]))
+        Route(_routed(path), _endpoint(by_path[path], service, access), methods=list(by_path[path]))
         for path in sorted(by_path, key=lambda path: (path.count("{"), path))
     ]
+
+
+def _routed(path: str) -> str:
+    """The id of a user is taken as it was issued, and may hold a slash."""
+    return path.replace("{user_id}", "{user_id:path}")
 
 
 def health_routes(service: Service) -> list[BaseRoute]:
@@ -108,7 +120,7 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
         # What is read is at least as new as this; an await may let newer entries in.
         position = Position(log.epoch, log.head)
         work = service.call(operation.name, params, caller)
-        result = await (_while_there(request, work) if operation.waits else work)
+        result = await (while_there(request, work) if operation.waits else work)
         if operation.method != "GET":
             position = Position(log.epoch, log.head)  # what was written is in
         headers = {"position": str(position), "cache-control": "no-store"}
@@ -120,7 +132,7 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
     return answer_errors(call)
 
 
-async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
+async def while_there(request: Request, work: Awaitable[Any]) -> Any:
     """
     Run ``work``, which may wait for long; cancel it when the client disconnects.
 

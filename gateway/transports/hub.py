@@ -200,7 +200,6 @@ class Hub:
         self.flush()
         if not follower.topics:
             follower.position = after
-            follower.newest = max(follower.newest, after)
         assert not follower.topics or after == self.log.head
         self._unindex(follower)
         follower.follow(topics, after=after)
@@ -245,6 +244,14 @@ class Hub:
             asyncio.get_running_loop().call_soon(self.flush)
         self._fresh.append(entry)
 
+    def told(self, follower: Follower) -> int:
+        """Give the offset up to which a follower has been told everything that concerns it."""
+        if not follower.live:
+            return follower.position
+        self.flush()
+        # The flush may have found that it has too much unsent.
+        return self.log.head if follower.live else follower.position
+
     def flush(self) -> None:
         """Write what is new to every live follower, in one write for each."""
         fresh, self._fresh = self._fresh, []
@@ -258,7 +265,6 @@ class Hub:
             if unsent + batch.size > send_bytes and (batch.count > 1 or unsent > room_bytes):
                 self._fall_behind(follower, batch.start - 1)
                 continue
-            follower.newest = batch.newest
             follower.written += batch.size
             self.deliveries += batch.count
             try:
@@ -318,7 +324,6 @@ class Hub:
         wanted = [entry for entry in entries if follower.wants(entry)]
         if wanted:
             follower.write(b"".join([follower.audience.frame(entry) for entry in wanted]))
-            follower.newest = wanted[-1].offset
             self.deliveries += len(wanted)
         follower.position = entries[-1].offset if entries else head
         if follower.position < head or head != self.log.head:

@@ -27,14 +27,12 @@ class Batch:
         size: Length of ``data``, in bytes.
         count: How many events it holds.
         start: The first offset of the turn, whether that event is in the batch or not.
-        newest: The offset of the last event in the batch.
     """
 
     data: bytes
     size: int
     count: int
     start: int
-    newest: int
 
 
 def news(
@@ -89,7 +87,6 @@ def _join(
     framed: dict[tuple[bool, type, int], bytes],
 ) -> Batch:
     frames = []
-    newest = 0
     kind = type(audience.form)
     for place in places:
         entry = fresh[place]
@@ -100,6 +97,5 @@ def _join(
             if frame is None:
                 frame = framed[key] = audience.frame(entry)
             frames.append(frame)
-            newest = entry.offset
     data = frames[0] if len(frames) == 1 else b"".join(frames)
-    return Batch(data, len(data), len(frames), fresh[0].offset, newest)
+    return Batch(data, len(data), len(frames), fresh[0].offset)

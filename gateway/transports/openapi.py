@@ -45,8 +45,9 @@ def openapi_document(server: str) -> dict[str, Any]:
         "info": {
             "title": "gateway",
             "version": "1",
-            "description": "The same operations are served over WebSocket at /ws as JSON-RPC 2.0; "
-            "see /asyncapi.json. Events are described at /schemas.",
+            "description": "The same operations are served over WebSocket at /ws as JSON-RPC 2.0, "
+            "see /asyncapi.json, and those of callers and workers as MCP tools at /mcp. "
+            "Events are described at /schemas.",
         },
         "servers": [{"url": server}],
         "security": [{"bearer": []}],

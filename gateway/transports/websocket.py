@@ -242,7 +242,8 @@ class _Connection:
         degradation = self._service.degradation
         if now >= self._heartbeat_at + interval_s or degradation is not self._degradation:
             self._heartbeat_at, self._degradation = now, degradation
-            beat = {"offset": self._follower.newest, "server_time": rfc3339(self._clock.wall())}
+            told = self._hub.told(self._follower)
+            beat = {"offset": told, "server_time": rfc3339(self._clock.wall())}
             if degradation is not None:
                 beat["degradation"] = degradation
             self._follower.tell("heartbeat", beat)

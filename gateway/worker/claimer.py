@@ -1,91 +1,73 @@
 """
-A worker: registers, says that it lives, takes tasks, keeps their leases, and leaves in order.
+A worker's claims: it takes tasks, keeps their leases, reports on them, and leaves in order.
 
-It registers once on each connection, and everything else that it calls goes over that one.
-
-What a claim is worked on with is the caller's. The rule: whoever has lost its task is told so
-once, and says nothing more about it. A connection that breaks costs nothing by itself: what
-runs goes on, and what there is to tell waits until the gateway is there again.
+What a claim is worked on with is the caller's. The rule: a worker that has lost a task is told
+so once, and says nothing more about it. While the gateway is away the attempts go on, and their
+reports wait until it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
-from gateway.client.calls import Calls
-from gateway.client.connection import Connection
 from gateway.client.errors import CallFailed, Disconnected
-from gateway.client.http_calls import HttpCalls
 from gateway.domain.errors import GatewayError, StaleTerm
-from gateway.worker.loop_lag import LoopLag
 from gateway.worker.pause import pause
+from gateway.worker.registration import ANSWER_WAIT_S, Identity, Registration
 
-__all__ = ["Claim", "Identity", "Worker"]
+__all__ = ["Claim", "Claimer"]
 
 logger = logging.getLogger(__name__)
 
+# The answer to ``task.claim``: a task, its term, and what earlier attempts left.
 Claim = Mapping[str, Any]
 
-# How long one claim waits for work; its connection is looked at more often, by the heartbeats.
+# How long one claim waits for work; meanwhile the heartbeats look after the connection.
 CLAIM_WAIT_S = 20.0
-# An answer is given up this long after it was due.
-ANSWER_WAIT_S = 10.0
-# Between two tries of what was refused without a time.
+# Between two tries of a claim that was refused without a time, or answered at once with nothing.
 PAUSE_S = 0.5
+# Before a report is tried again after its connection was lost.
 LOST_PAUSE_S = 0.05
-# What there is to tell of a task waits this long for a gateway that is away: as long as a task
-# has, unless its caller says otherwise. Later nobody waits for it.
+# How long a report waits for a gateway that is away: as long as a task has, unless its caller
+# says otherwise. A later report would be about a task that has ended.
 TELL_WITHIN_S = 300.0
-# How long attempts have to stop once their time is over; then the worker leaves without them.
+# How long attempts have to stop once the grace is over; then their tasks are given back.
 STOP_WAIT_S = 3.0
-# Of a frame, beside the parameters.
-FRAME_ROOM_BYTES = 512
-FRAME_BYTES_DEFAULT = 65_536
+# How long a leaving worker waits for the answer to its last heartbeat.
+DRAINING_WAIT_S = 1.0
 
-# The gateway does not know the task, or says that somebody else has it.
+# The gateway does not know the task, or says that another worker has it.
 _LOST = frozenset({"stale_term", "not_found", "conflict"})
 # The store gave no answer: some of it may be written. Other refusals come before anything is.
 _IN_DOUBT = "unavailable"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a worker is, and its proof."""
-
-    agent_id: str
-    agent_secret: str = dataclasses.field(repr=False)
-
-    def as_dict(self) -> dict[str, str]:
-        """As every call carries it."""
-        return {"agent_id": self.agent_id, "agent_secret": self.agent_secret}
-
-
-class Worker:
+class Claimer:
     """
-    One worker of one gateway.
+    The claims of one worker of one gateway.
+
+    More than eight arguments: what ``agent.register`` takes, and the calls back to the desk.
 
     Args:
         url: ``ws://127.0.0.1:8000/ws``.
         token: With scope ``agent``; None: an open gateway.
-        handle: What the workers of one kind are called.
-        agents: What it does, as ``agent.register`` takes it.
-        capabilities: What it can be asked for instead.
+        handle: The name that all workers of one kind share.
+        agents: The agents that it has, as ``agent.register`` takes them.
+        capabilities: The capabilities that a task may ask for in place of an agent.
         domain: Its failure domain; None: none.
-        concurrency: Claims that are worked on at once.
+        concurrency: How many claims are worked on at once.
         make: Works on a claim; what it tells goes through ``report``.
-        lost: Called with a task_id when the gateway says that the task is no longer ours.
-        has_room: Whether a claim could be worked on now; ``look`` when that may have changed.
+        lost: Called with a task_id when the task is no longer this worker's.
+        has_room: Whether a claim could be worked on now. Call ``look`` when that may have changed.
         identity: To come back as; None: a new worker.
-        kept: Whether somebody else answers for a task and term that the gateway takes this worker
-            to hold, and that it does not know; every other such is given back.
-        on_registered: Called each time the gateway has accepted it.
+        answered_for: Whether another process, the keeper, answers for a task and term that the
+            gateway takes this worker to hold and that it does not know. Every other such task is
+            given back.
+        on_registered: Called each time the gateway has accepted the worker.
         on_notice: As for ``Connection``.
     """
 
@@ -103,35 +85,38 @@ class Worker:
         lost: Callable[[str], None],
         has_room: Callable[[], bool] = lambda: True,
         identity: Identity | None = None,
-        kept: Callable[[str, int], bool] = lambda task_id, term: False,
+        answered_for: Callable[[str, int], bool] = lambda task_id, term: False,
         on_registered: Callable[[Identity], None] = lambda identity: None,
         on_notice: Callable[[str, Any], None] = lambda name, about: None,
     ) -> None:
-        self.identity = identity
-        self._about = {
-            "handle": handle,
-            "agents": list(agents),
-            "capabilities": list(capabilities),
-        } | ({} if domain is None else {"domain": domain})
+        about = {"handle": handle, "agents": list(agents), "capabilities": list(capabilities)}
+        self._registration = Registration(
+            url,
+            token=token,
+            about=about if domain is None else {**about, "domain": domain},
+            identity=identity,
+            status=self._status,
+            holds=self._holds,
+            on_registered=on_registered,
+            on_shutdown=self.leave,
+            on_notice=on_notice,
+        )
         self._concurrency = concurrency
         self._make = make
         self._lost = lost
         self._has_room = has_room
-        self._kept = kept
-        self._on_registered = on_registered
-        self._connection = Connection(url, token=token, client="gateway work", on_notice=on_notice)
-        self._http = HttpCalls(url, token=token)
-        self._lag = LoopLag()
-        self._beat_every_s = self._renew_every_s = 0.0
+        self._answered_for = answered_for
         self._running: dict[str, asyncio.Task[None]] = {}
         self._claims: dict[str, Claim] = {}
-        self._registered = asyncio.Event()
-        # Over the connection on which it registered, and over no other.
-        self._calls: Calls | None = None
         self._leaving = asyncio.Event()
         self._leave_by = 0.0
         self._goodbye = True
         self._changed = asyncio.Event()
+
+    @property
+    def identity(self) -> Identity | None:
+        """The worker as the gateway knows it; None: it never was registered."""
+        return self._registration.identity
 
     async def run(self) -> None:
         """
@@ -139,14 +124,12 @@ class Worker:
 
         Raises:
             Refused: If the gateway does not want this client.
-            CallFailed: If it may not register.
+            CallFailed: If the worker may not register.
         """
-        self._lag.start()
         try:
-            async with self._connection, asyncio.TaskGroup() as group:
+            async with self._registration, asyncio.TaskGroup() as group:
                 jobs = [
-                    group.create_task(self._stay_registered()),
-                    group.create_task(self._beat()),
+                    group.create_task(self._registration.keep()),
                     group.create_task(self._take_claims(group)),
                 ]
                 await self._leaving.wait()
@@ -155,14 +138,12 @@ class Worker:
                     job.cancel()
         except BaseExceptionGroup as errors:
             raise _first_of(errors) from errors
-        finally:
-            self._lag.stop()
 
     def leave(self, grace_s: float, *, goodbye: bool = True) -> None:
         """
         Take nothing more, finish within ``grace_s``, give back what is left, and go.
 
-        Said again, the earlier end counts.
+        Of two calls the earlier end counts.
 
         Args:
             grace_s: Seconds that running attempts have.
@@ -175,7 +156,7 @@ class Worker:
         self.look()
 
     def look(self) -> None:
-        """Something has changed: perhaps there is room now."""
+        """Look again whether there is room for another claim."""
         self._changed.set()
 
     async def report(
@@ -187,16 +168,16 @@ class Worker:
         was_done: Callable[[], Awaitable[bool]] | None = None,
     ) -> Any:
         """
-        Tell the gateway about a claim; waits for a gateway that is away, up to 300 s.
+        Tell the gateway about a claim; waits up to 300 s for a gateway that is away.
 
         Args:
-            was_done: Asked before it is said again, when the connection was lost before the
-                answer or the gateway could not say what became of it, to not say twice what
-                must be said once; None: saying it twice is harmless.
+            was_done: Tells whether a report that got no answer, or whose outcome the gateway
+                does not know, has arrived all the same. It is called before such a report is
+                sent again; None: sending it twice is harmless.
 
         Raises:
-            StaleTerm: If the task is no longer ours.
-            CallFailed: If it is refused for another reason.
+            StaleTerm: If the task is no longer this worker's.
+            CallFailed: If the report is refused for another reason.
         """
         task_id = claim["task_id"]
         whole = {**params, "task_id": task_id, "term": claim["term"]}
@@ -204,7 +185,7 @@ class Worker:
             async with asyncio.timeout(TELL_WITHIN_S):
                 while True:
                     try:
-                        return await self.call(method, whole)
+                        return await self._registration.call(method, whole)
                     except (Disconnected, TimeoutError):
                         in_doubt, pause_s = True, LOST_PAUSE_S
                     except CallFailed as error:
@@ -222,144 +203,46 @@ class Worker:
             self._lost(task_id)
             raise StaleTerm(f"task {task_id}: nobody was there to be told") from error
 
-    async def call(
-        self, method: str, params: Mapping[str, Any], *, timeout: float = ANSWER_WAIT_S
-    ) -> Any:
-        """
-        Call an operation as this worker, once it is registered; see ``Connection.call``.
-
-        What is too large for a frame goes over HTTP.
-        """
-        async with asyncio.timeout(timeout):
-            await self._registered.wait()
-            assert self.identity is not None
-            assert self._calls is not None
-            whole = {**params, **self.identity.as_dict()}
-            if len(orjson.dumps(whole)) > self._frame_bytes - FRAME_ROOM_BYTES:
-                return await self._http.call(method, whole, timeout=timeout)
-            try:
-                return await self._calls.ask(method, whole)
-            except Disconnected:
-                # Whoever tries again waits until this worker is registered again.
-                if self._calls.lost.is_set():
-                    self._registered.clear()
-                raise
-
     async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
-        """Call an operation that is anybody's; see ``Connection.call``."""
-        return await self._connection.call(method, params, timeout=ANSWER_WAIT_S)
+        """Call an operation that needs no registration; see ``Connection.call``."""
+        return await self._registration.ask(method, params)
 
-    @property
-    def _frame_bytes(self) -> int:
-        limits = (self._connection.hello or {}).get("limits", {})
-        return int(limits.get("frame_bytes", FRAME_BYTES_DEFAULT))
+    # --- for the registration ---------------------------------------------------------------
 
-    # --- being there ------------------------------------------------------------------------
+    def _status(self) -> str:
+        if self._leaving.is_set():
+            return "draining"
+        return "busy" if self._running else "idle"
 
-    async def _stay_registered(self) -> None:
-        while True:
-            calls = await self._connection.opened()
-            try:
-                await self._register(calls)
-            except Disconnected:
-                continue
-            except TimeoutError:
-                await self._connection.drop()
-                continue
-            self._calls = calls
-            self._registered.set()
-            await calls.lost.wait()
-            self._registered.clear()
-
-    async def _register(self, calls: Calls) -> None:
-        proof = {} if self.identity is None else self.identity.as_dict()
-        while True:
-            try:
-                async with asyncio.timeout(ANSWER_WAIT_S):
-                    answer = await calls.ask("agent.register", {**self._about, **proof})
-            except CallFailed as error:
-                if error.retry_after is not None:
-                    await pause(error.retry_after)
-                elif proof and error.code in ("not_permitted", "not_found", "conflict"):
-                    logger.warning("the gateway does not know this worker, it registers anew")
-                    proof = {}
-                else:
-                    raise
-                continue
-            break
-        self.identity = Identity(answer["agent_id"], answer["agent_secret"])
-        self._beat_every_s = float(answer["heartbeat_interval"])
-        # At a third of its length at the latest. With each beat, so that one who has lost its
-        # task, by a cancellation perhaps, does not work on for long.
-        self._renew_every_s = min(self._beat_every_s, float(answer.get("lease_ttl", 60.0)) / 3)
-        for held in answer.get("tasks", ()):
-            await self._give_up(calls, held["task_id"], held["term"])
-        self._on_registered(self.identity)
-
-    async def _give_up(self, calls: Calls, task_id: str, term: int) -> None:
-        """Give back what is thought to be held here and is not: it got lost on its way."""
+    def _holds(self, task_id: str, term: int) -> bool:
         known = self._claims.get(task_id)
-        if self._kept(task_id, term) or (known is not None and known["term"] == term):
-            return
-        logger.warning("task %s never arrived here, it is given back", task_id)
-        assert self.identity is not None
-        told = {"task_id": task_id, "term": term, **self.identity.as_dict()}
-        with contextlib.suppress(CallFailed):
-            async with asyncio.timeout(ANSWER_WAIT_S):
-                await calls.ask("task.release", told)
-
-    async def _beat(self) -> None:
-        while True:
-            await self._registered.wait()
-            status = "busy" if self._running else "idle"
-            status = "draining" if self._leaving.is_set() else status
-            beat = {"status": status, "loop_lag": self._lag.take()}
-            # Two beats without an answer: the connection is only there to look at.
-            silence_s = 2 * self._beat_every_s
-            try:
-                answer = await self.call("agent.heartbeat", beat, timeout=silence_s)
-            except TimeoutError:
-                await self._connection.drop()
-            except Disconnected:
-                continue
-            except CallFailed as error:
-                await self._refused(error)
-            else:
-                if (asked := answer.get("shutdown")) and not self._leaving.is_set():
-                    self.leave(float(asked["grace"]))
-                    continue  # and say at once that it is draining
-            await pause(self._beat_every_s)
-
-    async def _refused(self, error: CallFailed) -> None:
-        """A gateway that does not know this worker has forgotten it: begin anew."""
-        if error.code in ("not_found", "not_permitted") and self._registered.is_set():
-            self._registered.clear()
-            await self._connection.drop()
+        return self._answered_for(task_id, term) or (known is not None and known["term"] == term)
 
     # --- working ----------------------------------------------------------------------------
 
     async def _take_claims(self, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
+        registration = self._registration
         while not self._leaving.is_set():
             if len(self._running) >= self._concurrency or not self._has_room():
                 self._changed.clear()
                 await self._changed.wait()
                 continue
-            await self._registered.wait()
+            await registration.wait_registered()
             asked_at = loop.time()
             try:
-                claim = await self.call(
+                claim = await registration.call(
                     "task.claim", {"wait": CLAIM_WAIT_S}, timeout=CLAIM_WAIT_S + ANSWER_WAIT_S
                 )
             except Disconnected:
                 continue
             except TimeoutError:
-                # Whatever it still answers nobody would take; what was given is given back when
-                # this worker registers again.
-                await self._connection.drop()
+                # A later answer would be lost. The task that it holds is given back when this
+                # worker registers again.
+                await registration.drop()
                 continue
             except CallFailed as error:
-                await self._refused(error)
+                await registration.register_again_if_unknown(error)
                 await pause(error.retry_after or PAUSE_S)
                 continue
             if claim is None:
@@ -378,7 +261,7 @@ class Worker:
         renewing = asyncio.create_task(self._renew(claim))
         try:
             if earlier is not None:
-                # An attempt that has lost this task is still being stopped here.
+                # An earlier attempt, which has lost this task, is still being stopped here.
                 await asyncio.wait({earlier})
             await self._make(claim)
         except Exception:
@@ -394,7 +277,7 @@ class Worker:
 
     async def _renew(self, claim: Claim) -> None:
         while True:
-            await pause(self._renew_every_s)
+            await pause(self._registration.renew_every_s)
             try:
                 await self.report("task.heartbeat", claim, {})
             except StaleTerm:
@@ -404,14 +287,17 @@ class Worker:
 
     async def _give_back(self, claim: Claim) -> None:
         with contextlib.suppress(CallFailed, Disconnected, TimeoutError):
-            await self.call("task.release", {"task_id": claim["task_id"], "term": claim["term"]})
+            released = {"task_id": claim["task_id"], "term": claim["term"]}
+            await self._registration.call("task.release", released)
 
     # --- leaving ----------------------------------------------------------------------------
 
     async def _finish(self) -> None:
-        if self._registered.is_set():
+        registration = self._registration
+        if registration.registered:
             with contextlib.suppress(CallFailed, Disconnected, TimeoutError):
-                await self.call("agent.heartbeat", {"status": "draining"}, timeout=1.0)
+                draining = {"status": "draining"}
+                await registration.call("agent.heartbeat", draining, timeout=DRAINING_WAIT_S)
         while self._running:
             self._changed.clear()
             try:
@@ -421,21 +307,21 @@ class Worker:
                 break
         jobs, claims = list(self._running.values()), list(self._claims.values())
         for claim in claims:
-            # Stopped first: what is said of a task that was given back would be refused.
+            # Stopped before it is given back: a report after that would be refused.
             self._lost(claim["task_id"])
         if jobs:
             await asyncio.wait(jobs, timeout=STOP_WAIT_S)
-        if not self._registered.is_set():
-            return  # Nobody is there to be told; they notice that it is gone.
+        if not registration.registered:
+            return  # The gateway cannot be told; it notices that the worker is gone.
         for claim in claims:
             await self._give_back(claim)
         if self._goodbye:
             with contextlib.suppress(CallFailed, Disconnected, TimeoutError):
-                await self.call("agent.remove", {}, timeout=STOP_WAIT_S)
+                await registration.call("agent.remove", {}, timeout=STOP_WAIT_S)
 
 
 def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What a group of errors is about: one that ends the worker, not those that it ended."""
+    """Give the error that ended the worker, not one of those that followed from it."""
     for error in errors.exceptions:
         return _first_of(error) if isinstance(error, BaseExceptionGroup) else error
     return errors

@@ -1,8 +1,8 @@
 """
 The desk of a worker: claims become attempts here, and what attempts report becomes calls.
 
-Agents are supervised exactly as in the gateway's own process; only that what they produce and
-how they end is told over the wire.
+The rule: agents are supervised exactly as in the gateway's own process. Only their reports go
+another way, over the wire; text whose fate there is unknown is asked for before it is said again.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from gateway.domain.preserved import Kept
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
 from gateway.values import RESULT_BYTES_MAX, measured
-from gateway.worker.claimer import Claim, Identity, Worker
+from gateway.worker.claimer import Claim, Claimer
 from gateway.worker.line import Line
+from gateway.worker.registration import Identity
 
 __all__ = ["work"]
 
 logger = logging.getLogger(__name__)
 
-# What had not been told when an attempt ended goes along with its end, up to this size.
+# What is not told yet when an attempt ends goes into the same call as its end, up to this size.
 REST_BYTES_MAX = 48 * 1024
+# The failure after which this process makes room for a fresh one.
 MEMORY_CODE = "memory_limit_exceeded"
-# Whether a piece of text has arrived is asked again after this, in seconds.
+# How long to wait, in seconds, before asking again whether a piece of text has arrived.
 ASK_AGAIN_S = 0.05
 
 
@@ -59,16 +61,20 @@ async def work(
     Work until SIGTERM or SIGINT, or until the gateway says so.
 
     Args:
-        agents: Those that do the work.
-        line: To the process that watches this one.
+        agents: The agents that this worker has.
+        line: To the keeper, the process that watches this one.
+        settings: The bounds of attempts, and the default for ``concurrency``.
+        clock: For the attempts.
         url: Of the gateway that has the tasks.
+        handle: The name that all workers of one kind share.
+        domain: The worker's failure domain; None: none.
         concurrency: Tasks worked on at once; None: the setting ``workers``.
         grace_s: Seconds that running attempts have at the end.
 
     Raises:
-        ConfigurationError: If there is nothing to do.
+        ConfigurationError: If no agent is declared.
         GatewayError: If the gateway does not want this worker.
-        MemoryError: If an attempt has used up the memory; everything that could be told is.
+        MemoryError: If an attempt has used up the memory. All that could be told has been told.
     """
     if not list(agents):
         raise ConfigurationError("no agents are declared there: decorate one with @gateway.agent()")
@@ -81,7 +87,7 @@ async def work(
         concurrency=concurrency or settings.workers,
         grace_s=grace_s,
     )
-    worker = desk.worker = Worker(
+    claimer = desk.claimer = Claimer(
         url,
         token=token,
         handle=handle,
@@ -93,21 +99,21 @@ async def work(
         lost=desk.attempts.ended,
         has_room=lambda: desk.attempts.threads.room,
         identity=Identity(agent_id, line.hello["agent_secret"]) if agent_id else None,
-        # The keeper still tells what became of them.
-        kept=lambda task_id, term: [task_id, term] in line.hello.get("telling", ()),
+        # The keeper is still telling the gateway that these are lost.
+        answered_for=lambda task_id, term: [task_id, term] in line.hello.get("telling", ()),
         on_registered=desk.registered,
         on_notice=_note_for(url),
     )
     loop = asyncio.get_running_loop()
-    running = asyncio.ensure_future(worker.run())
+    running = asyncio.ensure_future(claimer.run())
 
     def stop() -> None:
         if desk.stopping:
-            worker.leave(0)  # asked twice: at once
+            claimer.leave(0)  # the second signal ends it at once
         elif desk.known:
-            worker.leave(grace_s)
+            claimer.leave(grace_s)
         else:
-            running.cancel()  # nothing was begun
+            running.cancel()  # never registered, so there is nothing to finish
         desk.stopping = True
 
     for sign in (signal.SIGTERM, signal.SIGINT):
@@ -142,7 +148,7 @@ class _Desk:
         concurrency: int,
         grace_s: float,
     ) -> None:
-        self.worker: Worker
+        self.claimer: Claimer
         self.concurrency = concurrency
         self.known = self.stopping = False
         self.out_of_memory = False
@@ -151,20 +157,25 @@ class _Desk:
         self._grace_s = grace_s
         self._clock = clock
         self._claims: dict[str, _Held] = {}
-        self.attempts = Attempts(agents, self, clock, settings, freed=lambda: self.worker.look())
+        self.attempts = Attempts(agents, self, clock, settings, freed=lambda: self.claimer.look())
 
     def registered(self, identity: Identity) -> None:
-        """The gateway knows this worker."""
+        """Tell the keeper as which worker the gateway has accepted this process."""
         self.known = True
         self._line.say("registered", **identity.as_dict())
 
     async def make(self, claim: Claim) -> None:
-        """Work on a claim; raises only what is our own mistake."""
+        """
+        Make the attempt that a claim is for.
+
+        Raises:
+            LookupError: If no agent of that name is declared here.
+        """
         declared = self.attempts.agents.get(claim["agent_name"])
         if declared is None:
-            # For a capability, or by an operator's hand: no agent here is called that.
+            # The task asked for a capability, or an operator assigned it to this worker.
             raise LookupError(f"no agent {claim['agent_name']!r} is declared here")
-        assert self.worker.identity is not None
+        assert self.claimer.identity is not None
         task_id, term = claim["task_id"], claim["term"]
         held = self._claims[task_id] = _Held(claim)
         about = {name: claim[name] for name in ("agent_name", "user_id", "attempt")}
@@ -175,14 +186,14 @@ class _Desk:
         except Exception:
             if not held.out_of_memory:
                 raise
-            # Its keeper cleans up, which has memory for it.
+            # The keeper cleans up, which has the memory to do it.
             logger.info("task %s was not cleaned up after here", task_id, exc_info=True)
         finally:
             if self._claims.get(task_id) is held:
                 del self._claims[task_id]
             self._line.say("ended", task_id=task_id, term=term)
 
-    # --- what attempts say ------------------------------------------------------------------
+    # --- what attempts report ---------------------------------------------------------------
 
     async def tell(
         self, task_id: str, term: int, piece: Piece, *, tries: Tries | None = None
@@ -201,7 +212,7 @@ class _Desk:
         async with held.turn:
             rest = await self._tell_ahead(held, Rest(steps=steps or {}))
             told = {"result": result} | ({"steps": rest.steps} if rest.steps else {})
-            await self.worker.report("task.complete", held.claim, told)
+            await self.claimer.report("task.complete", held.claim, told)
 
     async def fail(
         self,
@@ -231,7 +242,7 @@ class _Desk:
             told |= {"text": rest.text} if rest.text else {}
             told |= {"progress": rest.progress} if rest.progress is not None else {}
             told |= {"plan": rest.plan} if rest.plan is not None else {}
-            await self.worker.report("task.fail", held.claim, told)
+            await self.claimer.report("task.fail", held.claim, told)
 
     async def cleaned(
         self,
@@ -248,7 +259,7 @@ class _Desk:
         if held is None or held.claim["term"] != term:
             return
         if held.out_of_memory:
-            # The keeper, which sees this process end, tells of both together.
+            # The keeper sees this process end, and tells both in one event.
             self._line.say(
                 "cleaned",
                 task_id=task_id,
@@ -266,11 +277,11 @@ class _Desk:
             "leftovers": leftovers,
         }
         try:
-            await self.worker.report("event.publish", held.claim, told)
+            await self.claimer.report("event.publish", held.claim, told)
         except RequestError as refused:
             logger.info("task %s: its cleanup was not told: %s", task_id, refused)
 
-    # --- how --------------------------------------------------------------------------------
+    # --- how it reaches the gateway ---------------------------------------------------------
 
     def _held(self, task_id: str, term: int) -> _Held:
         held = self._claims.get(task_id)
@@ -280,17 +291,17 @@ class _Desk:
 
     def _run_out(self, held: _Held) -> None:
         """
-        Memory has run out: finish, and let a fresh process come in this one's place.
+        Leave without a goodbye, so that the keeper puts a fresh process in this one's place.
 
-        What is left of the heap cannot be known, and the next task would pay for it.
+        After memory has run out the state of the heap is unknown; the next task would suffer.
         """
         held.out_of_memory = True
         self._line.say("out_of_memory", task_id=held.claim["task_id"], term=held.claim["term"])
         self.out_of_memory = True
-        self.worker.leave(self._grace_s, goodbye=False)
+        self.claimer.leave(self._grace_s, goodbye=False)
 
     async def _tell_ahead(self, held: _Held, rest: Rest) -> Rest:
-        """Tell what is too much to go along with an attempt's end; returns what is left."""
+        """Tell what is too large for the call that ends the attempt; returns what is left."""
         if len(orjson.dumps([rest.steps, rest.text])) <= REST_BYTES_MAX:
             return rest
         for name, data in rest.steps.items():
@@ -305,38 +316,39 @@ class _Desk:
             async def was_done() -> bool:
                 return await self._has_text(held)
 
-            await self.worker.report(
+            await self.claimer.report(
                 "task.update", held.claim, {"text": piece.text}, was_done=was_done
             )
             held.text_chars += len(piece.text)
         elif piece.step is not None:
             told = {"step": piece.step, "data": piece.data}
-            await self.worker.report("task.update", held.claim, told)
+            await self.claimer.report("task.update", held.claim, told)
         else:
             told = {"progress": piece.progress, "step": piece.at_step, "plan": piece.plan}
             told = {name: value for name, value in told.items() if value is not None}
-            await self.worker.report("task.update", held.claim, told)
+            await self.claimer.report("task.update", held.claim, told)
 
     async def _has_text(self, held: _Held) -> bool:
-        """Whether the gateway has a piece of text that it did not acknowledge: by the length."""
+        """Whether a piece of text that got no answer has arrived: the length of the text tells."""
         while True:
             try:
-                known = await self.worker.ask("task.partial", {"task_id": held.claim["task_id"]})
+                known = await self.claimer.ask("task.partial", {"task_id": held.claim["task_id"]})
                 break
             except (Disconnected, TimeoutError):
-                # As long as there is no answer it may be there; ``report`` has the bound.
+                # Without an answer it may have arrived. ``report``, which waits, has the bound.
                 await self._clock.sleep(ASK_AGAIN_S)
             except RequestError as error:
                 if error.retry_after is None:
-                    # Unknown. Said twice it can be seen; left out it would never be missed.
+                    # Unknown. A reader sees text that is there twice, but not a gap.
                     return False
                 await self._clock.sleep(error.retry_after)
         kept_chars = len(known["preserved_text"])
         if kept_chars == held.text_chars:
-            # It has not grown: the piece is missing, or came after the text was cut. Of a step
-            # that did not fit, ``truncated`` says nothing about the text.
+            # The text has not grown: the piece is missing, or came after the text was cut. A step
+            # that did not fit sets ``truncated``, too, and then says nothing about the text.
             return bool(known["truncated"] and not known["evicted"])
-        # It has grown by the piece, or by what still fitted; or it is let go of, with the piece.
+        # The text has grown by the piece, or by as much of it as fitted; or the gateway has let
+        # go of the whole text, the piece included.
         return True
 
 
@@ -345,9 +357,9 @@ class _Held:
     A claim that is worked on.
 
     Attributes:
-        turn: What an attempt says is told in the order in which it was said.
+        turn: Held while something is told, so that reports keep the order of the attempt.
         text_chars: Characters of text that the gateway has.
-        out_of_memory: It has used more memory than there was.
+        out_of_memory: Whether the attempt has used more memory than there was.
     """
 
     def __init__(self, claim: Claim) -> None:

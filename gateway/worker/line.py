@@ -1,8 +1,8 @@
 """
-The worker's side of the line to its keeper: what it holds, so that somebody knows if it dies.
+The worker process's end of the line to its keeper: it says what it holds, in case it dies.
 
-The two are one worker to everybody else: what stops or kills the keeper stops or kills this
-process, too. Lines are JSON, one a message, small enough that writing them never waits.
+To the gateway the two processes are one worker. So what stops or kills the keeper stops or kills
+this process, too. Each message is one line of JSON, small enough that writing it never waits.
 """
 
 from __future__ import annotations
@@ -22,50 +22,51 @@ from gateway.attempts.processes import state_of
 
 __all__ = ["EXIT_MEMORY", "Line"]
 
-# How a process ends that had no memory left: sysexits.h has nothing nearer than EX_OSERR.
+# The exit code of a process that had no memory left: of sysexits.h EX_OSERR is the nearest.
 EXIT_MEMORY = 71
 
-# Between two looks at the keeper, in seconds.
+# How often this process looks whether the keeper is stopped or gone, in seconds.
 LOOK_EVERY_S = 0.05
-# Of linux/prctl.h: which signal this process gets when its parent is gone.
+# Of linux/prctl.h: the option that names the signal for when the parent ends.
 PR_SET_PDEATHSIG = 1
+# Of the keeper's first message; ``telling`` is as long as a worker has tasks.
 HELLO_BYTES_MAX = 65_536
 
 
 class Line:
     """
-    One end of the line.
+    One end of the line. From then on this process lives no longer than its keeper.
 
     Args:
         descriptor: The socket that this process was started with.
 
     Attributes:
-        hello: What the keeper said first: ``token``, ``agent_id`` and ``agent_secret`` of whom
-            to come back as, and ``telling``, the tasks and terms that an earlier process has held
-            and that the keeper has not told the gateway about yet.
+        hello: The keeper's first message: ``token``; ``agent_id`` and ``agent_secret``, if the
+            process is to come back as a worker that the gateway knows; and ``telling``, the tasks
+            and terms that an earlier process has held and whose loss the keeper still has to tell.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
-        # The processes that agents start have nothing to say here.
+        # Processes that agents start must not hold the line open.
         self._socket.set_inheritable(False)
         with self._socket.makefile("rb") as lines:
             first = lines.readline(HELLO_BYTES_MAX)
         self.hello: Mapping[str, Any] = orjson.loads(first) if first else {}
         self._lock = threading.Lock()
-        # Where there is such a thing it works for a process that is stopped or busy, too.
+        # Linux only. Unlike the thread below it works while this process is stopped or busy.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         threading.Thread(target=self._watch, name="keeper", daemon=True).start()
 
     def say(self, kind: str, **about: Any) -> None:
-        """Tell the keeper something; a keeper that is gone is told nothing."""
+        """Tell the keeper something; nothing happens if the keeper is gone."""
         line = orjson.dumps({"say": kind, **about}) + b"\n"
         with self._lock, contextlib.suppress(OSError):
             self._socket.sendall(line)
 
     def _watch(self) -> None:
-        """Stop when the keeper is stopped, end when it is gone."""
+        """Stop when the keeper is stopped, die when it is gone."""
         keeper = os.getppid()
         end = socket.socket(fileno=os.dup(self._socket.fileno()))
         while True:
@@ -79,6 +80,6 @@ class Line:
             if gone or os.getppid() != keeper:
                 os.kill(os.getpid(), signal.SIGKILL)
             if state_of(keeper) == "T":
-                # It reads this as soon as it runs again, and lets this process run, too.
+                # The keeper reads this when it runs again, and then continues this process.
                 self.say("stopped")
                 os.kill(os.getpid(), signal.SIGSTOP)

@@ -1,4 +1,8 @@
-"""How late an event loop is: a loop that is blocked is no sign of life."""
+"""
+How late an event loop is.
+
+Heartbeats carry it: a worker whose loop is blocked for long is alive, and yet does no work.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,12 @@ import asyncio
 
 __all__ = ["LoopLag"]
 
+# How often the loop is measured. What blocks it for less than this may go unseen.
 LOOK_EVERY_S = 0.1
 
 
 class LoopLag:
-    """Measures the running loop from ``start`` until ``stop``."""
+    """Measures by how much the running loop is late, from ``start`` until ``stop``."""
 
     def __init__(self) -> None:
         self._worst_s = 0.0
@@ -18,18 +23,18 @@ class LoopLag:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to measure."""
+        """Begin to measure the running loop."""
         loop = asyncio.get_running_loop()
         self._due = loop.time() + LOOK_EVERY_S
         self._timer = loop.call_at(self._due, self._look)
 
     def stop(self) -> None:
-        """End measuring."""
+        """End measuring; the second call does nothing."""
         if self._timer is not None:
             self._timer.cancel()
 
     def take(self) -> float:
-        """The longest that anything had to wait for its turn since the last call, in seconds."""
+        """Give the longest delay since the last call, in seconds, and begin anew from 0."""
         worst_s, self._worst_s = self._worst_s, 0.0
         return round(worst_s, 3)
 

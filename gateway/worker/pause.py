@@ -1,4 +1,4 @@
-"""Waiting in a worker process, which has no clock but its loop's."""
+"""A pause in a worker process, which knows no clock but that of its loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["pause"]
 
 
 async def pause(seconds: float) -> None:
-    """Wait; cancelling ends the wait."""
+    """Wait for so many seconds, or return at once for 0 or less; cancelling ends the wait."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.Event().wait()

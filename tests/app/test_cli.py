@@ -31,7 +31,7 @@ def call(arguments: Sequence[str], *, input: str | None = None, **environment: s
 def test_commands_are_listed_in_the_order_of_a_first_visit() -> None:
     listed = call(["--help"]).output.partition("Commands:")[2].split("\n")
     names = [line.split()[0] for line in listed if line[:2] == "  " and line[2:3].isalpha()]
-    assert names == ["serve", "work", "demo", "tail", "check", "token"]
+    assert names == ["serve", "work", "demo", "tail", "dead-letters", "check", "token"]
 
 
 def test_help_of_serve_names_each_setting_its_variable_and_its_default() -> None:
@@ -65,6 +65,11 @@ def test_the_version_is_the_packages() -> None:
         (["tail", "--url", "http://127.0.0.1"], "--url"),
         (["tail", "--since", "x"], "--since"),
         (["work"], "MODULE:GATEWAY"),
+        (["dead-letters", "list", "--url", "127.0.0.1"], "--url"),
+        (["dead-letters", "list", "--limit", "0"], "--limit"),
+        (["dead-letters", "retry"], "ID..."),
+        (["dead-letters", "discard"], "ID..."),
+        (["dead-letters", "burn"], "No such command"),
         (["check"], "FILES"),
         (["token"], "--user"),
         (["fly"], "No such command"),
@@ -152,8 +157,8 @@ def test_scopes_and_time_can_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "message"),
     [
-        (["--user", "a b"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--user has to match"),
-        (["--user", "*"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--user has to match"),
+        (["--user", "ab "], {"GATEWAY_TOKEN_SECRET": SECRET}, "--user has to have"),
+        (["--user", "*"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--user has to have"),
         (["--user", "42"], {}, "GATEWAY_TOKEN_SECRET is not set"),
         (["--user", "42"], {"GATEWAY_TOKEN_SECRET": "short"}, "token_secret"),
         (["--user", "42", "--scope", "fly"], {"GATEWAY_TOKEN_SECRET": SECRET}, "--scope"),
@@ -166,3 +171,12 @@ def test_a_token_that_a_gateway_would_refuse_is_not_made(
     said = call(["token", *arguments], **environment)
     assert (said.exit_code, said.stdout) == (2, "")
     assert message in said.stderr
+
+
+def test_a_store_that_does_not_answer_ends_the_command_with_exit_code_1() -> None:
+    """Nothing is wrong with the command, so it is no usage error."""
+    address = "nats://127.0.0.1:1"
+    said = call(["serve", "--port", "0", "--store", address, "--store-timeout", "0.2"])
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert "nothing listens there" in said.stderr
+    assert "Usage" not in said.stderr

@@ -1,143 +1,24 @@
-"""One try at a task: every kind of function, every kind of end."""
+"""One attempt at a task: its limit, what its code raises and gives, what it tells meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import AttemptOver, RequestError
-from gateway.errors import RateLimited
+from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.attempt import Attempts
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.errors import AttemptOver, StaleTerm, TooLarge
+from gateway.domain.settings import Settings
+from tests.attempts.steps import Script, assignment
 from tests.execution.conftest import OpenWorld
-from tests.execution.world import World
-
-# --- kinds of functions ----------------------------------------------------------------------
-
-
-async def test_an_async_function_gives_its_result(here: World) -> None:
-    @here.gateway.agent("echo")
-    async def echo(task: Task, word: str) -> str:
-        return word
-
-    task = await here.run("echo", {"word": "yes"})
-    assert (task.status, task.result) == ("succeeded", "yes")
-    assert here.types() == ["task_submitted", "task_started", "task_finished"]
-
-
-async def test_a_plain_function_runs_in_a_thread(here: World) -> None:
-    @here.gateway.agent("plain")
-    def plain(task: Task, word: str) -> str:
-        task.append(word)
-        return word * 2
-
-    task = await here.run("plain", {"word": "yes"})
-    assert (task.status, task.result, task.preserved.text) == ("succeeded", "yesyes", "yes")
-
-
-async def test_an_async_generator_has_each_item_preserved(here: World) -> None:
-    """Text is appended, everything else is a step."""
-
-    @here.gateway.agent("items")
-    async def items(task: Task) -> AsyncIterator[Any]:
-        yield "one "
-        yield {"two": 2}
-
-    task = await here.run("items")
-    assert task.result == ["one ", {"two": 2}]
-    assert task.preserved.text == "one "
-    assert task.preserved.steps == {"item-2": {"two": 2}}
-
-
-async def test_a_plain_generator_has_each_item_preserved(here: World) -> None:
-    @here.gateway.agent("words")
-    def words(task: Task) -> Iterator[str]:
-        yield "one "
-        yield "two"
-
-    task = await here.run("words")
-    assert (task.result, task.preserved.text) == ("one two", "one two")
-
-
-async def test_a_generator_that_ends_early_lets_go_of_what_it_holds(here: World) -> None:
-    """Its `finally` runs at once, not when the garbage collector comes by."""
-    let_go: list[str] = []
-
-    @here.gateway.agent("holder")
-    async def holder(task: Task) -> AsyncIterator[Any]:
-        try:
-            yield math.nan
-        finally:
-            let_go.append("yes")
-
-    task = await here.run("holder")
-    assert task.status == "failed"
-    assert let_go == ["yes"]
-
-
-async def test_a_function_that_returns_a_coroutine_is_awaited(here: World) -> None:
-    """A lambda or a decorated function does not look async, and is."""
-
-    async def answer(task: Task, word: str) -> str:
-        return word
-
-    here.gateway.agent("wrapped")(lambda task, word: answer(task, word))
-    here.gateway.agent("partial")(functools.partial(answer, word="no"))
-    assert (await here.run("wrapped", {"word": "yes"})).result == "yes"
-    assert (await here.run("partial")).result == "no"
-
-
-# --- inputs ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("input", "field"),
-    [
-        ({}, "word"),
-        ({"word": "a", "more": 1}, "input"),
-        ({"task": "a", "word": "b"}, "input"),
-        (["a", "b"], None),
-        (None, "word"),
-    ],
-)
-async def test_an_input_that_does_not_fit_is_the_callers_mistake(
-    here: World, input: Any, field: str | None
-) -> None:
-    """It is not the agent's failure: the breaker does not count it, nothing is retried."""
-
-    @here.gateway.agent("echo")
-    async def echo(task: Task, word: str) -> Any:
-        return word
-
-    task = await here.run("echo", input)
-    if field is None:
-        assert task.result == input
-        return
-    (error,) = here.said("agent_error")
-    assert (task.status, error["error_type"]) == ("failed", "invalid_input")
-    assert here.state.breakers["echo"].consecutive == 0
-
-
-async def test_an_agent_cannot_change_what_was_asked(here: World) -> None:
-    """The next attempt, a retry and the dead letter get the same input, whatever this one did."""
-    seen: list[Any] = []
-
-    @here.gateway.agent("taker", max_attempts=2)
-    async def taker(task: Task, words: list[str]) -> None:
-        seen.append(list(words))
-        words.clear()
-        raise RateLimited
-
-    task = await here.run("taker", {"words": ["a", "b"]})
-    assert seen == [["a", "b"], ["a", "b"]]
-    assert task.input == {"words": ["a", "b"]}
-
-
-# --- limits ----------------------------------------------------------------------------------
+from tests.execution.world import VirtualClock, World
 
 
 async def test_an_agent_that_takes_too_long_is_stopped(here: World) -> None:
@@ -168,7 +49,7 @@ async def test_an_agent_of_a_language_model_has_llm_timeouts(here: World) -> Non
 async def test_an_agent_that_swallows_its_cancellation_is_named_and_left_alone(
     here: World,
 ) -> None:
-    """The task goes on without it, and what it says later reaches nobody."""
+    """The task goes on without it, and what it says later is refused."""
     refused: list[AttemptOver] = []
     go = asyncio.Event()
 
@@ -228,7 +109,7 @@ async def test_a_thread_that_runs_on_is_named_and_keeps_its_slot(open_world: Ope
     assert task.preserved.steps == {}
 
 
-async def test_what_a_thread_raises_after_its_end_is_ignored(here: World) -> None:
+async def test_what_a_thread_raises_after_its_attempt_is_ignored(here: World) -> None:
     stop = here.stop()
 
     @here.gateway.agent("blocked", timeout=5.0, max_attempts=1)
@@ -240,9 +121,6 @@ async def test_what_a_thread_raises_after_its_end_is_ignored(here: World) -> Non
     stop.go()
     await here.until(lambda: here.engine.parts.attempts.threads.room)
     assert len(here.said("agent_error")) == 1
-
-
-# --- what agents raise -----------------------------------------------------------------------
 
 
 class Strange(BaseException):
@@ -316,9 +194,6 @@ def nested(depth: int) -> Any:
     return [nested(depth - 1)] if depth else 0
 
 
-# --- results ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "result",
     [
@@ -360,57 +235,6 @@ async def test_a_result_of_just_the_bound_is_kept(here: World) -> None:
     assert (await here.run("large")).result == largest
 
 
-# --- what agents say -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "say",
-    [
-        lambda task: task.preserve("", 1),
-        lambda task: task.preserve("x" * 129, 1),
-        lambda task: task.preserve("\ud800", 1),
-        lambda task: task.preserve(None, 1),
-        lambda task: task.preserve("step", {1, 2}),
-        lambda task: task.preserve("step", math.nan),
-        lambda task: task.preserve("step", "x" * 262_144),
-        lambda task: task.append(b"bytes"),
-        lambda task: task.append("\ud800"),
-        lambda task: task.append(None),
-        lambda task: task.progress(1.01),
-        lambda task: task.progress(-0.01),
-        lambda task: task.progress(math.nan),
-        lambda task: task.progress("half"),
-        lambda task: task.progress(0.5, ""),
-        lambda task: task.progress(0.5, step=3),
-        lambda task: task.progress(step="\ud800"),
-        lambda task: task.progress(step="x" * 1000),
-        lambda task: task.plan("a", ""),
-        lambda task: task.plan("a", 3),
-        lambda task: task.plan("\ud800"),
-        lambda task: task.plan("x" * 1000),
-        lambda task: task.plan(*map(str, range(257))),
-    ],
-)
-async def test_what_cannot_be_told_is_refused_where_it_is_said(
-    here: World, say: Callable[[Task], None]
-) -> None:
-    """The agent's author finds it on the first run; nobody's task hangs because of it."""
-    refused: list[Exception] = []
-
-    @here.gateway.agent("odd")
-    async def odd(task: Task) -> str:
-        try:
-            say(task)
-        except RequestError as error:
-            refused.append(error)
-        return "done"
-
-    task = await here.run("odd")
-    assert task.result == "done"
-    assert [type(error).__name__ for error in refused] in (["InvalidParams"], ["TooLarge"])
-    assert here.types() == ["task_submitted", "task_started", "task_finished"]
-
-
 async def test_progress_and_steps_reach_the_user(here: World) -> None:
     @here.gateway.agent("worker")
     async def worker(task: Task) -> str:
@@ -441,41 +265,147 @@ async def test_text_is_told_at_most_ten_times_a_second(here: World) -> None:
     assert len(pieces) <= 10 * 10 + 2
 
 
-async def test_what_was_preserved_stays_as_it_was_then(here: World) -> None:
-    """An agent goes on filling the list that it has preserved; that is its own copy."""
-
-    @here.gateway.agent("filler", max_attempts=2)
-    async def filler(task: Task) -> Any:
-        if task.attempt == 1:
-            done: list[Any] = ["first"]
-            task.preserve("list", done)
-            done.append({1, 2})
-            await here.passing(1)
-            raise RateLimited
-        task.preserved.steps["list"].append("mine")
-        await here.passing(1)
-        raise RateLimited
-
-    task = await here.run("filler")
-    assert task.preserved.steps == {"list": ["first"]}
-    assert task.status == "dead_lettered"
+# --- code that the caller runs ---------------------------------------------------------------
 
 
-async def test_after_its_end_an_attempt_is_told_so(here: World) -> None:
-    kept: list[Task] = []
+async def test_a_block_is_an_attempt_like_any_other(here: World) -> None:
+    closed: list[int] = []
+    here.gateway.agent("endpoint", cleanup=[lambda task: closed.append(task.attempt)])(
+        lambda task: None
+    )
+    async with here.gateway.attempt("endpoint", user_id="ann") as task:
+        task.append("so far")
+        task.result = "done"
+    known = here.state.tasks[task.task_id]
+    assert (known.status, known.result, known.preserved.text) == ("succeeded", "done", "so far")
+    assert closed == [1]
 
-    @here.gateway.agent("keeper")
-    async def keeper(task: Task) -> None:
-        kept.append(task)
 
-    await here.run("keeper")
-    (task,) = kept
-    for say in (
-        lambda: task.append("x"),
-        lambda: task.preserve("x", 1),
-        lambda: task.progress(0.1),
-        lambda: task.plan("x"),
-        lambda: task.temp_dir(),
-    ):
-        with pytest.raises(AttemptOver):
-            say()
+@pytest.mark.parametrize(
+    ("raised", "code", "cause"),
+    [
+        (ValueError, "agent_exception", "exception"),
+        (asyncio.CancelledError, "cancelled", "cancelled"),
+        # Its own, and not that of the limit.
+        (TimeoutError, "task_timeout", "exception"),
+    ],
+)
+async def test_what_a_block_raises_is_told_and_raised_on(
+    here: World, raised: type[BaseException], code: str, cause: str
+) -> None:
+    with pytest.raises(raised):
+        async with here.gateway.attempt("endpoint", user_id="ann"):
+            raise raised
+    (error,) = here.said("agent_error")
+    assert (error["error_code"], error["cause"]) == (code, cause)
+
+
+async def test_a_block_over_its_limit_is_a_timeout(here: World) -> None:
+    with pytest.raises(TimeoutError):
+        async with here.gateway.attempt("endpoint", user_id="ann", timeout=5.0):
+            await here.passing(100)
+    (error,) = here.said("agent_error")
+    assert (error["error_code"], error["cause"]) == ("task_timeout", "timeout")
+
+
+# --- without a gateway -----------------------------------------------------------------------
+
+
+def attempts(listener: Script, *, threads: int = 1) -> Attempts:
+    return Attempts(
+        Agents(), listener, VirtualClock(), Settings(threads=threads), freed=lambda: None
+    )
+
+
+def declared(function: Callable[..., Any], **options: Any) -> Declared:
+    return Declared(AgentPolicy("echo"), function, **options)
+
+
+async def test_an_attempt_that_has_lost_its_task_tells_no_more_pieces() -> None:
+    listener = Script(StaleTerm("term 3 is over"), StaleTerm("term 3 is over"))
+
+    async def stream(task: Task) -> None:
+        for _ in range(3):
+            task.append("x")
+            await VirtualClock().sleep(1.0)
+
+    await attempts(listener).make(assignment(), declared(stream), fallback=False)
+    # What waits is told once more with the end, which ends there.
+    assert [name for name, _ in listener.told] == ["tell", "tell"]
+
+
+async def test_a_piece_that_is_refused_keeps_no_other_from_being_told() -> None:
+    listener = Script(TooLarge("no room"))
+
+    async def stream(task: Task) -> None:
+        for word in ("one", "two"):
+            task.append(word)
+            await VirtualClock().sleep(1.0)
+
+    await attempts(listener).make(assignment(), declared(stream), fallback=False)
+    assert listener.told == [("tell", "one"), ("tell", "two"), ("succeed", (None, {}))]
+
+
+async def test_a_task_that_has_ended_stops_its_code_and_has_no_end_of_its_own() -> None:
+    listener = Script()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def wait(task: Task) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    making = attempts(listener)
+    making.ended("another task")
+    running = asyncio.ensure_future(making.make(assignment(), declared(wait), fallback=False))
+    await begun.wait()
+    making.ended(assignment().task_id)
+    making.ended(assignment().task_id)
+    await running
+    assert stopped.is_set()
+    assert listener.told == []
+
+
+async def test_cancelling_an_attempt_cancels_its_code_and_tells_nothing() -> None:
+    listener = Script()
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def wait(task: Task) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    running = asyncio.ensure_future(
+        attempts(listener).make(assignment(), declared(wait), fallback=False)
+    )
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await stopped.wait()
+    assert listener.told == []
+
+
+async def test_a_fallback_is_called_in_place_of_the_agent() -> None:
+    listener = Script()
+    agent = declared(lambda task: "agent", fallback=lambda task: "fallback")
+    await attempts(listener).make(assignment(), agent, fallback=True)
+    assert listener.told == [("succeed", ("fallback", {}))]
+
+
+async def test_only_a_plain_function_needs_room_for_a_thread() -> None:
+    async def in_loop(task: Task) -> None: ...
+
+    making = attempts(Script())
+    go = threading.Event()
+    running = making.threads.run(lambda: go.wait(10), name="x")
+    assert making.has_room(declared(in_loop), fallback=False)
+    assert not making.has_room(declared(lambda task: None), fallback=False)
+    assert not making.has_room(declared(in_loop, fallback=lambda task: None), fallback=True)
+    go.set()
+    await running
+    assert making.has_room(declared(lambda task: None), fallback=False)

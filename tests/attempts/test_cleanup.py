@@ -1,4 +1,4 @@
-"""After an attempt: what was cleaned up is looked at, never asserted."""
+"""The cleanup after an attempt: what was cleaned up is looked at, never asserted."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import psutil
 import pytest
 
 from gateway import Task
+from gateway.attempts.cleanup import Cleaned, clean, status_of
+from gateway.attempts.threads import Threads
+from tests.attempts.steps import Attempt
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World
 from tests.unremovable import Unremovable
@@ -177,7 +180,7 @@ async def test_a_folder_that_cannot_be_removed_is_told_as_it_is(
 
 
 async def test_folders_without_end_are_a_leftover_and_no_mistake_of_ours(here: World) -> None:
-    """Deeper than whoever removes them can follow; the attempt's end is told all the same."""
+    """Deeper than some Pythons can remove them; the attempt's end is told all the same."""
     folders: list[pathlib.Path] = []
 
     @here.gateway.agent("writer")
@@ -196,3 +199,62 @@ async def test_folders_without_end_are_a_leftover_and_no_mistake_of_ours(here: W
     # Some Pythons can follow.
     assert cleanup["cleanup_status"] == ("failed" if folders[0].exists() else "success")
     await asyncio.to_thread(subprocess.run, ["rm", "-rf", str(folders[0])], check=True)
+
+
+# --- without a gateway -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resources", "leftovers", "status"),
+    [
+        (["process"], [], "success"),
+        ([], [], "success"),
+        (["process"], ["close"], "partial"),
+        ([], ["close"], "failed"),
+    ],
+)
+def test_a_status_says_whether_something_is_left_and_whether_something_is_gone(
+    resources: list[str], leftovers: list[str], status: str
+) -> None:
+    assert status_of(resources, leftovers) == status
+
+
+async def test_an_attempt_that_used_nothing_has_no_cleanup_to_tell() -> None:
+    attempt = Attempt()
+    cleaned = await clean(
+        attempt.task, attempt.resources, [], threads=Threads(1), still_running=None
+    )
+    assert cleaned == Cleaned([], 0, [])
+    assert not cleaned
+
+
+async def test_code_that_could_not_be_stopped_is_a_leftover() -> None:
+    attempt = Attempt()
+    cleaned = await clean(
+        attempt.task, attempt.resources, [], threads=Threads(1), still_running="thread: echo"
+    )
+    assert cleaned
+    assert cleaned.leftovers == ["thread: echo"]
+
+
+async def test_a_process_that_ended_by_itself_is_gone_and_frees_no_memory_of_others() -> None:
+    attempt = Attempt()
+    process = attempt.task.start_process("true")
+    await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    cleaned = await clean(
+        attempt.task, attempt.resources, [], threads=Threads(1), still_running=None
+    )
+    assert (cleaned.resources, cleaned.leftovers) == (["process"], [])
+    # It was waited for, or it would stay as a zombie.
+    assert process.returncode == 0
+
+
+async def test_a_hook_without_a_name_is_named_by_its_type() -> None:
+    class Closer:
+        def __call__(self, task: Task) -> None: ...
+
+    attempt = Attempt()
+    cleaned = await clean(
+        attempt.task, attempt.resources, [Closer()], threads=Threads(1), still_running=None
+    )
+    assert cleaned.resources == ["Closer"]

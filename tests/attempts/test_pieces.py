@@ -1,52 +1,92 @@
-"""What an attempt leaves behind: kept for the next one, bounded, and never silently lost."""
+"""Pieces that wait to be told: they grow together, take turns, and are bounded."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from gateway import Task
-from gateway.attempts.pieces import TEXT_CHARS_MAX, Pieces
-from gateway.domain.preserved import EVICTED_MAX
-from gateway.errors import RateLimited
-from gateway.execution.record.state import State
-from tests.execution.conftest import OpenWorld
-from tests.execution.world import World, consistent
+from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
+from gateway.domain.errors import AttemptOver
 
 
-async def test_the_next_attempt_finds_what_the_last_one_left(here: World) -> None:
-    @here.gateway.agent("stepper")
-    async def stepper(task: Task) -> Any:
-        task.plan("a", "b", "c")
-        if task.attempt == 1:
-            task.preserve("a", {"x": 1})
-            task.append("so far")
-            raise RateLimited
-        return [dict(task.preserved.steps), task.preserved.text]
-
-    task = await here.run("stepper")
-    assert task.result == [{"a": {"x": 1}}, "so far"]
-    (kept,) = here.said("partial_result_preserved")
-    assert kept["preserved_data"] == {"a": {"x": 1}}
-    assert kept["preserved_text"] == "so far"
-    assert kept["lost_data"] == ["b", "c"]
-    assert kept["progress"] == pytest.approx(1 / 3)
-    assert (kept["truncated"], kept["evicted"]) == (False, [])
-    canonical = json.dumps(
-        {"data": kept["preserved_data"], "text": kept["preserved_text"]},
-        sort_keys=True,
-        separators=(",", ":"),
-    )
-    assert kept["sha256"] == hashlib.sha256(canonical.encode()).hexdigest()
-    said = here.types(task.task_id)
-    assert said[said.index("partial_result_preserved") + 1] == "agent_error"
+def pieces(*, chars_max: int = 10**6, wake: Callable[[], None] = lambda: None) -> Pieces:
+    return Pieces(task_id="t", attempt=1, chars_max=chars_max, wake=wake)
 
 
-def test_whoever_says_much_of_one_kind_keeps_no_other_from_being_told() -> None:
+def test_text_that_waits_is_told_as_one_piece() -> None:
+    waiting = pieces()
+    for word in ("one ", "two ", "three"):
+        waiting.add_text(word)
+    assert waiting.take() == Piece(text="one two three")
+    assert waiting.take() is None
+
+
+@pytest.mark.parametrize(
+    ("chars", "told"),
+    [
+        (TEXT_CHARS_MAX - 1, [TEXT_CHARS_MAX - 1]),
+        (TEXT_CHARS_MAX, [TEXT_CHARS_MAX]),
+        (TEXT_CHARS_MAX + 1, [TEXT_CHARS_MAX, 1]),
+    ],
+)
+def test_a_piece_of_text_has_its_bound(chars: int, told: list[int]) -> None:
+    waiting = pieces()
+    waiting.add_text("x" * chars)
+    lengths = []
+    while (piece := waiting.take()) is not None:
+        lengths.append(len(piece.text or ""))
+    assert lengths == told
+
+
+@pytest.mark.parametrize(("chars", "kept"), [(9, "x" * 9), (10, "x" * 10), (11, "x" * 10)])
+def test_text_over_the_bound_is_cut(chars: int, kept: str) -> None:
+    waiting = pieces(chars_max=10)
+    waiting.add_text("x" * chars)
+    assert waiting.close().text == kept
+
+
+def test_no_text_follows_a_cut_though_there_is_room_again() -> None:
+    waiting = pieces(chars_max=10)
+    waiting.add_text("x" * 11)
+    assert waiting.take() == Piece(text="x" * 10)
+    waiting.add_text("y")
+    assert waiting.take() is None
+
+
+def test_what_was_told_makes_room_for_more_text() -> None:
+    waiting = pieces(chars_max=10)
+    for _ in range(3):
+        waiting.add_text("x" * 10)
+        assert waiting.take() == Piece(text="x" * 10)
+
+
+def test_of_two_steps_of_one_name_the_newer_is_told() -> None:
+    waiting = pieces()
+    waiting.add_step("a", 1)
+    waiting.add_step("b", 2)
+    waiting.add_step("a", 3)
+    assert waiting.take() == Piece(step="a", data=3)
+    assert waiting.take() == Piece(step="b", data=2)
+
+
+def test_of_progress_the_newest_is_told_with_the_plan() -> None:
+    waiting = pieces()
+    waiting.set_plan(("a", "b"))
+    waiting.set_progress(0.1, "a")
+    waiting.set_progress(0.6, "b")
+    assert waiting.take() == Piece(progress=0.6, at_step="b", plan=("a", "b"))
+    assert waiting.take() is None
+
+
+def test_a_step_without_a_number_leaves_progress_as_it_was() -> None:
+    waiting = pieces()
+    waiting.set_progress(0.5, None)
+    waiting.set_progress(None, "writing")
+    assert waiting.take() == Piece(progress=0.5, at_step="writing")
+
+
+def test_progress_text_and_steps_take_turns() -> None:
     """Progress before each telling, a text that grows, many steps: each has every third turn."""
     pieces = Pieces(task_id="t", attempt=1, chars_max=10**6, wake=lambda: None)
     pieces.add_text("x" * 3 * TEXT_CHARS_MAX)
@@ -69,184 +109,67 @@ def test_whoever_says_much_of_one_kind_keeps_no_other_from_being_told() -> None:
     assert pieces.take() is None
 
 
-async def test_what_was_on_its_way_when_the_limit_hit_is_kept(here: World) -> None:
-    """Ten pieces a second are told; what was said after the last one counts, too."""
+def test_everything_that_is_added_wakes_the_teller() -> None:
+    woken: list[bool] = []
+    waiting = pieces(wake=lambda: woken.append(True))
+    waiting.add_text("x")
+    waiting.add_step("a", 1)
+    waiting.set_progress(0.5, None)
+    waiting.set_plan(("a",))
+    assert len(woken) == 4
 
-    @here.gateway.agent("slow", timeout=1.0, max_attempts=1)
-    async def slow(task: Task) -> None:
-        for number in range(200):
-            task.preserve(f"step {number}", number)
-        task.append("text")
-        task.progress(0.7)
-        await here.passing(100)
 
-    task = await here.run("slow")
-    assert task.preserved.steps == {f"step {number}": number for number in range(200)}
-    assert task.preserved.text == "text"
-    assert here.said("partial_result_preserved")[0]["progress"] == 0.7
+def test_closing_gives_what_waits_and_the_second_time_nothing() -> None:
+    waiting = pieces()
+    waiting.add_text("text")
+    waiting.add_step("a", 1)
+    waiting.set_progress(0.5, None)
+    waiting.set_plan(("a", "b"))
+    rest = waiting.close()
+    assert rest == Rest({"a": 1}, "text", 0.5, ("a", "b"))
+    assert waiting.close() == Rest()
+    assert waiting.take() is None
 
 
 @pytest.mark.parametrize(
-    "text", ['"' * 300_000, "\x00" * 300_000, "\n\\" * 150_000, "€" * 100_000, "x" * 300_000]
+    "say",
+    [
+        lambda waiting: waiting.add_text("x"),
+        lambda waiting: waiting.add_step("a", 1),
+        lambda waiting: waiting.set_progress(0.5, None),
+        lambda waiting: waiting.set_plan(("a",)),
+        lambda waiting: waiting.check(),
+    ],
 )
-async def test_text_over_the_bound_is_cut_and_says_so(here: World, text: str) -> None:
-    """Quotes and newlines take more room in an event than in memory; the task still ends."""
-
-    @here.gateway.agent("long", max_attempts=1)
-    async def long(task: Task) -> None:
-        task.append(text)
-        raise RateLimited
-
-    task = await here.run("long")
-    assert task.status == "dead_lettered"
-    (kept,) = here.said("partial_result_preserved")
-    assert kept["truncated"]
-    assert text.startswith(kept["preserved_text"])
-    assert 262_144 - 6 < kept["size"] <= 262_144
+def test_after_its_end_an_attempt_adds_nothing(say: Callable[[Pieces], None]) -> None:
+    waiting = pieces()
+    say(waiting)
+    waiting.close()
+    with pytest.raises(AttemptOver):
+        say(waiting)
+    assert not waiting.close()
 
 
-async def test_text_ends_where_it_was_cut(here: World) -> None:
-    """What came later would stand behind a hole that nobody sees."""
-
-    @here.gateway.agent("long", max_attempts=1, timeout=1000.0)
-    async def long(task: Task) -> None:
-        task.preserve("big", "x" * 262_100)
-        await here.passing(1)
-        task.append("€" * 20)
-        await here.passing(1)
-        task.append("a")
-        await here.passing(1)
-        raise RateLimited
-
-    await here.run("long")
-    (kept,) = here.said("partial_result_preserved")
-    assert set(kept["preserved_text"]) == {"€"}
+@pytest.mark.parametrize(
+    ("piece", "produced"),
+    [
+        (Piece(text="x"), True),
+        (Piece(step="a", data=None), True),
+        (Piece(progress=0.5, at_step="a", plan=("a",)), False),
+    ],
+)
+def test_a_piece_has_output_if_it_has_text_or_a_step(piece: Piece, produced: bool) -> None:
+    assert piece.produced is produced
 
 
-async def test_a_generator_of_many_small_items_still_ends(here: World) -> None:
-    """Thirty thousand numbers are few bytes of data and many of JSON."""
-
-    @here.gateway.agent("many", max_attempts=1)
-    async def many(task: Task) -> AsyncIterator[int]:
-        for number in range(20_000):
-            yield number % 10
-        raise RateLimited
-
-    task = await here.run("many")
-    assert task.status == "dead_lettered"
-    (kept,) = here.said("partial_result_preserved")
-    assert kept["truncated"]
-    assert len(kept["evicted"]) == EVICTED_MAX
-    assert kept["size"] <= 262_144
-
-
-async def test_the_longest_plan_and_the_longest_names_still_fit(here: World) -> None:
-    @here.gateway.agent("wordy", max_attempts=1)
-    async def wordy(task: Task) -> None:
-        task.plan(*(f"{number}" + "\x01" * 3 for number in range(256)))
-        for number in range(100):
-            task.preserve(f"{number}".ljust(128, "\x01"), "x" * 262_144 if number > 50 else 1)
-        raise RateLimited
-
-    @here.gateway.agent("filled", max_attempts=1)
-    async def filled(task: Task) -> None:
-        task.plan(*map(str, range(256)))
-        task.preserve("x", "x" * 262_000)
-        for number in range(100):
-            task.preserve(f"{number}".ljust(128, "\x01"), "x" * 200)
-        raise RateLimited
-
-    # The first is refused where it says too much, which is the agent's own failure.
-    assert (await here.run("wordy")).status == "failed"
-    assert (await here.run("filled")).status == "dead_lettered"
-
-
-async def test_a_step_that_does_not_fit_is_named(open_world: OpenWorld) -> None:
-    here = await open_world(partial_bytes_task=200)
-
-    @here.gateway.agent("stepper", max_attempts=1)
-    async def stepper(task: Task) -> None:
-        task.preserve("a", "x" * 100)
-        task.preserve("b", "x" * 100)
-        task.preserve("c", 1)
-        raise RateLimited
-
-    task = await here.run("stepper")
-    (kept,) = here.said("partial_result_preserved")
-    assert set(kept["preserved_data"]) == {"a", "c"}
-    assert (kept["truncated"], kept["evicted"]) == (True, ["b"])
-    partial = await here.call("task.partial", task_id=task.task_id)
-    assert partial["evicted"] == ["b"]
-
-
-async def test_over_a_users_bound_the_longest_finished_goes_first(open_world: OpenWorld) -> None:
-    """One user's parts never push out another's."""
-    here = await open_world(partial_bytes_task=150, partial_bytes_user=300)
-
-    @here.gateway.agent("keeper", max_attempts=1)
-    async def keeper(task: Task) -> None:
-        task.preserve("part", "x" * 100)
-        raise RateLimited
-
-    @here.gateway.agent("running", timeout=1000.0)
-    async def running(task: Task) -> None:
-        task.preserve("part", "x" * 100)
-        await here.passing(100)
-
-    other = await here.run("keeper", user_id="bob")
-    live = await here.submit("running", user_id="ann")
-    await here.passing(1)
-    finished = [await here.run_later("keeper", user_id="ann") for _ in range(3)]
-    parts = [await here.call("task.partial", task_id=task_id) for task_id in finished]
-    assert [bool(part["preserved_data"]) for part in parts] == [False, False, True]
-    assert [part["evicted"] for part in parts] == [["part"], ["part"], []]
-    assert parts[0]["truncated"]
-    tasks = here.state.tasks
-    assert tasks[live].preserved.steps
-    assert tasks[other.task_id].preserved.steps
-    consistent(here)
-
-
-async def test_over_everybodys_bound_the_longest_finished_goes_first(
-    open_world: OpenWorld,
-) -> None:
-    here = await open_world(partial_bytes_task=150, partial_bytes_user=150, partial_bytes_all=300)
-
-    @here.gateway.agent("keeper", max_attempts=1)
-    async def keeper(task: Task) -> None:
-        task.preserve("part", "x" * 100)
-        raise RateLimited
-
-    tasks = [await here.run("keeper", user_id=user) for user in ("ann", "bob", "cy", "dee")]
-    assert [bool(task.preserved.steps) for task in tasks] == [False, False, True, True]
-    assert here.state._bytes_all <= 300
-
-
-async def test_parts_are_let_go_of_some_time_after_the_end(open_world: OpenWorld) -> None:
-    here = await open_world(partial_ttl=100)
-
-    @here.gateway.agent("keeper", max_attempts=1)
-    async def keeper(task: Task) -> None:
-        task.preserve("part", 1)
-        raise RateLimited
-
-    task = await here.run("keeper")
-    await here.passing(99)
-    assert task.preserved.steps
-    await here.passing(60)
-    assert not task.preserved.steps
-    assert here.state._bytes_all == 0
-    assert task.task_id in here.state.tasks
-
-
-async def test_finished_tasks_are_known_for_a_day(here: World) -> None:
-    @here.gateway.agent("echo")
-    async def echo(task: Task) -> None:
-        task.preserve("part", 1)
-
-    task = await here.run("echo", idempotency_key="k")
-    state: State = here.state
-    state.expire(here.engine.clock.wall() + 86_000)
-    assert task.task_id in state.tasks
-    state.expire(here.engine.clock.wall() + 86_401)
-    assert (state.tasks, state.keys, state.preserving) == ({}, {}, {})
+@pytest.mark.parametrize(
+    ("rest", "output"),
+    [
+        (Rest(), False),
+        (Rest(progress=0.5, plan=("a",)), False),
+        (Rest(text="x"), True),
+        (Rest(steps={"a": None}), True),
+    ],
+)
+def test_a_rest_is_true_if_it_has_output(rest: Rest, output: bool) -> None:
+    assert bool(rest) is output

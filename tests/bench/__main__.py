@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.bench import error_to_frame, jetstream, kills, quick_requests
+from tests.bench import claims, error_to_frame, jetstream, kills, quick_requests
 
 
 def main() -> None:
     """Run every benchmark."""
     asyncio.run(error_to_frame.run())
     asyncio.run(kills.run())
+    asyncio.run(claims.run())
     asyncio.run(quick_requests.run())
     asyncio.run(jetstream.run())
 

@@ -41,6 +41,29 @@ async def test_parameters_go_into_the_path_and_the_body() -> None:
     ]
 
 
+async def test_a_get_and_a_delete_have_their_parameters_in_the_query_and_no_secret_there() -> None:
+    async with world() as here:
+        asked = noting(here, {})
+        calls = HttpCalls(here.ws)
+        await calls.call("task.list", {"limit": 5, "cursor": "a&b c", "status": "failed"})
+        await calls.call("task.list", {})
+        await calls.call("agent.remove", {"agent_id": "w1", "agent_secret": "s1"})
+    assert asked == [
+        ("task.list", {"limit": 5, "cursor": "a&b c", "status": "failed"}),
+        ("task.list", {}),
+        ("agent.remove", {"agent_id": "w1", "agent_secret": "s1"}),
+    ]
+
+
+async def test_a_gateway_is_found_by_its_http_address_too() -> None:
+    async with world() as here:
+        asked = noting(here, {})
+        root = here.ws.replace("ws", "http", 1).removesuffix("/ws")
+        for url in (root, f"{root}/"):
+            await HttpCalls(url).call("task.get", {"task_id": "t1"})
+    assert asked == [("task.get", {"task_id": "t1"})] * 2
+
+
 async def test_an_answer_without_a_body_is_none() -> None:
     async with world() as here:
         noting(here, None)

@@ -20,7 +20,15 @@ class Story:
         self.locks = Locks()
         self.at, self.offset = NOW, 0
 
-    def tell(self, state: str, key: str = "k", *, holder: str = "a", ttl: float = 10.0) -> Story:
+    def tell(
+        self,
+        state: str,
+        key: str = "k",
+        *,
+        holder: str = "a",
+        ttl: float | None = 10.0,
+        task_id: str | None = None,
+    ) -> Story:
         self.at += 1
         self.offset += 1
         known = self.locks.by_key.get(key)
@@ -39,7 +47,8 @@ class Story:
         if state == "expired":
             self.locks.expired(event, offset=self.offset)
         else:
-            fact = Locked(owner=f"owner of {holder}", ttl=ttl if state == "held" else None)
+            owner = f"owner of {holder}"
+            fact = Locked(owner=owner, ttl=ttl if state == "held" else None, task_id=task_id)
             self.locks.changed(event, fact, at=self.at, offset=self.offset)
         return self
 
@@ -95,6 +104,26 @@ def test_terms_still_grow_when_a_lock_was_forgotten(monkeypatch: pytest.MonkeyPa
     assert "k" not in story.locks.by_key
     assert story.locks.next_term("k") == 4
     assert len(story.locks.by_key) == 2
+
+
+def test_a_tasks_locks_are_held_until_they_are_given_back_in_the_order_of_their_taking() -> None:
+    story = Story().tell("held", "z", ttl=None, task_id="t").tell("held", "y", task_id="t")
+    story.tell("held", "x")
+    assert [lock.resource_key for lock in story.locks.of_task("t")] == ["z", "y"]
+    assert story.locks.by_key["z"].held(NOW + 1e9)
+    story.tell("released", "z", task_id="t")
+    assert [lock.resource_key for lock in story.locks.of_task("t")] == ["y"]
+    story.tell("expired", "y")
+    assert story.locks.of_task("t") == []
+
+
+def test_a_lock_that_its_holder_had_becomes_a_tasks() -> None:
+    story = Story().tell("held")
+    lock = story.locks.by_key["k"]
+    story.tell("held", ttl=None, task_id="t")
+    assert story.locks.of_task("t") == [lock]
+    assert (lock.term, lock.expires_at, lock.task_id) == (1, None, "t")
+    assert (story.locks.count, story.locks.owner_of("a")) == (1, "owner of a")
 
 
 def test_a_lock_stands_on_the_wire_as_its_shape_says() -> None:

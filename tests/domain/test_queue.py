@@ -136,11 +136,35 @@ def test_turns_are_bounded_and_a_forgotten_user_counts_as_never_served(
     assert order(waiting) == [1, 2]
 
 
-def rank_of(one: Task, now: float, turns: dict[str, int]) -> tuple[int, int]:
-    since = one.created_at if one.next_attempt_at is None else one.next_attempt_at
-    lifts = int((now - since) // AGING_S)
+def test_a_users_tasks_that_have_waited_do_not_stand_before_anothers_of_the_same_priority() -> None:
+    old = [task(n, user="ann") for n in range(1, 6)]
+    waiting = queue(*old, task(6, user="ann", priority=2, created_at=NOW + 39))
+    waiting.put(task(7, user="bob", created_at=NOW + 39))
+    waiting.served("ann", 100)
+    # Thirty seconds lift priority 5 to 2, and what has just come with it.
+    assert order(waiting, NOW + 39) == [7, 1, 2, 3, 4, 5, 6]
+    for one in old:
+        waiting.remove(one.task_id)
+    assert order(waiting, NOW + 39) == [6, 7]
+
+
+def test_what_nobody_can_take_lifts_no_other_row() -> None:
+    stuck = task(1, agent_name="reader", priority=9)
+    waiting = queue(stuck, task(2, priority=9, created_at=NOW + 90))
+    waiting.put(task(3, priority=3, user="bob", created_at=NOW + 90))
+    assert order(waiting, NOW + 90, BOTH) == [1, 2, 3]
+    assert order(waiting, NOW + 90, BOTH, fits=lambda one: one is not stuck) == [3, 2]
+
+
+def rank_of(one: Task, could: list[Task], now: float, turns: dict[str, int]) -> tuple[int, int]:
+    oldest = min(since_of(other) for other in could if other.priority == one.priority)
+    lifts = int((now - oldest) // AGING_S)
     step = one.priority if one.priority <= 1 else max(1, one.priority - lifts)
     return step, turns.get(one.user_id, 0)
+
+
+def since_of(one: Task) -> float:
+    return one.created_at if one.next_attempt_at is None else one.next_attempt_at
 
 
 @given(st.randoms(use_true_random=False))
@@ -172,7 +196,7 @@ def test_the_order_is_that_of_a_plain_sort(chance: random.Random) -> None:
                 now += chance.choice((0.5, 4.0, 10.0))
 
         could = [one for one in there.values() if (one.next_attempt_at or 0) <= now]
-        ranks = {(rank_of(one, now, turns), one.sequence): one for one in could}
+        ranks = {(rank_of(one, could, now, turns), one.sequence): one for one in could}
         (first,) = waiting.ready(BOTH, now) or (None,)
         assert first is (ranks[min(ranks)] if ranks else None)
         found = {one.task_id for one in waiting.ready(BOTH, now, limit=99)}

@@ -14,6 +14,7 @@ import referencing
 
 import event_schemas
 from event_schemas import BOOKKEEPING_TYPES, FAILURE_TYPES, TYPES, bundle, document, example
+from gateway.domain.names import USER_ID
 
 FOLDER = pathlib.Path(event_schemas.__file__).parent
 SHARED = ("envelope", "failure")
@@ -153,3 +154,10 @@ def composed(name: str) -> jsonschema.Draft202012Validator:
         (file["$id"], file) for file in files
     )
     return jsonschema.Draft202012Validator(files[0], registry=registry)
+
+
+def test_the_envelope_takes_user_ids_as_the_doors_do() -> None:
+    envelope = event_schemas.document("envelope")
+    assert envelope["properties"]["recipient_id"]["pattern"] == USER_ID
+    everyone_or_one = USER_ID.replace("^(?:", "^(?:\\*|(?:", 1).replace("(?![", ")(?![", 1)
+    assert envelope["properties"]["user_id"]["pattern"] == everyone_or_one

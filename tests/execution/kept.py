@@ -20,13 +20,13 @@ from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
 from gateway.execution.parts import Parts
 from gateway.execution.record.state import State
-from gateway.ports import Clock, Draft, Entry, Hearer, Progress, Reader, Snapshot
+from gateway.ports import Clock, Draft, Entry, Hearer, Progress, Pulse, Reader, Snapshot
 from gateway.stores.followers import Followers
 from gateway.stores.memory import MemoryLog
 from gateway.stores.subjects import Subjects
 from tests.execution.world import Ids, VirtualClock
 
-__all__ = ["Cluster", "KeptLog", "Node", "SharedLog", "until_killed"]
+__all__ = ["Cluster", "KeptLog", "Node", "SharedLog", "SharedPulse", "until_killed"]
 
 # Offsets of one append, as in JetStream: its last entry has the last of them.
 SLOTS = 16
@@ -221,6 +221,19 @@ class NoPulse:
         return lambda: None
 
 
+class SharedPulse:
+    """A ``Pulse`` in this process: every node hears each signal at once, its sender too."""
+
+    def __init__(self) -> None:
+        self._hearers: Followers[str, bytes] = Followers()
+
+    async def publish(self, subject: str, body: bytes) -> None:
+        self._hearers.tell(subject, body)
+
+    def follow(self, hearer: Hearer) -> Callable[[], None]:
+        return self._hearers.add(hearer)
+
+
 class Node(NamedTuple):
     """One gateway of a cluster, and its way to the log."""
 
@@ -262,7 +275,10 @@ class Cluster:
         self._nodes = 0
 
     def node(
-        self, declare: Callable[[Gateway], None] = lambda gateway: None, clock: Clock | None = None
+        self,
+        declare: Callable[[Gateway], None] = lambda gateway: None,
+        clock: Clock | None = None,
+        pulse: Pulse | None = None,
     ) -> Node:
         """
         Make a gateway, which does not run yet; see ``until_killed``.
@@ -270,6 +286,7 @@ class Cluster:
         Args:
             declare: Declares its agents.
             clock: Its own, if it differs from the others'.
+            pulse: Its signals to the others; None: every signal is lost.
         """
         self._nodes += 1
         gateway = Gateway(self.settings)
@@ -283,7 +300,7 @@ class Cluster:
                 settings=self.settings,
                 agents=gateway.agents,
                 durable=True,
-                pulse=NoPulse(),
+                pulse=pulse or NoPulse(),
             )
         )
         gateway.engine = engine

@@ -10,9 +10,17 @@ from collections.abc import Sequence
 import pytest
 
 from gateway import Gateway, Task
-from gateway.domain.errors import Rejected
+from gateway.domain.access import LOCAL_OPERATOR, Caller
+from gateway.domain.errors import (
+    InvalidParams,
+    NotFound,
+    NotPermitted,
+    Rejected,
+    Unavailable,
+)
 from gateway.domain.settings import Settings
 from gateway.errors import RateLimited
+from gateway.execution.service import Service
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import ends, slow
@@ -170,3 +178,88 @@ async def test_a_gateway_that_runs_once_more_knows_what_the_log_says() -> None:
             await cluster.passing(5)
             assert node.state.tasks[task_id].status == "succeeded"
             assert len(node.state.tasks) == run + 1
+
+
+# --- what the doors may ask ----------------------------------------------------------------------
+
+
+async def test_the_engine_is_the_service_that_the_doors_know(here: World) -> None:
+    service: Service = here.engine
+    task_id = await here.submit("writer", user_id="ann")
+    assert service.owner_of(f"task:{task_id}") == "ann"
+    assert service.owner_of("task:unknown") is None
+    assert service.reason is None
+    assert service.degradation is None
+    shown = service.snapshot([f"task:{task_id}"], LOCAL_OPERATOR)
+    assert [task["task_id"] for task in shown["tasks"]] == [task_id]
+    head = service.log.head
+    assert await service.reached(head, within_s=0)
+    assert not await service.reached(head + 1, within_s=0)
+    service.check_params("ping", {})
+    with pytest.raises(InvalidParams):
+        service.check_params("ping", {"foreign": 1})
+
+
+async def test_a_call_is_checked_for_its_parameters_then_for_its_scope(here: World) -> None:
+    stranger = Caller("ann", frozenset())
+    with pytest.raises(InvalidParams):
+        await here.call("task.get", stranger)
+    with pytest.raises(NotPermitted):
+        await here.call("task.get", stranger, task_id="unknown")
+    with pytest.raises(NotFound):
+        await here.call("task.get", task_id="unknown")
+
+
+async def test_a_gateway_that_does_not_run_refuses_every_call_before_anything_else() -> None:
+    """A task that it accepted would never be done."""
+    engine = Cluster().node().engine
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="does not run"):
+            await engine.call("task.dance", {}, LOCAL_OPERATOR)
+        async with until_killed(engine):
+            with pytest.raises(InvalidParams):
+                await engine.call("task.get", {}, LOCAL_OPERATOR)
+
+
+async def test_a_store_is_opened_once_however_often_it_is_asked_for() -> None:
+    cluster = Cluster()
+    node = cluster.node()
+    opened: list[int] = []
+    open_log = node.log.open
+
+    async def count() -> None:
+        opened.append(1)
+        await open_log()
+
+    node.log.open = count  # type: ignore[method-assign]
+    await node.engine.open()
+    await node.engine.open()
+    for runs in (1, 2):
+        async with until_killed(node.engine):
+            pass
+        assert len(opened) == runs
+
+
+async def test_a_drain_on_a_durable_log_leaves_open_tasks_to_the_next_process() -> None:
+    cluster = Cluster(drain_grace=1.0)
+    node = cluster.node(slow(cluster, seconds=100))
+    async with until_killed(node.engine):
+        await cluster.passing(1)
+        ids = [(await node.gateway.submit(name)).task_id for name in ("slow", "writer")]
+        await cluster.passing(1)
+        await node.engine.drain()
+        assert {node.state.tasks[task_id].status for task_id in ids} == {"pending"}
+    assert len(cluster.snapshots) == 1
+    async with until_killed(cluster.node(slow(cluster, seconds=1)).engine):
+        await cluster.passing(5)
+    assert ends(cluster) == [("succeeded", None)]
+
+
+async def test_a_drain_ends_though_the_store_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = Cluster(drain_grace=1.0)
+    node = cluster.node(slow(cluster, seconds=1))
+    async with until_killed(node.engine):
+        await cluster.passing(1)
+        node.log.away = True
+        await node.engine.drain()
+    assert "left without a goodbye" in caplog.text

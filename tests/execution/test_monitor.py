@@ -1,11 +1,12 @@
-"""Timers: what is due is done, whatever goes wrong with it or with others."""
+"""The monitor: an action that is due is called, whatever goes wrong with it or with another."""
 
 from __future__ import annotations
 
 import pytest
 
 from gateway.domain.errors import Unavailable
-from tests.execution.world import World
+from gateway.execution.monitor import LATE_S, SLEEP_S_MAX, Action
+from tests.execution.world import VirtualClock, World
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,88 @@ async def test_an_action_that_fails_is_called_again_and_stops_no_other(
     here.engine.parts.monitor.at(began + 1, other)
     await here.passing(60)
     assert called == [("fails once", 1.0), ("other", 1.0), ("fails once", 1.0 + again_s)]
+
+
+async def test_actions_are_called_in_the_order_of_their_times_then_of_their_coming(
+    here: World,
+) -> None:
+    monitor, clock = here.engine.parts.monitor, here.engine.clock
+    began = clock.wall()
+    called: list[tuple[str, float]] = []
+
+    def noted(name: str) -> Action:
+        async def note() -> None:
+            called.append((name, round(clock.wall() - began, 3)))
+
+        return note
+
+    monitor.at(began + 3, noted("third"))
+    monitor.at(began + 1, noted("first"))
+    monitor.at(began + 1, noted("second"))
+    monitor.at(began - 5, noted("overdue"))
+    await here.passing(0.5)
+    monitor.soon(noted("soon"))
+    await here.passing(10)
+    assert called == [
+        ("overdue", 0.0),
+        ("soon", 0.5),
+        ("first", 1.0),
+        ("second", 1.0),
+        ("third", 3.0),
+    ]
+
+
+async def test_an_action_may_plan_itself_again(here: World) -> None:
+    monitor, clock = here.engine.parts.monitor, here.engine.clock
+    called: list[float] = []
+
+    async def tick() -> None:
+        called.append(clock.wall())
+        monitor.at(clock.wall() + 1, tick)
+
+    monitor.soon(tick)
+    await here.passing(4.5)
+    assert len(called) == 5
+    monitor.clear()
+    await here.passing(10)
+    assert len(called) == 5
+
+
+async def test_a_wall_clock_that_is_set_forward_is_noticed_within_the_longest_sleep(
+    here: World,
+) -> None:
+    monitor, clock = here.engine.parts.monitor, here.engine.clock
+    assert isinstance(clock, VirtualClock)
+    called: list[float] = []
+
+    async def note() -> None:
+        called.append(clock.monotonic())
+
+    monitor.clear()
+    monitor.at(clock.wall() + 3600, note)
+    await here.passing(1)
+    clock.ahead_s += 3600
+    set_at = clock.monotonic()
+    await here.passing(SLEEP_S_MAX)
+    (at,) = called
+    assert at - set_at <= SLEEP_S_MAX
+
+
+@pytest.mark.parametrize(("stopped_s", "late"), [(LATE_S - 0.1, 0), (LATE_S + 0.1, 1), (60, 1)])
+async def test_what_hears_workers_is_told_first_when_the_process_did_not_run(
+    here: World, stopped_s: float, late: int
+) -> None:
+    """What it did not hear meanwhile, it could not hear: no timer may act on it."""
+    monitor, clock = here.engine.parts.monitor, here.engine.clock
+    order: list[str] = []
+
+    async def act() -> None:
+        order.append("action")
+
+    monitor.when_late(lambda: order.append("late"))
+    monitor.clear()
+    monitor.at(clock.wall() + 5, act)
+    await here.passing(4.999)
+    here.stopped_for(0.001 + stopped_s)
+    await here.passing(1)
+    assert order == ["late"] * late + ["action"]

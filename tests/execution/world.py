@@ -405,7 +405,7 @@ def compliant(here: World, *, complete: bool = True) -> None:
     if complete:
         assert state.live == {}
         assert state._running == 0
-        assert here.engine.parts.attempts._over == {}
+        assert here.engine.parts.attempts._made == {}
     consistent(here)
 
 
@@ -433,3 +433,11 @@ def consistent(here: World) -> None:
     assert state._bytes_all == sum(sizes.values())
     for breaker in state.breakers.values():
         assert len(breaker.probes) <= breaker.rules.permits
+    letters = state.dead_letters
+    assert letters.size == sum(letter.size for letter in letters.by_task.values())
+    discarded = {e["task_id"] for e in here.said("dead_letter_changed", action="discarded")}
+    dead = {id for id, task in state.tasks.items() if task.status == "dead_lettered"}
+    assert dead - discarded <= set(letters.by_task)
+    for letter in letters.by_task.values():
+        made = here.said("task_submitted", retry_of=letter.task_id)
+        assert [event["task_id"] for event in made] == [letter.retried_as] * len(made)

@@ -19,7 +19,10 @@ from gateway.protocol.session import (
     notice,
     refusal_of,
     reply,
+    request_of,
+    unreadable,
 )
+from gateway.protocol.strict_json import BadJson
 
 METHODS = frozenset({"connect", "ping"})
 PING = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -104,6 +107,18 @@ def test_a_well_formed_request_that_is_refused_is_not_malformed() -> None:
         refused = session.receive('{"jsonrpc":"2.0","id":1,"method":"fly"}')
         assert isinstance(refused, Refusal)
         assert refused.close is None
+
+
+def test_a_value_that_is_already_read_is_a_request_or_refused() -> None:
+    """For doors that read JSON themselves."""
+    value = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    assert request_of(value) == Request(1, "ping", {})
+    for wrong in ([value], 7, {**value, "id": []}, {**value, "method": None}):
+        refused = request_of(wrong)
+        assert isinstance(refused, Refusal)
+        assert (refused.code, refused.data["code"]) == (-32600, "invalid_request")
+    told = unreadable(BadJson("not UTF-8"))
+    assert (told.code, told.message, told.data) == (-32700, "not UTF-8", {"code": "parse_error"})
 
 
 def test_what_we_say_is_json_rpc() -> None:

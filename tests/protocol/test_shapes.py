@@ -91,7 +91,7 @@ def test_a_value_at_its_bound_is_taken(schema: Any, value: object) -> None:
         (LIMIT, 0),
         (LIMIT, 501),
         (TOPIC, "user:"),
-        (TOPIC, "user:" + "x" * 129),
+        (TOPIC, "user:" + "x" * 257),
         (TOPIC, "worker:1"),
         (TOPIC, "**"),
         (TOPIC, "system\n"),

@@ -93,3 +93,9 @@ async def large(task: Task, question: str) -> dict[str, str]:
     """Give a step and a result that are larger than a frame."""
     task.preserve("step1", "s" * 100_000)
     return {"text": "r" * 200_000}
+
+
+@gateway.agent("deadly", timeout=30, max_attempts=3)
+async def deadly(task: Task, question: str) -> None:
+    """Be killed, each time."""
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.domain.events import BOOKKEEPING
 
-__all__ = ["Life", "broken_rules", "lives_of"]
+__all__ = ["Life", "broken_locks", "broken_rules", "lives_of"]
 
 Event = Mapping[str, Any]
 
@@ -136,3 +136,34 @@ def broken_rules(lives: Mapping[str, Life]) -> list[str]:
         if life.preserved is not None:
             broken.append(f"task {task_id}: what is preserved has no error")
     return broken
+
+
+def broken_locks(events: Iterable[Event]) -> list[str]:
+    """Say where a lock had two holders, or was held for a task that its holder had lost."""
+    broken: list[str] = []
+    held: dict[str, Event] = {}
+    terms: dict[str, int] = {}
+    for event in events:
+        kind, task_id, key = event["type"], event["task_id"], event.get("resource_key")
+        if kind == "lock_changed" and key is not None:
+            before = held.pop(key, None)
+            if event["state"] != "held":
+                if before is None or before["lock_id"] != event["lock_id"]:
+                    broken.append(f"{event['offset']} lock {key} ended, and was not held")
+                continue
+            if before is not None and before["lock_id"] != event["lock_id"]:
+                broken.append(f"{event['offset']} lock {key} has two holders")
+            if before is None and event["term"] != terms.get(key, 0) + 1:
+                broken.append(f"{event['offset']} lock {key} at term {event['term']}")
+            terms[key] = event["term"]
+            held[key] = event
+        elif kind == "task_started":
+            others = [e for e in held.values() if e["task_id"] == task_id]
+            if any(e["holder"] != event["agent_id"] for e in others):
+                broken.append(f"{event['offset']} task {task_id} began with another's lock")
+        elif (
+            kind in ("agent_error", "task_finished")
+            or (kind == "lease_changed" and event["action"] == "released")
+        ) and any(e["task_id"] == task_id for e in held.values()):
+            broken.append(f"{event['offset']} {kind} left a lock of task {task_id}")
+    return broken + [f"lock {key} is held in the end" for key in held]

@@ -25,7 +25,7 @@ from gateway.domain.errors import RequestError
 from gateway.ports import EventLog
 from tests.execution.world import VirtualLoop, World, consistent, world
 from tests.simulation.crews import FarLog, Hand, Words, settle
-from tests.simulation.rules import broken_rules, lives_of
+from tests.simulation.rules import broken_locks, broken_rules, lives_of
 
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 SEEDS = 60 if SOAK else 4
@@ -113,7 +113,8 @@ class Run:
     async def claim(self, by: Hand | None = None) -> None:
         if hand := by or self.any_hand():
             session_id, waits = hand.caller.session_id, self.chance.choice((0, 0, 1, 5))
-            claim = await hand.claim(wait=waits, lease_ttl=self.chance.choice((2, 6, 20)))
+            ttl_s = self.chance.choice((2, 6, 20))
+            claim = await hand.claim(wait=waits, lease_ttl=ttl_s, **self.lock())
             if claim is not None and session_id in hand.closed_at:
                 late_s = self.now - hand.closed_at[session_id]
                 assert late_s < ACTED_S, f"{claim} was given over a connection long lost"
@@ -121,7 +122,12 @@ class Run:
     async def claim_one(self) -> None:
         hand = self.any_hand()
         if hand is not None and self.asked:
-            await hand.claim(task_id=self.chance.choice(self.asked[-LIVE_MAX:]))
+            await hand.claim(task_id=self.chance.choice(self.asked[-LIVE_MAX:]), **self.lock())
+
+    def lock(self) -> dict[str, str]:
+        """What is to be locked with a claim, if anything."""
+        key = self.chance.choice((None, None, "a", "b", "c"))
+        return {} if key is None else {"resource_key": key}
 
     async def say(self, by: Hand | None = None) -> None:
         """A word about the worker's newest claim, in force or not."""
@@ -331,6 +337,8 @@ def test_whichever_worker_is_lost_each_task_ends_once_and_each_word_is_where_it_
             lives = lives_of(here.events)
             assert lives.keys() >= set(run.asked)
             assert broken_rules(lives) == []
+            assert broken_locks(here.events) == []
+            assert len(here.said("lock_changed", state="held")) > STEPS / 200
             lost = here.said("agent_error", cause="agent_lost")
             assert len(lost) > STEPS / 200, "hardly anything was lost"
 

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from tests.transports.http_client import ask, stream
+from tests.transports.mcp_client import call, say
 from tests.transports.world import offsets, wire, world
 
 
@@ -42,6 +43,8 @@ async def test_the_application_can_be_mounted_below_a_path() -> None:
         here.engine.script = create
         answer = await ask(here, "POST", "/gate/api/tasks", body={"agent": "a"})
         assert answer.headers["location"] == "/gate/api/tasks/t1"
+        answer = await say(here, call("task.create", {"agent": "a"}), path="/gate/mcp")
+        assert answer.json["result"]["structuredContent"] == {"task_id": "t1"}
         (first, *_) = (await ask(here, "GET", "/gate/schemas")).json["items"]
         assert (await ask(here, "GET", first["url"])).status == 200
 
@@ -54,4 +57,6 @@ async def test_a_missing_lifespan_is_told(caplog: pytest.LogCaptureFixture) -> N
         refused = await ask(here, "POST", "/gate/api/tasks", body={"agent": "a"})
         assert refused.status == 503
         assert "gateway.lifespan" in refused.json["detail"]
+        answer = await say(here, call("task.list"), path="/gate/mcp")
+        assert "gateway.lifespan" in answer.json["result"]["content"][0]["text"]
     assert "gateway.lifespan" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -66,7 +67,10 @@ async def test_heartbeats_are_comments() -> None:
     async with world(heartbeat_interval=0.1) as here, stream(here, PATH) as reader:
         await reader.next()
         assert (await reader.next())["comment"].startswith("heartbeat")
-        assert (await reader.next())["comment"].startswith("heartbeat")
+        await here.publish(user_id="bob", count=3)
+        # Others' events move the position, so that a quiet stream resumes where the log is.
+        while (beat := await reader.next())["id"] != f"{here.engine.log.epoch}:3":
+            assert beat["comment"].startswith("heartbeat")
 
 
 async def test_several_topics_and_a_snapshot_can_be_asked_for() -> None:
@@ -144,3 +148,18 @@ async def test_head_tells_what_the_stream_would_be_and_ends() -> None:
         assert answer.headers["content-type"].startswith("text/event-stream")
         assert here.hub.connections == 0
         assert (await ask(here, "HEAD", "/api/events/stream?topic=nothing")).status == 400
+
+
+@pytest.mark.parametrize("user_id", ["auth0|5f7c", "Doe, Jane", "ann+test@example.org", "ä b,c"])
+async def test_a_user_id_is_followed_as_it_was_issued(user_id: str) -> None:
+    """A comma separates topics, and may stand in the id of a user all the same."""
+    topics = f"user:{user_id},system,recipient:{user_id}"
+    path = f"/api/events/stream?topic={quote(topics)}"
+    issued = token(user_id, scope="events:read")
+    async with world(secret=SECRET) as here:
+        for address in (path, "/api/events/stream"):
+            async with stream(here, address, token=issued) as reader:
+                await reader.next()
+                await here.publish(user_id=user_id)
+                (event,) = await reader.events(1)
+                assert event["user_id"] == user_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -237,6 +238,14 @@ async def test_options_tells_what_a_path_takes_and_so_does_a_refusal(
         assert (await ask(here, "OPTIONS", "/nothing")).status == 404
 
 
+@pytest.mark.parametrize("user_id", ["auth0|5f7c", "ann+test@example.org", "team/ann", "ä b"])
+async def test_a_user_is_asked_for_by_the_id_that_was_issued(user_id: str) -> None:
+    async with world(secret=SECRET) as here:
+        path = f"/api/users/{quote(user_id, safe='')}/impact"
+        answer = await ask(here, "GET", path, token=token(user_id))
+        assert (answer.status, answer.json["user_id"]) == (200, user_id)
+
+
 async def test_head_is_get_without_the_body() -> None:
     async with world() as here:
         for path, status in (("/api/tasks", 200), ("/health", 200), ("/api/tasks/none", 404)):
@@ -366,9 +375,9 @@ async def test_a_claim_whose_caller_goes_away_ends_at_once_and_has_taken_nothing
         worker = (await client.post("/api/agents", json={"handle": "writer"})).json()
         body = {name: worker[name] for name in ("agent_id", "agent_secret")} | {"wait": 30}
         waiting = asyncio.create_task(client.post("/api/tasks/claim", json=body))
-        await until(lambda: here.engine.parts.claims._news)
+        await until(lambda: here.engine.parts.claims.waiting)
         waiting.cancel()
-        await until(lambda: not here.engine.parts.claims._news)
+        await until(lambda: not here.engine.parts.claims.waiting)
         task = (await client.post("/api/tasks", json={"agent": "writer"})).json()
         claim = (await client.post("/api/tasks/claim", json=body)).json()
         assert (claim["task_id"], claim["term"]) == (task["task_id"], 1)

@@ -85,7 +85,7 @@ async def test_the_subprotocol_is_echoed_and_brings_the_token() -> None:
         ({}, 4500),
         ({"token": token("ann", exp=1)}, 4005),
         ({"token": token("ann", exp=None)}, 4500),
-        ({"token": token("a b")}, 4500),
+        ({"token": token(" ab")}, 4500),
         ({"token": token("ann", scope="")}, 4503),
         ({"token": token("ann", scope="nonsense")}, 4503),
     ],
@@ -149,13 +149,14 @@ async def test_a_client_that_shows_no_life_is_closed() -> None:
         assert (await client.closed())[0] == 4012
 
 
-async def test_heartbeats_carry_the_newest_offset_of_the_subscription() -> None:
+async def test_heartbeats_carry_the_offset_up_to_which_everything_was_told() -> None:
+    """Others' events too, so that a quiet client can resume when they have filled the log."""
     async with world(heartbeat_interval=0.1) as here, connected(here) as client:
         await client.result("subscribe", topics=["user:ann"])
-        last = await here.publish(user_id="ann")
-        await here.publish(user_id="bob", count=3)
+        await here.publish(user_id="ann")
+        last = await here.publish(user_id="bob", count=3)
         await client.events(1)
-        assert (await client.notice("heartbeat"))["offset"] == last
+        assert (await client.notice("heartbeat"))["offset"] == last == here.engine.log.head
 
 
 async def test_every_client_hears_at_once_that_the_store_is_away_and_that_it_is_back() -> None:
@@ -233,7 +234,7 @@ BAD_SUBSCRIBES: list[tuple[dict[str, Any], str]] = [
     ({"topics": ["user:"]}, "topics"),
     ({"topics": ["user:ann\n"]}, "topics"),
     ({"topics": ["planet:mars"]}, "topics"),
-    ({"topics": ["user:" + "x" * 129]}, "topics"),
+    ({"topics": ["user:" + "x" * 257]}, "topics"),
     ({"topics": ["system"] * 65}, "topics"),
     ({"topics": ["system"], "since": 5}, "since"),
     ({"topics": ["system"], "since": {"epoch": "e"}}, "since"),

@@ -1,95 +1,24 @@
-"""A worker against a real gateway: what it takes, keeps, loses, and how it leaves."""
+"""A worker's claims against a real gateway: what it takes, keeps, loses, and how it leaves."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
 
-from gateway import Gateway, Task
-from gateway.app.clock import SystemClock
-from gateway.client.errors import CallFailed
-from gateway.domain.access import LOCAL_OPERATOR
-from gateway.domain.errors import StaleTerm, StoreUnavailable
-from gateway.domain.settings import Settings
-from gateway.ports import Draft, EventLog
-from gateway.worker.claimer import Claim, Identity, Worker
-from gateway.worker.desk import work
-from gateway.worker.line import Line
+from gateway.domain.errors import StaleTerm, Unavailable
+from gateway.execution.engine import Engine
+from gateway.ports import EventLog
+from gateway.worker import claimer
+from gateway.worker.claimer import Claim
 from tests.scenarios.proxy import Proxy
-from tests.transports.world import SECRET, World, token, until, world
+from tests.transports.world import until, world
+from tests.worker.crew import DoubtfulLog, call, status, submit, working
 
 
-class Desk:
-    """What a test's worker does with its claims: it holds each until the test lets it go."""
-
-    def __init__(self) -> None:
-        self.claims: list[Claim] = []
-        self.lost: list[str] = []
-        self.running = self.most = 0
-        self.go = asyncio.Event()
-        self.registered: list[Identity] = []
-        self.worker: Worker
-
-    async def make(self, claim: Claim) -> None:
-        self.claims.append(claim)
-        self.running += 1
-        self.most = max(self.most, self.running)
-        try:
-            await self.go.wait()
-            if claim["task_id"] not in self.lost:
-                with contextlib.suppress(StaleTerm):
-                    await self.worker.report("task.complete", claim, {"result": "done"})
-        finally:
-            self.running -= 1
-
-    def lose(self, task_id: str) -> None:
-        self.lost.append(task_id)
-        self.go.set()
-
-
-@contextlib.asynccontextmanager
-async def working(url: str, **options: Any) -> AsyncIterator[Desk]:
-    """Run a worker; it has to leave by itself, or it is cancelled at the end."""
-    desk = Desk()
-    desk.worker = Worker(
-        url,
-        handle="test",
-        agents=[{"name": "echo", "max_attempts": 1}],
-        make=desk.make,
-        lost=desk.lose,
-        on_registered=desk.registered.append,
-        **options,
-    )
-    running = asyncio.create_task(desk.worker.run())
-    try:
-        await until(lambda: desk.registered or running.done())
-        if running.done():
-            running.result()
-        yield desk
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def call(here: World, method: str, **params: Any) -> Any:
-    return await here.engine.call(method, params, LOCAL_OPERATOR)
-
-
-async def submit(here: World, **params: Any) -> str:
-    task = await call(here, "task.create", agent="echo", input={"word": "yes"}, **params)
-    return str(task["task_id"])
-
-
-async def status(here: World, task_id: str) -> str:
-    return str((await call(here, "task.get", task_id=task_id))["status"])
-
-
-async def test_it_works_on_so_many_at_once_and_no_more() -> None:
+async def test_a_worker_works_on_as_many_claims_at_once_as_it_may() -> None:
     async with world() as here, working(here.ws, concurrency=2) as desk:
         tasks = [await submit(here) for _ in range(5)]
         await until(lambda: desk.running == 2)
@@ -101,19 +30,19 @@ async def test_it_works_on_so_many_at_once_and_no_more() -> None:
         assert len({claim["task_id"] for claim in desk.claims}) == 5
 
 
-async def test_it_takes_nothing_while_there_is_no_room() -> None:
+async def test_a_worker_without_room_claims_nothing() -> None:
     room: list[bool] = []
     async with world() as here, working(here.ws, has_room=lambda: bool(room)) as desk:
         task = await submit(here)
         await call(here, "agent.get", agent_id=desk.registered[0].agent_id)
         assert desk.claims == []
         room.append(True)
-        desk.worker.look()
+        desk.claimer.look()
         await until(lambda: desk.claims)
         assert desk.claims[0]["task_id"] == task
 
 
-async def test_it_keeps_its_lease_for_as_long_as_it_works() -> None:
+async def test_a_worker_renews_its_lease_for_as_long_as_it_works() -> None:
     async with world(lease_ttl=0.3) as here, working(here.ws) as desk:
         task_id = await submit(here)
         await until(lambda: desk.claims)
@@ -126,7 +55,7 @@ async def test_it_keeps_its_lease_for_as_long_as_it_works() -> None:
         await until(lambda: task.status == "succeeded")
 
 
-async def test_who_has_lost_its_task_is_told_and_nobody_hears_it_again() -> None:
+async def test_a_worker_that_has_lost_its_task_is_told_and_its_reports_are_refused() -> None:
     async with world(heartbeat_timeout=0.6) as here, working(here.ws) as desk:
         task_id = await submit(here)
         await until(lambda: desk.claims)
@@ -134,15 +63,15 @@ async def test_who_has_lost_its_task_is_told_and_nobody_hears_it_again() -> None
         await until(lambda: desk.lost)
         assert desk.lost == [task_id]
         with pytest.raises(StaleTerm):
-            await desk.worker.report("task.complete", desk.claims[0], {"result": "late"})
+            await desk.claimer.report("task.complete", desk.claims[0], {"result": "late"})
         assert await status(here, task_id) == "cancelled"
 
 
-async def test_leaving_it_finishes_and_says_goodbye() -> None:
+async def test_a_leaving_worker_finishes_its_task_and_says_goodbye() -> None:
     async with world() as here, working(here.ws) as desk:
         task_id, waiting = await submit(here), await submit(here)
         await until(lambda: desk.claims)
-        desk.worker.leave(10)
+        desk.claimer.leave(10)
         desk.go.set()
         worker = here.engine.parts.state.workers[desk.registered[0].agent_id]
         await until(lambda: worker.removed)
@@ -152,54 +81,26 @@ async def test_leaving_it_finishes_and_says_goodbye() -> None:
 
 
 @pytest.mark.parametrize("goodbye", [True, False])
-async def test_leaving_it_gives_back_what_takes_too_long(goodbye: bool) -> None:
+async def test_a_leaving_worker_gives_back_a_task_that_outlasts_its_grace(goodbye: bool) -> None:
     async with world() as here, working(here.ws) as desk:
         task_id = await submit(here)
         await until(lambda: desk.claims)
-        desk.worker.leave(60, goodbye=goodbye)
-        desk.worker.leave(0.05)  # the earlier end counts
+        desk.claimer.leave(60, goodbye=goodbye)
+        desk.claimer.leave(0.05)  # the earlier end counts
         worker = here.engine.parts.state.workers[desk.registered[0].agent_id]
         await until(lambda: here.engine.parts.state.tasks[task_id].status == "pending")
         assert desk.lost == [task_id]
         await until(lambda: worker.removed is goodbye)
 
 
-async def test_it_leaves_when_the_gateway_asks_it_to() -> None:
+async def test_a_worker_leaves_when_the_gateway_asks_it_to() -> None:
     async with world(heartbeat_timeout=0.6) as here, working(here.ws) as desk:
         agent_id = desk.registered[0].agent_id
         await call(here, "agent.shutdown", agent_id=agent_id, grace=5)
         await until(lambda: here.engine.parts.state.workers[agent_id].removed)
 
 
-async def test_one_that_was_forgotten_registers_again() -> None:
-    async with world(heartbeat_timeout=0.6) as here, working(here.ws) as desk:
-        agent_id = desk.registered[0].agent_id
-        await call(here, "agent.remove", agent_id=agent_id)
-        await until(lambda: len(desk.registered) > 1)
-        assert desk.registered[1] == desk.registered[0]
-        assert not here.engine.parts.state.workers[agent_id].removed
-
-
-async def test_it_comes_back_as_itself_or_as_somebody_new() -> None:
-    async with world(secret=SECRET) as here:
-        agent = token("w", "agent")
-        mine = Identity("me", "my-own-secret")
-        async with working(here.ws, token=agent, identity=mine) as desk:
-            assert desk.registered == [mine]
-        stranger = Identity("me", "another-secret")
-        async with working(here.ws, token=agent, identity=stranger) as desk:
-            assert desk.registered[0].agent_id != "me"
-
-
-async def test_a_token_without_the_scope_is_the_end() -> None:
-    async with world(secret=SECRET) as here:
-        with pytest.raises(CallFailed) as failed:
-            async with working(here.ws, token=token("w", "events:read")):
-                pass
-        assert failed.value.code == "not_permitted"
-
-
-async def test_what_there_is_to_tell_waits_for_the_gateway() -> None:
+async def test_a_report_waits_until_the_gateway_is_there_again() -> None:
     """Cut off while it works: it comes back as the same worker, under the same term."""
     async with (
         world() as here,
@@ -216,15 +117,15 @@ async def test_what_there_is_to_tell_waits_for_the_gateway() -> None:
         assert len({identity.agent_id for identity in desk.registered}) == 1
 
 
-async def test_what_was_given_to_it_and_never_arrived_it_gives_back_and_claims_again() -> None:
-    """The answer to its claim went into a connection that was dead; nobody waits for the lease."""
+async def test_a_task_whose_claim_never_arrived_is_given_back_and_claimed_again() -> None:
+    """Its answer went into a dead connection. The task does not wait for the lease to end."""
     async with (
         world() as here,
         Proxy(here.port) as proxy,
         working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
     ):
         desk.go.set()
-        await until(lambda: here.engine.parts.claims._news)
+        await until(lambda: here.engine.parts.claims.waiting)
         proxy.stalled = True
         task = here.engine.parts.state.tasks[await submit(here)]
         await until(lambda: task.status == "running")
@@ -235,31 +136,8 @@ async def test_what_was_given_to_it_and_never_arrived_it_gives_back_and_claims_a
         assert task.last_error is None
 
 
-@pytest.mark.parametrize("kept", [False, True])
-async def test_what_an_earlier_process_held_it_gives_back_unless_somebody_answers_for_it(
-    kept: bool,
-) -> None:
-    async with world() as here:
-        async with working(here.ws) as first:
-            task = here.engine.parts.state.tasks[await submit(here)]
-            await until(lambda: first.claims)
-        known: list[tuple[str, int]] = []
-
-        def keep(task_id: str, term: int) -> bool:
-            known.append((task_id, term))
-            return kept
-
-        async with working(here.ws, identity=first.registered[0], kept=keep) as desk:
-            assert known == [(task.task_id, 1)]
-            if kept:
-                assert (task.status, task.term) == ("running", 1)
-                return
-            await until(lambda: desk.claims)
-            assert desk.claims[0]["term"] == 2
-
-
 @pytest.mark.parametrize("seed", range(3))
-async def test_however_often_it_is_cut_off_each_task_is_done_once_and_none_waits_for_its_lease(
+async def test_whenever_a_worker_is_cut_off_each_task_is_done_once_and_none_waits_for_its_lease(
     seed: int,
 ) -> None:
     """At any moment: in a handshake, while it registers, between a claim and its answer."""
@@ -269,28 +147,28 @@ async def test_however_often_it_is_cut_off_each_task_is_done_once_and_none_waits
         Proxy(here.port) as proxy,
         working(f"ws://127.0.0.1:{proxy.port}/ws", concurrency=3) as desk,
     ):
-        desk.worker._connection._chance = lambda: 0.02
+        desk.claimer._registration._connection._chance = lambda: 0.02
         done: list[str] = []
 
         async def make(claim: Claim) -> None:
             await here.engine.clock.sleep(chance.random() * 0.1)
             with contextlib.suppress(StaleTerm):
-                await desk.worker.report("task.complete", claim, {"result": "done"})
+                await desk.claimer.report("task.complete", claim, {"result": "done"})
             done.append(claim["task_id"])
 
-        desk.worker._make = make
+        desk.claimer._make = make
         tasks = []
         for _ in range(30):
             tasks.append(here.engine.parts.state.tasks[await submit(here)])
             await here.engine.clock.sleep(chance.random() * 0.05)
             proxy.cut()
-        await until(lambda: not any(task.live for task in tasks) and not desk.worker._running)
+        await until(lambda: not any(task.live for task in tasks) and not desk.claimer._running)
         assert {task.status for task in tasks} == {"succeeded"}
         assert [task.last_error for task in tasks] == [None] * len(tasks)
         assert sorted(done) == sorted(task.task_id for task in tasks)
 
 
-async def test_nothing_is_given_up_that_it_still_works_on() -> None:
+async def test_a_task_that_is_worked_on_is_not_given_back_by_a_new_registration() -> None:
     async with (
         world() as here,
         Proxy(here.port) as proxy,
@@ -305,73 +183,22 @@ async def test_nothing_is_given_up_that_it_still_works_on() -> None:
         assert task.term == 1
 
 
-async def test_a_connection_that_gives_no_answers_is_given_up() -> None:
-    """Its socket stays open, so that nothing but the missing answers to beats tells."""
-    async with (
-        world(heartbeat_timeout=0.6) as here,
-        Proxy(here.port) as proxy,
-        working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
-    ):
-        proxy.stalled = True
-        before = proxy.connections
-        await until(lambda: proxy.connections > before)
-        proxy.stalled = False
-        proxy.cut()
-        await until(lambda: len(desk.registered) > 1)
-
-
-async def test_what_is_too_large_for_a_frame_goes_another_way() -> None:
-    async with world() as here, working(here.ws) as desk:
-        task_id = await submit(here)
-        await until(lambda: desk.claims)
-        text = "x" * 100_000
-        told = {"step": "large", "data": text}
-        await desk.worker.report("task.update", desk.claims[0], told)
-        assert here.engine.parts.state.tasks[task_id].preserved.steps == {"large": text}
-        told = {"step": "larger", "data": text * 3}
-        with pytest.raises(CallFailed) as failed:
-            await desk.worker.report("task.update", desk.claims[0], told)
-        assert (failed.value.code, failed.value.field) == ("too_large", "data")
-
-
-async def test_a_mistake_of_its_own_ends_the_attempt_and_not_the_worker() -> None:
+async def test_a_mistake_of_the_desk_ends_the_attempt_and_not_the_worker() -> None:
     async with world() as here, working(here.ws) as desk:
 
         async def stumble(claim: Claim) -> None:
             raise ZeroDivisionError
 
-        desk.worker._make = stumble
+        desk.claimer._make = stumble
         task_id = await submit(here)
         task = here.engine.parts.state.tasks[task_id]
         await until(lambda: not task.live)
         assert task.last_error is not None
         assert task.last_error["error_type"] == "internal_error"
-        desk.worker._make = desk.make
+        desk.claimer._make = desk.make
         again = await submit(here)
         await until(lambda: desk.claims)
         assert desk.claims[0]["task_id"] == again
-
-
-class DoubtfulLog:
-    """The same log, which gives no answer to the first piece of text it is given."""
-
-    def __init__(self, log: EventLog, *, writes: bool) -> None:
-        self._log = log
-        self._writes = writes
-        self.doubted = False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    async def append(
-        self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
-    ) -> int:
-        if self.doubted or drafts[0].type != "partial_result" or b'"text"' not in drafts[0].body:
-            return await self._log.append(drafts, expected=expected)
-        self.doubted = True
-        if self._writes:
-            await self._log.append(drafts, expected=expected)
-        raise StoreUnavailable("no answer", retry_after=0.01, in_doubt=True)
 
 
 @pytest.mark.parametrize("writes", [True, False])
@@ -387,68 +214,64 @@ async def test_a_text_that_the_store_left_in_doubt_is_asked_for_before_it_is_sai
         asked: list[str] = []
 
         async def was_done() -> bool:
-            known = await desk.worker.ask("task.partial", {"task_id": task.task_id})
+            known = await desk.claimer.ask("task.partial", {"task_id": task.task_id})
             asked.append(known["preserved_text"])
             return bool(known["preserved_text"] == "Hello ")
 
         for text in ("Hello ", "world"):
             told = {"text": text}
-            await desk.worker.report("task.update", desk.claims[0], told, was_done=was_done)
+            await desk.claimer.report("task.update", desk.claims[0], told, was_done=was_done)
         assert task.preserved.text == "Hello world"
         assert task.preserved.pieces == 2
         assert asked == ["Hello " if writes else ""]
 
 
-class NobodyKeepsIt:
-    """The line of a worker whose keeper listens to nothing."""
-
-    hello: Mapping[str, Any] = {}
-
-    def say(self, kind: str, **about: Any) -> None:
-        """Tell nobody."""
-
-
-@pytest.mark.parametrize("writes", [True, False])
-@pytest.mark.parametrize("step_bytes", [10, 600])
-async def test_an_agent_elsewhere_is_heard_once_whatever_else_was_not_kept(
-    writes: bool, step_bytes: int
+async def test_a_report_that_reaches_no_gateway_in_time_loses_its_task(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """That there was no room for a step says nothing about the text."""
-    worker = Gateway(Settings(partial_bytes_task=1000))
+    monkeypatch.setattr(claimer, "TELL_WITHIN_S", 0.2)
+    async with (
+        world() as here,
+        Proxy(here.port) as proxy,
+        working(f"ws://127.0.0.1:{proxy.port}/ws") as desk,
+    ):
+        task_id = await submit(here)
+        await until(lambda: desk.claims)
+        proxy.refuse = True
+        proxy.cut()
+        with pytest.raises(StaleTerm):
+            await desk.claimer.report("task.complete", desk.claims[0], {"result": "late"})
+        assert desk.lost == [task_id]
 
-    @worker.agent("writer", timeout=20.0)
-    async def writer(task: Task) -> str:
-        task.preserve("first", "x" * step_bytes)
-        task.preserve("second", "x" * step_bytes)
-        await until(lambda: here.engine.parts.state.tasks[task.task_id].preserved.pieces == 2)
-        task.append("Hello ")
-        await until(lambda: here.engine.parts.state.tasks[task.task_id].preserved.text)
-        task.append("world")
-        return "done"
 
-    async with world(
-        partial_bytes_task=1000,
-        wrap_log=lambda log: cast(EventLog, DoubtfulLog(log, writes=writes)),
-    ) as here:
-        line = cast(Line, NobodyKeepsIt())
-        doing = work(
-            worker.agents,
-            line,
-            settings=worker.settings,
-            clock=SystemClock(),
-            url=here.ws,
-            handle="w",
-            domain=None,
-            concurrency=1,
-            grace_s=1.0,
-        )
-        running = asyncio.create_task(doing)
-        created = await call(here, "task.create", agent="writer")
-        task = here.engine.parts.state.tasks[created["task_id"]]
-        await until(lambda: not task.live or running.done())
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-        assert (task.status, task.preserved.text) == ("succeeded", "Hello world")
-        assert task.preserved.pieces == 4
-        assert task.preserved.evicted == (["second"] if step_bytes == 600 else [])
+async def test_a_claim_that_is_refused_is_tried_again_after_the_time_that_the_gateway_says() -> (
+    None
+):
+    async with world() as here:
+        refused: list[str] = []
+
+        async def script(name: str, params: Any, caller: Any) -> Any:
+            if name == "task.claim" and not refused:
+                refused.append(name)
+                raise Unavailable("not now", retry_after=0.01)
+            return await Engine.call(here.engine, name, params, caller)
+
+        here.engine.script = script
+        async with working(here.ws) as desk:
+            await submit(here)
+            await until(lambda: desk.claims)
+            assert refused == ["task.claim"]
+
+
+async def test_a_task_that_comes_back_waits_until_its_earlier_attempt_here_has_stopped() -> None:
+    async with world() as here, working(here.ws, concurrency=2) as desk:
+        task = here.engine.parts.state.tasks[await submit(here)]
+        await until(lambda: desk.claims)
+        told = {"task_id": task.task_id, "term": 1, **desk.registered[0].as_dict()}
+        await call(here, "task.release", **told)
+        await until(lambda: task.term == 2 and len(desk.claimer._running) == 1)
+        assert [claim["term"] for claim in desk.claims] == [1]
+        desk.go.set()
+        await until(lambda: len(desk.claims) == 2)
+        assert [claim["term"] for claim in desk.claims] == [1, 2]
+        assert desk.most == 1

@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import logging
 from datetime import datetime
+from typing import Any
 
 import pybreaker
 
@@ -55,6 +56,11 @@ class Admission:
     probe: str | None = None
     drafts: tuple[Draft, ...] = ()
     expected: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def judged_by(self) -> dict[str, Any]:
+        """What the fact of a beginning says of it."""
+        return {"breaker": self.breaker, "generation": self.generation, "probe": self.probe}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -183,7 +189,7 @@ class Breakers:
             circuit.open()
 
     def admit(
-        self, policy: AgentPolicy, *, user_id: str, task_id: str | None, attempt: int | None
+        self, policy: AgentPolicy, *, user_id: str, task_id: str, attempt: int
     ) -> Admission | Refusal:
         """
         Ask to call an agent once.
@@ -195,8 +201,8 @@ class Breakers:
         Args:
             policy: Of the agent.
             user_id: Owner of the task.
-            task_id: The task; None: it is not accepted yet.
-            attempt: Number of the attempt; None: the task is not accepted yet.
+            task_id: The task; it may be accepted in the same append.
+            attempt: Number of the attempt.
         """
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
         if breaker.state == "closed":

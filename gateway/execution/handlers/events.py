@@ -18,7 +18,7 @@ from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, NotPermitted
 from gateway.domain.stream import Position, parse_position
 from gateway.domain.thread import may_see
-from gateway.execution.handlers.params import LIST_LIMIT, Handler, Params
+from gateway.execution.handlers.params import Handler, Page, Params
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.ports import Entry, EventLog
@@ -44,17 +44,17 @@ class EventHandlers:
         await self._reach.wait_for(params)
         log, chosen = self._log, self._chosen(params, caller)
         after = self._after(params)
-        limit = params.get("limit", LIST_LIMIT)
-        items: list[Any] = []
+        page = Page(params)
         for _ in range(SCAN_MAX // BATCH):
             batch = await log.read(after=after, topics=chosen.topics, limit=BATCH)
             for entry in batch:
-                after = entry.offset
+                before, after = after, entry.offset
                 if entry.operators_only and not caller.operator:
                     continue
                 if not chosen.has(entry) or params.get("type", entry.type) != entry.type:
                     continue
-                event = orjson.loads(entry.operator if caller.operator else entry.public)
+                encoded = entry.operator if caller.operator else entry.public
+                event = orjson.loads(encoded)
                 parent = params.get("parent_event_id")
                 if (
                     chosen.offsets is None  # no thread is known by it, yet any event may name one
@@ -62,12 +62,11 @@ class EventHandlers:
                     and parent not in (event.get("parent_event_id"), event["event_id"])
                 ):
                     continue
-                items.append(event)
-                if len(items) == limit:
-                    return {"items": items, "next": str(Position(log.epoch, after))}
+                if not page.takes(event, size=len(encoded)):
+                    return {"items": page.items, "next": str(Position(log.epoch, before))}
             if len(batch) < BATCH or chosen.ends_before(after):
-                return {"items": items, "next": None}
-        return {"items": items, "next": str(Position(log.epoch, after))}
+                return {"items": page.items, "next": None}
+        return {"items": page.items, "next": str(Position(log.epoch, after))}
 
     def _chosen(self, params: Params, caller: Caller) -> _Chosen:
         """

@@ -10,19 +10,23 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from event_schemas import Validator
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
 from gateway.values import offset_of
 
-__all__ = ["LIST_LIMIT", "Handler", "Params", "check", "page"]
+__all__ = ["LIST_LIMIT", "PAGE_BYTES_MAX", "Handler", "Page", "Params", "check", "page"]
 
 Params = Mapping[str, Any]
 Handler = Callable[[Params, Caller], Awaitable[Any]]
 
 # How many items a page of a list has, unless ``limit`` says otherwise.
 LIST_LIMIT = 100
+# How many bytes of JSON the items of a page have at the most, unless the first has more.
+PAGE_BYTES_MAX = 2**20
 
 # The rules that a field breaks which the table does not have (JSON Schema 2020-12).
 UNKNOWN_RULES = ("additionalProperties", "unevaluatedProperties")
@@ -55,6 +59,33 @@ def check(name: str, params: Any) -> None:
     raise InvalidParams(message, field=field)
 
 
+class Page:
+    """
+    One page of a list, as it is filled: up to ``limit`` items, or ``PAGE_BYTES_MAX``.
+
+    Attributes:
+        items: Those that it has.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self.items: list[Any] = []
+        self._limit: int = params.get("limit", LIST_LIMIT)
+        self._bytes = 0
+
+    def takes(self, item: Any, *, size: int | None = None) -> bool:
+        """
+        Add an item, unless the page is full; then the next page begins with it.
+
+        Args:
+            size: Its bytes as JSON; None: to be measured.
+        """
+        self._bytes += len(orjson.dumps(item)) + 1 if size is None else size + 1
+        if len(self.items) == self._limit or (self.items and self._bytes > PAGE_BYTES_MAX):
+            return False
+        self.items.append(item)
+        return True
+
+
 def page(items: Sequence[Any], params: Params) -> dict[str, Any]:
     """
     Give the page of a list that ``cursor`` and ``limit`` ask for.
@@ -63,8 +94,11 @@ def page(items: Sequence[Any], params: Params) -> dict[str, Any]:
         InvalidParams: If no list gave that cursor.
     """
     start = offset_of(params.get("cursor"), field="cursor") or 0
-    end = start + params.get("limit", LIST_LIMIT)
-    return {"items": list(items[start:end]), "next": str(end) if end < len(items) else None}
+    shown = Page(params)
+    for item in items[start:]:
+        if not shown.takes(item):
+            return {"items": shown.items, "next": str(start + len(shown.items))}
+    return {"items": shown.items, "next": None}
 
 
 def _properties(name: str) -> list[str]:

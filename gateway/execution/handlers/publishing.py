@@ -26,6 +26,7 @@ from gateway.domain.errors import (
     RequestError,
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
+from gateway.domain.names import is_name, is_user_id
 from gateway.domain.preserved import Preserved
 from gateway.domain.redaction import redact
 from gateway.domain.settings import Settings
@@ -306,13 +307,13 @@ class Publishing:
         """Tell the user that an agent failed, although its report was refused."""
         user_id = fields.get("user_id")
         agent_name = fields.get("agent_name")
-        policy = self._policies.of(_name(agent_name) or "unknown")
+        policy = self._policies.of(agent_name if is_name(agent_name) else "unknown")
         failure = own_failures.noncompliant_event(error.field or "event", "schema")
         draft = self._intake.draft(
             "agent_error",
             "reports",
             severity="error",
-            user_id=_name(user_id) or "local",
+            user_id=user_id if is_user_id(user_id) else "local",
             agent_name=policy.name,
             message=messages.developer_message(failure, agent_name=policy.name),
             detail={"reported": _reported(fields), "refused": error.message},
@@ -384,14 +385,6 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise InvalidEvent(f"{name} has to be text", field=name)
     return value
-
-
-def _name(value: Any) -> str | None:
-    """A value as a name; None: it cannot be one."""
-    if isinstance(value, str) and 0 < len(value) <= 128 and value.isascii():
-        allowed = "._~@:-"
-        return value if all(c.isalnum() or c in allowed for c in value) else None
-    return None
 
 
 def _number(value: Any) -> float:

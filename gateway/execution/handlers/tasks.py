@@ -18,10 +18,11 @@ from gateway.domain.recovery import Next
 from gateway.domain.stream import Position
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.handlers.params import LIST_LIMIT, Handler, Params
+from gateway.execution.handlers.params import Handler, Page, Params
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.tasks.acceptance import Acceptance
+from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.order import Order
 from gateway.ports import Clock, EventLog
@@ -50,6 +51,7 @@ class TaskHandlers:
         state: State,
         acceptance: Acceptance,
         lifecycle: Lifecycle,
+        dead_letters: DeadLetters,
         agents: Agents,
         reach: Reach,
         log: EventLog,
@@ -58,6 +60,7 @@ class TaskHandlers:
         self._state = state
         self._acceptance = acceptance
         self._lifecycle = lifecycle
+        self._dead_letters = dead_letters
         self._agents = agents
         self._reach = reach
         self._log = log
@@ -81,9 +84,10 @@ class TaskHandlers:
         asked = {name: params[name] for name in ORDERED if name in params}
         asked["agent"] = params.get("agent") or self._agents.capable_of(params["capability"])
         order = self._acceptance.order(input=params.get("input"), user_id=user_id, **asked)
-        return self._submitted(await self._acceptance.submit(order))
+        return self.submitted(await self._acceptance.submit(order))
 
-    def _submitted(self, task: Task) -> dict[str, Any]:
+    def submitted(self, task: Task) -> dict[str, Any]:
+        """Describe a task that was just made, or is tried again now."""
         answer = {
             "task_id": task.task_id,
             "status": task.status,
@@ -111,9 +115,8 @@ class TaskHandlers:
             if user_id not in (None, caller.user_id):
                 raise NotPermitted("these are not your tasks", field="user_id")
             user_id = caller.user_id
-        before = offset_of(params.get("cursor"), field="cursor")
-        limit = params.get("limit", LIST_LIMIT)
-        found: list[Task] = []
+        last = before = offset_of(params.get("cursor"), field="cursor")
+        page = Page(params)
         for task in reversed(self._state.tasks.values()):
             if before is not None and task.sequence >= before:
                 continue
@@ -123,17 +126,19 @@ class TaskHandlers:
                 continue
             if params.get("agent", task.agent_name) != task.agent_name:
                 continue
-            if len(found) == limit:
-                return {
-                    "items": [tasks.view(task) for task in found],
-                    "next": str(found[-1].sequence),
-                }
-            found.append(task)
-        return {"items": [tasks.view(task) for task in found], "next": None}
+            if not page.takes(tasks.view(task)):
+                return {"items": page.items, "next": str(last)}
+            last = task.sequence
+        return {"items": page.items, "next": None}
 
     async def _task_get(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
-        return tasks.view(self._seen(params, caller))
+        task = self._seen(params, caller)
+        kept = task.preserved
+        return tasks.view(task) | {
+            "input": task.input,
+            "preserved": {"text": kept.text, "steps": dict(kept.steps)},
+        }
 
     async def _task_partial(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
@@ -168,11 +173,15 @@ class TaskHandlers:
         task = self._seen(params, caller)
         if task.live:
             await self._lifecycle.hurry(task.task_id)
-            return self._submitted(task)
+            return self.submitted(task)
         if task.status == "succeeded":
             raise Conflict(f"task {task.task_id} has succeeded, there is nothing to retry")
-        again = await self._acceptance.submit(Order.again(task))
-        return self._submitted(again)
+        if self._dead_letters.known(task.task_id):
+            by = "owner" if caller.user_id == task.user_id else "operator"
+            again = await self._dead_letters.retry(task.task_id, by=caller.user_id, reason=by)
+        else:
+            again = await self._acceptance.submit(Order.again(task))
+        return self.submitted(again)
 
     def _seen(self, params: Params, caller: Caller) -> Task:
         """Give the task, if this caller may know that there is one."""

@@ -1,15 +1,17 @@
 """
 Claims: how workers take tasks, the longest waiting claim first.
 
-The rule: nothing is taken for a worker that cannot be told of it. A claim whose worker has gone,
-or has reconnected, takes nothing; an attempt that began for one that is gone is given back.
+Two rules. Nothing is taken for a worker that cannot be told of it: a claim whose worker has gone,
+or has reconnected, takes nothing; an attempt that began for one that is gone is given back. And a
+claim that asks for a lock takes it with the task, in one append: a refused claim leaves neither.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from gateway.domain.errors import (
@@ -18,7 +20,10 @@ from gateway.domain.errors import (
     NotFound,
     RequestError,
     StaleTerm,
+    Unavailable,
 )
+from gateway.domain.lock import Lock
+from gateway.domain.lock import subject_of as lock_subject
 from gateway.domain.queue import routes_of
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
@@ -26,7 +31,10 @@ from gateway.domain.worker import Worker
 from gateway.execution.guards.breakers import Breakers, Refusal
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.leases import Leases
+from gateway.execution.holders.line import Line
+from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.presence import Presence
+from gateway.execution.record.intake import RACES_MAX, Decision
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
@@ -38,19 +46,39 @@ Params = Mapping[str, Any]
 # Tells, at the moment of the call, whether a worker can be told what it is given.
 There = Callable[[], bool]
 
-# Tasks that one claim looks at; other holders may take the first ones meanwhile.
-LOOK_AT_MAX = 16
+# Tasks that one claim tries; other holders may take the first ones meanwhile.
+TRIES_MAX = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Ask:
+    """
+    What a claim asks for.
+
+    Attributes:
+        there: Tells whether its worker can be told what it is given.
+        ttl_s: Length of the lease in seconds.
+        resource_key: What is to be locked with the task; None: nothing.
+    """
+
+    agent_id: str
+    there: There
+    ttl_s: float
+    resource_key: str | None
 
 
 class Claims:
     """
     Gives tasks to workers.
 
+    More than eight arguments, since tasks, workers, breakers and locks meet in a claim.
+
     Args:
         lifecycle: Begins the attempts.
         leases: Renews the lease of a claim that is repeated, and takes back what is not heard.
         breakers: Choose how an attempt is made.
         presence: Tells whether a worker can be told what it is given.
+        locks: Give the lock that a claim asks for.
         bell: Wakes the claims that wait.
     """
 
@@ -63,6 +91,7 @@ class Claims:
         breakers: Breakers,
         policies: Policies,
         presence: Presence,
+        locks: Locks,
         clock: Clock,
         bell: Bell,
     ) -> None:
@@ -72,18 +101,27 @@ class Claims:
         self._breakers = breakers
         self._policies = policies
         self._presence = presence
+        self._locks = locks
         self._clock = clock
         bell.hear(self.wake)
-        # The claims that wait, in the order in which they came; the values mean nothing.
-        self._news: dict[asyncio.Event, None] = {}
+        self._line = Line()
         # One claim takes at a time, so that a worker that asks twice finds what its first took.
         self._turn = asyncio.Lock()
         self._paused = False
 
+    @property
+    def waiting(self) -> int:
+        """How many claims wait, those that look now included."""
+        return len(self._line)
+
+    @property
+    def looks(self) -> int:
+        """How often a claim has looked for a task."""
+        return self._line.looks
+
     def wake(self) -> None:
-        """Let the claims that wait look again."""
-        for woken in self._news:
-            woken.set()
+        """Let the claims that wait look again, the longest waiting first."""
+        self._line.news()
 
     def pause(self) -> None:
         """Give nothing more; attempts that run go on."""
@@ -107,7 +145,8 @@ class Claims:
 
         Args:
             worker: Has proved itself.
-            params: Of ``task.claim``: ``task_id``, ``wait`` and ``lease_ttl`` in seconds.
+            params: Of ``task.claim``: ``task_id``, ``resource_key``, ``wait`` and ``lease_ttl`` in
+                seconds.
             session_id: The connection over which it asks; None: it asks over HTTP.
 
         Returns:
@@ -117,68 +156,82 @@ class Claims:
             NotFound: If there is no such task.
             Conflict: If it cannot be taken: another worker holds it, it has ended, it waits for
                 its next attempt, or it is not for this worker's agents.
+            LockHeld: If another holder has the lock that it asks for, still at the end of ``wait``.
         """
-        ttl_s = float(params.get("lease_ttl", self._leases.ttl_s))
-        there = self._presence.there(worker.agent_id, session_id)
+        ask = _Ask(
+            agent_id=worker.agent_id,
+            there=self._presence.there(worker.agent_id, session_id),
+            ttl_s=float(params.get("lease_ttl", self._leases.ttl_s)),
+            resource_key=params.get("resource_key"),
+        )
         if "task_id" in params:
             async with self._turn:
-                return await self._take_one(worker, params["task_id"], ttl_s, there)
-        woken = asyncio.Event()
-        self._news[woken] = None
+                return await self._take_one(worker, params["task_id"], ask)
         until = self._clock.monotonic() + params.get("wait", 0)
-        try:
+        with self._line.place(_kind(worker, ask)) as place:
+            await place.called.wait()
             while True:
-                woken.clear()
+                news = self._line.look(place)
                 async with self._turn:
-                    claim = await self._take_next(worker.agent_id, ttl_s, there)
+                    claim, for_all = await self._take_next(ask, place.kind)
                     if claim is not None:
                         return claim
+                self._line.found_nothing(place, news, for_all=for_all)
+                # Only the waiting has a limit: the worker is told of each attempt that begins.
                 left_s = until - self._clock.monotonic()
                 if left_s <= 0:
-                    return None
-                # Only the waiting has a limit: the worker is told of each attempt that begins.
+                    break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left_s):
-                        await woken.wait()
-        finally:
-            del self._news[woken]
+                        await place.called.wait()
+                if not place.called.is_set():
+                    break
+        if ask.resource_key is not None:
+            self._locks.for_task(ask.resource_key, worker, None)
+        return None
 
-    async def _take_next(self, agent_id: str, ttl_s: float, there: There) -> dict[str, Any] | None:
+    async def _take_next(self, ask: _Ask, kind: Hashable) -> tuple[dict[str, Any] | None, bool]:
+        """Give a claim, or None and whether no claim of that kind would find anything."""
         # Read again: a worker that has registered again meanwhile has another record.
-        worker = self._state.workers.get(agent_id)
-        if self._paused or worker is None or not worker.takes_work or not there():
-            return None
-        ready = self._state.queue.ready(
-            routes_of(list(worker.agents), worker.capabilities),
-            self._clock.wall(),
-            fits=lambda task: not self._refused(worker, task),
-            limit=LOOK_AT_MAX,
-        )
-        for task in ready:
+        worker = self._state.workers.get(ask.agent_id)
+        if self._paused or worker is None or not worker.takes_work or not ask.there():
+            return None, False
+        routes = routes_of(list(worker.agents), worker.capabilities)
+        tried: set[str] = set()
+        for _ in range(TRIES_MAX):
+            task = self._state.queue.next(
+                routes,
+                self._clock.wall(),
+                fits=lambda task: task.task_id not in tried and not self._refused(worker, task),
+            )
+            if task is None:
+                return None, not tried and _kind(worker, ask) == kind
+            tried.add(task.task_id)
             try:
-                if (term := await self._start(worker, task, ttl_s, there)) is not None:
-                    return self._claim_of(task, term)
+                if (term := await self._start(worker, task, ask)) is not None:
+                    return self._claim_of(task, term, ask), False
             except (ExpectationFailed, Conflict):
                 continue
-            if not there():
+            if not ask.there():
                 break
-        return None
+        return None, False
 
     def _refused(self, worker: Worker, task: Task) -> bool:
         name = task.agent_name or next(iter(worker.agents))
         stand_in = worker.agents[name].fallback if name in worker.agents else None
         return self._breakers.refuses(task, self._policies.of(name), stand_in=stand_in)
 
-    async def _take_one(
-        self, worker: Worker, task_id: str, ttl_s: float, there: There
-    ) -> dict[str, Any]:
+    async def _take_one(self, worker: Worker, task_id: str, ask: _Ask) -> dict[str, Any]:
         task = self._state.tasks.get(task_id)
         if task is None:
             raise NotFound(f"there is no task {task_id}", field="task_id")
         if task.holder == worker.agent_id:
             # The worker asks twice: it gets the same claim, with a fresh lease.
             term = task.term
-            return self._claim_of(await self._leases.renew(task_id, term, ttl_s=ttl_s), term)
+            task = await self._leases.renew(
+                task_id, term, ttl_s=ask.ttl_s, beside=lambda: self._lock(worker, task_id, ask)
+            )
+            return self._claim_of(task, term, ask)
         if self._paused:
             raise Conflict(f"task {task_id} cannot begin: this gateway stops", retry_after=1.0)
         if not worker.can_do(task.agent_name, task.capability):
@@ -190,19 +243,32 @@ class Claims:
         wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()
         if wait_s > 0:
             raise Conflict(f"task {task_id} waits for its next attempt", retry_after=wait_s)
-        try:
-            begun = await self._start(worker, task, ttl_s, there)
-        except ExpectationFailed as error:
-            raise Conflict(
-                f"task {task_id} was taken by another worker", code="task_claimed"
-            ) from error
-        if begun is None:
-            raise Conflict(f"task {task_id} is held back by its breaker", retry_after=1.0)
-        return self._claim_of(task, begun)
+        for _ in range(RACES_MAX):
+            try:
+                begun = await self._start(worker, task, ask)
+            except ExpectationFailed as error:
+                if ask.resource_key and error.subject == lock_subject(ask.resource_key):
+                    continue  # the lock has changed, the task has not
+                raise Conflict(
+                    f"task {task_id} was taken by another worker", code="task_claimed"
+                ) from error
+            if begun is None:
+                raise Conflict(f"task {task_id} is held back by its breaker", retry_after=1.0)
+            return self._claim_of(task, begun, ask)
+        raise Unavailable("too many ask for that lock at once; ask again", retry_after=1.0)
 
-    async def _start(self, worker: Worker, task: Task, ttl_s: float, there: There) -> int | None:
+    def _lock(self, worker: Worker, task_id: str, ask: _Ask) -> Decision:
+        """Decide on the lock that a claim asks for, if it asks for one."""
+        if ask.resource_key is None:
+            return (), {}
+        return self._locks.for_task(ask.resource_key, worker, task_id)
+
+    async def _start(self, worker: Worker, task: Task, ask: _Ask) -> int | None:
         """
         Begin an attempt, and give its term; None: the breaker refuses, or the worker has gone.
+
+        Raises:
+            LockHeld: If another holder has the lock that the claim asks for.
         """
         name = task.agent_name or next(iter(worker.agents))
         policy = self._policies.of(name)
@@ -210,6 +276,7 @@ class Claims:
         way = self._breakers.way(task, policy, stand_in=stand_in)
         if isinstance(way, Refusal):
             return None
+        beside = self._lock(worker, task.task_id, ask)
 
         async def begin() -> int:
             return await self._lifecycle.start(
@@ -218,7 +285,8 @@ class Claims:
                 limit_s=policy.timeout_s,
                 way=way,
                 agent_name=name,
-                lease_ttl_s=ttl_s,
+                lease_ttl_s=ask.ttl_s,
+                beside=beside,
             )
 
         starting = asyncio.ensure_future(begin())
@@ -229,14 +297,14 @@ class Claims:
             with contextlib.suppress(RequestError, ExpectationFailed):
                 await self._leases.release(task.task_id, await starting)
             raise
-        if not there():
+        if not ask.there():
             # The worker would never hear of it, and only the lease's end would free the task.
             with contextlib.suppress(StaleTerm):
                 await self._leases.release(task.task_id, term)
             return None
         return term
 
-    def _claim_of(self, task: Task, term: int) -> dict[str, Any]:
+    def _claim_of(self, task: Task, term: int, ask: _Ask) -> dict[str, Any]:
         """
         Describe to a worker what it is given under ``term``.
 
@@ -247,6 +315,9 @@ class Claims:
         if task.term != term or task.lease_expires_at is None:
             raise Conflict(f"task {task.task_id} was taken away again", code="task_claimed")
         kept = task.preserved.kept()
+        lock = next(iter(self._state.locks.of_task(task.task_id)), None)
+        if ask.resource_key is not None:
+            lock = self._state.locks.by_key.get(ask.resource_key)
         return {
             "task_id": task.task_id,
             "agent_id": task.holder,
@@ -261,4 +332,15 @@ class Claims:
             "lease_expires_at": rfc3339(task.lease_expires_at),
             "input": task.input,
             "preserved": {"steps": dict(kept.steps), "text": kept.text},
+            "lock": None if lock is None else _shown(lock),
         }
+
+
+def _shown(lock: Lock) -> dict[str, Any]:
+    return {"lock_id": lock.lock_id, "resource_key": lock.resource_key, "term": lock.term}
+
+
+def _kind(worker: Worker, ask: _Ask) -> Hashable:
+    """What a claim takes from; two claims of one kind find the same tasks."""
+    agents = tuple((name, policy.fallback) for name, policy in worker.agents.items())
+    return agents, tuple(worker.capabilities), ask.resource_key

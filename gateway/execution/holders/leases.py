@@ -7,6 +7,8 @@ late it comes (a fencing token). Here terms are checked; ``task_started`` alone 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.attempts.pieces import Rest
 from gateway.domain.errors import StaleTerm
 from gateway.domain.failure import Failure
@@ -50,13 +52,21 @@ class Leases:
         self._clock = clock
         self.ttl_s = ttl_s
 
-    async def renew(self, task_id: str, term: int, *, ttl_s: float | None = None) -> Task:
+    async def renew(
+        self,
+        task_id: str,
+        term: int,
+        *,
+        ttl_s: float | None = None,
+        beside: Callable[[], Decision] = lambda: ((), {}),
+    ) -> Task:
         """
         Start a lease afresh; does nothing in the first third of its length.
 
         Args:
             term: Under which the holder acts.
             ttl_s: The length of this renewal in seconds, at once; None: as it was granted.
+            beside: Decides what is appended with it or not at all: a lock that the holder takes.
 
         Raises:
             StaleTerm: If the lease has passed on.
@@ -72,7 +82,8 @@ class Leases:
 
         def decide(task: Task) -> Decision:
             self._lifecycle.held(task, term)
-            return [self._drafts.lease_changed(task, "renewed", length_s)], {}
+            drafts, expected = beside()
+            return [*drafts, self._drafts.lease_changed(task, "renewed", length_s)], expected
 
         await self._lifecycle.decide(task_id, decide)
         return task
@@ -89,7 +100,7 @@ class Leases:
             self._lifecycle.held(task, term)
             return [self._drafts.lease_changed(task, "released", None)], {}
 
-        await self._lifecycle.decide(task_id, decide)
+        await self._lifecycle.decide(task_id, decide, leaves=True)
         return self._state.tasks[task_id]
 
     async def lose(

@@ -28,8 +28,8 @@ __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
-# Tasks that are looked at before the next look; another holder may take the first ones meanwhile.
-LOOK_AT_MAX = 16
+# Tasks that are tried before the next look; another holder may take the first ones meanwhile.
+TRIES_MAX = 16
 # A task whose start the store did not take is looked at again after this, in seconds, unless the
 # store says when.
 RETRY_S = 1.0
@@ -136,10 +136,16 @@ class Runner:
     async def _next(self) -> tuple[Task, Declared, int] | None:
         """Start the most urgent task that can be started now, with its term; None: none can."""
         routes = routes_of([declared.policy.name for declared in self._agents])
-        ready = self._state.queue.ready(
-            routes, self._monitor.now, fits=self._could_start, limit=LOOK_AT_MAX
-        )
-        for task in ready:
+        tried: set[str] = set()
+        for _ in range(TRIES_MAX):
+            task = self._state.queue.next(
+                routes,
+                self._monitor.now,
+                fits=lambda task: task.task_id not in tried and self._could_start(task),
+            )
+            if task is None:
+                return None
+            tried.add(task.task_id)
             declared = self._agents.get(task.agent_name)
             assert declared is not None
             self._starting = task.task_id

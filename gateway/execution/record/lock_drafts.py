@@ -5,17 +5,25 @@ from __future__ import annotations
 from gateway.domain.facts import Locked
 from gateway.domain.lock import Lock, State, subject_of
 from gateway.domain.timestamps import rfc3339
-from gateway.execution.record.intake import Intake
+from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.state import State as Folds
 from gateway.ports import Draft
 
 __all__ = ["LockDrafts"]
 
 
 class LockDrafts:
-    """Makes the drafts about locks."""
+    """
+    Makes the drafts about locks.
 
-    def __init__(self, intake: Intake) -> None:
+    Args:
+        intake: Makes drafts.
+        folds: Give the locks that are held for a task.
+    """
+
+    def __init__(self, intake: Intake, folds: Folds) -> None:
         self._intake = intake
+        self._folds = folds
 
     def changed(self, lock: Lock, state: State, ttl_s: float | None) -> Draft:
         """
@@ -39,6 +47,12 @@ class LockDrafts:
             state=state,
             expires_at=None if expires_at is None else rfc3339(expires_at),
         )
+
+    def let_go(self, task_id: str) -> Decision:
+        """Give back every lock of a task that leaves its holder, in the append that takes it."""
+        locks = self._folds.locks.of_task(task_id)
+        drafts = [self.changed(lock, "released", None) for lock in locks]
+        return drafts, {subject_of(lock.resource_key): lock.last_offset for lock in locks}
 
     def expired(self, lock: Lock) -> Draft:
         """Tell operators and agents that a lock ran out without being given back."""

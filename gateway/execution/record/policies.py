@@ -30,15 +30,22 @@ class Policies:
         self._agents = agents
         self._max_attempts = max_attempts
         self._learnt: dict[str, AgentPolicy] = {}
+        # Policies as they were declared or learnt, and with the setting filled in.
+        self._filled_in: dict[str, tuple[AgentPolicy, AgentPolicy]] = {}
 
     def of(self, name: str) -> AgentPolicy:
         """Give the policy of an agent; for an agent that is not known, the defaults."""
         declared = self._agents.get(name)
         policy = self._learnt.get(name) if declared is None else declared.policy
-        policy = policy or AgentPolicy(name)
+        if policy is None:
+            return AgentPolicy(name, max_attempts=self._max_attempts)
         if policy.max_attempts:
             return policy
-        return dataclasses.replace(policy, max_attempts=self._max_attempts)
+        known = self._filled_in.get(name)
+        if known is None or known[0] is not policy:
+            filled_in = dataclasses.replace(policy, max_attempts=self._max_attempts)
+            known = self._filled_in[name] = policy, filled_in
+        return known[1]
 
     def of_task(self, task: Task) -> AgentPolicy:
         """Give the policy for ``task``; a task that names no agent goes by its capability."""

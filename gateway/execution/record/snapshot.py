@@ -1,5 +1,5 @@
 """
-A snapshot of the folds: tasks, workers and breakers outlive the entries that told of them.
+A snapshot of the folds: tasks, dead letters, workers, breakers outlive the entries that told them.
 
 A log keeps only its newest entries. A gateway that starts restores the newest snapshot and folds
 the entries that came after it (decision 11). So a field of a record that is added needs a default,
@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.breaker import Breaker
+from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
 from gateway.domain.task import Task
@@ -45,6 +46,7 @@ class _Saved:
     locks: list[Lock] = dataclasses.field(default_factory=list)
     lock_term_floor: int = 0
     turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    dead_letters: list[DeadLetter] = dataclasses.field(default_factory=list)
     notes: list[Note] = dataclasses.field(default_factory=list)
     impacts: list[Impact] = dataclasses.field(default_factory=list)
 
@@ -66,6 +68,7 @@ def encode(state: State) -> bytes:
             locks=list(state.locks.by_key.values()),
             lock_term_floor=state.locks.term_floor,
             turns=state.queue.turns(),
+            dead_letters=list(state.dead_letters.by_task.values()),
             notes=list(state.threads),
             impacts=list(state.impacts),
         )
@@ -99,6 +102,8 @@ def restore(state: State, body: bytes) -> None:
     state.locks.term_floor = saved.lock_term_floor
     for lock in saved.locks:
         state.locks.adopt(lock)
+    for letter in saved.dead_letters:
+        state.dead_letters.add(letter)
     for note in saved.notes:
         state.threads.adopt(note)
     for impact in saved.impacts:

@@ -15,9 +15,11 @@ from typing import Any
 
 import orjson
 
+from gateway.domain import dead_letter
 from gateway.domain import task as tasks
 from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome
+from gateway.domain.dead_letter import DeadLetters
 from gateway.domain.facts import (
     Fact,
     Failed,
@@ -84,6 +86,7 @@ class State:
         failures: Open failures by error_id: the event, and the topics that it is of.
         degradations: Open degradations by degradation_id.
         locks: Locks that are held, and the terms of those that were.
+        dead_letters: Tasks that were given up, kept for operators.
         queue: Tasks that wait for a holder, in their order.
         threads: Notifications, and which of them answer each other.
         tally: How many tasks there are, by status, agent, domain and user.
@@ -115,6 +118,7 @@ class State:
         self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
         self.degradations: dict[str, dict[str, Any]] = {}
         self.locks = Locks()
+        self.dead_letters = DeadLetters()
         self.queue = Queue()
         self.threads = Threads()
         self.tally = Tally()
@@ -146,6 +150,7 @@ class State:
         kind, _, name = entry.subject.partition("/")
         if kind == "task":
             self._task(name, event, fact, entry)
+            self.dead_letters.moved(name, event, offset=entry.offset)
         elif kind == "breaker":
             self._breaker(name, event, entry)
         elif kind == "agent":
@@ -208,6 +213,8 @@ class State:
             del self.live[task_id]
             self.finished.append(known)
             self._result(known)
+            if known.status == "dead_lettered":
+                self._give_up(known, event["reason"])
             self._expire_finished(entry.at)
 
     def _result(self, task: Task) -> None:
@@ -217,6 +224,11 @@ class State:
         elif task.status in FAILED:
             count = self.impacts.kept if task.preserved else self.impacts.lost
             count(task.user_id)
+
+    def _give_up(self, task: Task, reason: str) -> None:
+        letter = dead_letter.of_task(task, reason)
+        letter.size = len(orjson.dumps(dead_letter.view(letter)))
+        self.dead_letters.add(letter)
 
     def _line_up(self, task: Task) -> None:
         """Put a task into the queue, or take it out, as its status says."""

@@ -19,7 +19,7 @@ from gateway.domain.breaker import Kind, Outcome
 from gateway.domain.facts import Failed, Finished, Leased, Salvaged
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import STRATEGIES, Next
-from gateway.domain.task import Task, subject_of
+from gateway.domain.task import Task, past_errors, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.record.failure_fields import Fields, about, over, recovered
 from gateway.execution.record.intake import Intake
@@ -219,7 +219,7 @@ class TaskDrafts:
             previous_agent_id=task.lost_holder,
             new_agent_id=holder,
             attempts=task.attempt,
-            errors=_errors_of(task),
+            errors=past_errors(task),
             reason=last.get("error_code", "agent_lost"),
             **{
                 **over(task.last_error, task.error_id, said),
@@ -274,7 +274,7 @@ class TaskDrafts:
     ) -> Draft:
         """Tell that a task is given up, with every error, and kept for operators."""
         message, said = sentence("task_dead_lettered", reason=reason)
-        errors = _errors_of(task)
+        errors = past_errors(task)
         if task.status == "running":
             errors.append(
                 {
@@ -284,6 +284,7 @@ class TaskDrafts:
                     "message": messages.developer_message(
                         failure, agent_name=policy.name, attempt=task.attempt
                     ),
+                    "at": rfc3339(self._intake.clock.wall()),
                 }
             )
         return self.of_task(
@@ -383,12 +384,3 @@ def outcome_of(task: Task, kind: Kind) -> Outcome | None:
     if task.breaker is None:
         return None
     return Outcome(task.breaker, task.generation, task.probe, kind)
-
-
-def _errors_of(task: Task) -> list[Fields]:
-    return [
-        {"attempt": attempt.number}
-        | {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
-        for attempt in task.attempts
-        if attempt.error is not None
-    ]

@@ -8,6 +8,7 @@ the user is told, not only the caller.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gateway.domain.errors import Conflict, ExpectationFailed, Rejected, Unavailable
@@ -15,7 +16,7 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Refusal
 from gateway.execution.record.breaker_drafts import BreakerDrafts
-from gateway.execution.record.intake import RACES_MAX, Intake
+from gateway.execution.record.intake import RACES_MAX, Decision, Intake
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
@@ -102,9 +103,15 @@ class Acceptance:
             **more,
         )
 
-    async def submit(self, order: Order) -> Task:
+    async def submit(
+        self, order: Order, *, beside: Callable[[str], Decision] = lambda _: ((), {})
+    ) -> Task:
         """
         Make the task of an order; give the task that its idempotency key made before, if any.
+
+        Args:
+            beside: Makes what is appended with the task, from its id; asked again after each
+                lost race. What it raises ends the call.
 
         Raises:
             Rejected: If the agent's breaker is open, the queue is full, or the gateway is leaving.
@@ -121,22 +128,22 @@ class Acceptance:
                 if known is not None:
                     return self._taken_before(known, order)
             await self._refuse_if_full(order)
-            admission = await self._admitted(order)
+            admission = await self._admitted(order, task_id)
             try:
-                return await self._lifecycle.submit(task_id, order, admission)
+                return await self._lifecycle.submit(task_id, order, admission, beside(task_id))
             except ExpectationFailed as lost:
                 # The same order was faster and is known now, or its task is not kept any more.
                 uses_of_key += lost.subject == subject_of(task_id)
         raise Unavailable("too many ask at once; ask again", retry_after=1.0)
 
-    async def _admitted(self, order: Order) -> Admission | None:
+    async def _admitted(self, order: Order, task_id: str) -> Admission | None:
         """Ask for a probe's permit if the agent's breaker is not closed; None: none is needed."""
         policy = self._policies.of(order.agent_name or order.capability or "")
         breaker = self._state.breakers.get(policy.breaker)
         fallback_serves = policy.fallback is not None and order.reserved_for is None
         if breaker is None or breaker.state == "closed" or fallback_serves:
             return None
-        admitted = self._breakers.admit(policy, user_id=order.user_id, task_id=None, attempt=None)
+        admitted = self._breakers.admit(policy, user_id=order.user_id, task_id=task_id, attempt=1)
         if isinstance(admitted, Refusal):
             await self._reject(
                 order,

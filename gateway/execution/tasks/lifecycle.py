@@ -22,6 +22,7 @@ from gateway.domain.recovery import Next
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Way
 from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.lock_drafts import LockDrafts
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts, outcome_of
@@ -41,6 +42,7 @@ class Lifecycle:
         state: The folds.
         intake: The write path.
         drafts: Makes the events about tasks.
+        locks: Gives back the locks of a task that leaves its holder.
         verdicts: Judges failures.
         breakers: The log tells them outcomes; what is due after an attempt is appended here.
         policies: How tasks of each agent are treated.
@@ -55,6 +57,7 @@ class Lifecycle:
         state: State,
         intake: Intake,
         drafts: TaskDrafts,
+        locks: LockDrafts,
         verdicts: Verdicts,
         breakers: Breakers,
         policies: Policies,
@@ -62,6 +65,7 @@ class Lifecycle:
         self._state = state
         self._intake = intake
         self._drafts = drafts
+        self._locks = locks
         self._verdicts = verdicts
         self._breakers = breakers
         self._policies = policies
@@ -69,7 +73,13 @@ class Lifecycle:
 
     # --- the beginning ----------------------------------------------------------------------
 
-    async def submit(self, task_id: str, order: Order, admission: Admission | None) -> Task:
+    async def submit(
+        self,
+        task_id: str,
+        order: Order,
+        admission: Admission | None,
+        beside: Decision = ((), {}),
+    ) -> Task:
         """
         Accept a task.
 
@@ -77,6 +87,7 @@ class Lifecycle:
             task_id: Its id; there must be no such task.
             order: What is asked for.
             admission: A probe's permit, which the task takes with it; None: it needs none yet.
+            beside: What is appended with it.
 
         Raises:
             ExpectationFailed: If there is such a task, or another caller took the permit.
@@ -87,17 +98,12 @@ class Lifecycle:
             fingerprint="" if order.idempotency_key is None else order.fingerprint,
             reserved_for=order.reserved_for,
         )
-        drafts: list[Draft] = []
-        expected = {subject_of(task_id): 0}
+        drafts: list[Draft] = [*beside[0]]
+        expected = {subject_of(task_id): 0, **beside[1]}
         if admission is not None and admission.probe is not None:
-            fact = fact._replace(**_judged_by(admission))
+            fact = fact._replace(**admission.judged_by)
             drafts += admission.drafts
             expected |= admission.expected
-        optional = {
-            name: value
-            for name in ("correlation_id", "causation_id", "traceparent")
-            if (value := getattr(order, name)) is not None
-        }
         drafts.append(
             self._intake.draft(
                 "task_submitted",
@@ -112,7 +118,7 @@ class Lifecycle:
                 timeout=order.timeout_s,
                 capability=order.capability,
                 retry_of=order.retry_of,
-                **optional,
+                **order.context,
             )
         )
         await self._intake.append(drafts, expected=expected, begins=order.reserved_for is not None)
@@ -127,6 +133,7 @@ class Lifecycle:
         way: Way,
         agent_name: str | None = None,
         lease_ttl_s: float | None = None,
+        beside: Decision = ((), {}),
     ) -> int:
         """
         Begin the next attempt under a new term, and return the term.
@@ -139,6 +146,7 @@ class Lifecycle:
             way: By the agent itself, as its breaker has admitted, or by its fallback.
             agent_name: The agent, when the task names only a capability; None: the task names it.
             lease_ttl_s: Length of the lease in seconds; None: the holder is this process.
+            beside: What is appended with it or not at all: a lock that the holder takes.
 
         Raises:
             Conflict: If the task runs or has ended.
@@ -149,10 +157,10 @@ class Lifecycle:
             raise Conflict(f"task {task_id} is {task.status}")
         term = task.term + 1
         fact = Started(term=term, holder=holder, lease_ttl=lease_ttl_s)
-        expected = {subject_of(task_id): task.last_offset}
-        drafts: list[Draft] = []
+        expected = {subject_of(task_id): task.last_offset, **beside[1]}
+        drafts: list[Draft] = list(beside[0])
         if isinstance(way, Admission):
-            fact = fact._replace(**_judged_by(way))
+            fact = fact._replace(**way.judged_by)
             drafts += way.drafts
             expected |= way.expected
             self._verdicts.called(self._policies.of_task(task))
@@ -256,7 +264,7 @@ class Lifecycle:
             )
             return drafts, {}
 
-        await self.decide(task_id, decide)
+        await self.decide(task_id, decide, leaves=True)
         await self._breakers.act()
 
     async def fail(
@@ -295,7 +303,7 @@ class Lifecycle:
                 task, failure, after, cause=cause, detail=detail, rest=rest or Rest()
             ), {}
 
-        await self.decide(task_id, decide)
+        await self.decide(task_id, decide, leaves=True)
         self._verdicts.decided(self._task(task_id), after)
         await self._breakers.act()
         return after
@@ -330,7 +338,7 @@ class Lifecycle:
                 task, failure, after, cause=cause, detail=None, rest=Rest()
             ), {}
 
-        await self.decide(task_id, decide)
+        await self.decide(task_id, decide, leaves=True)
         await self._breakers.act()
 
     async def give_up(self, task_id: str, failure: Failure) -> None:
@@ -416,6 +424,7 @@ class Lifecycle:
         decide: Callable[[Task], Decision],
         *,
         tries: Tries | None = None,
+        leaves: bool = False,
     ) -> None:
         """
         Decide about a task; see ``Intake.decide``.
@@ -423,6 +432,7 @@ class Lifecycle:
         Args:
             decide: Makes the decision. The task's last offset is expected in any case.
             tries: As ``Intake.decide`` takes it.
+            leaves: Whether the task leaves its holder by it; its locks are given back with it.
 
         Raises:
             NotFound: If there is no such task.
@@ -432,14 +442,8 @@ class Lifecycle:
         def decide_now(_: ExpectationFailed | None) -> Decision:
             task = self._task(task_id)
             drafts, expected = decide(task)
-            return drafts, {subject_of(task_id): task.last_offset, **expected}
+            freed, of_locks = self._locks.let_go(task_id) if leaves else ((), {})
+            expected = {subject_of(task_id): task.last_offset, **of_locks, **expected}
+            return [*freed, *drafts], expected
 
         await self._intake.decide(decide_now, about=f"task {task_id}", tries=tries)
-
-
-def _judged_by(admission: Admission) -> dict[str, Any]:
-    return {
-        "breaker": admission.breaker,
-        "generation": admission.generation,
-        "probe": admission.probe,
-    }

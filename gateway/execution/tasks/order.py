@@ -14,9 +14,12 @@ from typing import Any
 
 import orjson
 
+from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.task import Task
 
 __all__ = ["Order"]
+
+CONTEXT = ("correlation_id", "causation_id", "traceparent")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ class Order:
     reserved_for: str | None = None
 
     @classmethod
-    def again(cls, task: Task) -> Order:
+    def again(cls, task: Task | DeadLetter) -> Order:
         """Make the order of an ended task once more; it is caused by that task's end."""
         return cls(
             agent_name=task.agent_name,
@@ -66,6 +69,12 @@ class Order:
             causation_id=task.finished_event_id,
             retry_of=task.task_id,
         )
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What ties it to the rest of what its caller does, as far as it is said."""
+        said = {name: getattr(self, name) for name in CONTEXT}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def fingerprint(self) -> str:

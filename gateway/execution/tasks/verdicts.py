@@ -15,6 +15,7 @@ from gateway.domain.agent import AgentPolicy
 from gateway.domain.failure import RETRIED_TYPES, Failure
 from gateway.domain.recovery import Backoff, Next, RetryBudget, next_step
 from gateway.domain.task import Task
+from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts, outcome_of
@@ -30,6 +31,7 @@ class Verdicts:
     Args:
         state: Gives the breakers.
         drafts: Makes the events about tasks.
+        dead_letters: Makes the note that one is added.
         policies: Give an agent's fallback, breaker and retry budget.
         backoff: Says how long to wait between attempts.
         clock: Tells the time.
@@ -41,6 +43,7 @@ class Verdicts:
         *,
         state: State,
         drafts: TaskDrafts,
+        dead_letters: DeadLetterDrafts,
         policies: Policies,
         backoff: Backoff,
         clock: Clock,
@@ -48,6 +51,7 @@ class Verdicts:
     ) -> None:
         self._state = state
         self._drafts = drafts
+        self._dead_letters = dead_letters
         self._policies = policies
         self._backoff = backoff
         self._clock = clock
@@ -150,6 +154,7 @@ class Verdicts:
         assert after.reason is not None
         if after.step == "dead_lettered":
             drafts.append(self._drafts.dead_lettered(task, failure, error_id, policy, after.reason))
+            drafts.append(self._dead_letters.added(task, after.reason))
         drafts.append(
             self._drafts.finished(task, after.step, reason=after.reason, error_id=error_id)
         )

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote, unquote
 
@@ -48,7 +49,7 @@ SLOTS = 16
 MARK = b"gateway/1"
 _LINES_PER_ENTRY = 4
 _OVERHEAD_BYTES = 200  # of one entry: its line breaks, and all of its first line but the topics
-_TOKEN_CHARS_MAX = 1024  # ids have 128 characters at the most
+_TOKEN_CHARS_MAX = 1024  # names have 128 characters at the most; user ids may have more
 
 # Tokens that stand for no name: an encoded name has no "=".
 EMPTY_NAME = "=empty"
@@ -133,9 +134,18 @@ def _subject_in(subject: str) -> str:
     return _text(kind) if id == NO_ID else f"{_text(kind)}/{_text(id)}"
 
 
+@functools.lru_cache(maxsize=4096)
+def _user(user_id: str) -> str:
+    """Encode a user id; a long one by its digest, since nothing reads it from a subject."""
+    token = name_to_token(user_id, safe="@:")
+    if len(token) <= _TOKEN_CHARS_MAX:
+        return token or EMPTY_NAME
+    return f"=sha256-{hashlib.sha256(user_id.encode()).hexdigest()}"
+
+
 def _user_token(topics: Iterable[str]) -> str:
     tokens = {
-        EVERY_USER if topic == "system" else _token(topic[5:])
+        EVERY_USER if topic == "system" else _user(topic[5:])
         for topic in topics
         if topic == "system" or topic.startswith("user:")
     }

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import nats.errors
 
-from gateway.domain.errors import ConfigurationError, StoreUnavailable
+from gateway.domain.errors import ConfigurationError, StoreNotThere, StoreUnavailable
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.pause import pause
 from gateway.stores.jetstream.session import FAILURES, ApiError, Session, SessionLost
@@ -102,7 +102,8 @@ class Link:
         Connect, and from then on stay connected.
 
         Raises:
-            ConfigurationError: No server could be reached within the limit, or one refused us.
+            StoreNotThere: No server could be reached within the limit.
+            ConfigurationError: A server refused us.
         """
         begun = asyncio.get_running_loop().time()
         pause_s = _PAUSE_MIN_S
@@ -117,7 +118,7 @@ class Link:
                 if self._reached and _is_electing(error):
                     limit_s = max(limit_s, _ELECTION_LIMIT_S)
                 if asyncio.get_running_loop().time() + pause_s >= begun + limit_s:
-                    raise ConfigurationError(
+                    raise StoreNotThere(
                         f"the store at {self._addresses()} cannot be used: {_words(error)}; "
                         + _remedy(error)
                     ) from error

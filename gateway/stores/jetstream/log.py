@@ -67,6 +67,8 @@ class JetStreamLog:
     """
     An ``EventLog`` in NATS; see the port for what it guarantees.
 
+    More than eight arguments: each is one setting of the store, with its own flag.
+
     Args:
         servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
         clock: Tells how old the entries in this node's memory are.

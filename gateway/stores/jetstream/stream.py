@@ -18,7 +18,14 @@ from gateway.domain.errors import ConfigurationError
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Session
 
-__all__ = ["Bounds", "StreamState", "ensure_stream", "look_at_stream", "settled_stream"]
+__all__ = [
+    "Bounds",
+    "StreamState",
+    "ensure_stream",
+    "look_at_stream",
+    "require_version",
+    "settled_stream",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +90,20 @@ class StreamState:
     bytes: int = dataclasses.field(default=0, compare=False)
 
 
+def require_version(version: tuple[int, ...]) -> None:
+    """
+    Go on only with a server that has what the store needs.
+
+    Raises:
+        ConfigurationError: The server is too old.
+    """
+    if version < _SERVER_MIN:
+        raise ConfigurationError(
+            f"nats-server {'.'.join(map(str, version))} is too old for the store, "
+            f"it takes {'.'.join(map(str, _SERVER_MIN))} or newer"
+        )
+
+
 async def ensure_stream(
     session: Session, name: str, bounds: Bounds, *, new_epoch: str
 ) -> StreamState:
@@ -96,11 +117,7 @@ async def ensure_stream(
         ConfigurationError: The stream is not a gateway's, or the server is too old.
         ApiError, SessionLost, TimeoutError: The server could not do it.
     """
-    if session.server_version < _SERVER_MIN:
-        raise ConfigurationError(
-            f"nats-server {'.'.join(map(str, session.server_version))} is too old for the store, "
-            f"it takes {'.'.join(map(str, _SERVER_MIN))} or newer"
-        )
+    require_version(session.server_version)
     try:
         info = await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S)
     except ApiError as error:

@@ -181,10 +181,15 @@ async def test_three_probes_that_succeed_close_a_breaker(here: World) -> None:
     upstream = declare(here)
     await opened(here, upstream)
     await here.passing(30)
+    probes = []
     for closed in (0, 0, 1):
-        assert (await here.run("asker")).status == "succeeded"
+        probe = await here.run("asker")
+        assert probe.status == "succeeded"
+        probes.append(probe.task_id)
         assert len(here.said("system_recovered", scope="breaker")) == closed
-    assert len(here.said("circuit_breaker_test_request")) == 3
+    # Its owner learns which of the tasks it is.
+    told = [(e["task_id"], e["attempt"]) for e in here.said("circuit_breaker_test_request")]
+    assert told == [(task_id, 1) for task_id in probes]
     (recovered,) = here.said("system_recovered", scope="breaker")
     assert recovered["error_id"] == opened_events(here)[0]["error_id"]
     assert recovered["recovery_time"] >= 30

@@ -36,7 +36,7 @@ def breaker_of(here: Room) -> Breaker:
 
 
 def admit(here: Room, policy: AgentPolicy = SEARCH) -> Admission | Refusal:
-    return here.breakers.admit(policy, user_id="ann", task_id=None, attempt=None)
+    return here.breakers.admit(policy, user_id="ann", task_id="t0", attempt=1)
 
 
 async def fail_elsewhere(here: Room) -> Breaker:

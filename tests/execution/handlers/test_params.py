@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from gateway.domain.errors import InvalidParams
-from gateway.execution.handlers.params import LIST_LIMIT, check, page
+from gateway.execution.handlers.params import LIST_LIMIT, PAGE_BYTES_MAX, check, page
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
 
 
@@ -63,6 +64,23 @@ def test_a_list_comes_in_pages(
     count: int, params: dict[str, Any], items: list[int], following: str | None
 ) -> None:
     assert page(range(count), params) == {"items": items, "next": following}
+
+
+def test_a_page_ends_before_it_has_more_bytes_than_a_page_may_have() -> None:
+    half = "x" * (PAGE_BYTES_MAX // 2 - 10)
+    items = [half, half, half, "y" * PAGE_BYTES_MAX, "z"]
+    found: list[Any] = []
+    pages, cursor = 0, dict[str, Any]()
+    while True:
+        answer = page(items, cursor)
+        found += answer["items"]
+        pages += 1
+        # One item alone may have more, or it would never be shown.
+        assert len(answer["items"]) == 1 or len(json.dumps(answer["items"])) <= PAGE_BYTES_MAX
+        if answer["next"] is None:
+            break
+        cursor = {"cursor": answer["next"]}
+    assert (found, pages) == (items, 4)
 
 
 @pytest.mark.parametrize("cursor", ["", "-1", "x", "1.0", "١", "9" * 20])

@@ -18,7 +18,7 @@ from tests.execution.world import World
         ("partial", ["process"], [], "partial"),
         (None, ["process"], [], "success"),
         (None, ["process"], ["temp_files: note"], "partial"),
-        # Nobody calls it clean while something is left.
+        # It is not called clean while something is left.
         ("success", ["process"], ["temp_files: note"], "partial"),
     ],
 )

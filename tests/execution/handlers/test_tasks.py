@@ -135,6 +135,30 @@ async def test_pages_of_a_list_go_on_while_new_tasks_come(here: World, limit: in
     assert found == ids[::-1]
 
 
+async def test_a_page_of_large_tasks_ends_at_a_mebibyte(here: World) -> None:
+    worker = await hand(here)
+    ids = []
+    for _ in range(7):
+        ids.append(await here.submit("writer", user_id="ann"))
+        await worker.claim()
+        await worker.tell("task.complete", result="x" * 250_000)
+    pages, params = [], {"user_id": "ann", "agent": "writer", "status": "succeeded", "limit": 100}
+    while True:
+        answer = await here.call("task.list", ANN, **params)
+        pages.append([task["task_id"] for task in answer["items"]])
+        if answer["next"] is None:
+            break
+        params["cursor"] = answer["next"]
+    assert [len(page) for page in pages] == [4, 3]
+    assert [task_id for page in pages for task_id in page] == ids[::-1]
+    first = await here.call("event.list", ANN, topic="user:ann", type="task_finished")
+    assert len(first["items"]) == 4
+    rest = await here.call(
+        "event.list", ANN, topic="user:ann", type="task_finished", cursor=first["next"]
+    )
+    assert [e["task_id"] for e in first["items"] + rest["items"]] == ids
+
+
 async def test_a_cursor_that_no_list_gave_is_refused(here: World) -> None:
     with pytest.raises(InvalidParams) as refused:
         await here.call("task.list", ANN, cursor="x")
@@ -181,6 +205,36 @@ async def test_what_is_preserved_of_a_task_is_shown_with_what_is_lost(here: Worl
         "evicted": [],
     }
     await worker.tell("task.complete", result=1)
+
+
+async def test_a_task_is_shown_with_its_whole_trail(here: World) -> None:
+    """Each attempt with its holder, its times and its error; what was asked, and what is kept."""
+    first, second = await hand(here), await hand(here)
+    task_id = await here.submit("writer", {"q": 1}, user_id="ann", max_attempts=3)
+    began = here.engine.clock.wall()
+    await first.claim()
+    await here.passing(2)
+    await first.tell("task.update", step="one", data={"a": 1}, text="so far", progress=0.5)
+    await first.tell("task.fail", message="no", error_type="rate_limit", retry_after=3)
+    await here.passing(4)
+    await second.claim()
+    shown = await here.call("task.get", ANN, task_id=task_id)
+    assert (shown["input"], shown["status"], shown["attempt"]) == ({"q": 1}, "running", 2)
+    assert shown["preserved"] == {"text": "so far", "steps": {"one": {"a": 1}}}
+    assert shown["lease"]["agent_id"] == second.agent_id
+    one, two = shown["attempts"]
+    assert (one["attempt"], one["agent_id"]) == (1, first.agent_id)
+    assert (two["attempt"], two["agent_id"], two["ended_at"]) == (2, second.agent_id, None)
+    assert (one["error"]["error_type"], "error" in two) == ("rate_limit", False)
+    times = [seconds_of(at) - began for at in (one["started_at"], one["ended_at"])]
+    assert times == pytest.approx([0, 2.2], abs=0.01)  # two pieces have their pace
+    assert seconds_of(two["started_at"]) - began == pytest.approx(6.2, abs=0.01)
+    # A list leaves out what may be large.
+    (listed,) = (await here.call("task.list", ANN))["items"]
+    assert {"input", "preserved"} & listed.keys() == set()
+    await second.tell("task.complete", result=1)
+    shown = await here.call("task.get", ANN, task_id=task_id)
+    assert seconds_of(shown["attempts"][1]["ended_at"]) >= seconds_of(two["started_at"])
 
 
 # --- cancel --------------------------------------------------------------------------------------

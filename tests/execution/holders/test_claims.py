@@ -58,7 +58,7 @@ async def test_a_lost_worker_gets_nothing_until_it_is_heard_again(here: World) -
 async def test_a_claim_whose_time_is_over_has_taken_nothing(
     open_world: OpenWorld, seed: int
 ) -> None:
-    """What is taken while the wait ends is told, or nobody would know of it."""
+    """A task that is taken while the wait ends is told, or no worker would know of it."""
     chance = random.Random(seed)
     here = await open_world(seed=seed, wrap=lambda log: SlowLog(log, chance))
     worker = await hand(here)
@@ -76,7 +76,7 @@ async def test_a_claim_whose_time_is_over_has_taken_nothing(
 async def test_a_claim_that_is_cancelled_has_taken_nothing(
     open_world: OpenWorld, seed: int
 ) -> None:
-    """Whatever had begun by then is for somebody else, at once and without a failure."""
+    """An attempt that had begun by then is for another worker, at once and without a failure."""
     chance = random.Random(seed)
     here = await open_world(seed=seed, wrap=lambda log: SlowLog(log, chance))
     gone, there = await hand(here), await hand(here)
@@ -297,7 +297,7 @@ async def test_a_claim_that_finds_nothing_waits_as_long_as_it_asked_to(
     before = here.engine.clock.monotonic()
     assert await worker.claim(wait=wait_s) is None
     assert here.engine.clock.monotonic() - before == pytest.approx(wait_s, abs=0.01)
-    assert here.engine.parts.claims._news == {}
+    assert here.engine.parts.claims.waiting == 0
 
 
 async def test_a_certain_task_that_cannot_be_taken_is_refused_with_the_reason(
@@ -374,5 +374,6 @@ async def test_a_claim_describes_the_task_and_the_lease(here: World) -> None:
         "limit": 12,
         "input": {"a": 1},
         "preserved": {"steps": {}, "text": ""},
+        "lock": None,
     }
     await worker.tell("task.complete", result=1)

@@ -44,7 +44,7 @@ async def test_a_report_renews_as_a_beat_does(here: World) -> None:
 async def test_a_lease_that_was_renewed_at_the_last_moment_is_not_taken_away(
     open_world: OpenWorld, seed: int
 ) -> None:
-    """Who decides that it is over and meets the renewal looks again at when it ends."""
+    """A timer that meets the renewal looks again at when the lease ends."""
     chance = random.Random(seed)
     here = await open_world(seed=seed, wrap=lambda log: SlowLog(log, chance))
     worker = await hand(here)

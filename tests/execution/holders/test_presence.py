@@ -154,7 +154,7 @@ async def test_a_socket_worker_loses_its_tasks_when_unhealthy_an_http_worker_whe
 
 
 async def test_a_gateway_that_did_not_run_blames_no_worker(here: World) -> None:
-    """It could hear no beat and take no result while it was stopped, and says so of nobody."""
+    """It could hear no beat and take no result while it was stopped."""
     by_socket = await hand(here, "socketed", session="one")
     by_http = await hand(here, "posting", agents=[{"name": "posting", "timeout": 100}])
     for name, worker in (("socketed", by_socket), ("posting", by_http)):

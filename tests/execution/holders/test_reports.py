@@ -28,7 +28,7 @@ from tests.execution.world import World
 
 
 async def test_pieces_of_one_task_come_at_most_ten_times_a_second(here: World) -> None:
-    """Whoever reports faster is answered later, and nothing is lost or out of order."""
+    """A worker that reports faster is answered later; nothing is lost or out of order."""
     worker = await hand(here)
     await here.submit("writer")
     await worker.claim()
@@ -114,7 +114,7 @@ async def test_after_the_end_every_report_is_too_late(here: World) -> None:
     assert here.types() == said
 
 
-async def test_a_node_that_is_behind_a_workers_knowledge_refuses_none_of_its_reports() -> None:
+async def test_a_node_that_knows_less_than_a_worker_refuses_none_of_its_reports() -> None:
     """It was given its task by another node; this one catches up, or says that it cannot know."""
     cluster = Cluster()
     ahead, behind = cluster.node(), cluster.node()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 import pytest
@@ -141,34 +140,3 @@ async def test_tasks_of_other_agents_are_left_to_workers(here: World) -> None:
 
 
 # --- mistakes of our own -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("where", ["start", "tell"])
-async def test_a_mistake_of_our_own_ends_its_task_and_stops_no_other(
-    here: World, where: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every task ends, and the runner goes on."""
-
-    @here.gateway.agent("echo")
-    async def echo(task: Task, word: str) -> str:
-        return word
-
-    broken = [True]
-    part, name = {
-        "start": (here.engine.parts.breakers, "way"),
-        "tell": (here.engine.parts.attempts, "make"),
-    }[where]
-    works = getattr(part, name)
-
-    def breaks_once(*args: Any, **options: Any) -> Any:
-        if broken:
-            broken.clear()
-            raise AssertionError("a mistake of ours")
-        return works(*args, **options)
-
-    monkeypatch.setattr(part, name, breaks_once)
-    first, second = [await here.submit("echo", {"word": word}) for word in ("one", "two")]
-    assert (await here.done(second)).result == "two"
-    assert here.state.tasks[first].status == "failed"
-    assert here.said("agent_error", task_id=first)[0]["error_code"] == "internal_error"
-    assert "a mistake of ours" in caplog.text

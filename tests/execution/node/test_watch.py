@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from gateway.domain.access import LOCAL_OPERATOR
-from gateway.domain.errors import StoreUnavailable
+from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.execution.engine import Engine
 from gateway.execution.node import watch
-from gateway.ports import Draft
+from gateway.execution.record.snapshot import VERSION
+from gateway.ports import Draft, Snapshot
 from tests.execution.kept import Cluster, Node, until_killed
+from tests.execution.world import World
 
 LOG_EVENTS = 1600
 QUARTER = LOG_EVENTS // 4
@@ -226,3 +228,104 @@ async def test_of_two_nodes_one_records_what_both_have_seen() -> None:
         one.log.away = two.log.away = False
         await cluster.passing(5)
     assert len(cluster.said("system_recovered", scope="store")) == 1
+
+
+# --- beginning ----------------------------------------------------------------------------------
+
+
+async def test_callers_are_told_how_far_the_log_is_read_until_it_is() -> None:
+    cluster = Cluster()
+    node = cluster.node()
+    watched = node.engine.parts.watch
+    reasons = [watched.reason]
+    with pytest.raises(Unavailable, match="being read") as refused:
+        watched.require_ready()
+    assert refused.value.retry_after == watch.READING_RETRY_S
+    watched._progress(30, 400)
+    reasons.append(watched.reason)
+    async with until_killed(node.engine):
+        reasons.append(watched.reason)
+        watched.require_ready()
+        node.log.away = True
+        reasons.append(watched.reason)
+        watched.require_ready()  # what is known here is still shown
+    assert reasons == [
+        "the log is being read",
+        "the log is being read (30 of 400 entries)",
+        None,
+        "the store is away",
+    ]
+
+
+async def test_a_node_waits_for_a_store_that_gives_no_snapshot_yet() -> None:
+    cluster = Cluster(log_events=LOG_EVENTS)
+    first = cluster.node()
+    async with until_killed(first.engine):
+        task_id = (await first.gateway.submit("writer", timeout=3000.0)).task_id
+        assert await first.engine.parts.watch.save()
+    node = cluster.node()
+    load, refusals = node.log.load_snapshot, [StoreUnavailable("no leader")] * 3
+
+    async def load_later() -> Snapshot | None:
+        if refusals:
+            raise refusals.pop()
+        return await load()
+
+    node.log.load_snapshot = load_later  # type: ignore[method-assign]
+    before = cluster.clock.monotonic()
+    async with until_killed(node.engine):
+        assert cluster.clock.monotonic() - before == pytest.approx(3 * watch.RETRY_S)
+        assert task_id in node.state.tasks
+
+
+@pytest.mark.parametrize(
+    ("version", "body", "says"),
+    [
+        (VERSION + 1, b"{}", f"format {VERSION + 1}"),
+        (VERSION, b"{", "cannot be read"),
+        (VERSION, b"{}", "cannot be read"),
+    ],
+)
+async def test_a_snapshot_that_cannot_be_used_is_left_and_the_log_is_read_whole(
+    caplog: pytest.LogCaptureFixture, version: int, body: bytes, says: str
+) -> None:
+    cluster = Cluster()
+    first = cluster.node()
+    async with until_killed(first.engine):
+        task_id = (await first.gateway.submit("writer", timeout=3000.0)).task_id
+    cluster.snapshots.append(Snapshot(cluster.shared.head, version, body))
+    node = cluster.node()
+    async with until_killed(node.engine):
+        assert task_id in node.state.tasks
+    assert says in caplog.text
+    assert "read whole" in caplog.text
+
+
+async def test_after_a_hole_in_the_log_everything_is_read_anew() -> None:
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        task_id = (await node.gateway.submit("writer", timeout=3000.0)).task_id
+        node.state.tasks.clear()  # as if this node had missed it
+        node.log.begin_anew()
+        await cluster.passing(1)
+        assert node.engine.parts.watch.ready
+        assert task_id in node.state.tasks
+
+
+async def test_there_is_nothing_to_save_on_a_log_that_ends_with_its_process(here: World) -> None:
+    await here.submit("writer")
+    assert await here.engine.parts.watch.save()
+    assert here.engine.parts.watch.saved == 0
+
+
+async def test_what_was_saved_is_not_saved_again_until_something_is_new() -> None:
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        for count in (1, 2):
+            await note(node.engine)
+            for _ in range(2):
+                assert await node.engine.parts.watch.save()
+            assert len(cluster.snapshots) == count
+            assert node.engine.parts.watch.saved == node.log.head

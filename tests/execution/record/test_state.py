@@ -417,9 +417,19 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
     assert vars(story.state).keys() == vars(State(Settings())).keys()
     fresh = State(Settings())
     for name, value in vars(story.state).items():
-        if name not in ("_settings", "unread", "locks", "queue", "tally", "impacts", "threads"):
+        if name not in (
+            "_settings",
+            "unread",
+            "locks",
+            "dead_letters",
+            "queue",
+            "tally",
+            "impacts",
+            "threads",
+        ):
             assert value == getattr(fresh, name), name
     assert (story.state.locks.by_key, len(story.state.queue)) == ({}, 0)
+    assert story.state.dead_letters.by_task == {}
 
 
 def test_a_task_from_a_snapshot_counts_as_if_it_had_been_folded() -> None:

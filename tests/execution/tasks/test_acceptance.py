@@ -212,7 +212,7 @@ async def test_an_order_that_loses_the_last_permit_is_refused_and_not_tried_for_
     room = Room(breaker_permits=1, breaker_cooldown=10.0, wrap=RacingLog)
     await opened(room)
     room.clock.now += 10
-    other = room.breakers.admit(AgentPolicy("search"), user_id="bob", task_id=None, attempt=None)
+    other = room.breakers.admit(AgentPolicy("search"), user_id="bob", task_id="t0", attempt=1)
     log: Any = room.log
     log.rival, log.races = other.drafts[0], 1  # type: ignore[union-attr]
     with pytest.raises(Rejected) as rejected:
@@ -226,7 +226,7 @@ async def test_an_order_that_loses_every_race_is_given_up() -> None:
     room = Room(breaker_permits=RACES_MAX + 1, breaker_cooldown=10.0, wrap=RacingLog)
     await opened(room)
     room.clock.now += 10
-    other = room.breakers.admit(AgentPolicy("search"), user_id="bob", task_id=None, attempt=None)
+    other = room.breakers.admit(AgentPolicy("search"), user_id="bob", task_id="t0", attempt=1)
     log: Any = room.log
     log.rival, log.races = other.drafts[0], RACES_MAX  # type: ignore[union-attr]
     with pytest.raises(Unavailable, match="too many ask at once"):

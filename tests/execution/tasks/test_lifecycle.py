@@ -69,7 +69,7 @@ async def test_a_task_that_is_a_probe_takes_its_permit_with_it_or_is_not_there()
     await room.intake.append([room.breaker_drafts.triggered(breaker)])
     room.clock.now += 30
     order = room.acceptance.order("search", input=1, user_id="ann")
-    admission = room.breakers.admit(SEARCH, user_id="ann", task_id=None, attempt=None)
+    admission = room.breakers.admit(SEARCH, user_id="ann", task_id="t0", attempt=1)
     assert isinstance(admission, Admission)
     task = await room.lifecycle.submit("t1", order, admission)
     assert (task.probe, task.generation) == (admission.probe, 1)
@@ -341,7 +341,12 @@ async def test_a_task_that_no_worker_takes_ends_with_an_error() -> None:
     task = await room.task()
     after = Next("dead_lettered", reason="no_worker")
     await room.lifecycle.end(task.task_id, no_worker(), cause="timeout", after=after)
-    assert room.types[1:] == ["agent_error", "task_dead_lettered", "task_finished"]
+    assert room.types[1:] == [
+        "agent_error",
+        "task_dead_lettered",
+        "dead_letter_changed",
+        "task_finished",
+    ]
     assert task.status == "dead_lettered"
 
 

@@ -55,6 +55,12 @@ def test_what_is_no_part_of_the_question_does_not_change_the_fingerprint(
     assert but(**changes).fingerprint == ORDER.fingerprint
 
 
+def test_the_context_is_what_was_said_of_it() -> None:
+    assert ORDER.context == {}
+    said = but(correlation_id="c", traceparent="00-x")
+    assert said.context == {"correlation_id": "c", "traceparent": "00-x"}
+
+
 def test_members_of_the_input_may_stand_in_any_order() -> None:
     one, other = but(input={"a": 1, "b": [2]}), but(input={"b": [2], "a": 1})
     assert one.fingerprint == other.fingerprint

@@ -23,6 +23,7 @@ from gateway.errors import (
     ResourceExhausted,
     ServiceUnavailable,
 )
+from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.tasks.verdicts import Verdicts
 from tests.execution.conftest import OpenWorld
 from tests.execution.record.room import NOW, Room
@@ -265,6 +266,7 @@ class Judging:
         self.verdicts = Verdicts(
             state=self.room.state,
             drafts=self.room.task_drafts,
+            dead_letters=DeadLetterDrafts(self.room.intake),
             policies=self.room.policies,
             backoff=Backoff(1.0, 30.0),
             clock=self.room.clock,
@@ -418,6 +420,7 @@ async def test_a_failure_is_told_before_what_comes_next() -> None:
     assert await events(judging, await judging.task(), Next("dead_lettered", reason="r")) == [
         "agent_error",
         "task_dead_lettered",
+        "dead_letter_changed",
         "task_finished",
     ]
 

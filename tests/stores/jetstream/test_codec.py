@@ -67,11 +67,23 @@ def test_the_last_entry_of_a_message_has_its_last_offset(count: int) -> None:
 # --- subjects -----------------------------------------------------------------------------------
 
 
+def test_a_long_user_id_stands_in_the_subject_by_its_digest() -> None:
+    """A subject has a bound, and nothing reads the user back from it; filters find the same."""
+    long_id = "😀" * 256
+    draft = Draft("task/1", "notification", (f"user:{long_id}",), operators_only=False, body=b"{}")
+    (parcel,) = pack("S", [draft], payload_bytes_max=10_000)
+    token = parcel.subject.rpartition(".")[2]
+    assert token.startswith("=sha256-")
+    assert len(parcel.subject) < 100
+    assert f"S.*.*.{token}" in (user_filters("S", [f"user:{long_id}"]) or [])
+
+
 @pytest.mark.parametrize(
     ("subject", "topics", "expected"),
     [
         ("task/1", ["user:ann", "task:1"], "S.task.1.ann"),
         ("task/1", ["user:ann@x.org"], "S.task.1.ann@x%2Eorg"),
+        ("task/1", ["user:auth0|5f 7c"], "S.task.1.auth0%7C5f%207c"),
         ("task/1", ["user:"], "S.task.1.=empty"),
         ("task/1", ["system"], "S.task.1.=everybody"),
         ("task/1", ["user:a", "user:b"], "S.task.1.=several"),

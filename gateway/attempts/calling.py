@@ -1,0 +1,123 @@
+"""
+Calling an agent's function: its input becomes arguments, and what it yields is kept as it comes.
+
+An async function and an async generator run in the loop, everything else in a thread. The rule:
+whatever the function does, the process survives it; an agent that exits has only failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from gateway.attempts.task import Task
+from gateway.attempts.threads import Threads
+from gateway.domain.errors import InvalidInput
+
+__all__ = ["InputMismatch", "call", "is_async", "thread_of"]
+
+
+class InputMismatch(InvalidInput):
+    """
+    The input does not fit the agent's parameters.
+
+    Attributes:
+        field: The parameter; ``input`` if it is something of the input that no parameter takes.
+        rule: ``required`` or ``unexpected``.
+    """
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field} is {rule}")
+        self.field = field
+        self.rule = rule
+
+
+def is_async(function: Callable[..., Any] | None) -> bool:
+    """Whether the function runs in the loop, as far as can be seen without calling it."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def thread_of(task: Task) -> str:
+    """Name the thread in which an attempt's function runs."""
+    return f"task {task.task_id} attempt {task.attempt}"
+
+
+async def call(function: Callable[..., Any], task: Task, *, threads: Threads) -> Any:
+    """
+    Call an agent's function and wait for its result. Cancelling does not stop a thread.
+
+    Returns:
+        What the function returns; of a generator, its items as a list, or as one text if all of
+        them are text.
+
+    Raises:
+        InputMismatch: If the input does not fit; the function is not called.
+    """
+    arguments = _arguments(function, task)
+    try:
+        if inspect.isasyncgenfunction(function):
+            return await _drained(function(*arguments.args, **arguments.kwargs), task)
+        if is_async(function):
+            return await function(*arguments.args, **arguments.kwargs)
+        result = await threads.run(lambda: _called(function, arguments, task), name=thread_of(task))
+        # A lambda or a decorated function does not look async, and may be.
+        return await result if inspect.isawaitable(result) else result
+    except (SystemExit, KeyboardInterrupt) as error:
+        # asyncio lets these two out of the loop; the process would end with the agent.
+        raise RuntimeError(f"the agent raised {type(error).__name__}") from error
+
+
+def _arguments(function: Callable[..., Any], task: Task) -> inspect.BoundArguments:
+    signature = inspect.signature(function)
+    given = task.input
+    try:
+        if isinstance(given, dict):
+            return signature.bind(task, **given)
+        return signature.bind(task) if given is None else signature.bind(task, given)
+    except TypeError as error:
+        # Names of parameters are the agent's own. What the user wrote is not repeated.
+        missing = [
+            name
+            for name, parameter in list(signature.parameters.items())[1:]
+            if parameter.default is parameter.empty
+            and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            and not (isinstance(given, dict) and name in given)
+        ]
+        raise InputMismatch(
+            missing[0] if missing else "input", "required" if missing else "unexpected"
+        ) from error
+
+
+async def _drained(items: AsyncGenerator[Any, None], task: Task) -> Any:
+    collected: list[Any] = []
+    # Closed here, so that its ``finally`` runs now and not with the garbage collector.
+    async with contextlib.aclosing(items):
+        async for item in items:
+            _keep(item, len(collected), task)
+            collected.append(item)
+    return _joined(collected)
+
+
+def _called(function: Callable[..., Any], arguments: inspect.BoundArguments, task: Task) -> Any:
+    result = function(*arguments.args, **arguments.kwargs)
+    if not inspect.isgenerator(result):
+        return result
+    collected: list[Any] = []
+    for item in result:
+        _keep(item, len(collected), task)
+        collected.append(item)
+    return _joined(collected)
+
+
+def _keep(item: Any, number: int, task: Task) -> None:
+    """Keep an item that a generator gave: text is appended, everything else is a step."""
+    if isinstance(item, str):
+        task.append(item)
+    else:
+        task.preserve(f"item-{number + 1}", item)
+
+
+def _joined(items: list[Any]) -> Any:
+    return "".join(items) if all(isinstance(item, str) for item in items) else items

@@ -1,0 +1,39 @@
+"""
+Names: what callers may call agents, keys and channels, and what a sign-in may call its users.
+
+A name is ours to restrict: it stands in addresses, in subjects of a log and in commands. A user
+id is not: a sign-in issues it (``auth0|5f7c``, ``ann+test@example.org``), and it is taken as it
+is. Each pattern is a regular expression that Python, ECMA-262 and Rust read alike. It ends with a
+look-ahead, since ``$`` would let a line break pass.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeGuard
+
+__all__ = ["NAME", "TOPIC", "USER_ID", "is_name", "is_user_id"]
+
+_END = r"(?![\s\S])"
+_NAME = r"[A-Za-z0-9._~@:-]{1,128}"
+# Not "*" alone, which means everyone; no space at either end; no control character. Written without
+# look-around, so that an engine whose time is linear reads it.
+_CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+_USER_ID = rf"(?:[^{_CONTROL} *]|[^{_CONTROL} ][^{_CONTROL}]{{0,254}}[^{_CONTROL} ])"
+
+NAME = f"^{_NAME}{_END}"
+USER_ID = f"^{_USER_ID}{_END}"
+# A recipient is an agent_id or a user id.
+TOPIC = rf"^(\*|system|(task|agent|channel):{_NAME}|(user|recipient):{_USER_ID}){_END}"
+
+_NAMES, _USER_IDS = re.compile(NAME), re.compile(USER_ID)
+
+
+def is_name(value: Any) -> TypeGuard[str]:
+    """Whether a value may name an agent, a breaker, a channel, a key and the like."""
+    return isinstance(value, str) and _NAMES.match(value) is not None
+
+
+def is_user_id(value: Any) -> TypeGuard[str]:
+    """Whether a value may be the id of a user, 1 to 256 characters long."""
+    return isinstance(value, str) and _USER_IDS.match(value) is not None

@@ -1,0 +1,100 @@
+"""
+The operations on dead letters, for operators: list, retry, discard.
+
+A page of the list ends at its limit or at a number of bytes, since a letter holds its whole input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.domain import dead_letter
+from gateway.domain.access import Caller
+from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.task import Task
+from gateway.execution.handlers.params import LIST_LIMIT, Handler, Params
+from gateway.execution.record.reach import Reach
+from gateway.execution.record.state import State
+from gateway.execution.tasks.dead_letters import DeadLetters
+from gateway.ports import Clock
+from gateway.values import offset_of
+
+__all__ = ["PAGE_BYTES_MAX", "DeadLetterHandlers"]
+
+# A page has at most this many bytes of letters, yet at least one letter.
+PAGE_BYTES_MAX = 1024 * 1024
+# What a letter may take in a page beyond its size, in bytes: that it was retried, and a comma.
+BESIDE_BYTES = 64
+
+# The filters of dead_letter.list, and what each compares.
+FILTERS = {"agent": "agent_name", "reason": "reason", "user_id": "user_id"}
+
+
+class DeadLetterHandlers:
+    """
+    The operations ``dead_letter.*``.
+
+    Args:
+        submitted: Describes the task that a retry has made, as ``task.retry`` does.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        dead_letters: DeadLetters,
+        submitted: Callable[[Task], dict[str, Any]],
+        reach: Reach,
+        clock: Clock,
+    ) -> None:
+        self._state = state
+        self._dead_letters = dead_letters
+        self._submitted = submitted
+        self._reach = reach
+        self._clock = clock
+        self.by_name: dict[str, Handler] = {
+            "dead_letter.list": self._list,
+            "dead_letter.retry": self._retry,
+            "dead_letter.discard": self._discard,
+        }
+
+    async def _list(self, params: Params, caller: Caller) -> Any:
+        await self._reach.wait_for(params)
+        before = offset_of(params.get("cursor"), field="cursor")
+        limit = params.get("limit", LIST_LIMIT)
+        asked = [(FILTERS[name], params[name]) for name in FILTERS if name in params]
+        found: list[DeadLetter] = []
+        size = 0
+        for letter in self._state.dead_letters.newest_first(self._clock.wall()):
+            if before is not None and letter.sequence >= before:
+                continue
+            if asked and not _fits(letter, asked):
+                continue
+            size += letter.size + BESIDE_BYTES
+            if len(found) == limit or (found and size > PAGE_BYTES_MAX):
+                return _page(found, next=str(found[-1].sequence))
+            found.append(letter)
+        return _page(found, next=None)
+
+    async def _retry(self, params: Params, caller: Caller) -> Any:
+        made = await self._dead_letters.retry(
+            params["task_id"], by=caller.user_id, reason="operator"
+        )
+        return self._submitted(made)
+
+    async def _discard(self, params: Params, caller: Caller) -> Any:
+        letter = await self._dead_letters.discard(params["task_id"], by=caller.user_id)
+        return dead_letter.view(letter)
+
+
+def _page(letters: list[DeadLetter], *, next: str | None) -> dict[str, Any]:
+    return {"items": [dead_letter.view(letter) for letter in letters], "next": next}
+
+
+def _fits(letter: DeadLetter, asked: list[tuple[str, Any]]) -> bool:
+    # Not by ``all``: ten thousand generators take as long as everything else.
+    for name, value in asked:  # noqa: SIM110
+        if getattr(letter, name) != value:
+            return False
+    return True

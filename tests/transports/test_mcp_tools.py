@@ -1,0 +1,201 @@
+"""Operations as tools: which ones, with which schemas, and what becomes of each outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+import orjson
+import pytest
+from jsonschema import Draft202012Validator
+from starlette.types import Message
+
+from gateway.domain.access import LOCAL_OPERATOR, Caller
+from gateway.domain.errors import (
+    Conflict,
+    InvalidEvent,
+    InvalidParams,
+    LockHeld,
+    NotPermitted,
+    RateLimitedRequest,
+    StoreUnavailable,
+)
+from gateway.execution.service import Service
+from gateway.protocol.operations import OPERATIONS
+from gateway.transports.mcp_tools import INSTRUCTIONS, REFUSED, TOOLS, McpTools, output_schema
+from tests.transports.mcp_client import HEADERS, call
+
+ALL = pytest.mark.parametrize("name", TOOLS)
+
+
+class Told:
+    """A service that answers what it is told to."""
+
+    def __init__(self, outcome: Any = None) -> None:
+        self.outcome = outcome
+        self.calls: list[tuple[str, Mapping[str, Any], Caller]] = []
+
+    async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
+        self.calls.append((name, params, caller))
+        if isinstance(self.outcome, asyncio.Event):
+            await self.outcome.wait()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+async def serve(service: Told, message: Any, *, caller: Caller = LOCAL_OPERATOR) -> Any:
+    """Give one message to the tools; returns the reply."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": orjson.dumps(message)}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(name.encode(), text.encode()) for name, text in HEADERS.items()]
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/mcp", "headers": headers}
+    await McpTools(cast("Service", service)).serve(caller, scope, receive, send)
+    assert sent[0]["status"] == 200
+    return orjson.loads(b"".join(part.get("body", b"") for part in sent[1:]))
+
+
+async def result_of(service: Told, name: str = "task.list", **arguments: Any) -> dict[str, Any]:
+    reply = await serve(service, call(name, arguments))
+    result: dict[str, Any] = reply["result"]
+    return result
+
+
+# --- what is told of them -------------------------------------------------------------------
+
+
+def test_the_tools_are_what_callers_and_workers_do() -> None:
+    """What operates or counts is no tool, nor is what ends or repeats another one's task."""
+    no_tools = OPERATIONS.keys() - TOOLS.keys()
+    assert {name for name in no_tools if OPERATIONS[name].scope != "admin"} == {
+        "impact",
+        "stats.get",
+        "task.cancel",
+        "task.retry",
+    }
+    assert {OPERATIONS[name].scope for name in TOOLS} & {"admin"} == set()
+
+
+@ALL
+def test_both_schemas_are_schemas_of_objects(name: str) -> None:
+    for schema in (dict(TOOLS[name].params), output_schema(TOOLS[name])):
+        assert schema["type"] == "object"
+        Draft202012Validator.check_schema(schema)
+
+
+@ALL
+def test_a_refusal_complies_with_the_schema_of_every_tool(name: str) -> None:
+    """Strict clients compare it although it is an error."""
+    output = Draft202012Validator(output_schema(TOOLS[name]))
+    assert output.is_valid({"code": "conflict", "retry_after": 1.5, "field": "x"})
+    assert output_schema(TOOLS[name])["anyOf"][-1] == REFUSED
+    nothing = "null" in TOOLS[name].result["type"]
+    assert output.is_valid({}) or not nothing
+
+
+def test_the_instructions_name_tools_that_exist() -> None:
+    named = {word.strip(".,") for word in INSTRUCTIONS.split() if "." in word.strip(".,")}
+    assert named
+    assert named <= TOOLS.keys()
+
+
+# --- what becomes of a call -----------------------------------------------------------------
+
+
+async def test_a_result_comes_as_it_is_and_as_text() -> None:
+    service = Told({"items": [], "next": None})
+    result = await result_of(service, limit=3)
+    assert service.calls == [("task.list", {"limit": 3}, LOCAL_OPERATOR)]
+    assert result["structuredContent"] == {"items": [], "next": None}
+    assert orjson.loads(result["content"][0]["text"]) == result["structuredContent"]
+    assert not result["isError"]
+
+
+async def test_that_there_is_none_is_an_empty_object() -> None:
+    result = await result_of(Told(None), "task.claim")
+    assert (result["structuredContent"], result["isError"]) == ({}, False)
+
+
+@pytest.mark.requirement("MESH-08")
+@pytest.mark.parametrize(
+    ("error", "data", "text"),
+    [
+        (Conflict("it has ended"), {"code": "conflict"}, "it has ended (conflict)"),
+        (
+            LockHeld("held", holder="ann", retry_after=1.2345),
+            {"code": "lock_held", "field": "resource_key", "retry_after": 1.234, "holder": "ann"},
+            "held (lock_held); try again in 1.2 s",
+        ),
+        (NotPermitted("no"), {"code": "not_permitted"}, "no (not_permitted)"),
+        (
+            RateLimitedRequest("slowly", retry_after=2),
+            {"code": "rate_limited", "retry_after": 2},
+            "slowly (rate_limited); try again in 2.0 s",
+        ),
+        (
+            StoreUnavailable("secret address", retry_after=1),
+            {"code": "unavailable", "retry_after": 1},
+            "the store is away (unavailable); try again in 1.0 s",
+        ),
+    ],
+)
+async def test_a_refusal_is_a_result_for_the_model_to_read(
+    error: Exception, data: dict[str, Any], text: str
+) -> None:
+    result = await result_of(Told(error))
+    assert result["isError"]
+    assert result["structuredContent"] == data
+    assert result["content"] == [{"type": "text", "text": text}]
+
+
+@pytest.mark.requirement("MESH-08")
+@pytest.mark.parametrize(
+    "error", [InvalidParams("wrong", field="x"), InvalidEvent("wrong", field="x")]
+)
+async def test_wrong_parameters_are_an_error_of_the_protocol(error: Any) -> None:
+    reply = await serve(Told(error), call("task.list"))
+    assert reply["error"] == {"code": -32602, "message": "wrong", "data": error.data()}
+
+
+async def test_an_unexpected_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    reply = await serve(Told(ZeroDivisionError("the secret is 42")), call("task.list"))
+    expected = {"code": -32603, "message": "internal error", "data": {"code": "internal_error"}}
+    assert reply["error"] == expected
+    assert "the secret is 42" in caplog.text
+
+
+async def test_cancelling_ends_the_call_and_returns_when_it_has_ended() -> None:
+    ended = False
+
+    class Slow(Told):
+        async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
+            try:
+                return await super().call(name, params, caller)
+            finally:
+                await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=0.01)
+                nonlocal ended
+                ended = True
+
+    service = Slow(asyncio.Event())
+    serving = asyncio.create_task(serve(service, call("task.list")))
+    while not service.calls:
+        await asyncio.wait({serving}, timeout=0.001)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert ended
+
+
+async def test_a_call_leaves_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The SDK has two for each request at INFO, about sessions that are none."""
+    with caplog.at_level(logging.INFO):
+        await result_of(Told({}))
+    assert caplog.records == []
