@@ -192,6 +192,16 @@ class EventLog(Protocol):
         """
         ...
 
+    @property
+    def events(self) -> int:
+        """How many entries are kept, as far as this node knows without asking the store."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they have; an estimate where only the store could tell."""
+        ...
+
     async def append(
         self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
     ) -> int:

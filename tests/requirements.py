@@ -138,6 +138,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_errors.py::test_each_failure_says_what_it_is_and_what_to_do",
         "tests/scenarios/test_the_proofs.py::test_no_assertion_of_a_scenario_is_optional",
     ),
+    "WS-W13": (
+        "tests/execution/handlers/test_stats.py::test_each_failure_counts_once_and_what_became_of_the_work",
+    ),
     "WS-W9": (
         "tests/scenarios/test_errors.py::test_events_without_a_listener_are_kept_and_delivered_later",
     ),
@@ -166,10 +169,17 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
         "tests/scenarios/test_workers.py::test_a_worker_that_is_stopped_loses_its_task_and_its_late_words_are_refused",
     ),
+    "WEFT-06": (
+        "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
+        "tests/scenarios/test_quick_requests.py::test_the_statistics_are_what_the_operations_have_said",
+    ),
     "WEFT-10": (
         "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
         "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_does_no_harm",
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
+    ),
+    "WEFT-12": (
+        "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-13": (
         "tests/scenarios/test_coordination.py::test_fifty_registrations_at_once_have_identities_of_their_own",
@@ -204,6 +214,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
     ),
+    "WEFT-W3": (
+        "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
+    ),
     "WEFT-W4": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),
@@ -230,6 +243,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WEFT-W16": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
+    "WEFT-W18": (
+        "tests/execution/handlers/test_stats.py::test_counts_and_impacts_outlive_the_process",
+        "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
+    ),
     "WEFT-W22": (
         "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",
     ),
@@ -244,6 +261,23 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "MESH-11": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
+    ),
+    "MESH-12": (
+        "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
+        "tests/scenarios/test_notifications.py::test_notifications_and_threads_outlive_the_gateway",
+    ),
+    "MESH-13": (
+        "tests/scenarios/test_notifications.py::test_a_notification_to_a_channel_reaches_each_listener_once",
+    ),
+    "MESH-14": (
+        "tests/execution/handlers/test_events.py::test_paging_loses_nothing_of_a_thousand_events_of_one_moment",
+        "tests/scenarios/test_notifications.py::test_pages_lose_nothing_of_what_came_at_once",
+    ),
+    "MESH-15": (
+        "tests/execution/handlers/test_events.py::test_a_thread_is_read_whole_by_those_who_are_in_it",
+        "tests/execution/handlers/test_publishing.py::test_answers_name_what_is_there_and_what_the_sender_may_see",
+        "tests/execution/handlers/test_publishing.py::test_a_thread_is_bounded_and_says_so",
+        "tests/scenarios/test_notifications.py::test_a_thread_is_its_root_and_its_replies",
     ),
     "MESH-17": (
         "tests/scenarios/test_coordination.py::test_fifty_registrations_at_once_have_identities_of_their_own",
@@ -349,10 +383,12 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
     ),
     "MESH-W16": (
+        "tests/transports/test_api_fuzzed.py::test_nothing_that_is_sent_finds_a_mistake",
         "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
         "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
     ),
     "MESH-W17": (
+        "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
         "tests/transports/test_mcp.py::test_a_caller_and_a_worker_need_nothing_but_tools",
     ),
     "MESH-W3": (

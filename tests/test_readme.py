@@ -42,8 +42,10 @@ async def start(command: str, folder: Path) -> asyncio.subprocess.Process:
     """Run a command as a shell would, with our environment's programs; curl need not be there."""
     if command.startswith("curl "):
         *_, url, _, body = shlex.split(command)
-        sent = f"urlopen({url!r}, {body.encode()!r})"
-        program = f"from urllib.request import urlopen; print({sent}.read().decode())"
+        kind = {"content-type": "application/json"}  # `--json` says so
+        sent = f"Request({url!r}, {body.encode()!r}, {kind!r})"
+        names = "from urllib.request import Request, urlopen"
+        program = f"{names}; print(urlopen({sent}).read().decode())"
         command = shlex.join([sys.executable, "-c", program])
     return await asyncio.create_subprocess_shell(
         f"exec {command}",

@@ -86,13 +86,14 @@ class Caller:
         """Whether what concerns ``user_id`` may be shown to this caller."""
         return self.reads_all or (self.reads and user_id == self.user_id)
 
-    def may_follow(self, topic: str, *, task_owner: str | None = None) -> bool:
+    def may_follow(self, topic: str, *, owner: str | None = None) -> bool:
         """
         Tell whether this caller may subscribe to ``topic``.
 
         Args:
             topic: One well-formed topic.
-            task_owner: For a task's topic, the user that owns the task; None: no such task.
+            owner: For a task's topic, the user that owns the task; for a recipient's, the user
+                that has registered the worker of that id. None: no such task or worker.
         """
         if topic == "*":
             return self.operator
@@ -101,10 +102,10 @@ class Caller:
         if not self.reads:
             return False
         kind, _, name = topic.partition(":")
-        if kind in ("user", "recipient"):
-            return name == self.user_id
-        if kind == "task":
-            return task_owner == self.user_id
+        if kind in ("user", "recipient") and name == self.user_id:
+            return True
+        if kind in ("task", "recipient"):
+            return owner == self.user_id
         return topic == "system" or kind == "channel"
 
 

@@ -7,7 +7,7 @@ Every error that the gateway raises, in one tree, split by what the reader can d
     │   ├── InvalidResponse, DatabaseLost                                        try again
     │   └── NotRetryable, InvalidInput, ContentRefused, AuthFailed, ResourceExhausted
     ├── RequestError        answered to a caller, by WebSocket or HTTP
-    │   ├── Repair it: InvalidParams, InvalidEvent, TooLarge
+    │   ├── Repair it: InvalidParams, InvalidEvent, TooLarge, UnsupportedMedia
     │   ├── Ask for rights: NotFound, NotPermitted, Unauthenticated
     │   ├── Decide again: Conflict, StaleTerm, LockHeld
     │   └── Come back later: Rejected, RateLimitedRequest, Unavailable
@@ -60,6 +60,7 @@ __all__ = [
     "TooLarge",
     "Unauthenticated",
     "Unavailable",
+    "UnsupportedMedia",
     "UpstreamTimeout",
 ]
 
@@ -267,6 +268,14 @@ class TooLarge(RequestError):
     code = "too_large"
     http_status = 413
     jsonrpc_code = -32008
+
+
+class UnsupportedMedia(RequestError):
+    """A body is of a kind that is not read here."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+    jsonrpc_code = -32600
 
 
 class Unauthenticated(RequestError):

@@ -92,6 +92,7 @@ class Task:
         breaker: Name of the breaker that judged the running attempt; None: none does.
         generation: The breaker's version when the attempt was admitted.
         reserved_for: agent_id of the one process that may take it; None: any may.
+        domain: Failure domain of the worker that had it last; None: it has none.
         probe: The test request that the attempt is; None: an ordinary one.
         error_id: Of the failure that is open now; None: none is.
         failures: Attempts that failed since the failure opened.
@@ -145,6 +146,7 @@ class Task:
     served_by: str | None = None
     finished_at: float | None = None
     finished_event_id: str | None = None
+    domain: str | None = None
     last_offset: int = 0
     piece: int = 0
     part: int = 0

@@ -22,6 +22,7 @@ from gateway.domain.task import Task
 from gateway.execution.handlers.params import check
 from gateway.execution.parts import Parts
 from gateway.execution.record.overview import overview
+from gateway.execution.service import Connections
 from gateway.ports import Entry
 from gateway.protocol.operations import OPERATIONS
 
@@ -53,6 +54,10 @@ class Engine:
         return await self.parts.handlers[name](params, caller)
 
     @property
+    def connections(self) -> Connections:
+        return self.parts.connections
+
+    @property
     def reason(self) -> str | None:
         return self.parts.watch.reason
 
@@ -75,8 +80,8 @@ class Engine:
     def check_params(self, name: str, params: Any) -> None:
         check(name, params)
 
-    def task_owner(self, task_id: str) -> str | None:
-        return self.parts.state.owner_of(task_id)
+    def owner_of(self, topic: str) -> str | None:
+        return self.parts.state.owner_of(topic)
 
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:
         return overview(self.parts.state, topics)

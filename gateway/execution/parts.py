@@ -20,6 +20,7 @@ from gateway.execution.handlers.events import EventHandlers
 from gateway.execution.handlers.locks import LockHandlers
 from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.publishing import Publishing
+from gateway.execution.handlers.stats import StatsHandlers
 from gateway.execution.handlers.task_reports import TaskReports
 from gateway.execution.handlers.tasks import TaskHandlers
 from gateway.execution.handlers.workers import WorkerHandlers
@@ -53,6 +54,7 @@ from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts
 from gateway.execution.record.worker_drafts import WorkerDrafts
+from gateway.execution.service import Connections
 from gateway.execution.tasks.acceptance import Acceptance
 from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.execution.tasks.lifecycle import Lifecycle
@@ -96,6 +98,7 @@ class Parts:
         self.ids = ids
         self.settings = settings
         self.durable = durable
+        self.connections = Connections()
         holder = ids.uuid7()
 
         # --- record: what is written, and what is so ---
@@ -344,12 +347,21 @@ class Parts:
             ),
             settings=settings,
         )
+        stats = StatsHandlers(
+            state=self.state,
+            reach=self.reach,
+            log=log,
+            clock=clock,
+            settings=settings,
+            connections=self.connections,
+        )
         self.handlers: Mapping[str, Handler] = {
             **tasks.by_name,
             **dead_letters.by_name,
             **workers.by_name,
             **LockHandlers(self.locks).by_name,
-            **BreakerHandlers(state=self.state, clock=clock).by_name,
-            **EventHandlers(log=log, state=self.state).by_name,
+            **BreakerHandlers(state=self.state, clock=clock, reach=self.reach).by_name,
+            **EventHandlers(log=log, state=self.state, reach=self.reach).by_name,
             **publishing.by_name,
+            **stats.by_name,
         }

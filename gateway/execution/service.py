@@ -7,13 +7,26 @@ against it alone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from gateway.domain.access import Caller
 from gateway.ports import Clock, EventLog, IdSource
 
-__all__ = ["Service"]
+__all__ = ["Connections", "Service"]
+
+
+@dataclasses.dataclass(slots=True)
+class Connections:
+    """
+    How many subscribers the doors have, told to the inside.
+
+    Attributes:
+        now: As of now; the hub of this process counts.
+    """
+
+    now: int = 0
 
 
 class Service(Protocol):
@@ -32,6 +45,11 @@ class Service(Protocol):
     @property
     def ids(self) -> IdSource:
         """Ids and chance."""
+        ...
+
+    @property
+    def connections(self) -> Connections:
+        """Where the doors count their subscribers."""
         ...
 
     @property
@@ -88,8 +106,8 @@ class Service(Protocol):
         """Take in that a connection is gone; the workers that used it are suspect."""
         ...
 
-    def task_owner(self, task_id: str) -> str | None:
-        """Tell whose task it is; None: no such task is known."""
+    def owner_of(self, topic: str) -> str | None:
+        """Tell whose task or worker a topic is about; None: no such one is known."""
         ...
 
     def snapshot(self, topics: Iterable[str], caller: Caller) -> dict[str, Any]:

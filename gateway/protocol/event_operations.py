@@ -26,7 +26,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "/api/breakers",
         "admin",
         "List the circuit breakers with their counts.",
-        params((), cursor=CURSOR, limit=LIMIT),
+        params((), cursor=CURSOR, limit=LIMIT, min_position=POSITION),
         list_of(BREAKER),
     ),
     Operation(
@@ -50,7 +50,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             "required": ["event_id", "position"],
         },
         status=201,
-        errors=("invalid_event", "not_found", "stale_term", "too_large"),
+        errors=("invalid_event", "not_found", "stale_term", "thread_full", "too_large"),
         tool=True,
     ),
     Operation(
@@ -69,6 +69,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             since=POSITION,
             cursor=CURSOR,
             limit=LIMIT,
+            min_position=POSITION,
         ),
         list_of(EVENT),
         errors=("not_permitted",),

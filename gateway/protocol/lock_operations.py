@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.protocol.shapes import COUNT, NAME, NULLABLE_TEXT, Operation, Schema, params
+from gateway.protocol.shapes import COUNT, NAME, NULLABLE_TEXT, TERM, Operation, Schema, params
 
 __all__ = ["LOCK_OPERATIONS"]
 
@@ -12,7 +12,6 @@ TTL: Schema = {
     "maximum": 3600,
     "description": "seconds until it ends unless it is renewed; 60 if left out",
 }
-TERM: Schema = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 LOCK: Schema = {
     "title": "lock",
     "type": "object",

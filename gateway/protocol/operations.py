@@ -17,6 +17,7 @@ from gateway.protocol.dead_letter_operations import DEAD_LETTER_OPERATIONS
 from gateway.protocol.event_operations import EVENT_OPERATIONS
 from gateway.protocol.lock_operations import LOCK_OPERATIONS
 from gateway.protocol.shapes import COUNT, TOPIC, USER_ID, Operation, Schema, params
+from gateway.protocol.stats_operations import STATS_OPERATIONS
 from gateway.protocol.task_operations import TASK_OPERATIONS
 from gateway.protocol.worker_operations import WORKER_OPERATIONS
 
@@ -33,6 +34,7 @@ _ALL = (
     *WORKER_OPERATIONS,
     *LOCK_OPERATIONS,
     *EVENT_OPERATIONS,
+    *STATS_OPERATIONS,
 )
 
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _ALL}

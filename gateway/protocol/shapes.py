@@ -32,6 +32,7 @@ class Operation:
         status: The HTTP status of success.
         also_at: A second path to the same operation; None: there is none.
         errors: The text codes that it may answer with, beyond invalid_params and not_permitted.
+        one_of: Parameters of which exactly one has to be there; its handler refuses others.
         waits: Whether it may wait for long. It is then ended and undone when its caller
             disconnects.
         tool: Whether it is also an MCP tool, of the same name.
@@ -47,6 +48,7 @@ class Operation:
     status: int = 200
     also_at: str | None = None
     errors: tuple[str, ...] = ()
+    one_of: tuple[str, ...] = ()
     waits: bool = False
     tool: bool = False
 
@@ -55,6 +57,7 @@ class Operation:
 NAME = {"type": "string", "pattern": names.NAME}
 USER_ID = {"type": "string", "pattern": names.USER_ID}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+TERM = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 86400 * 7}
 NULLABLE_TEXT = {"type": ["string", "null"]}
 POSITION = {"type": "string", "pattern": r"^([^\s:]{1,64}:)?[0-9]{1,19}(?![\s\S])"}
@@ -71,6 +74,8 @@ TASK_STATUSES = (
     "cancelled",
     "dead_lettered",
 )
+WORKER_STATUSES = ("healthy", "suspect", "unhealthy", "quarantined", "offline")
+BREAKER_STATES = ("closed", "open", "half_open")
 
 
 def params(required: tuple[str, ...] = (), /, **properties: Schema) -> Schema:
@@ -167,7 +172,7 @@ BREAKER: Schema = {
     "properties": {
         "name": {"type": "string"},
         "scope": {"type": "string"},
-        "state": {"enum": ["closed", "open", "half_open"]},
+        "state": {"enum": list(BREAKER_STATES)},
         "opened_at": NULLABLE_TEXT,
         "probe_at": NULLABLE_TEXT,
         "version": COUNT,
@@ -185,7 +190,7 @@ TASK_ID = params(("task_id",), task_id=NAME)
 
 # A worker names itself and proves that it is the one that registered.
 PROOF: Schema = {"agent_id": NAME, "agent_secret": {"type": "string", "maxLength": 256}}
-LEASE: Schema = {"task_id": NAME, **PROOF, "term": {"type": "integer", "minimum": 1}}
+LEASE: Schema = {"task_id": NAME, **PROOF, "term": TERM}
 LEASE_NEEDS = ("task_id", "agent_id", "term")
 LEASE_TTL = {"type": "number", "minimum": 0.1, "maximum": 3600}
 STEP = {"type": "string", "minLength": 1, "maxLength": 128}
@@ -219,7 +224,7 @@ WORKER: Schema = {
         "agents": {"type": "array", "items": NAME},
         "capabilities": {"type": "array", "items": NAME},
         "domain": NULLABLE_TEXT,
-        "status": {"enum": ["healthy", "suspect", "unhealthy", "quarantined", "offline"]},
+        "status": {"enum": list(WORKER_STATUSES)},
         "health_score": {"type": "number"},
         "tasks": {"type": "array", "items": NAME},
         "registered_at": {"type": "string"},

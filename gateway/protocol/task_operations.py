@@ -44,6 +44,7 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         ),
         SUBMITTED,
         status=201,
+        one_of=("agent", "capability"),
         errors=("not_found", "too_large", "circuit_breaker_open", "priority_load_shedding"),
         tool=True,
     ),

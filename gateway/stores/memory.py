@@ -77,12 +77,12 @@ class MemoryLog:
 
     @property
     def events(self) -> int:
-        """Entries kept now."""
+        self._ring.trim(self._clock.wall())
         return len(self._ring)
 
     @property
     def bytes(self) -> int:
-        """Bytes kept now."""
+        self._ring.trim(self._clock.wall())
         return self._ring.size
 
     async def append(

@@ -21,11 +21,13 @@ from gateway.protocol.operations import HEADER_PARAMS
 from gateway.transports.access import Access
 from gateway.transports.event_stream import EventStreamDoor
 from gateway.transports.guard import Guard
-from gateway.transports.http import health_routes, operation_routes
+from gateway.transports.http import health_routes, operation_routes, upgrade_route
 from gateway.transports.hub import Hub
 from gateway.transports.mcp import MCP_HEADERS, SESSION_HEADER, McpDoor
 from gateway.transports.pages import document_routes, page_routes
 from gateway.transports.problem import http_problem
+from gateway.transports.request_id import HEADER as REQUEST_ID
+from gateway.transports.request_id import RequestIds
 from gateway.transports.websocket import WebSocketDoor
 
 __all__ = ["create_app", "running"]
@@ -70,7 +72,14 @@ def create_app(
     # The log in memory is never behind. With a shared log this node may be behind another node
     # that the browser was connected to before.
     lag_wait_s = 0.0 if settings.store == "memory" else LAG_WAIT_S
-    hub = Hub(service.log, service.clock, service.ids, settings, lag_wait_s=lag_wait_s)
+    hub = Hub(
+        service.log,
+        service.clock,
+        service.ids,
+        settings,
+        lag_wait_s=lag_wait_s,
+        count=service.connections,
+    )
     access = Access(settings, service.clock, open_gateway=open_gateway)
 
     @contextlib.asynccontextmanager
@@ -79,6 +88,7 @@ def create_app(
             yield state
 
     middleware = [
+        Middleware(RequestIds, service.ids),
         Middleware(Guard, settings.allowed_origins, open_gateway=open_gateway),
     ]
     if settings.allowed_origins:
@@ -87,14 +97,27 @@ def create_app(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
                 allow_methods=("GET", "POST", "PUT", "DELETE"),
-                allow_headers=("authorization", "last-event-id", *HEADER_PARAMS, *MCP_HEADERS),
-                expose_headers=("location", "retry-after", SESSION_HEADER),
+                allow_headers=(
+                    "authorization",
+                    "last-event-id",
+                    REQUEST_ID,
+                    *HEADER_PARAMS,
+                    *MCP_HEADERS,
+                ),
+                expose_headers=(
+                    "location",
+                    "retry-after",
+                    "position",
+                    REQUEST_ID,
+                    SESSION_HEADER,
+                ),
             )
         )
     app = Starlette(
         routes=[
             *extra_routes,
             WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
+            upgrade_route("/ws"),
             EventStreamDoor(hub, service, access).route(),
             McpDoor(service, access).route(),
             *health_routes(service),
@@ -106,6 +129,8 @@ def create_app(
         exception_handlers={HTTPException: http_problem},
         lifespan=whole_lifespan,
     )
+    # A path has one spelling: a redirect would cost a round trip, and lose a body.
+    app.router.redirect_slashes = False
     app.state.hub = hub
     app.state.access = access
     return app

@@ -82,6 +82,8 @@ class EventStreamDoor:
             raise Unavailable("the gateway does not run, or is about to end", retry_after=2.0)
         if hub.full:
             raise Unavailable("too many connections", code="too_many_connections", retry_after=5.0)
+        if request.method == "HEAD":
+            return Response(headers=_HEADERS)  # what a GET would begin with, and no stream
         audience = self._audiences[caller.operator]
         if "types" in params:
             if not caller.operator:

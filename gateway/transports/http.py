@@ -2,6 +2,8 @@
 HTTP: one route for each path in the table of operations, and the routes for health.
 
 Nothing here knows an operation by name: parameters and results stand in ``protocol.operations``.
+``Position: EPOCH:OFFSET`` says how new an answer is; as ``min_position`` it asks another node for
+nothing older.
 """
 
 from __future__ import annotations
@@ -24,9 +26,17 @@ from gateway.execution.service import Service
 from gateway.protocol.operations import OPERATIONS, Operation
 from gateway.transports.access import Access
 from gateway.transports.problem import problem, problem_of
+from gateway.transports.request_id import request_id
 from gateway.transports.requests import bearer, params_of, wait_disconnect
 
-__all__ = ["answer_errors", "health_routes", "json_response", "operation_routes", "while_there"]
+__all__ = [
+    "answer_errors",
+    "health_routes",
+    "json_response",
+    "operation_routes",
+    "upgrade_route",
+    "while_there",
+]
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -45,9 +55,14 @@ def operation_routes(service: Service, access: Access) -> list[BaseRoute]:
         for path in filter(None, (operation.path, operation.also_at)):
             by_path.setdefault(path, {})[operation.method] = operation
     return [
-        Route(path, _endpoint(by_path[path], service, access), methods=list(by_path[path]))
+        Route(_routed(path), _endpoint(by_path[path], service, access), methods=list(by_path[path]))
         for path in sorted(by_path, key=lambda path: (path.count("{"), path))
     ]
+
+
+def _routed(path: str) -> str:
+    """The id of a user is taken as it was issued, and may hold a slash."""
+    return path.replace("{user_id}", "{user_id:path}")
 
 
 def health_routes(service: Service) -> list[BaseRoute]:
@@ -65,6 +80,17 @@ def health_routes(service: Service) -> list[BaseRoute]:
     return [Route("/health", health), Route("/ready", ready)]
 
 
+def upgrade_route(path: str) -> BaseRoute:
+    """Make the route that tells plain requests for a WebSocket's path what it is."""
+
+    async def upgrade(request: Request) -> Response:
+        # RFC 9110, 15.5.22: the answer names the protocol in Upgrade.
+        headers = {"upgrade": "websocket", "connection": "Upgrade"}
+        return problem(426, "upgrade_required", f"{path} is a WebSocket", headers=headers)
+
+    return Route(path, upgrade, methods=["GET"])
+
+
 def answer_errors(endpoint: Endpoint) -> Endpoint:
     """Turn what an endpoint raises into a problem; an unexpected error is logged, not shown."""
 
@@ -77,7 +103,8 @@ def answer_errors(endpoint: Endpoint) -> Endpoint:
             # The client is gone; no reader is left for this answer.
             return Response(status_code=400)
         except Exception:
-            logger.exception("%s %s failed", request.method, request.url.path)
+            what = (request.method, request.url.path, request_id())
+            logger.exception("%s %s failed, request %s", *what)
             return problem(500, "internal_error", "internal error")
 
     return answered
@@ -89,11 +116,18 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
         operation = operations.get(request.method) or operations["GET"]
         caller = access.caller(bearer(request))
         params = await params_of(request, operation)
+        log = service.log
+        # What is read is at least as new as this; an await may let newer entries in.
+        position = Position(log.epoch, log.head)
         work = service.call(operation.name, params, caller)
         result = await (while_there(request, work) if operation.waits else work)
+        if operation.method != "GET":
+            position = Position(log.epoch, log.head)  # what was written is in
+        headers = {"position": str(position), "cache-control": "no-store"}
         if result is None:
-            return Response(status_code=204)
-        return json_response(result, operation.status, _location(request, operation, result))
+            return Response(status_code=204, headers=headers)
+        headers |= _location(request, operation, result)
+        return json_response(result, operation.status, headers)
 
     return answer_errors(call)
 
@@ -118,15 +152,15 @@ async def while_there(request: Request, work: Awaitable[Any]) -> Any:
         await asyncio.gather(working, going, return_exceptions=True)
 
 
-def _location(request: Request, operation: Operation, result: Any) -> dict[str, str] | None:
+def _location(request: Request, operation: Operation, result: Any) -> dict[str, str]:
     """Give the address of a created resource (RFC 9110, 10.2.2): the GET path below this path."""
     if operation.status != 201 or not isinstance(result, dict):
-        return None
+        return {}
     for path, name in _SHOWN_AT.get(operation.path, ()):
         if isinstance(result.get(name), str):
             root = request.scope.get("root_path", "")
             return {"location": root + path.replace(f"{{{name}}}", quote(result[name], safe=":@~"))}
-    return None
+    return {}
 
 
 def _shown_at(operations: Iterable[Operation]) -> dict[str, list[tuple[str, str]]]:

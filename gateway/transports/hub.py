@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from gateway.domain.settings import Settings
 from gateway.domain.timestamps import rfc3339
+from gateway.execution.service import Connections
 from gateway.ports import Clock, Entry, EventLog, IdSource
 from gateway.protocol.codes import CloseCode
 from gateway.transports.follower import Audience, Follower
@@ -56,6 +57,7 @@ class Hub:
         settings: ``send_bytes``, ``stall_timeout`` and the limits of connections.
         lag_wait_s: How long this node may take to reach an offset that a client has seen on
             another node, in seconds; 0 with a log that is never behind.
+        count: Where the number of connections is told; None: nowhere.
 
     Attributes:
         deliveries: Events written, counted once per connection.
@@ -77,10 +79,12 @@ class Hub:
         settings: Settings,
         *,
         lag_wait_s: float = 0.0,
+        count: Connections | None = None,
     ) -> None:
         self.log = log
         self.settings = settings
         self.lag_wait_s = lag_wait_s
+        self._count = count or Connections()
         self.deliveries = 0
         self.gaps = 0
         self.slow_freed = 0
@@ -172,6 +176,7 @@ class Hub:
         sink.set_room(self._room_bytes)
         follower = Follower(sink, audience, now=self._clock.monotonic())
         self._followers[follower] = None
+        self._count.now = len(self._followers)
         return follower
 
     def leave(self, follower: Follower) -> None:
@@ -180,6 +185,7 @@ class Hub:
             follower.gone = True
             self._unindex(follower)
             del self._followers[follower]
+            self._count.now = len(self._followers)
             follower.wake()
 
     def follow(self, follower: Follower, topics: Iterable[str], *, after: int) -> None:

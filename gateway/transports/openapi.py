@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gateway.protocol.operations import HEADER_PARAMS, OPERATIONS, Operation
+from gateway.protocol.shapes import POSITION
 
 __all__ = ["openapi_document"]
 
@@ -23,6 +24,7 @@ _PROBLEM: Mapping[str, Any] = {
         "code": {"type": "string"},
         "field": {"type": "string"},
         "retry_after": {"type": "number", "description": "seconds"},
+        "request_id": {"type": "string", "description": "as in X-Request-Id"},
     },
     "required": ["type", "title", "status", "detail", "code"],
 }
@@ -36,8 +38,8 @@ def openapi_document(server: str) -> dict[str, Any]:
         server: The path that this gateway is mounted at, ``/`` for the root.
     """
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS.values():
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    for operation, path in _places():
+        paths.setdefault(path, {})[operation.method.lower()] = _operation(operation, path)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -55,6 +57,13 @@ def openapi_document(server: str) -> dict[str, Any]:
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
             },
             "schemas": {"problem": _PROBLEM},
+            "headers": {
+                "position": {
+                    "description": "EPOCH:OFFSET; the answer is at least as new as this, and "
+                    "as min_position it asks for nothing older",
+                    "schema": POSITION,
+                }
+            },
             "responses": {
                 "problem": {
                     "description": "refused; nothing has changed",
@@ -69,20 +78,30 @@ def openapi_document(server: str) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _places() -> Iterator[tuple[Operation, str]]:
+    for operation in OPERATIONS.values():
+        yield operation, operation.path
+        if operation.also_at is not None:
+            yield operation, operation.also_at
+
+
+def _operation(operation: Operation, path: str) -> dict[str, Any]:
     properties = dict(operation.params.get("properties", {}))
     required = set(operation.params.get("required", ()))
+    in_path = _IN_PATH.findall(path)
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": properties.pop(name)}
-        for name in _IN_PATH.findall(operation.path)
+        for name in in_path
     ]
+    required -= set(in_path)
     for header, name in HEADER_PARAMS.items():
         if name in properties:
+            # Taken elsewhere, too; a secret is better off in no URL and no body that is logged.
             parameters.append(
-                {"name": header, "in": "header", "required": False, "schema": properties[name]}
+                {"name": header, "in": "header", "required": False, "schema": properties.pop(name)}
             )
     described: dict[str, Any] = {
-        "operationId": operation.name,
+        "operationId": _id(operation, path),
         "summary": operation.summary,
         "description": f"Needs the scope `{operation.scope}`."
         + (f" May answer with {', '.join(operation.errors)}." if operation.errors else ""),
@@ -94,26 +113,70 @@ def _operation(operation: Operation) -> dict[str, Any]:
             for name, schema in properties.items()
         ]
     elif properties:
-        in_path = set(_IN_PATH.findall(operation.path))
-        body = {
-            **operation.params,
-            "properties": properties,
-            "required": sorted(required - in_path),
-        }
         described["requestBody"] = {
-            "required": bool(required - in_path),
-            "content": {"application/json": {"schema": body}},
+            "required": bool(required or operation.one_of),
+            "content": {"application/json": {"schema": _body(operation, properties, required)}},
         }
     if parameters:
         described["parameters"] = parameters
-    described["responses"] = {
-        str(operation.status): {
-            "description": "done",
-            "content": {"application/json": {"schema": operation.result}},
-        },
-        "default": {"$ref": "#/components/responses/problem"},
-    }
+    described["responses"] = _responses(operation)
     return described
+
+
+def _id(operation: Operation, path: str) -> str:
+    """An id is one operation's; a second path to it, to a certain thing, has its own."""
+    return operation.name if path == operation.path else f"{operation.name}.certain"
+
+
+def _body(
+    operation: Operation, properties: Mapping[str, Any], required: set[str]
+) -> dict[str, Any]:
+    body = {**operation.params, "properties": properties, "required": sorted(required)}
+    if operation.one_of:
+        body["oneOf"] = [{"required": [name]} for name in operation.one_of]
+    return body
+
+
+def _responses(operation: Operation) -> dict[str, Any]:
+    done: dict[str, Any] = {
+        "description": "done",
+        "headers": {"position": {"$ref": "#/components/headers/position"}},
+        "content": {"application/json": {"schema": operation.result}},
+    }
+    if links := _links(operation):
+        done["links"] = links
+    responses = {str(operation.status): done}
+    kinds = operation.result.get("type", ())
+    if "null" in kinds and not isinstance(kinds, str):
+        responses["204"] = {
+            "description": "done, and there is nothing",
+            "headers": {"position": {"$ref": "#/components/headers/position"}},
+        }
+    return {**responses, "default": {"$ref": "#/components/responses/problem"}}
+
+
+def _links(operation: Operation) -> dict[str, Any]:
+    """What can be done next with a thing that was made or taken: the answer has its id."""
+    given = operation.result.get("properties", {}).keys()
+    links: dict[str, Any] = {}
+    if operation.method != "POST" or _IN_PATH.findall(operation.path):
+        return links
+    for other, path in _places():
+        in_path, known = _IN_PATH.findall(path), other.params["properties"].keys()
+        if not in_path or not given >= set(in_path):
+            continue
+        # The piece in a claim is the newest that is known; the next one has another number.
+        named = {name: f"$response.body#/{name}" for name in (given & known) - {"piece"}}
+        link: dict[str, Any] = {"operationId": _id(other, path), "parameters": {}}
+        for header, name in HEADER_PARAMS.items():
+            if name in named:
+                link["parameters"][header] = named.pop(name)
+        in_body = () if other.method in ("GET", "DELETE") else named.keys() - set(in_path)
+        if in_body:
+            link["requestBody"] = {name: named.pop(name) for name in sorted(in_body)}
+        link["parameters"] |= dict(sorted(named.items()))
+        links[link["operationId"]] = link
+    return links
 
 
 def _beside() -> dict[str, Any]:

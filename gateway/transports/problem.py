@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.domain.errors import RequestError, StoreUnavailable, Unauthenticated, Unavailable
+from gateway.transports.request_id import request_id
 
 __all__ = ["http_problem", "problem", "problem_of"]
 
@@ -18,6 +19,12 @@ MEDIA_TYPE = "application/problem+json"
 
 # Text codes of requests that Starlette refuses before they reach an operation.
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_DETAILS = {
+    404: "there is nothing at this path; see /openapi.json",
+    405: "this path does not take this method; Allow names those that it takes",
+}
+# What is allowed where Starlette does not say it: files.
+_READ_ONLY = "GET, HEAD"
 
 
 def problem(
@@ -51,6 +58,8 @@ def problem(
         "code": code,
     }
     body |= members
+    if (name := request_id()) is not None:
+        body["request_id"] = name
     headers = dict(headers or {})
     if field is not None:
         body["field"] = field
@@ -79,8 +88,20 @@ def problem_of(error: RequestError | StoreUnavailable) -> Response:
 
 
 async def http_problem(request: Request, error: Exception) -> Response:
-    """Answer requests that Starlette refuses by itself, such as an unknown path or method."""
+    """
+    Answer requests that Starlette refuses by itself, such as an unknown path or method.
+
+    ``OPTIONS`` is one of them: it asks which methods a path has (RFC 9110, 9.3.7).
+    """
     assert isinstance(error, HTTPException)
-    code = _CODES.get(error.status_code, "http_error")
-    headers = dict(error.headers) if error.headers else None
-    return problem(error.status_code, code, str(error.detail), headers=headers)
+    status = error.status_code
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if status == 405:
+        allowed = {name.strip() for name in headers.pop("allow", _READ_ONLY).split(",")}
+        headers["allow"] = ", ".join(sorted(allowed | {"OPTIONS"}))
+        if request.scope.get("method") == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    detail = str(error.detail)
+    if detail == HTTPStatus(status).phrase:  # Starlette's own says no more than the status
+        detail = _DETAILS.get(status, detail)
+    return problem(status, _CODES.get(status, "http_error"), detail, headers=headers)

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import Receive
 
-from gateway.domain.errors import InvalidParams, TooLarge
+from gateway.domain.errors import InvalidParams, TooLarge, UnsupportedMedia
 from gateway.protocol.operations import HEADER_PARAMS, Operation
 from gateway.protocol.strict_json import BadJson, parse_json
 
@@ -25,11 +25,14 @@ __all__ = ["BODY_BYTES_MAX", "bearer", "body_of", "params_of", "query_of", "wait
 # have bounds of their own.
 BODY_BYTES_MAX = 1024 * 1024
 
+JSON = "application/json"
+
 # A body has to arrive within this time, in seconds; otherwise the request is refused.
 BODY_WAIT_S = 30.0
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
+# Methods that take their parameters from the body alone; DELETE may take some from the query.
 _WITH_BODY = ("POST", "PUT")
 
 
@@ -40,17 +43,19 @@ async def params_of(request: Request, operation: Operation) -> dict[str, Any]:
     Raises:
         InvalidParams: If the body is not a JSON object, or a parameter came twice.
         TooLarge: If the body is over ``BODY_BYTES_MAX``.
+        UnsupportedMedia: If it says that it is no JSON.
     """
     properties = operation.params.get("properties", {})
     params: dict[str, Any] = dict(request.path_params)
     query = query_of(request)
-    if operation.method in _WITH_BODY:
-        if query:
-            field = next(iter(query))
-            raise InvalidParams(f"{field} belongs into the JSON body, not the query", field=field)
-        _merge(params, await _object_of(request))
+    if operation.method in _WITH_BODY and query:
+        field = next(iter(query))
+        raise InvalidParams(f"{field} belongs into the JSON body, not the query", field=field)
+    _merge(params, {name: _value(text, properties.get(name)) for name, text in query.items()})
+    if operation.method == "GET":
+        _require_no_body(request)
     else:
-        _merge(params, {name: _value(text, properties.get(name)) for name, text in query.items()})
+        _merge(params, await _object_of(request))
     for header, name in HEADER_PARAMS.items():
         if name in properties and (values := request.headers.getlist(header)):
             if len(values) > 1:
@@ -140,6 +145,7 @@ async def _object_of(request: Request) -> dict[str, Any]:
     body = await body_of(request, bytes_max=BODY_BYTES_MAX)
     if not body:
         return {}
+    _require_json(request)
     try:
         value = parse_json(body)
     except BadJson as error:
@@ -147,6 +153,32 @@ async def _object_of(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidParams("the body has to be a JSON object")
     return value
+
+
+def _require_no_body(request: Request) -> None:
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or length.strip("0"):
+        raise InvalidParams("a GET takes its parameters from the query, and no body")
+
+
+def _require_json(request: Request) -> None:
+    """
+    Refuse a body that says it is something else; one that says nothing is taken for JSON.
+
+    Raises:
+        UnsupportedMedia: If it is not JSON, not UTF-8, or compressed.
+    """
+    kind, _, parameters = request.headers.get("content-type", JSON).lower().partition(";")
+    if kind.strip() != JSON:
+        raise UnsupportedMedia(
+            f"the body has to be {JSON}, this one says {ascii(kind.strip())[:100]}; "
+            f"send `Content-Type: {JSON}`"
+        )
+    charset = parameters.replace('"', "").replace(" ", "").partition("charset=")[2]
+    if charset.partition(";")[0] not in ("", "utf-8", "utf8"):
+        raise UnsupportedMedia("JSON is UTF-8 (RFC 8259, 8.1); leave the charset out")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("compressed bodies are not read; leave Content-Encoding out")
 
 
 def _too_large(size: int, bytes_max: int) -> TooLarge:

@@ -25,6 +25,7 @@ from gateway.domain.errors import AddressUnavailable
 from gateway.domain.settings import Settings
 from gateway.protocol.codes import CloseCode
 from gateway.transports.hub import Hub
+from gateway.transports.problem import problem
 from gateway.transports.sink import ABORT_EXTENSION, FRAMES_EXTENSION, do_nothing
 from gateway.transports.websocket import FRAME_BYTES_MAX
 
@@ -47,6 +48,10 @@ REQUESTS_S = 3
 # The kernel drops a connection whose peer acknowledges nothing for this long (RFC 5482), in
 # milliseconds. It covers what the hub does not watch: answers over HTTP and close frames.
 UNACCEPTED_MS = 30_000
+
+# How long a connection may stay idle between two requests, in seconds. Balancers reuse theirs for
+# a minute by default; the side that sends requests should be the one that closes.
+KEEP_ALIVE_S = 75
 
 BACKLOG = 4096
 
@@ -148,7 +153,18 @@ class FramesProtocol(WebSocketsSansIOProtocol):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a function for dropping a peer that does not read."""
+    """
+    uvicorn's HTTP protocol, with a function for dropping a peer that does not read.
+
+    What is no HTTP at all is refused like everything else, by a problem (RFC 9457).
+    """
+
+    def send_400_response(self, msg: str) -> None:
+        response = problem(400, "bad_request", "this is not HTTP/1.1 as RFC 9112 has it")
+        head = [b"HTTP/1.1 400 Bad Request\r\n"]
+        head += [b"%b: %b\r\n" % header for header in response.raw_headers]
+        self.transport.write(b"".join(head) + b"connection: close\r\n\r\n" + response.body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -233,6 +249,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=REQUESTS_S,
             )
         )

@@ -49,9 +49,7 @@ def check_topics(service: Service, caller: Caller, topics: Iterable[str]) -> Non
             another user are refused alike.
     """
     for topic in topics:
-        kind, _, name = topic.partition(":")
-        owner = service.task_owner(name) if kind == "task" else None
-        if not caller.may_follow(topic, task_owner=owner):
+        if not caller.may_follow(topic, owner=service.owner_of(topic)):
             raise NotPermitted(f"the topic {topic} is not open to this caller", field="topics")
 
 

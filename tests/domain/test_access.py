@@ -42,7 +42,7 @@ def ann(*scopes: str) -> Caller:
     ],
 )
 def test_each_scope_opens_its_topics(caller: Caller, topics: set[str]) -> None:
-    seen = {t for t in TOPICS if caller.may_follow(t, task_owner=OWNERS.get(t))}
+    seen = {t for t in TOPICS if caller.may_follow(t, owner=OWNERS.get(t))}
     assert seen == topics
 
 

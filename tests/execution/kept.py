@@ -158,6 +158,14 @@ class KeptLog:
     def oldest(self) -> int:
         return self._shared.oldest
 
+    @property
+    def events(self) -> int:
+        return self._shared.events
+
+    @property
+    def bytes(self) -> int:
+        return self._shared.bytes
+
     async def append(
         self, drafts: Sequence[Draft], *, expected: Mapping[str, int] | None = None
     ) -> int:

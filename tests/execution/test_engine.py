@@ -186,8 +186,8 @@ async def test_a_gateway_that_runs_once_more_knows_what_the_log_says() -> None:
 async def test_the_engine_is_the_service_that_the_doors_know(here: World) -> None:
     service: Service = here.engine
     task_id = await here.submit("writer", user_id="ann")
-    assert service.task_owner(task_id) == "ann"
-    assert service.task_owner("unknown") is None
+    assert service.owner_of(f"task:{task_id}") == "ann"
+    assert service.owner_of("task:unknown") is None
     assert service.reason is None
     assert service.degradation is None
     shown = service.snapshot([f"task:{task_id}"], LOCAL_OPERATOR)

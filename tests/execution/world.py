@@ -25,6 +25,7 @@ from gateway.app.gateway import Gateway
 from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.domain.settings import Settings
+from gateway.domain.tally import Tally
 from gateway.domain.task import Task
 from gateway.execution.engine import Engine
 from gateway.execution.parts import Parts
@@ -418,6 +419,12 @@ def consistent(here: World) -> None:
     state = here.engine.parts.state
     assert {id for id, task in state.tasks.items() if task.live} == set(state.live)
     assert state._running == sum(task.status == "running" for task in state.live.values())
+    tally = Tally()
+    for task in state.tasks.values():
+        tally.came(task)
+    assert +state.tally.by_status == +tally.by_status
+    for count in (Tally.by_agent, Tally.by_domain, Tally.by_user):
+        assert count(state.tally) == count(tally)
     sizes: dict[str, int] = {}
     for task in state.tasks.values():
         if task.preserved.size:

@@ -99,6 +99,14 @@ class EventLogContract:
         first = await log.append([draft()])
         assert 1 <= log.oldest <= first
 
+    async def test_what_is_kept_is_counted(self, log: EventLog) -> None:
+        """A store that is asked now and then may know of more than this node has read."""
+        assert (log.events, log.bytes) == (0, 0)
+        await log.append([draft("a/1")])
+        await log.append([draft("a/2"), draft("a/3")])
+        assert log.events == 3
+        assert log.bytes > 0
+
     async def test_several_drafts_stand_next_to_each_other(self, log: EventLog) -> None:
         """Whatever else is appended at the same time."""
         await asyncio.gather(

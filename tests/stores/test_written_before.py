@@ -44,10 +44,16 @@ def told(snapshot: bytes) -> Any:
 
 def known(state: State) -> Any:
     """What the folds know, of what was known at that time."""
-    now, then = told(document(encode(state))), told(SNAPSHOT)
-    fields = then["tasks"][0].keys()
-    now["tasks"] = [{name: task[name] for name in fields} for task in now["tasks"]]
-    return {name: now[name] for name in then}
+    return of_then(told(document(encode(state))), told(SNAPSHOT))
+
+
+def of_then(now: Any, then: Any) -> Any:
+    """Leave out the fields that records did not have then."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        return {name: of_then(now[name], then[name]) for name in then}
+    if isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
+        return [of_then(*each) for each in zip(now, then, strict=True)]
+    return now
 
 
 @contextlib.asynccontextmanager

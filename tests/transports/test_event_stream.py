@@ -141,6 +141,15 @@ async def test_a_reader_that_stops_is_freed(fast: bool) -> None:
         await until(lambda: here.hub.connections == 0)
 
 
+async def test_head_tells_what_the_stream_would_be_and_ends() -> None:
+    async with world() as here:
+        answer = await ask(here, "HEAD", "/api/events/stream?topic=user:ann")
+        assert (answer.status, answer.text) == (200, "")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert here.hub.connections == 0
+        assert (await ask(here, "HEAD", "/api/events/stream?topic=nothing")).status == 400
+
+
 @pytest.mark.parametrize("user_id", ["auth0|5f7c", "Doe, Jane", "ann+test@example.org", "ä b,c"])
 async def test_a_user_id_is_followed_as_it_was_issued(user_id: str) -> None:
     """A comma separates topics, and may stand in the id of a user all the same."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
+import orjson
 import pytest
 
 from gateway.domain.errors import (
@@ -208,6 +210,133 @@ async def test_another_kind_of_authorization_is_refused() -> None:
         for value in ("Basic YTpi", "Bearer", "x.y.z"):
             answer = await ask(here, "GET", "/api/tasks", headers={"authorization": value})
             assert answer.status == 400
+
+
+# --- manners --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/tasks", "GET, HEAD, OPTIONS, POST"),
+        ("/api/tasks/t1", "GET, HEAD, OPTIONS"),
+        ("/api/tasks/claim", "OPTIONS, POST"),
+        ("/api/agents/a1", "DELETE, GET, HEAD, OPTIONS"),
+        ("/health", "GET, HEAD, OPTIONS"),
+        ("/ws", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_options_tells_what_a_path_takes_and_so_does_a_refusal(
+    path: str, allowed: str
+) -> None:
+    async with world() as here:
+        answer = await ask(here, "OPTIONS", path)
+        assert (answer.status, answer.headers["allow"], answer.text) == (204, allowed, "")
+        answer = await ask(here, "PATCH", path)
+        check_problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == allowed
+        assert (await ask(here, "OPTIONS", "/nothing")).status == 404
+
+
+@pytest.mark.parametrize("user_id", ["auth0|5f7c", "ann+test@example.org", "team/ann", "ä b"])
+async def test_a_user_is_asked_for_by_the_id_that_was_issued(user_id: str) -> None:
+    async with world(secret=SECRET) as here:
+        path = f"/api/users/{quote(user_id, safe='')}/impact"
+        answer = await ask(here, "GET", path, token=token(user_id))
+        assert (answer.status, answer.json["user_id"]) == (200, user_id)
+
+
+async def test_head_is_get_without_the_body() -> None:
+    async with world() as here:
+        for path, status in (("/api/tasks", 200), ("/health", 200), ("/api/tasks/none", 404)):
+            head, got = await ask(here, "HEAD", path), await ask(here, "GET", path)
+            assert (head.status, head.text) == (status, "")
+            assert head.headers["content-type"] == got.headers["content-type"]
+
+
+async def test_a_path_has_one_spelling() -> None:
+    async with world() as here:
+        check_problem(await ask(here, "GET", "/api/tasks/"), 404, "not_found")
+        check_problem(await ask(here, "POST", "/api/tasks/", body={}), 404, "not_found")
+
+
+async def test_a_plain_request_to_the_websocket_is_told_what_it_is() -> None:
+    async with world() as here:
+        answer = await ask(here, "GET", "/ws")
+        check_problem(answer, 426, "upgrade_required")
+        assert answer.headers["upgrade"] == "websocket"
+
+
+async def test_an_answer_says_how_new_it_is() -> None:
+    """Of a read the position from before it, of a write the one that it has reached."""
+    async with world() as here:
+        epoch = here.engine.log.epoch
+        answer = await ask(here, "GET", "/api/tasks")
+        assert answer.headers["position"] == f"{epoch}:0"
+        made = await ask(here, "POST", "/api/tasks", body={"agent": "writer"})
+        assert made.headers["position"] == f"{epoch}:{made.json['position']['offset']}"
+        path = f"/api/tasks?min_position={made.headers['position']}"
+        assert (await ask(here, "GET", path)).headers["cache-control"] == "no-store"
+        for path in ("/api/events", "/api/breakers", "/api/stats", "/api/users/ann/impact"):
+            assert (await ask(here, "GET", f"{path}?min_position={epoch}:1")).status == 200
+            answer = await ask(here, "GET", f"{path}?min_position=other:1")
+            check_problem(answer, 400, "invalid_params", "min_position")
+            answer = await ask(here, "GET", f"{path}?min_position={epoch}:99")
+            check_problem(answer, 503, "unavailable", "min_position")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/jsonx"},
+        {"content-type": "application/json; charset=latin1"},
+        {"content-type": "application/json", "content-encoding": "gzip"},
+    ],
+)
+async def test_a_body_of_another_kind_is_refused(headers: dict[str, str]) -> None:
+    async with world() as here:
+        answer = await ask(
+            here, "POST", "/api/tasks", content=b'{"agent":"writer"}', headers=headers
+        )
+        check_problem(answer, 415, "unsupported_media_type")
+        assert answer.json["detail"].count("; ") == 1  # what is wrong; what to do
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/json", "Application/JSON ; Charset=UTF-8", 'application/json;charset="utf-8"'],
+)
+async def test_json_is_taken_however_it_is_spelled(kind: str) -> None:
+    async with world() as here:
+        answer = await ask(
+            here, "POST", "/api/tasks", content=b'{"agent":"a"}', headers={"content-type": kind}
+        )
+        assert answer.status == 201
+
+
+async def test_a_get_with_a_body_is_refused_and_a_delete_may_have_one() -> None:
+    async with world() as here:
+        answer = await ask(here, "GET", "/api/tasks", content=b'{"limit":1}')
+        check_problem(answer, 400, "invalid_params")
+        worker = (await ask(here, "POST", "/api/agents", body={"handle": "writer"})).json
+        path, secret = f"/api/agents/{worker['agent_id']}", worker["agent_secret"]
+        twice = f"{path}?agent_secret={secret}"
+        answer = await ask(here, "DELETE", twice, body={"agent_secret": secret})
+        check_problem(answer, 400, "invalid_params", "agent_secret")
+        assert (await ask(here, "DELETE", path, body={"agent_secret": secret})).status == 200
+
+
+async def test_what_is_no_http_is_a_problem_too() -> None:
+    async with world() as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        writer.write(b"garbage\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in head
+    assert orjson.loads(body)["code"] == "bad_request"
 
 
 # --- beside the operations ------------------------------------------------------------------

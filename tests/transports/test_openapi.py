@@ -10,18 +10,23 @@ from gateway.protocol.operations import HEADER_PARAMS, OPERATIONS, Operation
 from gateway.transports.openapi import openapi_document
 
 DOCUMENT = openapi_document("/agents")
-ALL = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=list(OPERATIONS))
+PLACES = [
+    pytest.param(operation, path, id=f"{name} {path}")
+    for name, operation in OPERATIONS.items()
+    for path in filter(None, (operation.path, operation.also_at))
+]
+ALL = pytest.mark.parametrize(("operation", "path"), PLACES)
 
 
-def described(operation: Operation) -> dict[str, Any]:
-    found: dict[str, Any] = DOCUMENT["paths"][operation.path][operation.method.lower()]
+def described(operation: Operation, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = DOCUMENT["paths"][path][operation.method.lower()]
     return found
 
 
 @ALL
-def test_every_parameter_is_described_in_one_place(operation: Operation) -> None:
-    """In the path, the query or the body; what a header may carry stands there as well."""
-    it = described(operation)
+def test_every_parameter_is_described_in_one_place(operation: Operation, path: str) -> None:
+    """In the path, the query or the body; what a header may carry stands there alone."""
+    it = described(operation, path)
     by_place: dict[str, set[str]] = {}
     for parameter in it.get("parameters", ()):
         by_place.setdefault(parameter["in"], set()).add(parameter["name"])
@@ -30,36 +35,72 @@ def test_every_parameter_is_described_in_one_place(operation: Operation) -> None
         body = it["requestBody"]["content"]["application/json"]["schema"]
     in_path = by_place.get("path", set())
     elsewhere = by_place.get("query", set()) | body.get("properties", {}).keys()
-    assert in_path.isdisjoint(elsewhere)
-    assert in_path | elsewhere == operation.params.get("properties", {}).keys()
-    assert in_path == {part[1:-1] for part in operation.path.split("/") if part[:1] == "{"}
-    headers = {name for name, param in HEADER_PARAMS.items() if param in elsewhere}
-    assert by_place.get("header", set()) == headers
+    headers = by_place.get("header", set())
+    in_headers = {HEADER_PARAMS[name] for name in headers}
+    assert len(in_path) + len(elsewhere) + len(in_headers) == len(in_path | elsewhere | in_headers)
+    assert in_path | elsewhere | in_headers == operation.params.get("properties", {}).keys()
+    assert in_path == {part[1:-1] for part in path.split("/") if part[:1] == "{"}
+    taken = operation.params.get("properties", {})
+    assert headers == {name for name, param in HEADER_PARAMS.items() if param in taken}
 
 
 @ALL
-def test_what_is_required_is_the_same_as_over_the_websocket(operation: Operation) -> None:
-    it = described(operation)
+def test_what_is_required_is_the_same_as_over_the_websocket(
+    operation: Operation, path: str
+) -> None:
+    it = described(operation, path)
     required = {
         p["name"] for p in it.get("parameters", ()) if p["required"] and p["in"] != "header"
     }
     if "requestBody" in it:
         schema = it["requestBody"]["content"]["application/json"]["schema"]
         required |= set(schema["required"])
-        assert it["requestBody"]["required"] is bool(schema["required"])
-    assert required == set(operation.params.get("required", ()))
+        assert it["requestBody"]["required"] is bool(schema["required"] or operation.one_of)
+        one_of = [alternative["required"] for alternative in schema.get("oneOf", ())]
+        assert one_of == [[name] for name in operation.one_of]
+    in_path = {part[1:-1] for part in path.split("/") if part[:1] == "{"}
+    assert required == set(operation.params.get("required", ())) | in_path
 
 
 @ALL
-def test_results_and_refusals_are_described(operation: Operation) -> None:
-    it = described(operation)
-    assert it["operationId"] == operation.name
+def test_results_and_refusals_are_described(operation: Operation, path: str) -> None:
+    it = described(operation, path)
+    assert it["operationId"].startswith(operation.name)
     assert operation.scope in it["description"]
     answers = it["responses"]
-    assert set(answers) == {str(operation.status), "default"}
+    nothing = {"204"} if "null" in operation.result.get("type", ()) else set()
+    assert set(answers) == {str(operation.status), "default"} | nothing
     done = answers[str(operation.status)]["content"]["application/json"]["schema"]
     assert done == operation.result
     assert answers["default"] == {"$ref": "#/components/responses/problem"}
+
+
+def test_each_place_has_an_id_of_its_own() -> None:
+    ids = [described(*place.values)["operationId"] for place in PLACES]  # type: ignore[arg-type]
+    assert len(set(ids)) == len(ids)
+
+
+def test_what_is_made_leads_to_what_can_be_done_with_it() -> None:
+    def links(operation: str) -> dict[str, Any]:
+        responses = described(OPERATIONS[operation], OPERATIONS[operation].path)["responses"]
+        found: dict[str, Any] = responses[str(OPERATIONS[operation].status)].get("links", {})
+        return found
+
+    assert links("task.create")["task.claim.certain"]["parameters"] == {
+        "task_id": "$response.body#/task_id"
+    }
+    assert links("task.claim")["task.update"]["requestBody"] == {
+        "agent_id": "$response.body#/agent_id",
+        "term": "$response.body#/term",
+    }
+    assert links("agent.register")["agent.remove"]["parameters"] == {
+        "agent_id": "$response.body#/agent_id",
+        "agent-secret": "$response.body#/agent_secret",
+    }
+    assert links("lock.acquire")["lock.release"]["parameters"] == {
+        name: f"$response.body#/{name}" for name in ("lock_id", "holder", "term")
+    }
+    assert links("task.get") == {}
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.domain.access import Caller
 from gateway.execution.handlers.params import Handler, Params, page
 from gateway.execution.record.overview import breaker_view
+from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.ports import Clock
 
@@ -20,12 +21,14 @@ __all__ = ["BreakerHandlers"]
 class BreakerHandlers:
     """The operation ``breaker.list``."""
 
-    def __init__(self, *, state: State, clock: Clock) -> None:
+    def __init__(self, *, state: State, clock: Clock, reach: Reach) -> None:
         self._state = state
+        self._reach = reach
         self._clock = clock
         self.by_name: dict[str, Handler] = {"breaker.list": self._list}
 
     async def _list(self, params: Params, caller: Caller) -> Any:
+        await self._reach.wait_for(params)
         now = self._clock.wall()
         items = []
         for breaker in self._state.breakers.values():

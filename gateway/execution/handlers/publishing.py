@@ -19,6 +19,7 @@ from gateway.domain.access import Caller
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
 from gateway.domain.errors import (
+    Conflict,
     InvalidEvent,
     NotFound,
     NotPermitted,
@@ -30,6 +31,7 @@ from gateway.domain.preserved import Preserved
 from gateway.domain.redaction import redact
 from gateway.domain.settings import Settings
 from gateway.domain.stream import Position
+from gateway.domain.thread import THREAD_MAX, may_see
 from gateway.domain.timestamps import rfc3339, seconds_of
 from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.task_reports import TaskReports
@@ -53,6 +55,7 @@ OURS = (
     "offset",
     "timestamp",
     "severity",
+    "sender",
     "detail",
     "state",
 )
@@ -93,9 +96,11 @@ class Publishing:
         Publish one event, and give its id and position.
 
         Raises:
+            Conflict: If the thread that it answers in is full.
             InvalidEvent: If it does not comply; with field and rule.
             InvalidParams: If it is no JSON.
-            NotFound: If it ends a failure that is not open for this user.
+            NotFound: If it ends a failure that is not open for this user, or answers what is not
+                there.
             NotPermitted: If this caller may not publish that.
             TooLarge: If it is over 256 KiB.
         """
@@ -129,19 +134,57 @@ class Publishing:
         user_id = fields.pop("user_id", None)
         if user_id not in (None, caller.user_id) and not caller.operator:
             raise NotPermitted("user_id may be your own, or absent", field="user_id")
+        task_id = fields.get("task_id")
+        if task_id is not None and not self._may_tell_of(task_id, caller):
+            # It would go to the owner of the task, as if it were the task's own.
+            raise NotFound("you have no task of that id; leave task_id out", field="task_id")
+        self._may_answer(fields.get("parent_event_id"), caller)
         return self._intake.draft(
             fields.pop("type"),
             "notifications",
             user_id=user_id,
             message=str(fields.pop("message", "notification")),
+            sender=caller.user_id,
             **fields,
         )
+
+    def _may_tell_of(self, task_id: Any, caller: Caller) -> bool:
+        owner = self._state.owner_of(f"task:{task_id}")
+        return owner is not None and (owner == caller.user_id or caller.operator)
+
+    def _may_answer(self, parent: Any, caller: Caller) -> None:
+        """
+        Let a notification answer another one; None: it answers none.
+
+        Raises:
+            NotFound: If there is no such notification, or none that the caller may see.
+            Conflict: If the thread is full.
+        """
+        if parent is None:
+            return
+        threads = self._state.threads
+        note = threads.of_id(parent) if isinstance(parent, str) else None
+        if note is None or not may_see(caller, note, owner_of=self._state.owner_of):
+            raise NotFound(
+                "parent_event_id is no notification that you can answer: name one that was sent "
+                "before, by or to you, or leave it out to begin a thread",
+                field="parent_event_id",
+            )
+        if threads.size(note) >= THREAD_MAX:
+            raise Conflict(
+                f"the thread of {note.root} has {THREAD_MAX} notifications, the most that it may "
+                "have; begin a new one, without parent_event_id",
+                code="thread_full",
+                field="parent_event_id",
+            )
 
     # --- reports ----------------------------------------------------------------------------
 
     async def _report(self, type: str, params: Report) -> tuple[Draft, str | None]:
         try:
             fields = self._checked(params)
+            if fields.get("channel") is not None:
+                raise InvalidEvent("only a notification goes to a channel", field="channel")
             error_id = _text(fields, "error_id") or self._intake.ids.uuid7()
             for name in ("user_id", "agent_name"):
                 if not isinstance(fields.get(name), str):

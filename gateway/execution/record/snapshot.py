@@ -24,9 +24,11 @@ import msgspec
 
 from gateway.domain.breaker import Breaker
 from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
 from gateway.domain.recovery import RetryBudget
 from gateway.domain.task import Task
+from gateway.domain.thread import Note
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 
@@ -65,6 +67,8 @@ class _Saved:
     lock_term_floor: int = 0
     turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     dead_letters: list[DeadLetter] = dataclasses.field(default_factory=list)
+    notes: list[Note] = dataclasses.field(default_factory=list)
+    impacts: list[Impact] = dataclasses.field(default_factory=list)
     budgets: list[RetryBudget] = dataclasses.field(default_factory=list)
 
 
@@ -100,9 +104,9 @@ class _Writing:
     """
     The folds of one moment on their way into a document.
 
-    Records (of tasks, breakers, workers, locks, budgets and dead letters) change in place: each is
-    written when it is its turn, or by ``keep`` just before it changes. Of everything else there are
-    copies from the beginning.
+    Records (of tasks, breakers, workers, locks, budgets, dead letters and impacts) change in place:
+    each is written when it is its turn, or by ``keep`` just before it changes. Of everything else
+    there are copies from the beginning.
 
     Attributes:
         body: The document, as far as it is written.
@@ -117,6 +121,7 @@ class _Writing:
             "locks": list(state.locks.by_key.values()),
             "budgets": list(state.budgets),
             "dead_letters": list(state.dead_letters.by_task.values()),
+            "impacts": list(state.impacts),
         }
         others: dict[str, Iterable[Any]] = {
             "finished": (task.task_id for task in list(state.finished)),
@@ -128,6 +133,7 @@ class _Writing:
             "keys": ((*key, *known) for key, known in list(state.keys.items())),
             "recoveries": [(*key, list(times)) for key, times in state.recoveries.items()],
             "turns": state.queue.turns(),
+            "notes": list(state.threads),
         }
         self._waiting = {id(record) for part in records.values() for record in part}
         self._early: dict[int, bytes] = {}
@@ -284,12 +290,14 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         "locks": state.locks.adopt,
         "budgets": state.budgets.adopt,
         "dead_letters": state.dead_letters.add,
+        "notes": state.threads.adopt,
+        "impacts": state.impacts.adopt,
     }
 
 
 def _lean(task: Task) -> Task:
     """Let tasks share the names that many of them have; a hundred thousand of them are kept."""
-    for name in ("user_id", "agent_name", "served_by", "status", "mode", "next_mode"):
+    for name in ("user_id", "agent_name", "domain", "served_by", "status", "mode", "next_mode"):
         if (value := getattr(task, name)) is not None:
             setattr(task, name, sys.intern(value))
     for attempt in task.attempts:

@@ -33,11 +33,14 @@ from gateway.domain.facts import (
     Unread,
     from_json,
 )
+from gateway.domain.impact import Impacts
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
 from gateway.domain.recovery import STRATEGIES, RetryBudgets
 from gateway.domain.settings import Settings
+from gateway.domain.tally import FAILED, Tally, place_of
 from gateway.domain.task import Task
+from gateway.domain.thread import Threads
 from gateway.domain.worker import Worker
 from gateway.ports import Entry
 
@@ -54,12 +57,13 @@ FAILURES_MAX = 10_000
 # Observed recovery times per agent and error type. A median of fewer than three says little.
 RECOVERIES_KEPT = 31
 RECOVERIES_MIN = 3
-# Types of events that open a failure or a degradation, or end one.
+# Types of events that open a failure or a degradation, end one, or keep a part of a result.
 OPEN_ENDS = frozenset(
     {
         "agent_error",
         "circuit_breaker_triggered",
         "graceful_degradation",
+        "partial_result_preserved",
         "system_recovered",
         "task_finished",
     }
@@ -86,6 +90,9 @@ class State:
         locks: Locks that are held, and the terms of those that were.
         dead_letters: Tasks that were given up, kept for operators.
         queue: Tasks that wait for a holder, in their order.
+        threads: Notifications, and which of them answer each other.
+        tally: How many tasks there are, by status, agent, domain and user.
+        impacts: What failures have done to each user.
         keys: Idempotency keys, by user and key: the task, what was asked, and when.
         budgets: How many calls and retries each upstream had lately.
         recoveries: How long recoveries took in seconds, by agent and error type.
@@ -120,6 +127,9 @@ class State:
         self.dead_letters = DeadLetters()
         self.queue = Queue()
         self.budgets = RetryBudgets()
+        self.threads = Threads()
+        self.tally = Tally()
+        self.impacts = Impacts()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -154,6 +164,8 @@ class State:
             self._worker(name, event, fact, entry)
         elif kind == "lock":
             self._lock(name, event, fact, entry)
+        elif kind == "notifications":
+            self.threads.told(event, entry.topics, offset=entry.offset)
         self._open_ends(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
@@ -178,6 +190,7 @@ class State:
                 bytes_max=self._settings.partial_bytes_task,
             )
             self.tasks[task_id] = self.live[task_id] = task
+            self.tally.came(task)
             self._line_up(task)
             if task.idempotency_key is not None:
                 key = (task.user_id, task.idempotency_key)
@@ -192,6 +205,7 @@ class State:
         if not known.live:
             known.last_offset = entry.offset  # an end is final
             return
+        place = place_of(known)
         size, was_running = known.preserved.size, known.status == "running"
         waited_for = known.status, known.next_attempt_at
         if entry.type == "system_recovered" and known.mode == "primary":
@@ -202,15 +216,34 @@ class State:
             self._line_up(known)
         if entry.type == "task_started":
             self.queue.served(known.user_id, entry.offset)
+            holder = self.workers.get(known.holder or "")
+            known.domain = None if holder is None else holder.domain
         self._budget(known, event, entry)
+        self.tally.changed(known, place)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
             del self.live[task_id]
             self.finished.append(known)
+            self._result(known)
             if known.status == "dead_lettered":
                 self._give_up(known, event["reason"])
             self._expire_finished(entry.at)
+
+    def _result(self, task: Task) -> None:
+        """Tell the impacts what became of a task's result, when it ends."""
+        if task.status == "succeeded" and task.last_error is not None:
+            self._impacts_on(task.user_id).kept(task.user_id)
+        elif task.status in FAILED:
+            impacts = self._impacts_on(task.user_id)
+            count = impacts.kept if task.preserved else impacts.lost
+            count(task.user_id)
+
+    def _impacts_on(self, user_id: str) -> Impacts:
+        """Give the impacts, for a change of one user's."""
+        if (impact := self.impacts.of_user(user_id)) is not None:
+            self._changes(impact)
+        return self.impacts
 
     def _give_up(self, task: Task, reason: str) -> None:
         letter = dead_letter.of_task(task, reason)
@@ -287,16 +320,27 @@ class State:
         error_id = event.get("error_id")
         match entry.type:
             case "agent_error" | "circuit_breaker_triggered" if error_id is not None:
+                if error_id not in self.failures and entry.type == "agent_error":
+                    self._impacts_on(event["user_id"]).opened(event["user_id"], at=entry.at)
                 self.failures[error_id] = (event, frozenset(entry.topics))
                 if len(self.failures) > FAILURES_MAX:
-                    self.failures.popitem(last=False)
+                    self._closed(next(iter(self.failures)), entry)
+            case "partial_result_preserved" if event["task_id"] is None:
+                self._impacts_on(event["user_id"]).kept(event["user_id"])
             case "graceful_degradation":
                 self.degradations[event["degradation_id"]] = event
             case "system_recovered" | "task_finished":
                 if error_id is not None:
-                    self.failures.pop(error_id, None)
+                    self._closed(error_id, entry)
                 if (degradation_id := event.get("degradation_id")) is not None:
                     self.degradations.pop(degradation_id, None)
+
+    def _closed(self, error_id: str, entry: Entry) -> None:
+        opened, _ = self.failures.pop(error_id, (None, None))
+        if opened is not None and opened["type"] == "agent_error":
+            recovered = entry.type == "system_recovered"
+            user_id = opened["user_id"]
+            self._impacts_on(user_id).closed(user_id, at=entry.at, recovered=recovered)
 
     def _observe_recovery(self, task: Task, at: float) -> None:
         if task.agent_name and task.last_error and task.failed_at is not None:
@@ -307,6 +351,7 @@ class State:
     def adopt(self, task: Task) -> None:
         """Add a task as a snapshot has it."""
         self.tasks[task.task_id] = task
+        self.tally.came(task)
         if task.live:
             self.live[task.task_id] = task
             self._running += task.status == "running"
@@ -361,7 +406,8 @@ class State:
         ):
             task = self.finished.popleft()
             self._release(task)
-            self.tasks.pop(task.task_id, None)
+            if self.tasks.pop(task.task_id, None) is not None:
+                self.tally.went(task)
 
     def expire(self, now: float) -> None:
         """
@@ -400,10 +446,18 @@ class State:
             known = self.breakers[name] = Breaker(name, scope, self.rules)
         return known
 
-    def owner_of(self, task_id: str) -> str | None:
-        """Give the user_id of a task's owner; None: no such task is known."""
-        task = self.tasks.get(task_id)
-        return None if task is None else task.user_id
+    def owner_of(self, topic: str) -> str | None:
+        """
+        Give the user that a task's topic, or the topic of a worker as recipient, belongs to.
+
+        None: it belongs to no user but by its name, or no such task or worker is known.
+        """
+        kind, _, name = topic.partition(":")
+        if kind == "task" and (task := self.tasks.get(name)) is not None:
+            return task.user_id
+        if kind == "recipient" and (worker := self.workers.get(name)) is not None:
+            return worker.owner
+        return None
 
     def task_of_key(self, user_id: str, key: str) -> tuple[str, str] | None:
         """Give the id and the fingerprint of the order of a key's task; None: the key is new."""

@@ -279,6 +279,7 @@ class JetStreamLog:
             self._view.first = state.first
         else:
             self._view.first = max(self._view.first, state.first)
+        self._view.messages, self._view.bytes = state.messages, state.bytes
 
     def _begin_anew(self, reason: str, *, epoch: str | None = None) -> None:
         """Become stale: followers cannot rely on what they know until ``start`` is called."""
@@ -300,6 +301,15 @@ class JetStreamLog:
     @property
     def head(self) -> int:
         return self._view.head
+
+    @property
+    def events(self) -> int:
+        # A message may hold several entries, and the stream is asked now and then.
+        return max(self._view.messages, len(self._view.ring))
+
+    @property
+    def bytes(self) -> int:
+        return max(self._view.bytes, self._view.ring.size)
 
     @property
     def oldest(self) -> int:

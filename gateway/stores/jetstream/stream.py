@@ -81,11 +81,15 @@ class StreamState:
         epoch: The log's name; empty when the stream is not a gateway's.
         first: The sequence of the oldest message; ``last + 1`` when there is none.
         last: The sequence that was given last; 0: none was.
+        messages: How many messages it keeps.
+        bytes: How many bytes they have.
     """
 
     epoch: str
     first: int
     last: int
+    messages: int = dataclasses.field(default=0, compare=False)
+    bytes: int = dataclasses.field(default=0, compare=False)
 
 
 def require_version(version: tuple[int, ...]) -> None:
@@ -246,4 +250,4 @@ def _state(info: dict[str, Any]) -> StreamState:
     epoch = (info["config"].get("metadata") or {}).get(_EPOCH, "")
     state = info["state"]
     first = state["first_seq"] if state["messages"] else state["last_seq"] + 1
-    return StreamState(epoch, first, state["last_seq"])
+    return StreamState(epoch, first, state["last_seq"], state["messages"], state["bytes"])

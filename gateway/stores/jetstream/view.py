@@ -45,6 +45,7 @@ class View:
         begun_after: The message before the first one that this node looks at.
         head: The newest offset that the followers have seen.
         first: The sequence of the oldest message in the stream, when the stream was last asked.
+        messages, bytes: What the stream kept, when it was last asked.
         ring: The newest entries, see ``TAIL_EVENTS_MAX``.
         subjects: The last offset of each subject.
         readers: The followers.
@@ -62,6 +63,7 @@ class View:
         self.foreign = 0
         self.skipped: dict[str, int] = {}
         self.first = 1
+        self.messages = self.bytes = 0
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self.begin(epoch="", after=0, followed_after=0)

@@ -98,6 +98,73 @@ async def test_events_are_chosen_by_all_that_is_named(here: World) -> None:
     assert await listed(here, LOCAL_OPERATOR, type="task_submitted") == [("task_submitted", 4)]
 
 
+BOB = Caller("bob", frozenset({"events:read", "events:write"}))
+CY = Caller("cy", frozenset({"events:read", "events:write"}))
+
+
+async def thread(here: World, caller: Caller, event_id: str, **params: Any) -> list[Any]:
+    answer = await here.call("event.list", caller, parent_event_id=event_id, **params)
+    return [event["payload"] for event in answer["items"]]
+
+
+@pytest.mark.requirement("MESH-15")
+async def test_a_thread_is_read_whole_by_those_who_are_in_it(here: World) -> None:
+    """Its root and the replies to replies, in order; each reads what it sent or what it got."""
+
+    async def say(caller: Caller, to: str, payload: int, parent: str | None = None) -> str:
+        about: dict[str, Any] = {"recipient_id": to, "payload": payload, "subject": "s"}
+        if parent is not None:
+            about["parent_event_id"] = parent
+        answer = await here.call("event.publish", caller, type="notification", **about)
+        event_id: str = answer["event_id"]
+        return event_id
+
+    root = await say(ANN, "bob", 1)
+    second = await say(BOB, "ann", 2, root)
+    await say(CY, "ann", 0)
+    third = await say(ANN, "bob", 3, second)
+    await say(BOB, "cy", 4, root)
+    for caller in (ANN, BOB, READER, LOCAL_OPERATOR):
+        whole = [1, 2, 3] if caller is ANN else [1, 2, 3, 4]
+        assert await thread(here, caller, root) == whole
+    assert await thread(here, CY, root) == [4]
+    assert await thread(here, ANN, second) == [2, 3]
+    assert await thread(here, ANN, third) == [3]
+    assert await thread(here, BOB, root, recipient_id="bob") == [1, 3]
+    assert await thread(here, BOB, root, limit=2) == [1, 2]
+    assert await thread(here, BOB, root, since="2") == [3, 4]
+    assert await thread(here, BOB, "unknown") == []
+    with pytest.raises(NotPermitted):
+        await thread(here, CY, root, recipient_id="bob")
+
+
+async def test_a_worker_reads_what_is_addressed_to_it_by_the_user_that_registered_it(
+    here: World,
+) -> None:
+    worker = await hand(here)
+    await note(here, recipient_id=worker.agent_id)
+    found = await listed(here, worker.caller, recipient_id=worker.agent_id)
+    assert found == [("notification", 2)]
+    with pytest.raises(NotPermitted):
+        await listed(here, ANN, recipient_id=worker.agent_id)
+
+
+@pytest.mark.requirement("MESH-14")
+async def test_paging_loses_nothing_of_a_thousand_events_of_one_moment(here: World) -> None:
+    for number in range(1000):
+        await note(here, recipient_id="ann", payload=number)
+    assert len({event["timestamp"] for event in here.events}) == 1
+    found: list[int] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        answer = await here.call("event.list", ANN, recipient_id="ann", limit=10, **cursor)
+        found += [event["payload"] for event in answer["items"]]
+        if answer["next"] is None:
+            break
+        cursor = {"cursor": answer["next"]}
+    assert found == list(range(1000))
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5, 6])
 async def test_pages_go_on_where_the_one_before_ended(here: World, limit: int) -> None:
     for _ in range(5):

@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     TooLarge,
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
+from gateway.domain.thread import THREAD_MAX
 from tests.execution.world import VirtualLoop, World, world
 
 AGENT = Caller("backend", frozenset({"agent", "events:read"}))
@@ -76,6 +77,86 @@ async def test_a_notification_that_may_not_be_sent_is_refused_with_its_field(
     if field is not None:
         assert refused.value.field == field
     assert here.events == []
+
+
+async def test_a_notification_says_who_has_sent_it(here: World) -> None:
+    about = {"type": "notification", "subject": "s", "payload": 1, "recipient_id": "bob"}
+    await publish(here, SENDER, **about)
+    assert here.said("notification")[0]["sender"] == "ann"
+    with pytest.raises(InvalidEvent) as refused:
+        await publish(here, SENDER, **about, sender="boss")
+    assert refused.value.field == "sender"
+
+
+async def test_a_notification_is_about_a_task_of_its_sender_or_of_none(here: World) -> None:
+    """It goes to the followers of the task, who take it for the task's own."""
+    about = {"type": "notification", "subject": "s", "payload": 1, "recipient_id": "bob"}
+    mine = await here.submit("writer", user_id="ann")
+    foreign = await here.submit("writer", user_id="bob")
+    await publish(here, SENDER, **about, task_id=mine)
+    await publish(here, LOCAL_OPERATOR, **about, task_id=foreign)
+    for task_id in (foreign, "none"):
+        with pytest.raises(NotFound) as refused:
+            await publish(here, SENDER, **about, task_id=task_id)
+        assert refused.value.field == "task_id"
+    assert len(here.said("notification")) == 2
+
+
+async def test_only_notifications_go_to_a_channel(here: World) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        await publish(here, AGENT, type="agent_error", channel="news", **ABOUT)
+    assert refused.value.field == "channel"
+    (told,) = here.said("agent_error")  # the failure itself is told all the same
+    assert (told["error_type"], told.get("channel")) == ("validation_error", None)
+
+
+# --- threads ---------------------------------------------------------------------------------
+
+BOB = Caller("bob", frozenset({"events:write", "events:read"}))
+CY = Caller("cy", frozenset({"events:write", "events:read"}))
+
+
+async def note(here: World, caller: Caller, to: str, parent: str | None = None) -> str:
+    about = {"type": "notification", "subject": "s", "payload": 1, "recipient_id": to}
+    if parent is not None:
+        about["parent_event_id"] = parent
+    event_id: str = (await publish(here, caller, **about))["event_id"]
+    return event_id
+
+
+@pytest.mark.requirement("MESH-15")
+async def test_answers_name_what_is_there_and_what_the_sender_may_see(here: World) -> None:
+    """So there is no circle: an event cannot name one that comes later, nor itself."""
+    root = await note(here, SENDER, "bob")
+    answer = await note(here, BOB, "ann", root)
+    await note(here, SENDER, "bob", answer)
+    for caller, parent in ((CY, root), (SENDER, "unknown"), (SENDER, here.engine.ids.uuid7())):
+        with pytest.raises(NotFound, match="leave it out") as refused:
+            await note(here, caller, "ann", parent)
+        assert refused.value.field == "parent_event_id"
+    about = {"subject": "s", "payload": 1, "recipient_id": "bob"}
+    for own in ("event_id", "offset"):
+        with pytest.raises(InvalidEvent) as malformed:
+            await publish(here, SENDER, type="notification", **about, **{own: root})
+        assert malformed.value.field == own
+    with pytest.raises(NotFound):
+        await publish(here, SENDER, type="notification", **about, parent_event_id=7)
+    assert len(here.said("notification")) == 3
+
+
+@pytest.mark.requirement("MESH-15")
+async def test_a_thread_is_bounded_and_says_so(here: World) -> None:
+    root = await note(here, SENDER, "bob")
+    last = root
+    for number in range(THREAD_MAX - 1):
+        last = await note(here, (BOB, SENDER)[number % 2], ("ann", "bob")[number % 2], last)
+    for parent in (root, last):
+        with pytest.raises(Conflict, match="begin a new one") as refused:
+            await note(here, SENDER, "bob", parent)
+        assert (refused.value.code, refused.value.field) == ("thread_full", "parent_event_id")
+    thread = (await here.call("event.list", BOB, parent_event_id=root, limit=500))["items"]
+    assert len(thread) == THREAD_MAX
+    await note(here, SENDER, "bob")
 
 
 @pytest.mark.parametrize("type", sorted(LIFECYCLE | BOOKKEEPING))

@@ -61,10 +61,18 @@ def test_an_entry_about_a_task_that_is_not_known_is_passed_over() -> None:
     assert (story.state.tasks, story.state.running) == ({}, 0)
 
 
-def test_an_owner_is_named_only_of_a_known_task() -> None:
+def test_an_owner_is_named_only_of_a_known_task_or_worker() -> None:
     story = Story()
     story.submitted(user_id="bob")
-    assert (story.state.owner_of("t1"), story.state.owner_of("t2")) == ("bob", None)
+    story.registered("w1")
+    owners = {
+        topic: story.state.owner_of(topic)
+        for topic in ("task:t1", "task:t2", "recipient:w1", "recipient:bob", "user:bob", "system")
+    }
+    assert {topic: owner for topic, owner in owners.items() if owner is not None} == {
+        "task:t1": "bob",
+        "recipient:w1": "ann",
+    }
 
 
 def test_the_most_urgent_task_is_ready_first_then_the_oldest() -> None:
@@ -409,7 +417,17 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
     assert vars(story.state).keys() == vars(State(Settings())).keys()
     fresh = State(Settings())
     for name, value in vars(story.state).items():
-        if name not in ("_settings", "unread", "locks", "dead_letters", "queue", "budgets"):
+        if name not in (
+            "_settings",
+            "unread",
+            "locks",
+            "dead_letters",
+            "queue",
+            "budgets",
+            "tally",
+            "impacts",
+            "threads",
+        ):
             assert value == getattr(fresh, name), name
     assert (story.state.locks.by_key, len(story.state.queue)) == ({}, 0)
     assert story.state.dead_letters.by_task == {}

@@ -1,0 +1,118 @@
+"""
+The operations that count: the gateway's statistics, and the impact of failures on one user.
+
+Nothing is counted here that could be many: tasks and impacts are folds, kept up to date by every
+entry. Workers and breakers are few, and are looked through.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from gateway.domain.access import Caller
+from gateway.domain.errors import NotPermitted
+from gateway.domain.settings import Settings
+from gateway.domain.stream import Position
+from gateway.domain.tally import LISTED_MAX
+from gateway.domain.timestamps import rfc3339
+from gateway.execution.handlers.params import Handler, Params
+from gateway.execution.record.reach import Reach
+from gateway.execution.record.state import State
+from gateway.execution.service import Connections
+from gateway.ports import Clock, EventLog
+from gateway.protocol.shapes import BREAKER_STATES, TASK_STATUSES, WORKER_STATUSES
+
+__all__ = ["StatsHandlers"]
+
+
+class StatsHandlers:
+    """The operations ``stats.get`` and ``impact``."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        reach: Reach,
+        log: EventLog,
+        clock: Clock,
+        settings: Settings,
+        connections: Connections,
+    ) -> None:
+        self._state = state
+        self._reach = reach
+        self._log = log
+        self._clock = clock
+        self._settings = settings
+        self._connections = connections
+        self.by_name: dict[str, Handler] = {"stats.get": self._stats, "impact": self._impact}
+
+    async def _stats(self, params: Params, caller: Caller) -> Any:
+        await self._reach.wait_for(params)
+        state, log, now = self._state, self._log, self._clock.wall()
+        tally, workers = state.tally, state.workers.values()
+        workers_by_status: Counter[str] = Counter(worker.status for worker in workers)
+        breakers_by_state: Counter[str] = Counter(
+            breaker.state for breaker in state.breakers.values()
+        )
+        return {
+            "timestamp": rfc3339(now),
+            "position": Position(log.epoch, log.head).as_dict(),
+            "mode": state.mode,
+            "tasks": {
+                "by_status": {status: tally.by_status[status] for status in TASK_STATUSES},
+                "by_agent": tally.by_agent(),
+            },
+            "by_domain": self._by_domain(),
+            "by_user": tally.by_user(),
+            "agents": {
+                "total": len(workers),
+                "by_status": {status: workers_by_status[status] for status in WORKER_STATUSES},
+            },
+            "queue": {
+                "depth": state.queue_depth,
+                "oldest_age": self._oldest_age_s(now),
+                "limit": self._settings.queue_limit,
+            },
+            "breakers": {
+                "by_state": {name: breakers_by_state[name] for name in BREAKER_STATES},
+            },
+            "users": tally.users,
+            "connections": self._connections.now,
+            "log": {"events": log.events, "bytes": log.bytes},
+        }
+
+    async def _impact(self, params: Params, caller: Caller) -> Any:
+        user_id = params["user_id"]
+        if not caller.may_see_user(user_id):
+            raise NotPermitted(
+                "you may ask for your own impact only; others need events:read:all",
+                field="user_id",
+            )
+        await self._reach.wait_for(params)
+        return self._state.impacts.view(user_id, now=self._clock.wall())
+
+    def _by_domain(self) -> dict[str, dict[str, Any]]:
+        """The tasks of each domain, and its workers that are there."""
+        agents: Counter[str] = Counter(
+            worker.domain
+            for worker in self._state.workers.values()
+            if worker.domain is not None and worker.status != "offline"
+        )
+        shown = {
+            name: {"agents": agents.pop(name, 0), **counts}
+            for name, counts in self._state.tally.by_domain().items()
+        }
+        for name, count in agents.items():
+            if len(shown) == LISTED_MAX:
+                break
+            shown[name] = {"agents": count, "open": 0, "finished": 0, "failed": 0}
+        return shown
+
+    def _oldest_age_s(self, now: float) -> float | None:
+        """The age of the oldest task that waits; None: none does."""
+        # In the order of submission: only tasks that run may stand before it.
+        for task in self._state.live.values():
+            if task.status != "running":
+                return round(max(0.0, now - task.created_at), 3)
+        return None

@@ -1,0 +1,61 @@
+"""
+Request ids: one name for each HTTP request, in its answer, in its problem and in the log.
+
+A caller may give it, ``X-Request-Id``; one that is missing, or that is no name of ours, is made
+here. It is echoed in the answer, so that a report of a failure leads to the line in the log.
+"""
+
+from __future__ import annotations
+
+import re
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.ports import IdSource
+
+__all__ = ["HEADER", "RequestIds", "request_id"]
+
+HEADER = "x-request-id"
+
+_NAME = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
+_current: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+def request_id() -> str | None:
+    """Give the id of the request that is being answered; None: there is none."""
+    return _current.get()
+
+
+class RequestIds:
+    """
+    ASGI middleware that names each HTTP request.
+
+    Args:
+        app: The application behind it.
+        ids: Makes the ids that no caller has given.
+    """
+
+    def __init__(self, app: ASGIApp, ids: IdSource) -> None:
+        self._app = app
+        self._ids = ids
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).getlist(HEADER)
+        usable = len(given) == 1 and _NAME.fullmatch(given[0])
+        name = given[0] if usable else self._ids.uuid7()
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = name
+            await send(message)
+
+        token = _current.set(name)
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            _current.reset(token)
