@@ -92,7 +92,7 @@ class Snapshot:
 
     offset: int
     version: int
-    body: bytes
+    body: bytes | bytearray
 
 
 Reader = Callable[[Entry], None]
@@ -260,6 +260,15 @@ class EventLog(Protocol):
 
         Readers are called in the order in which they began to follow. A reader must neither
         wait nor raise. Returns a function that ends the following, also when called twice.
+        """
+        ...
+
+    async def time(self) -> float:
+        """
+        Give the log's time, in seconds since the Unix epoch: ``at`` of an entry accepted now.
+
+        Raises:
+            StoreUnavailable: The store did not answer in time.
         """
         ...
 

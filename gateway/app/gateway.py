@@ -215,6 +215,11 @@ class Gateway:
         without retries. What the block raises is told and raised on; cancelling it cancels the
         task. Set ``task.result`` for a result.
 
+        While the store is away no block begins. One that ends then waits for it up to 5 s and goes
+        on; its end is told by the gateway when the store is back, a second later at the most. When
+        the process ends before, other nodes say that it was lost; the task's deadline is the last
+        bound.
+
         Args:
             agent: The agent that this is; it need not be declared.
             user_id: The user that it concerns.

@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from gateway.attempts.agents import Agents, Declared, Function
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 TELL_EVERY_S = 0.12
 # How long code may take to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
+# How long a block waits at its end for a store that is away, in seconds. Then it goes on, and its
+# end is told from here, as soon as the store takes it; the task's deadline is the bound of that.
+END_WAIT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +95,14 @@ class Attempts:
         self.threads = Threads(settings.threads, freed)
         # The newest attempt of each task.
         self._made: dict[str, _Attempt] = {}
+        # What is still told of blocks that have gone on, by task. No block begins while the store
+        # is away, so there are at most as many as ran when it went.
+        self._late: dict[str, set[asyncio.Task[None]]] = {}
+
+    @property
+    def late(self) -> AbstractSet[str]:
+        """The tasks of blocks that have gone on, and whose end is still being told."""
+        return self._late.keys()
 
     def has_room(self, declared: Declared, *, fallback: bool) -> bool:
         """Whether an attempt could begin now; plain functions need a free thread."""
@@ -101,6 +113,8 @@ class Attempts:
         """Stop every attempt: the log with their tasks is lost, or this process leaves."""
         for task_id in tuple(self._made):
             self.ended(task_id)
+        for telling in [job for jobs in self._late.values() for job in jobs]:
+            telling.cancel()
 
     def ended(self, task_id: str) -> None:
         """Stop working on a task that has ended; nothing happens if none is worked on."""
@@ -153,22 +167,39 @@ class Attempts:
         """
         Supervise code that the caller runs: one attempt, without the queue.
 
-        What the block raises is reported, and raised on. Cancelling the caller cancels the task.
+        What the block raises is reported, and raised on. Cancelling the caller cancels the task. At
+        the end the caller waits ``END_WAIT_S`` for the store at the most, and for the cleanup; what
+        the store did not take by then is told later, in the same order.
         """
-        async with self._supervised(assignment) as attempt:
-            try:
-                async with asyncio.timeout(assignment.limit_s) as limit:
-                    yield attempt.task
-            except BaseException as error:
-                if limit.expired() and isinstance(error, TimeoutError):
-                    await self._time_out(attempt, assignment.limit_s, policy, error)
-                else:
-                    await self._fail(attempt, error, policy)
-                raise
+        supervised = contextlib.AsyncExitStack()
+        attempt = await supervised.enter_async_context(self._supervised(assignment))
+        end: Coroutine[Any, Any, None]
+        try:
+            async with asyncio.timeout(assignment.limit_s) as limit:
+                yield attempt.task
+        except BaseException as error:
+            if limit.expired() and isinstance(error, TimeoutError):
+                end = self._time_out(attempt, assignment.limit_s, policy, error)
             else:
-                await self._succeed(attempt, attempt.task.result)
+                end = self._fail(attempt, error, policy)
+            raise
+        else:
+            end = self._succeed(attempt, attempt.task.result)
+        finally:
+            wait_until = asyncio.get_running_loop().time() + END_WAIT_S
+            try:
+                await self._told_or_late(attempt, _ended(supervised, end), wait_until)
             finally:
-                await self._clean(attempt, hooks, None)
+                cleaned = await clean(
+                    attempt.task,
+                    attempt.resources,
+                    hooks,
+                    threads=self.threads,
+                    still_running=None,
+                )
+                if cleaned:
+                    telling = attempt.reporter.cleaned(cleaned)
+                    await self._told_or_late(attempt, telling, wait_until)
 
     # --- how an attempt ends ----------------------------------------------------------------
 
@@ -195,6 +226,32 @@ class Attempts:
         detail = None if error is None else describe(error)
         with contextlib.suppress(StaleTerm, Conflict):
             await attempt.reporter.fail(failure, cause="timeout", detail=detail)
+
+    async def _told_or_late(
+        self, attempt: _Attempt, telling: Coroutine[Any, Any, None], wait_until: float
+    ) -> None:
+        """Wait until it is told; at ``wait_until``, or when cancelled, leave it to itself."""
+        task_id = attempt.task.task_id
+        job = asyncio.ensure_future(telling)
+        try:
+            await asyncio.wait(
+                {job}, timeout=max(0.0, wait_until - asyncio.get_running_loop().time())
+            )
+        finally:
+            if not job.done():
+                logger.warning("task %s: its end waits for the store, the block goes on", task_id)
+                self._late.setdefault(task_id, set()).add(job)
+                job.add_done_callback(lambda job: self._no_longer_late(task_id, job))
+        if job.done():
+            job.result()
+
+    def _no_longer_late(self, task_id: str, job: asyncio.Task[None]) -> None:
+        jobs = self._late[task_id]
+        jobs.discard(job)
+        if not jobs:
+            del self._late[task_id]
+        if not job.cancelled() and (error := job.exception()) is not None:
+            logger.error("task %s: its end could not be told", task_id, exc_info=error)
 
     def _classified(self, error: BaseException, policy: AgentPolicy) -> Failure:
         if isinstance(error, InputMismatch):
@@ -284,6 +341,12 @@ class Attempts:
                 except RequestError:
                     logger.exception("task %s: a piece was not told", reporter.task_id)
                 await self._clock.sleep(TELL_EVERY_S)
+
+
+async def _ended(supervised: contextlib.AsyncExitStack, end: Coroutine[Any, Any, None]) -> None:
+    """Tell the end of a block, and supervise it no more."""
+    async with supervised:
+        await end
 
 
 def _error_of(running: asyncio.Future[Any]) -> BaseException | None:

@@ -31,6 +31,7 @@ __all__ = [
     "Finished",
     "Leased",
     "Locked",
+    "Produced",
     "Progressed",
     "Registered",
     "Salvaged",
@@ -81,6 +82,7 @@ class Started(NamedTuple):
         holder: agent_id of the lease's holder.
         breaker, generation, probe: Of the admission; None: no breaker judges the attempt.
         lease_ttl: Length of the lease in seconds; None: it needs no renewal.
+        budget: Name of the retry budget of which the attempt is a call; None: the agent's own.
     """
 
     term: int
@@ -89,6 +91,7 @@ class Started(NamedTuple):
     generation: int = 0
     probe: str | None = None
     lease_ttl: float | None = None
+    budget: str | None = None
 
 
 class Progressed(NamedTuple):
@@ -98,10 +101,26 @@ class Progressed(NamedTuple):
     Attributes:
         plan: Names of the steps there will be; None: as before.
         retry_now: The task stops waiting for its next attempt.
+        piece, part: As of ``Produced``.
     """
 
     plan: tuple[str, ...] | None = None
     retry_now: bool = False
+    piece: int | None = None
+    part: int = 1
+
+
+class Produced(NamedTuple):
+    """
+    Of ``partial_result``.
+
+    Attributes:
+        piece: The worker's own number of the update that this came with; None: it gave none.
+        part: Which event of that update this is, from 1.
+    """
+
+    piece: int | None = None
+    part: int = 1
 
 
 class Salvaged(NamedTuple):
@@ -199,6 +218,7 @@ Fact = (
     Submitted
     | Started
     | Progressed
+    | Produced
     | Salvaged
     | Failed
     | Leased
@@ -212,6 +232,7 @@ _KINDS: dict[str, type[Fact]] = {
     "task_submitted": Submitted,
     "task_started": Started,
     "task_progress": Progressed,
+    "partial_result": Produced,
     "partial_result_preserved": Salvaged,
     "agent_error": Failed,
     "lease_changed": Leased,
@@ -309,6 +330,7 @@ def _as_far_as_known(
 _EMPTY: dict[str, Fact] = {
     "task_submitted": Submitted(),
     "task_progress": Progressed(),
+    "partial_result": Produced(),
     "agent_error": Failed(),
     "lease_changed": Leased(),
     "task_finished": Finished(),

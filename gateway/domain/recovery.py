@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import deque
+from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Literal
 
 from gateway.domain.failure import Failure
 
-__all__ = ["STRATEGIES", "Backoff", "Next", "RetryBudget", "next_step"]
+__all__ = ["STRATEGIES", "Backoff", "Next", "RetryBudget", "RetryBudgets", "next_step"]
 
 BUDGET_WINDOW_S = 30
 BUDGET_SHARE = 0.1
 BUDGET_MIN = 10
+# Upstreams, and agents without one, whose calls are counted at once.
+BUDGETS_MAX = 10_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Backoff:
         return own if retry_after_s is None else max(own, retry_after_s)
 
 
+@dataclasses.dataclass(slots=True)
 class RetryBudget:
     """
     How many retries one upstream gets: 10 % of its calls, at least 10, in 30 s.
@@ -56,38 +60,80 @@ class RetryBudget:
     A storm of retries keeps an upstream down (retry budgets of Finagle and of the SRE book).
     Counted in buckets of one second. A retry counts when it is decided, so that a hundred calls
     that fail together do not each find the whole budget left.
+
+    Attributes:
+        name: The upstream's, or that of an agent without one.
+        buckets: Second, calls and retries of each, at most one for each second of the window.
     """
 
-    __slots__ = ("_buckets",)
+    name: str = ""
+    buckets: list[list[int]] = dataclasses.field(default_factory=list)
 
-    def __init__(self) -> None:
-        self._buckets: deque[list[int]] = deque()  # [second, calls, retries]
-
-    def called(self, now: float) -> None:
+    def called(self, at: float) -> None:
         """Count one call, whether it is a retry or not."""
-        self._bucket(now)[1] += 1
+        self._bucket(at)[1] += 1
 
-    def retrying(self, now: float) -> None:
+    def retrying(self, at: float) -> None:
         """Count one retry that will be made."""
-        self._bucket(now)[2] += 1
+        self._bucket(at)[2] += 1
 
     def allows(self, now: float) -> bool:
         """Whether one more retry is within the budget."""
-        self._drop_old(now)
-        calls = sum(bucket[1] for bucket in self._buckets)
-        retries = sum(bucket[2] for bucket in self._buckets)
+        counted = [bucket for bucket in self.buckets if not _too_old(bucket, now)]
+        calls = sum(calls for _, calls, _ in counted)
+        retries = sum(retries for _, _, retries in counted)
         return retries < max(BUDGET_MIN, BUDGET_SHARE * calls)
 
-    def _bucket(self, now: float) -> list[int]:
-        self._drop_old(now)
-        second = math.floor(now)
-        if not self._buckets or self._buckets[-1][0] < second:
-            self._buckets.append([second, 0, 0])
-        return self._buckets[-1]
+    def _bucket(self, at: float) -> list[int]:
+        while self.buckets and _too_old(self.buckets[0], at):
+            del self.buckets[0]
+        second = math.floor(at)
+        if not self.buckets or self.buckets[-1][0] < second:
+            self.buckets.append([second, 0, 0])
+        return self.buckets[-1]
 
-    def _drop_old(self, now: float) -> None:
-        while self._buckets and self._buckets[0][0] <= now - BUDGET_WINDOW_S:
-            self._buckets.popleft()
+
+def _too_old(bucket: list[int], now: float) -> bool:
+    return bucket[0] <= now - BUDGET_WINDOW_S
+
+
+class RetryBudgets:
+    """
+    The retry budgets of all upstreams.
+
+    Bounded: one that counts nothing any more is forgotten, and beyond ``BUDGETS_MAX`` the longest
+    unused; it is full again then.
+    """
+
+    def __init__(self) -> None:
+        self._by_name: OrderedDict[str, RetryBudget] = OrderedDict()
+
+    def __iter__(self) -> Iterator[RetryBudget]:
+        """All of them, the longest unused first."""
+        return iter(self._by_name.values())
+
+    def of(self, name: str, at: float) -> RetryBudget:
+        """Give a budget, to count something at ``at``."""
+        budget = self._by_name.pop(name, None) or RetryBudget(name)
+        self.adopt(budget)
+        oldest = next(iter(self._by_name.values()))
+        while oldest is not budget and (
+            len(self._by_name) > BUDGETS_MAX
+            or not oldest.buckets
+            or _too_old(oldest.buckets[-1], at)
+        ):
+            del self._by_name[oldest.name]
+            oldest = next(iter(self._by_name.values()))
+        return budget
+
+    def adopt(self, budget: RetryBudget) -> None:
+        """Know a budget as it is."""
+        self._by_name[budget.name] = budget
+
+    def allow(self, name: str, now: float) -> bool:
+        """Whether one more retry is within the budget of that name."""
+        budget = self._by_name.get(name)
+        return budget is None or budget.allows(now)
 
 
 # The steps by which a task goes on, and their ``strategy`` in ``recovery_attempt``.

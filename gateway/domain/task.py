@@ -19,6 +19,7 @@ from gateway.domain.facts import (
     Failed,
     Finished,
     Leased,
+    Produced,
     Progressed,
     Salvaged,
     Started,
@@ -97,6 +98,9 @@ class Task:
         failures: Attempts that failed since the failure opened.
         recoveries: Recovery attempts announced for the open failure.
         last_error: The failure fields of the newest ``agent_error``.
+        budget: Name of the retry budget of its calls; None: its agent's own.
+        piece, part: The newest update of the running attempt that its worker has numbered, and
+            how many events of that update are in the log; see ``has``.
     """
 
     task_id: str
@@ -144,6 +148,9 @@ class Task:
     finished_event_id: str | None = None
     domain: str | None = None
     last_offset: int = 0
+    piece: int = 0
+    part: int = 0
+    budget: str | None = None
 
     @property
     def deadline_at(self) -> float:
@@ -153,6 +160,10 @@ class Task:
     def live(self) -> bool:
         """Whether it has not ended."""
         return self.status in LIVE
+
+    def has(self, piece: int, part: int) -> bool:
+        """Whether the log has this part of an update that the worker has numbered."""
+        return (piece, part) <= (self.piece, self.part)
 
     @property
     def tries_left(self) -> int:
@@ -220,8 +231,10 @@ def _started(task: Task, event: Mapping[str, Any], fact: Started | None, at: flo
     task.breaker = fact.breaker
     task.generation = fact.generation
     task.probe = fact.probe
+    task.budget = fact.budget
     task.next_attempt_at = None
     task.lost_holder = None
+    task.piece = task.part = 0
     task.lease_ttl_s = fact.lease_ttl
     task.lease_expires_at = None if task.lease_ttl_s is None else at + task.lease_ttl_s
     task.attempts.append(Attempt(task.attempt, fact.holder, task.mode, at, task.term))
@@ -236,9 +249,17 @@ def _progressed(task: Task, event: Mapping[str, Any], fact: Progressed, at: floa
         task.plan = fact.plan
     if fact.retry_now:
         task.next_attempt_at = at
+    _numbered(task, fact)
 
 
-def _produced(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
+def _numbered(task: Task, fact: Progressed | Produced) -> None:
+    if fact.piece is not None:
+        task.piece, task.part = fact.piece, fact.part
+
+
+def _produced(task: Task, event: Mapping[str, Any], fact: Produced | None, at: float) -> None:
+    if fact is not None:
+        _numbered(task, fact)
     task.preserved.pieces = event["piece"]
     if "step" in event:
         task.preserved.add_step(event["step"], event["data"])

@@ -194,6 +194,8 @@ class Engine:
         undo = bool(parts.in_doubt) and parts.in_doubt.seen(event["event_id"])
         if parts.watch.ready:
             parts.skew.seen(entry)
+            if parts.log_time is not None and parts.log_time.learn(entry.at):
+                parts.monitor.look()
             parts.reactions.to(entry, outcome, undo=undo)
         parts.reach.saw(entry.offset)
 

@@ -37,13 +37,18 @@ class Monitor:
     """
     Calls actions when they are due.
 
+    Args:
+        clock: This machine's: by it a process notices that it did not run.
+        now: Tells the log's time.
+
     Its bound: the heap holds a few timers for each live task (its deadline, its time in the queue
     or its backoff, its lease) and one for each breaker. Timers of ended tasks stay until they are
     due.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, now: Callable[[], float]) -> None:
         self._clock = clock
+        self._now = now
         self._when_late: list[Callable[[], None]] = []
         self._due: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
@@ -51,8 +56,8 @@ class Monitor:
 
     @property
     def now(self) -> float:
-        """Seconds since the Unix epoch."""
-        return self._clock.wall()
+        """The log's time, in seconds since the Unix epoch."""
+        return self._now()
 
     def when_late(self, action: Callable[[], None]) -> None:
         """
@@ -64,13 +69,17 @@ class Monitor:
 
     def soon(self, action: Action) -> None:
         """Call ``action`` as soon as the loop comes to it."""
-        self.at(self._clock.wall(), action)
+        self.at(self.now, action)
 
     def at(self, due: float, action: Action) -> None:
-        """Call ``action`` at ``due``, in seconds since the Unix epoch."""
+        """Call ``action`` at ``due``, in the log's seconds since the Unix epoch."""
         heapq.heappush(self._due, (due, next(self._order), action))
         if self._due[0][0] == due:
             self._earlier.set()
+
+    def look(self) -> None:
+        """Look again what is due: the log's time is further on than was known."""
+        self._earlier.set()
 
     def clear(self) -> None:
         """Drop all timers."""
@@ -81,21 +90,21 @@ class Monitor:
         self._earlier = asyncio.Event()  # belongs to the loop that runs now
         while True:
             self._earlier.clear()
-            while self._due and self._due[0][0] <= self._clock.wall():
+            while self._due and self._due[0][0] <= self.now:
                 _, _, action = heapq.heappop(self._due)
                 try:
                     await action()
                 except Unavailable as error:
                     # The store did not take it: what is due stays due.
-                    self.at(self._clock.wall() + (error.retry_after or RETRY_S), action)
+                    self.at(self.now + (error.retry_after or RETRY_S), action)
                 except Exception:
                     # It must not stop the timers of other tasks, nor leave its own task without a
                     # deadline.
                     logger.exception("a timer's action failed; it is tried again")
-                    self.at(self._clock.wall() + FAILED_RETRY_S, action)
+                    self.at(self.now + FAILED_RETRY_S, action)
             wait = SLEEP_S_MAX
             if self._due:
-                wait = min(wait, max(0.0, self._due[0][0] - self._clock.wall()))
+                wait = min(wait, max(0.0, self._due[0][0] - self.now))
             until = self._clock.wall() + wait
             sleep = asyncio.ensure_future(self._clock.sleep(wait))
             earlier = asyncio.ensure_future(self._earlier.wait())

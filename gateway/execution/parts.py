@@ -38,6 +38,7 @@ from gateway.execution.holders.reports import Reports
 from gateway.execution.holders.runner import Runner
 from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
+from gateway.execution.node.log_time import LogTime
 from gateway.execution.node.membership import Membership
 from gateway.execution.node.others import Others
 from gateway.execution.node.skew import Skew
@@ -89,7 +90,11 @@ class Parts:
         pulse: Pulse | None = None,
     ) -> None:
         self.log = log
-        self.clock = clock
+        self.clock = machine = clock
+        # What happens in time happens in the log's: from here on ``clock`` tells that one. A log in
+        # this process goes by this machine's.
+        self.log_time = LogTime(machine) if durable else None
+        clock = self.log_time or machine
         self.ids = ids
         self.settings = settings
         self.durable = durable
@@ -147,10 +152,10 @@ class Parts:
         )
 
         # --- holders: which process holds which task, until when ---
-        self.monitor = Monitor(clock)
+        self.monitor = Monitor(machine, now=clock.wall)
         bell = Bell()
         self.ends = Ends(self.state)
-        self.attempts = Attempts(agents, self.lifecycle, clock, settings, freed=bell.ring)
+        self.attempts = Attempts(agents, self.lifecycle, machine, settings, freed=bell.ring)
         self.leases = Leases(
             state=self.state,
             lifecycle=self.lifecycle,
@@ -268,7 +273,7 @@ class Parts:
         )
 
         # --- node: this process among others ---
-        self.skew = Skew(clock)
+        self.skew = Skew(machine)
         self.absences = Absences(log, self.intake)
         self.watch = StoreWatch(
             log=log,
@@ -278,7 +283,7 @@ class Parts:
             absences=self.absences,
             settings=settings,
             monitor=self.monitor,
-            durable=durable,
+            log_time=self.log_time,
         )
         self.membership: Membership | None = None
         self.others: Others | None = None

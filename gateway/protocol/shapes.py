@@ -255,5 +255,6 @@ CLAIM: Schema = {
             "properties": {"lock_id": NAME, "resource_key": NAME, "term": COUNT},
             "required": ["lock_id", "resource_key", "term"],
         },
+        "piece": {**COUNT, "description": "the newest piece of task.update that is known"},
     },
 }

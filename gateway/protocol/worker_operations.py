@@ -75,6 +75,13 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             data={"description": "what the step gave; with it the step is kept as finished"},
             text={"type": "string", "maxLength": 65536},
             plan={"type": "array", "items": STEP, "maxItems": 256},
+            piece={
+                "description": "the worker's number of this update, which grows within an attempt "
+                "and begins over the claim's; one that is known already is not told again",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 2**53 - 1,
+            },
         ),
         RENEWED,
         errors=("not_found", "stale_term", "too_large"),

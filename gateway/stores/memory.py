@@ -90,8 +90,7 @@ class MemoryLog:
     ) -> int:
         assert drafts
         self._subjects.check(expected or {})
-        # The log's time never goes back, though the wall clock may.
-        self._last_at = max(self._last_at, self._clock.wall())
+        self._last_at = await self.time()
         entries = [
             stamp(draft, epoch=self._epoch, offset=self._head + place, at=self._last_at)
             for place, draft in enumerate(drafts, 1)
@@ -127,6 +126,10 @@ class MemoryLog:
 
     def follow(self, reader: Reader) -> Callable[[], None]:
         return self._readers.add(reader)
+
+    async def time(self) -> float:
+        # The log's time never goes back, though the wall clock may.
+        return max(self._last_at, self._clock.wall())
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         pass

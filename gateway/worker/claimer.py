@@ -42,8 +42,6 @@ DRAINING_WAIT_S = 1.0
 
 # The gateway does not know the task, or says that another worker has it.
 _LOST = frozenset({"stale_term", "not_found", "conflict"})
-# The store gave no answer: some of it may be written. Other refusals come before anything is.
-_IN_DOUBT = "unavailable"
 
 
 class Claimer:
@@ -159,21 +157,11 @@ class Claimer:
         """Look again whether there is room for another claim."""
         self._changed.set()
 
-    async def report(
-        self,
-        method: str,
-        claim: Claim,
-        params: Mapping[str, Any],
-        *,
-        was_done: Callable[[], Awaitable[bool]] | None = None,
-    ) -> Any:
+    async def report(self, method: str, claim: Claim, params: Mapping[str, Any]) -> Any:
         """
         Tell the gateway about a claim; waits up to 300 s for a gateway that is away.
 
-        Args:
-            was_done: Tells whether a report that got no answer, or whose outcome the gateway
-                does not know, has arrived all the same. It is called before such a report is
-                sent again; None: sending it twice is harmless.
+        Without an answer it is said again, so that it has to be harmless when it is heard twice.
 
         Raises:
             StaleTerm: If the task is no longer this worker's.
@@ -187,25 +175,18 @@ class Claimer:
                     try:
                         return await self._registration.call(method, whole)
                     except (Disconnected, TimeoutError):
-                        in_doubt, pause_s = True, LOST_PAUSE_S
+                        pause_s = LOST_PAUSE_S
                     except CallFailed as error:
                         if error.code in _LOST:
                             self._lost(task_id)
                             raise StaleTerm(error.message) from error
                         if error.retry_after is None:
                             raise
-                        in_doubt, pause_s = error.code == _IN_DOUBT, error.retry_after
-                    # Asked after the pause: what was on its way may have arrived by then.
+                        pause_s = error.retry_after
                     await pause(pause_s)
-                    if in_doubt and was_done is not None and await was_done():
-                        return None
         except TimeoutError as error:
             self._lost(task_id)
             raise StaleTerm(f"task {task_id}: nobody was there to be told") from error
-
-    async def ask(self, method: str, params: Mapping[str, Any]) -> Any:
-        """Call an operation that needs no registration; see ``Connection.call``."""
-        return await self._registration.ask(method, params)
 
     # --- for the registration ---------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from gateway.attempts.cleanup import status_of
 from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Rest
 from gateway.attempts.tries import Tries
 from gateway.client.connection import Refused
-from gateway.client.errors import CallFailed, Disconnected
+from gateway.client.errors import CallFailed
 from gateway.domain.errors import ConfigurationError, GatewayError, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.preserved import Kept
@@ -41,8 +41,6 @@ logger = logging.getLogger(__name__)
 REST_BYTES_MAX = 48 * 1024
 # The failure after which this process makes room for a fresh one.
 MEMORY_CODE = "memory_limit_exceeded"
-# How long to wait, in seconds, before asking again whether a piece of text has arrived.
-ASK_AGAIN_S = 0.05
 
 
 async def work(
@@ -155,7 +153,6 @@ class _Desk:
         self._settings = settings
         self._line = line
         self._grace_s = grace_s
-        self._clock = clock
         self._claims: dict[str, _Held] = {}
         self.attempts = Attempts(agents, self, clock, settings, freed=lambda: self.claimer.look())
 
@@ -311,45 +308,16 @@ class _Desk:
         return Rest(progress=rest.progress, plan=rest.plan)
 
     async def _tell(self, held: _Held, piece: Piece) -> None:
+        """Tell a piece under its own number, so that it is kept once however often it is said."""
         if piece.text is not None:
-
-            async def was_done() -> bool:
-                return await self._has_text(held)
-
-            await self.claimer.report(
-                "task.update", held.claim, {"text": piece.text}, was_done=was_done
-            )
-            held.text_chars += len(piece.text)
+            told: dict[str, Any] = {"text": piece.text}
         elif piece.step is not None:
             told = {"step": piece.step, "data": piece.data}
-            await self.claimer.report("task.update", held.claim, told)
         else:
             told = {"progress": piece.progress, "step": piece.at_step, "plan": piece.plan}
             told = {name: value for name, value in told.items() if value is not None}
-            await self.claimer.report("task.update", held.claim, told)
-
-    async def _has_text(self, held: _Held) -> bool:
-        """Whether a piece of text that got no answer has arrived: the length of the text tells."""
-        while True:
-            try:
-                known = await self.claimer.ask("task.partial", {"task_id": held.claim["task_id"]})
-                break
-            except (Disconnected, TimeoutError):
-                # Without an answer it may have arrived. ``report``, which waits, has the bound.
-                await self._clock.sleep(ASK_AGAIN_S)
-            except RequestError as error:
-                if error.retry_after is None:
-                    # Unknown. A reader sees text that is there twice, but not a gap.
-                    return False
-                await self._clock.sleep(error.retry_after)
-        kept_chars = len(known["preserved_text"])
-        if kept_chars == held.text_chars:
-            # The text has not grown: the piece is missing, or came after the text was cut. A step
-            # that did not fit sets ``truncated``, too, and then says nothing about the text.
-            return bool(known["truncated"] and not known["evicted"])
-        # The text has grown by the piece, or by as much of it as fitted; or the gateway has let
-        # go of the whole text, the piece included.
-        return True
+        held.piece += 1
+        await self.claimer.report("task.update", held.claim, {**told, "piece": held.piece})
 
 
 class _Held:
@@ -358,14 +326,14 @@ class _Held:
 
     Attributes:
         turn: Held while something is told, so that reports keep the order of the attempt.
-        text_chars: Characters of text that the gateway has.
+        piece: The number of the newest piece that was told.
         out_of_memory: Whether the attempt has used more memory than there was.
     """
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.turn = asyncio.Lock()
-        self.text_chars = len(claim["preserved"]["text"])
+        self.piece = int(claim["piece"])
         self.out_of_memory = False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.bench import claims, error_to_frame, jetstream, kills, quick_requests
+from tests.bench import claims, error_to_frame, jetstream, kills, quick_requests, snapshots
 
 
 def main() -> None:
@@ -13,6 +13,7 @@ def main() -> None:
     asyncio.run(kills.run())
     asyncio.run(claims.run())
     asyncio.run(quick_requests.run())
+    asyncio.run(snapshots.run())
     asyncio.run(jetstream.run())
 
 

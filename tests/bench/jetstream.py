@@ -32,6 +32,7 @@ from gateway.attempts.agents import Agents
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
+from gateway.execution.node.watch import ENTRIES_UNSAVED_MAX, SAVES_PER_LOG
 from gateway.execution.parts import Parts
 from gateway.ports import Draft, EventLog
 from gateway.stores.jetstream.log import JetStreamLog
@@ -133,17 +134,23 @@ async def _timed(
     return sorted(values), time.perf_counter() - begun
 
 
-async def _filling(server: NatsServer, events: int) -> None:
-    """Write the lives of so many tasks that there are ``events`` entries."""
+async def _filling(server: NatsServer, events: int, *, more: int = 0) -> None:
+    """
+    Write the lives of so many tasks that there are ``events`` entries.
+
+    Args:
+        more: How many are written on top of them now; 0: the log is empty, and all are.
+    """
     life = await _life()
     entries = sum(len(drafts) for drafts in life)
     log = _log(server, events)
+    known, events = (events // entries, more) if more else (0, events)
     await log.open()
     await log.start()
 
     async def live(number: int) -> int:
         for drafts in life:
-            await log.append([_of_another(draft, number) for draft in drafts])
+            await log.append([_of_another(draft, known + number) for draft in drafts])
         return log.head
 
     _, seconds = await _timed(live, count=events // entries, at_once=FILLING)
@@ -219,16 +226,22 @@ def _of_another(draft: Draft, number: int) -> Draft:
 
 
 async def _beginning(server: NatsServer, events: int) -> None:
+    """Begin without a snapshot, then from one that is as old as one gets."""
+    await _begun(server, events, "without a snapshot")
+    await _filling(server, events, more=min(ENTRIES_UNSAVED_MAX, events // SAVES_PER_LOG))
+    await _begun(server, events, "from the oldest snapshot that there can be")
+
+
+async def _begun(server: NatsServer, events: int, how: str) -> None:
     # A process of its own: this one has memory left over from writing.
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as other:
         figures = other.submit(_begin, server.port, server.folder, events)
         seconds, grown, peak, tasks = await asyncio.wrap_future(figures)
     print(
-        f"{events:,} entries folded at the start in {seconds:.1f} s, {events / seconds:,.0f}/s;"
-        f" {tasks:,} tasks known"
+        f"a start with {events:,} entries, {how}: {seconds:.1f} s, {tasks:,} tasks known, "
+        f"{grown / 2**20:,.0f} MiB, at the most {peak / 2**20:,.0f} MiB"
     )
-    print(f"memory for them: {grown / 2**20:,.0f} MiB, at the most {peak / 2**20:,.0f} MiB")
 
 
 def _begin(port: int, folder: Path, events: int) -> tuple[float, int, int, int]:
@@ -253,7 +266,8 @@ async def _begin_here(server: NatsServer, events: int) -> tuple[float, int, int,
         await engine.parts.watch.until_ready()
         seconds = time.perf_counter() - begun
         grown = psutil.Process().memory_info().rss - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+        await engine.parts.watch.save()
     return seconds, grown, peak, len(engine.parts.state.tasks)
 
 

@@ -17,6 +17,7 @@ from gateway.domain.facts import (
     Finished,
     Leased,
     Locked,
+    Produced,
     Progressed,
     Registered,
     Salvaged,
@@ -42,6 +43,8 @@ POLICY_JSON = {
     "features": ["f"],
 }
 
+FIRST = {"term": 1, "holder": "w"}
+
 # One of each kind, and how it stands in the log. These lines may be added to, not changed.
 WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
     ("task_submitted", Submitted(input={"q": [1]}), {"input": {"q": [1]}}),
@@ -61,9 +64,13 @@ WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
         Started(term=1, holder="w1", breaker="b", generation=1, probe="p", lease_ttl=60.0),
         {"term": 1, "holder": "w1", "breaker": "b", "generation": 1, "probe": "p", "lease_ttl": 60},
     ),
+    ("task_started", Started(term=1, holder="w", budget="m"), {**FIRST, "budget": "m"}),
     ("task_progress", Progressed(), {}),
     ("task_progress", Progressed(plan=("a", "b")), {"plan": ["a", "b"]}),
     ("task_progress", Progressed(retry_now=True), {"retry_now": True}),
+    ("task_progress", Progressed(piece=3), {"piece": 3}),
+    ("partial_result", Produced(), {}),
+    ("partial_result", Produced(piece=3, part=2), {"piece": 3, "part": 2}),
     (
         "partial_result_preserved",
         Salvaged(steps={"a": 1}, text="t", progress=0.5, plan=("a",)),
@@ -175,7 +182,7 @@ def test_a_later_policy_of_an_agent_is_read_as_far_as_it_is_known() -> None:
         ("lease_changed", Leased()),
         ("task_started", None),
         ("partial_result_preserved", None),
-        ("partial_result", None),
+        ("partial_result", Produced()),
         ("notification", None),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -12,9 +13,11 @@ from gateway.domain.error_codes import CODES, failure_with
 from gateway.domain.recovery import (
     BUDGET_MIN,
     BUDGET_WINDOW_S,
+    BUDGETS_MAX,
     Backoff,
     Next,
     RetryBudget,
+    RetryBudgets,
     next_step,
 )
 
@@ -77,6 +80,44 @@ def test_the_budget_fills_again_after_half_a_minute() -> None:
     assert spend(budget) == BUDGET_MIN
     assert spend(budget, at=NOW + BUDGET_WINDOW_S - 1) == 0
     assert spend(budget, at=NOW + BUDGET_WINDOW_S) == BUDGET_MIN
+
+
+def test_to_ask_a_budget_changes_nothing() -> None:
+    budget = RetryBudget("model")
+    budget.called(NOW)
+    budget.retrying(NOW)
+    before = dataclasses.replace(budget, buckets=list(budget.buckets))
+    assert budget.allows(NOW + 3600)
+    assert budget == before
+
+
+def test_budgets_are_apart_and_one_that_is_not_known_is_full() -> None:
+    budgets = RetryBudgets()
+    spend(budgets.of("a", NOW))
+    budgets.of("b", NOW).called(NOW)
+    assert (budgets.allow("a", NOW), budgets.allow("b", NOW)) == (False, True)
+    assert budgets.allow("c", NOW)
+    assert [budget.name for budget in budgets] == ["a", "b"]
+    assert budgets.allow("a", NOW + BUDGET_WINDOW_S)
+
+
+def test_budgets_that_count_nothing_any_more_are_forgotten() -> None:
+    budgets = RetryBudgets()
+    for name in ("a", "b"):
+        budgets.of(name, NOW).called(NOW)
+    later = NOW + BUDGET_WINDOW_S
+    budgets.of("a", later - 1).called(later - 1)
+    budgets.of("c", later).called(later)
+    assert [budget.name for budget in budgets] == ["a", "c"]
+
+
+def test_of_more_budgets_than_there_may_be_the_longest_unused_is_forgotten() -> None:
+    budgets = RetryBudgets()
+    for number in range(BUDGETS_MAX + 2):
+        budgets.of(str(number), NOW).called(NOW)
+    names = [budget.name for budget in budgets]
+    assert len(names) == BUDGETS_MAX
+    assert names[0] == "2"
 
 
 # --- what comes next -------------------------------------------------------------------------

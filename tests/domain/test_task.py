@@ -186,3 +186,20 @@ def test_a_task_is_shown_as_the_contract_says() -> None:
     told.failed()
     assert tasks.view(told.task)["error"]["error_id"] == "e1"
     assert tasks.subject_of("t1") == "task/t1"
+
+
+def test_a_numbered_update_is_known_part_by_part_until_the_next_attempt() -> None:
+    told = story().started()
+    assert not told.task.has(1, 1)
+    told.tell("task_progress", {"piece": 1})
+    assert told.task.has(1, 1)
+    assert not told.task.has(1, 2)
+    told.tell("partial_result", {"piece": 1, "part": 2}, piece=1)
+    assert told.task.has(1, 2)
+    assert not told.task.has(2, 1)
+    told.tell("partial_result", piece=2)
+    assert not told.task.has(2, 1), "what was not numbered stands beside"
+    told.tell("partial_result", {"piece": 9}, piece=3)
+    assert told.task.has(8, 3)
+    told.failed().started(2)
+    assert not told.task.has(1, 1)

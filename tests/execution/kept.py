@@ -58,6 +58,7 @@ class KeptLog:
         before: Called with what is appended, before it is; may wait, or raise.
         after: The same, when it is in the log.
         save_errors: What is raised by the next ``save_snapshot`` calls, one each.
+        another_epoch: The name of another log that stands in its place; None: none does.
     """
 
     def __init__(self, shared: SharedLog, snapshots: list[Snapshot], settings: Settings) -> None:
@@ -75,6 +76,7 @@ class KeptLog:
         self.before: Hook | None = None
         self.after: Hook | None = None
         self.save_errors: list[Exception] = []
+        self.another_epoch: str | None = None
         self._unfollow: Callable[[], None] = lambda: None
 
     # --- for tests --------------------------------------------------------------------------
@@ -146,7 +148,7 @@ class KeptLog:
 
     @property
     def epoch(self) -> str:
-        return self._shared.epoch
+        return self.another_epoch or self._shared.epoch
 
     @property
     def head(self) -> int:
@@ -196,6 +198,11 @@ class KeptLog:
 
     def follow(self, reader: Reader) -> Callable[[], None]:
         return self._readers.add(reader)
+
+    async def time(self) -> float:
+        if self._away:
+            raise StoreUnavailable("the store is away")
+        return await self._shared.time()
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         if self.save_errors:

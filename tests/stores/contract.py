@@ -181,6 +181,12 @@ class EventLogContract:
         first, second = await log.read(after=0, topics=None, limit=2)
         assert second.at >= first.at
 
+    async def test_the_logs_time_is_that_of_its_entries(self, log: EventLog) -> None:
+        before = await log.time()
+        await log.append([draft()])
+        (entry,) = await log.read(after=0, topics=None, limit=1)
+        assert before <= entry.at <= await log.time()
+
     # --- deciding -------------------------------------------------------------------------------
 
     async def test_a_decision_on_what_is_so_is_accepted(self, log: EventLog) -> None:

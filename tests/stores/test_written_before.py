@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from gateway.app.clock import SystemClock
-from gateway.execution.record.snapshot import encode, restore
+from gateway.execution.record.snapshot import document, encode, restore
 from gateway.execution.record.state import State
 from gateway.ports import Entry, EventLog
 from gateway.stores.memory import MemoryLog
@@ -44,7 +44,7 @@ def told(snapshot: bytes) -> Any:
 
 def known(state: State) -> Any:
     """What the folds know, of what was known at that time."""
-    return of_then(told(encode(state)), told(SNAPSHOT))
+    return of_then(told(document(encode(state))), told(SNAPSHOT))
 
 
 def of_then(now: Any, then: Any) -> Any:

@@ -69,7 +69,9 @@ class TaskReports:
             case "agent_error":
                 await self._reports.fail(worker, {"message": "reported", **report})
             case "partial_result":
-                await self._reports.update(worker, report)
+                # Its ``piece`` is the event's; the gateway counts those itself.
+                update = {name: said for name, said in report.items() if name != "piece"}
+                await self._reports.update(worker, update)
             case "resource_cleanup":
                 await self._cleaned(worker, report)
             case other:

@@ -2,7 +2,9 @@
 A block: code of the application, such as an endpoint, supervised as one attempt at one task.
 
 The task is made for the block alone. It does not wait in the queue, no other process can do it,
-and it ends at once when the block cannot begin.
+and it ends at once when the block cannot begin. A block that ends while the store is away goes on
+after ``attempt.END_WAIT_S``; its task ends within a second of the store's return, or at its
+deadline.
 """
 
 from __future__ import annotations
@@ -74,12 +76,16 @@ class Blocks:
 
     @property
     def busy(self) -> int:
-        """How many blocks run now, or are about to."""
-        return self._beginning + len(self._tasks)
+        """How many blocks run now, are about to, or have an end that is still being told."""
+        return self._beginning + len(self._tasks | self._attempts.late)
 
     def has(self, task_id: str) -> bool:
-        """Whether there may be a block for a task; one that begins may be for any."""
-        return self._beginning > 0 or task_id in self._tasks
+        """
+        Whether there may be a block for a task, or its end is still being told.
+
+        One that begins may be for any.
+        """
+        return self._beginning > 0 or task_id in self._tasks or task_id in self._attempts.late
 
     def clear(self) -> None:
         """Drop every block: its task is lost with the log."""

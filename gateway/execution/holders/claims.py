@@ -333,6 +333,7 @@ class Claims:
             "input": task.input,
             "preserved": {"steps": dict(kept.steps), "text": kept.text},
             "lock": None if lock is None else _shown(lock),
+            "piece": task.piece,
         }
 
 

@@ -87,15 +87,23 @@ class Reports:
         """
         Take what an attempt has produced, and how far it is; that renews the lease, too.
 
+        What the worker has numbered with ``piece`` counts once, so that a worker without an answer
+        may say it again. Numbers grow within an attempt, by one or more.
+
         Raises:
             InvalidParams: If it says what cannot be, such as data without a step.
             StaleTerm: If the lease has passed on.
         """
         task = await self._held(worker, params)
-        term = params["term"]
-        for piece in _pieces_of(params, bytes_max=self._settings.partial_bytes_task):
+        term, number = params["term"], params.get("piece")
+        pieces = _pieces_of(params, bytes_max=self._settings.partial_bytes_task)
+        for part, piece in enumerate(pieces, start=1):
+            if number is not None and task.has(number, part):
+                continue
             await self._pace(task.task_id)
-            await self._lifecycle.tell(task.task_id, term, piece)
+            await self._lifecycle.tell(
+                task.task_id, term, piece, number=None if number is None else (number, part)
+            )
         with contextlib.suppress(StaleTerm):
             # The pieces are in the log, even if the lease was lost after the last of them.
             await self._leases.renew(task.task_id, term)

@@ -1,6 +1,6 @@
 """
-Skew: whether this node's clock and the log's agree, since leases are granted by one and end by the
-other.
+Skew: whether this machine's clock and the log's agree. What ends by time goes by the log's
+(``log_time``); what this machine knows from elsewhere, such as the end of a token, by its own.
 
 Entries carry the log's time. Their age on arrival is the time that they were under way plus the
 skew, so the youngest of many tells the skew.
@@ -49,7 +49,7 @@ class Skew:
         if now - self._apart_since >= SUSPECTED_S and not self._told:
             self._told = True
             logger.warning(
-                "this machine's clock is %.1f s %s the store's: leases and deadlines end %s here; "
+                "this machine's clock is %.1f s %s the store's: tokens end %s here; "
                 "keep both by NTP",
                 abs(skew_s),
                 *(("ahead of", "early") if skew_s > 0 else ("behind", "late")),

@@ -19,8 +19,9 @@ from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.domain.settings import Settings
 from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
+from gateway.execution.node.log_time import LogTime
 from gateway.execution.reactions import Reactions
-from gateway.execution.record.snapshot import VERSION, encode, restore
+from gateway.execution.record.snapshot import READ, VERSION, restore, written
 from gateway.execution.record.state import State
 from gateway.ports import Clock, Entry, EventLog, Snapshot
 
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 # A snapshot is due after this part of each of the log's bounds: an entry is saved long before it is
 # dropped, even when some snapshots fail.
 SAVES_PER_LOG = 4
+# And after so many entries at the latest, however many the log keeps: a start folds no more than
+# these, which takes some seconds.
+ENTRIES_UNSAVED_MAX = 50_000
 # The unsaved entries are counted in so many portions.
 PORTIONS = 16
 # What a store may keep beside an entry's own bytes, in bytes: subject, headers, topics. Measured on
@@ -70,7 +74,7 @@ class _Unsaved:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._entries_max = settings.log_events / SAVES_PER_LOG
+        self._entries_max = min(settings.log_events / SAVES_PER_LOG, ENTRIES_UNSAVED_MAX)
         self._bytes_max = settings.log_bytes / SAVES_PER_LOG
         self._age_max_s = settings.log_age / SAVES_PER_LOG
         self._portions: deque[_Portion] = deque()
@@ -131,7 +135,8 @@ class StoreWatch:
         absences: Notes when the store goes away, and records it afterwards.
         settings: The log's bounds.
         monitor: Calls when a snapshot is due by age.
-        durable: Whether the log outlives this process; then snapshots are saved.
+        log_time: Learns the time of a log that outlives this process, of which snapshots are saved;
+            None: it does not.
 
     Attributes:
         saved: Offset of the newest snapshot that this node has saved; 0: none yet.
@@ -147,7 +152,7 @@ class StoreWatch:
         absences: Absences,
         settings: Settings,
         monitor: Monitor,
-        durable: bool,
+        log_time: LogTime | None,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -156,12 +161,14 @@ class StoreWatch:
         self._absences = absences
         self._settings = settings
         self._monitor = monitor
-        self._durable = durable
+        self._log_time = log_time
+        self._durable = log_time is not None
         self._news = asyncio.Event()
         self._ready = asyncio.Event()
         self._read, self._to_read = 0, 0
         self._unsaved = _Unsaved(settings)
         self._reminded_at: float | None = None
+        self._saving = asyncio.Lock()
         self.saved = 0
 
     # --- for others -------------------------------------------------------------------------
@@ -213,6 +220,7 @@ class StoreWatch:
     def renew(self) -> None:
         """Belong to the loop that runs now; to be called before ``run`` and before any wait."""
         self._news, self._ready = asyncio.Event(), asyncio.Event()
+        self._saving = asyncio.Lock()
 
     async def run(self) -> None:
         """Begin, stay in step, begin again when the log asks for it; until cancelled."""
@@ -237,11 +245,25 @@ class StoreWatch:
         self._unsaved.clear()
         self._reminded_at = None  # the monitor may have dropped its timers
         await self._log.start(after=after, progress=self._progress)
+        if self._log_time is not None:
+            self._log_time.forget()
+        while not await self._learnt_time():
+            await self._clock.sleep(RETRY_S)
         self._look_for_loss(after)
         self._absences.forget()
         self._reactions.begin()
         self._ready.set()
         self._news.set()
+
+    async def _learnt_time(self) -> bool:
+        """Learn the store's time, before anything is decided by it; tells whether it answered."""
+        if self._log_time is not None and not self._log.stale:
+            try:
+                self._log_time.learn(await self._log.time())
+            except StoreUnavailable as error:
+                logger.warning("the log's time is not known: %s", error)
+                return False
+        return True
 
     def _look_for_loss(self, after: int) -> None:
         """Log it as critical if entries were dropped that the snapshot does not know."""
@@ -270,7 +292,7 @@ class StoreWatch:
                 await self._clock.sleep(RETRY_S)
         if snapshot is None:
             return 0
-        if snapshot.version != VERSION:
+        if snapshot.version not in READ:
             logger.warning("the snapshot has format %d, the log is read whole", snapshot.version)
             return 0
         try:
@@ -292,8 +314,11 @@ class StoreWatch:
             done = True
             self._absences.look()
             if self._absences.over and not self._log.stale:
-                self._reactions.made_up()
-                done = await self._absences.record()
+                # This machine may have slept, and its monotonic clock with it.
+                done = await self._learnt_time()
+                if done:
+                    self._reactions.made_up()
+                    done = await self._absences.record()
             if self._due and self._log.available:
                 done = await self.save() and done
             self._remind()
@@ -321,14 +346,25 @@ class StoreWatch:
         """
         Save a snapshot, unless there is nothing new.
 
+        It is of the moment at which this begins, and written in slices, between which the folds go
+        on: no connection waits for it. One at a time; a second call waits for the first.
+
         Returns:
             Whether that is done; if not, it may be tried later.
         """
+        async with self._saving:
+            return await self._save()
+
+    async def _save(self) -> bool:
         if not self._durable or not self._unsaved or not self.ready:
             return True
+        # Until the first slice is written no other has a turn: the folds know exactly the head.
+        epoch, offset = self._log.epoch, self._log.head
         try:
-            # Both in one turn of the loop: the folds know exactly the head.
-            snapshot = Snapshot(self._log.head, VERSION, encode(self._state))
+            body = await written(self._state, lambda: self._clock.sleep(0))
+            if self._log.stale or self._log.epoch != epoch:
+                return True  # another log stands in the place of the one that this is of
+            snapshot = Snapshot(offset, VERSION, body)
             await self._log.save_snapshot(snapshot)
         except StoreUnavailable as error:
             logger.warning("a snapshot could not be saved: %s", error)

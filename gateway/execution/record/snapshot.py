@@ -4,12 +4,20 @@ A snapshot of the folds: tasks, dead letters, workers, breakers outlive the entr
 A log keeps only its newest entries. A gateway that starts restores the newest snapshot and folds
 the entries that came after it (decision 11). So a field of a record that is added needs a default,
 and a field that changes its meaning needs a new ``VERSION``.
+
+It is one JSON document, a record to a line, compressed: it is written and read a piece at a time,
+and never stands in memory as a whole beside the folds. Version 1 was the document alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
+import sys
+import typing
+import zlib
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -18,15 +26,27 @@ from gateway.domain.breaker import Breaker
 from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
+from gateway.domain.recovery import RetryBudget
 from gateway.domain.task import Task
 from gateway.domain.thread import Note
 from gateway.domain.worker import Worker
 from gateway.execution.record.state import RECOVERIES_KEPT, State
 
-__all__ = ["VERSION", "encode", "restore"]
+__all__ = ["READ", "VERSION", "document", "encode", "restore", "written"]
 
 # A snapshot of another version is not read; the log is, from its beginning.
-VERSION = 1
+VERSION = 2
+READ = frozenset({1, 2})
+# One slice of a document that is written while others have their turns: about a millisecond. One
+# record is never cut: the largest task, with a result, makes a slice of two more.
+SLICE_BYTES = 256 * 1024
+SLICE_ITEMS = 256
+# Fast: a slice has to be short, and ids and texts shrink to a tenth all the same.
+_LEVEL = 1
+# So much of the compressed document is read at once.
+_READ_BYTES = 64 * 1024
+
+_ENCODER = msgspec.json.Encoder()
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -47,68 +67,263 @@ class _Saved:
     lock_term_floor: int = 0
     turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     dead_letters: list[DeadLetter] = dataclasses.field(default_factory=list)
+    budgets: list[RetryBudget] = dataclasses.field(default_factory=list)
     notes: list[Note] = dataclasses.field(default_factory=list)
     impacts: list[Impact] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
-    """Write down everything that the folds know, as one JSON document."""
-    return msgspec.json.encode(
-        _Saved(
-            mode=state.mode,
-            tasks=list(state.tasks.values()),
-            finished=[task.task_id for task in state.finished],
-            preserving=list(state.preserving),
-            breakers=list(state.breakers.values()),
-            workers=list(state.workers.values()),
-            failures=[(id, event, sorted(of)) for id, (event, of) in state.failures.items()],
-            degradations=list(state.degradations.values()),
-            keys=[(*key, *known) for key, known in state.keys.items()],
-            recoveries=[(*key, list(times)) for key, times in state.recoveries.items()],
-            locks=list(state.locks.by_key.values()),
-            lock_term_floor=state.locks.term_floor,
-            turns=state.queue.turns(),
-            dead_letters=list(state.dead_letters.by_task.values()),
-            notes=list(state.threads),
-            impacts=list(state.impacts),
-        )
-    )
+    """Write down everything that the folds know, at once."""
+    writing = _Writing(state)
+    while writing.write_slice():
+        pass
+    return bytes(writing.body)
 
 
-def restore(state: State, body: bytes) -> None:
+async def written(state: State, pause: Callable[[], Awaitable[None]]) -> bytearray:
     """
-    Fill the folds, which must be empty, with what ``encode`` wrote.
+    Write down everything that the folds know at the call, in slices, and as ``encode`` does.
+
+    The folds go on meanwhile: a record that changes before its turn is written just before.
+
+    Args:
+        state: The folds; only one may be written at a time.
+        pause: Lets others have their turn; awaited after each slice.
+    """
+    writing = _Writing(state)
+    state.before_change = writing.keep
+    try:
+        while writing.write_slice():
+            await pause()
+    finally:
+        state.before_change = None
+    return writing.body
+
+
+class _Writing:
+    """
+    The folds of one moment on their way into a document.
+
+    Records (of tasks, breakers, workers, locks, budgets and dead letters) change in place: each is
+    written when it is its turn, or by ``keep`` just before it changes. Of everything else there are
+    copies from the beginning.
+
+    Attributes:
+        body: The document, as far as it is written.
+    """
+
+    def __init__(self, state: State) -> None:
+        # Copies of references, in one turn: a few milliseconds at the bounds of the folds.
+        records: dict[str, list[Any]] = {
+            "tasks": list(state.tasks.values()),
+            "breakers": list(state.breakers.values()),
+            "workers": list(state.workers.values()),
+            "locks": list(state.locks.by_key.values()),
+            "budgets": list(state.budgets),
+            "dead_letters": list(state.dead_letters.by_task.values()),
+        }
+        others: dict[str, Iterable[Any]] = {
+            "finished": (task.task_id for task in list(state.finished)),
+            "preserving": list(state.preserving),
+            "failures": (
+                (id, event, sorted(of)) for id, (event, of) in list(state.failures.items())
+            ),
+            "degradations": list(state.degradations.values()),
+            "keys": ((*key, *known) for key, known in list(state.keys.items())),
+            "recoveries": [(*key, list(times)) for key, times in state.recoveries.items()],
+            "turns": state.queue.turns(),
+            "notes": list(state.threads),
+            "impacts": list(state.impacts),
+        }
+        self._waiting = {id(record) for part in records.values() for record in part}
+        self._early: dict[int, bytes] = {}
+        parts = {name: map(self._turn_of, part) for name, part in records.items()}
+        parts |= {name: map(_ENCODER.encode, part) for name, part in others.items()}
+        # In the order in which they are read.
+        self._parts = deque((name, parts[name]) for name in _takers(state))
+        # The members that are not lists, without the end of the object.
+        plain = {"mode": state.mode, "lock_term_floor": state.locks.term_floor}
+        self._deflate = zlib.compressobj(_LEVEL)
+        self.body = bytearray(self._deflate.compress(_ENCODER.encode(plain)[:-1]))
+        self._before_next = self._opening()
+
+    def keep(self, record: object) -> None:
+        """Write down a record that is about to change, if it still waits for its turn."""
+        if id(record) in self._waiting:
+            self._waiting.discard(id(record))
+            self._early[id(record)] = _ENCODER.encode(record)
+
+    def write_slice(self) -> bool:
+        """Write one slice; tells whether there is more."""
+        slice, left = bytearray(), SLICE_ITEMS
+        while self._parts:
+            for encoded in self._parts[0][1]:
+                slice += self._before_next
+                slice += encoded
+                self._before_next = b"\n,"
+                left -= 1
+                if left == 0 or len(slice) >= SLICE_BYTES:
+                    self.body += self._deflate.compress(slice)
+                    return True
+            if self._before_next != b"\n,":
+                slice += self._before_next  # it is empty
+            slice += b"\n]"
+            self._parts.popleft()
+            self._before_next = self._opening()
+        self.body += self._deflate.compress(slice + b"\n}")
+        self.body += self._deflate.flush()
+        return False
+
+    def _opening(self) -> bytes:
+        return b'\n,"%b":[\n' % self._parts[0][0].encode() if self._parts else b""
+
+    def _turn_of(self, record: object) -> bytes:
+        self._waiting.discard(id(record))
+        return self._early.pop(id(record), None) or _ENCODER.encode(record)
+
+
+def document(body: bytes | bytearray) -> bytes:
+    """Give the JSON document in a snapshot, for tests and people."""
+    return bytes(body) if _is_plain(body) else zlib.decompress(body)
+
+
+def restore(state: State, body: bytes | bytearray) -> None:
+    """
+    Fill the folds, which must be empty, with what ``encode`` wrote, in this version or an earlier.
 
     Raises:
         ValueError: If ``body`` is not what ``encode`` writes; the folds are still empty then.
     """
+    collecting = gc.isenabled()
+    # Much is made, and none of it is garbage: to look for garbage again and again takes longer.
+    gc.disable()
+    try:
+        if _is_plain(body):
+            _restore_whole(state, body)
+        else:
+            _restore_by_lines(state, body)
+    except BaseException:
+        state.clear()
+        raise
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _is_plain(body: bytes | bytearray) -> bool:
+    return body[:1] == b"{"
+
+
+def _restore_whole(state: State, body: bytes | bytearray) -> None:
     saved = msgspec.json.decode(body, type=_Saved)
-    state.mode = saved.mode
-    for user_id, turn in saved.turns:
-        state.queue.served(user_id, turn)
-    for task in saved.tasks:
-        state.adopt(task)
-    state.finished.extend(state.tasks[task_id] for task_id in saved.finished)
-    for task_id in saved.preserving:
-        state.account(state.tasks[task_id], state.tasks[task_id].preserved.size)
-    for breaker in saved.breakers:
+    state.mode, state.locks.term_floor = saved.mode, saved.lock_term_floor
+    for name, take in _takers(state).items():
+        for record in getattr(saved, name):
+            take(record)
+
+
+def _restore_by_lines(state: State, body: bytes | bytearray) -> None:
+    lines = _lines_of(body)
+    plain = msgspec.json.decode(next(lines) + b"}", type=_Plain)
+    state.mode, state.locks.term_floor = plain.mode, plain.lock_term_floor
+    takers = _takers(state)
+    take: Callable[[Any], object] | None = None
+    decode: Callable[[bytes], Any] | None = None
+    line = b""
+    for line in lines:
+        if line.endswith(b":["):
+            name = line[2:-3].decode()
+            # A part that a later version has added is passed over.
+            take, decode = takers.pop(name, None), _DECODERS.get(name)
+        elif line not in (b"", b"]", b"}") and take is not None and decode is not None:
+            take(decode(line.removeprefix(b",")))
+    # A part that an earlier version did not have is empty, as a field has its default.
+    lacking = sorted(takers.keys() & _FIRST_PARTS)
+    if line != b"}" or lacking:
+        raise ValueError(f"the snapshot is not whole, it lacks {lacking or 'its end'}")
+
+
+def _lines_of(body: bytes | bytearray) -> Iterator[bytes]:
+    inflate, rest = zlib.decompressobj(), b""
+    try:
+        for start in range(0, len(body), _READ_BYTES):
+            *lines, rest = (rest + inflate.decompress(body[start : start + _READ_BYTES])).split(
+                b"\n"
+            )
+            yield from lines
+        yield rest + inflate.flush()
+    except zlib.error as error:
+        raise ValueError(f"the snapshot is damaged: {error}") from error
+
+
+def _takers(state: State) -> dict[str, Callable[[Any], object]]:
+    """Give, by its name, what takes a record of each part; a later part may need an earlier one."""
+
+    def breaker(breaker: Breaker) -> None:
         # The settings may have changed since.
         breaker.rules = state.rules
         state.breakers[breaker.name] = breaker
-    state.workers |= {worker.agent_id: worker for worker in saved.workers}
-    state.failures |= {id: (event, frozenset(of)) for id, event, of in saved.failures}
-    state.degradations |= {event["degradation_id"]: event for event in saved.degradations}
-    state.keys |= {(user, key): (task, print, at) for user, key, task, print, at in saved.keys}
-    state.locks.term_floor = saved.lock_term_floor
-    for lock in saved.locks:
-        state.locks.adopt(lock)
-    for letter in saved.dead_letters:
-        state.dead_letters.add(letter)
-    for note in saved.notes:
-        state.threads.adopt(note)
-    for impact in saved.impacts:
-        state.impacts.adopt(impact)
-    state.recoveries |= {
-        (agent, kind): deque(times, maxlen=RECOVERIES_KEPT)
-        for agent, kind, times in saved.recoveries
+
+    def key(saved: tuple[str, str, str, str, float]) -> None:
+        user_id, key, task_id, fingerprint, at = saved
+        state.keys[user_id, key] = (task_id, fingerprint, at)
+
+    def recoveries(saved: tuple[str, str, list[float]]) -> None:
+        agent, kind, times = saved
+        state.recoveries[agent, kind] = deque(times, maxlen=RECOVERIES_KEPT)
+
+    def preserving(task_id: str) -> None:
+        task = state.tasks[task_id]
+        state.account(task, task.preserved.size)
+
+    return {
+        "turns": lambda turn: state.queue.served(*turn),
+        "tasks": lambda task: state.adopt(_lean(task)),
+        "finished": lambda task_id: state.finished.append(state.tasks[task_id]),
+        "preserving": preserving,
+        "breakers": breaker,
+        "workers": lambda worker: state.workers.update({worker.agent_id: worker}),
+        "failures": lambda saved: state.failures.update(
+            {saved[0]: (saved[1], frozenset(saved[2]))}
+        ),
+        "degradations": lambda event: state.degradations.update({event["degradation_id"]: event}),
+        "keys": key,
+        "recoveries": recoveries,
+        "locks": state.locks.adopt,
+        "budgets": state.budgets.adopt,
+        "dead_letters": state.dead_letters.add,
+        "notes": state.threads.adopt,
+        "impacts": state.impacts.adopt,
     }
+
+
+def _lean(task: Task) -> Task:
+    """Let tasks share the names that many of them have; a hundred thousand of them are kept."""
+    for name in ("user_id", "agent_name", "served_by", "status", "mode", "next_mode"):
+        if (value := getattr(task, name)) is not None:
+            setattr(task, name, sys.intern(value))
+    for attempt in task.attempts:
+        attempt.agent_id, attempt.mode = sys.intern(attempt.agent_id), sys.intern(attempt.mode)
+    return task
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Plain:
+    """What is no list."""
+
+    mode: str
+    lock_term_floor: int = 0
+
+
+# The lists that every version has written.
+_FIRST_PARTS = frozenset(
+    field.name
+    for field in dataclasses.fields(_Saved)
+    if field.default_factory is dataclasses.MISSING
+)
+# By the name of a list: decodes one record of it.
+_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    name: msgspec.json.Decoder(typing.get_args(kind)[0]).decode
+    for name, kind in typing.get_type_hints(_Saved).items()
+    if typing.get_origin(kind) is list
+}

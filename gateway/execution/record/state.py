@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -32,14 +33,15 @@ from gateway.domain.facts import (
     Unread,
     from_json,
 )
-from gateway.domain.impact import Impacts
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
+from gateway.domain.recovery import STRATEGIES, RetryBudgets
 from gateway.domain.settings import Settings
-from gateway.domain.tally import FAILED, Tally, place_of
+from gateway.domain.tally import Tally, place_of
 from gateway.domain.task import Task
 from gateway.domain.thread import Threads
 from gateway.domain.worker import Worker
+from gateway.execution.record.open_ends import OpenEnds
 from gateway.ports import Entry
 
 __all__ = ["State"]
@@ -50,22 +52,9 @@ logger = logging.getLogger(__name__)
 FINISHED_MAX = 100_000
 FINISHED_AGE_S = 86_400.0
 IDEMPOTENCY_AGE_S = 86_400.0
-# A failure reported from outside may never be ended; at the bound the oldest are dropped.
-FAILURES_MAX = 10_000
 # Observed recovery times per agent and error type. A median of fewer than three says little.
 RECOVERIES_KEPT = 31
 RECOVERIES_MIN = 3
-# Types of events that open a failure or a degradation, end one, or keep a part of a result.
-OPEN_ENDS = frozenset(
-    {
-        "agent_error",
-        "circuit_breaker_triggered",
-        "graceful_degradation",
-        "partial_result_preserved",
-        "system_recovered",
-        "task_finished",
-    }
-)
 # Facts that may hold the outcome of an attempt.
 JUDGED = (Failed, Leased, Finished)
 
@@ -92,9 +81,12 @@ class State:
         tally: How many tasks there are, by status, agent, domain and user.
         impacts: What failures have done to each user.
         keys: Idempotency keys, by user and key: the task, what was asked, and when.
+        budgets: How many calls and retries each upstream had lately.
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
         unread: Counts what this version cannot read of the hidden halves of entries.
+        before_change: Called with a task, breaker, worker, lock or budget just before it changes,
+            while the folds are being written down; None: they are not.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -106,6 +98,7 @@ class State:
             permits=settings.breaker_permits,
         )
         self.unread = Unread()
+        self.before_change: Callable[[object], None] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -115,14 +108,16 @@ class State:
         self.live: dict[str, Task] = {}
         self.breakers: dict[str, Breaker] = {}
         self.workers: dict[str, Worker] = {}
-        self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
-        self.degradations: dict[str, dict[str, Any]] = {}
+        self.open_ends = OpenEnds()
+        self.failures = self.open_ends.failures
+        self.degradations = self.open_ends.degradations
+        self.impacts = self.open_ends.impacts
         self.locks = Locks()
         self.dead_letters = DeadLetters()
         self.queue = Queue()
         self.threads = Threads()
         self.tally = Tally()
-        self.impacts = Impacts()
+        self.budgets = RetryBudgets()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -150,24 +145,28 @@ class State:
         kind, _, name = entry.subject.partition("/")
         if kind == "task":
             self._task(name, event, fact, entry)
-            self.dead_letters.moved(name, event, offset=entry.offset)
+            self._dead_letter(name, event, entry)
         elif kind == "breaker":
             self._breaker(name, event, entry)
         elif kind == "agent":
             self._worker(name, event, fact, entry)
         elif kind == "lock":
-            self._lock(event, fact, entry)
+            self._lock(name, event, fact, entry)
         elif kind == "notifications":
             self.threads.told(event, entry.topics, offset=entry.offset)
-        self._open_ends(event, entry)
+        self.open_ends.apply(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
         # A breaker begins with its first outcome in the log, so every node counts the same.
         scope = "agent" if outcome.breaker == event.get("agent_name") else "upstream"
-        counts = self.breaker(outcome.breaker, scope).record(
-            outcome, at=entry.at, error_type=event.get("error_type")
-        )
+        breaker = self.breaker(outcome.breaker, scope)
+        self._changes(breaker)
+        counts = breaker.record(outcome, at=entry.at, error_type=event.get("error_type"))
         return outcome if counts else None
+
+    def _changes(self, record: object) -> None:
+        if self.before_change is not None:
+            self.before_change(record)
 
     def _task(self, task_id: str, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
         if isinstance(fact, Submitted):
@@ -190,6 +189,7 @@ class State:
         known = self.tasks.get(task_id)
         if known is None:
             return
+        self._changes(known)
         if not known.live:
             known.last_offset = entry.offset  # an end is final
             return
@@ -207,28 +207,35 @@ class State:
             holder = self.workers.get(known.holder or "")
             known.domain = None if holder is None else holder.domain
         self.tally.changed(known, place)
+        self._budget(known, event, entry)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
             del self.live[task_id]
             self.finished.append(known)
-            self._result(known)
+            self.open_ends.ended(known)
             if known.status == "dead_lettered":
                 self._give_up(known, event["reason"])
             self._expire_finished(entry.at)
-
-    def _result(self, task: Task) -> None:
-        """Tell the impacts what became of a task's result, when it ends."""
-        if task.status == "succeeded" and task.last_error is not None:
-            self.impacts.kept(task.user_id)
-        elif task.status in FAILED:
-            count = self.impacts.kept if task.preserved else self.impacts.lost
-            count(task.user_id)
 
     def _give_up(self, task: Task, reason: str) -> None:
         letter = dead_letter.of_task(task, reason)
         letter.size = len(orjson.dumps(dead_letter.view(letter)))
         self.dead_letters.add(letter)
+
+    def _dead_letter(self, task_id: str, event: dict[str, Any], entry: Entry) -> None:
+        if (letter := self.dead_letters.by_task.get(task_id)) is not None:
+            self._changes(letter)
+            self.dead_letters.moved(task_id, event, offset=entry.offset)
+
+    def _budget(self, task: Task, event: dict[str, Any], entry: Entry) -> None:
+        called = entry.type == "task_started" and task.mode == "primary"
+        retrying = entry.type == "recovery_attempt" and event["strategy"] == STRATEGIES["retry"]
+        name = task.budget or task.agent_name
+        if (called or retrying) and name is not None:
+            budget = self.budgets.of(name, entry.at)
+            self._changes(budget)
+            (budget.called if called else budget.retrying)(entry.at)
 
     def _line_up(self, task: Task) -> None:
         """Put a task into the queue, or take it out, as its status says."""
@@ -250,6 +257,7 @@ class State:
             return
         known = self.workers.get(agent_id)
         if known is not None:
+            self._changes(known)
             known.last_offset = entry.offset
             if isinstance(fact, StatusChanged):
                 workers.changed(known, event, fact, at=entry.at)
@@ -258,6 +266,7 @@ class State:
         known = self.breakers.get(name)
         if known is None:
             known = self.breakers[name] = Breaker(name, event.get("scope", "agent"), self.rules)
+        self._changes(known)
         known.last_offset = entry.offset
         if entry.type == "circuit_breaker_triggered":
             known.opened(event, at=entry.at)
@@ -266,7 +275,9 @@ class State:
         elif entry.type == "system_recovered":
             known.closed()
 
-    def _lock(self, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+    def _lock(self, key: str, event: dict[str, Any], fact: Fact | None, entry: Entry) -> None:
+        if (known := self.locks.by_key.get(key)) is not None:
+            self._changes(known)
         if isinstance(fact, Locked):
             self.locks.changed(event, fact, at=entry.at, offset=entry.offset)
         elif entry.type == "lock_expired":
@@ -275,33 +286,6 @@ class State:
     def _unread(self, name: str) -> None:
         if self.unread.note(name):
             logger.warning("%s was written by a later version, or is damaged: passed over", name)
-
-    def _open_ends(self, event: dict[str, Any], entry: Entry) -> None:
-        if entry.type not in OPEN_ENDS:
-            return
-        error_id = event.get("error_id")
-        match entry.type:
-            case "agent_error" | "circuit_breaker_triggered" if error_id is not None:
-                if error_id not in self.failures and entry.type == "agent_error":
-                    self.impacts.opened(event["user_id"], at=entry.at)
-                self.failures[error_id] = (event, frozenset(entry.topics))
-                if len(self.failures) > FAILURES_MAX:
-                    self._closed(next(iter(self.failures)), entry)
-            case "partial_result_preserved" if event["task_id"] is None:
-                self.impacts.kept(event["user_id"])
-            case "graceful_degradation":
-                self.degradations[event["degradation_id"]] = event
-            case "system_recovered" | "task_finished":
-                if error_id is not None:
-                    self._closed(error_id, entry)
-                if (degradation_id := event.get("degradation_id")) is not None:
-                    self.degradations.pop(degradation_id, None)
-
-    def _closed(self, error_id: str, entry: Entry) -> None:
-        opened, _ = self.failures.pop(error_id, (None, None))
-        if opened is not None and opened["type"] == "agent_error":
-            recovered = entry.type == "system_recovered"
-            self.impacts.closed(opened["user_id"], at=entry.at, recovered=recovered)
 
     def _observe_recovery(self, task: Task, at: float) -> None:
         if task.agent_name and task.last_error and task.failed_at is not None:
@@ -350,6 +334,7 @@ class State:
                 self._release(task)
 
     def _release(self, task: Task) -> None:
+        self._changes(task)
         freed = task.preserved.evict()
         self.preserving.pop(task.task_id, None)
         self._bytes_all -= freed

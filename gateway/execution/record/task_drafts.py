@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.attempts.cleanup import status_of
-from gateway.attempts.pieces import Rest
+from gateway.attempts.pieces import Piece, Rest
 from gateway.domain import messages
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
 from gateway.domain.breaker import Kind, Outcome
-from gateway.domain.facts import Failed, Finished, Leased, Salvaged
+from gateway.domain.facts import Failed, Finished, Leased, Produced, Progressed, Salvaged
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import STRATEGIES, Next
 from gateway.domain.task import Task, past_errors, subject_of
@@ -90,6 +90,33 @@ class TaskDrafts:
         if task.holder is not None:
             envelope["agent_id"] = task.holder
         return self._intake.draft(type, subject_of(task.task_id), **{**envelope, **fields})
+
+    def told(self, task: Task, piece: Piece, number: tuple[int, int] | None) -> Draft:
+        """
+        Tell what an attempt has produced, or how far it is.
+
+        Args:
+            number: As ``Lifecycle.tell`` takes it.
+        """
+        update, part = number or (None, 1)
+        if not piece.produced:
+            return self.of_task(
+                "task_progress",
+                task,
+                message="progress",
+                fact=Progressed(plan=piece.plan, piece=update, part=part),
+                progress=piece.progress,
+                step=piece.at_step,
+            )
+        text = piece.text is not None
+        return self.of_task(
+            "partial_result",
+            task,
+            message="partial result, " + (f"step {piece.step}" if piece.step else "text"),
+            fact=None if update is None else Produced(piece=update, part=part),
+            piece=task.preserved.pieces + 1,
+            **({"text": piece.text} if text else {"step": piece.step, "data": piece.data}),
+        )
 
     def partial_preserved(
         self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, rest: Rest

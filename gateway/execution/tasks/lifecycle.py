@@ -156,6 +156,7 @@ class Lifecycle:
         if task.status not in ("pending", "waiting"):
             raise Conflict(f"task {task_id} is {task.status}")
         term = task.term + 1
+        name = agent_name or task.agent_name
         fact = Started(term=term, holder=holder, lease_ttl=lease_ttl_s)
         expected = {subject_of(task_id): task.last_offset, **beside[1]}
         drafts: list[Draft] = list(beside[0])
@@ -163,10 +164,11 @@ class Lifecycle:
             fact = fact._replace(**way.judged_by)
             drafts += way.drafts
             expected |= way.expected
-            self._verdicts.called(self._policies.of_task(task))
+            policies = self._policies
+            budget = (policies.of_task(task) if name is None else policies.of(name)).budget
+            fact = fact._replace(budget=None if budget == name else budget)
         if task.lost_holder is not None:
             drafts.append(self._drafts.reassigned(task, holder))
-        name = agent_name or task.agent_name
         drafts.append(
             self._drafts.of_task(
                 "task_started",
@@ -188,43 +190,31 @@ class Lifecycle:
     # --- while it runs ----------------------------------------------------------------------
 
     async def tell(
-        self, task_id: str, term: int, piece: Piece, *, tries: Tries | None = None
+        self,
+        task_id: str,
+        term: int,
+        piece: Piece,
+        *,
+        number: tuple[int, int] | None = None,
+        tries: Tries | None = None,
     ) -> None:
         """
         Append what an attempt has produced, or how far it is.
 
         Args:
+            number: The worker's number of its update, and which part of it this is, from 1. What
+                the log has under that number is not told again. None: it was not numbered.
             tries: The record of the tries of this piece; None: the attempt does not try again.
 
         Raises:
             StaleTerm: If the attempt has lost its task.
         """
 
-        def decide(task: Task) -> Decision:
+        def decide(task: Task) -> Decision | None:
             self.held(task, term)
-            if not piece.produced:
-                draft = self._drafts.of_task(
-                    "task_progress",
-                    task,
-                    message="progress",
-                    fact=Progressed(plan=piece.plan),
-                    progress=piece.progress,
-                    step=piece.at_step,
-                )
-            else:
-                told = (
-                    {"text": piece.text}
-                    if piece.text is not None
-                    else {"step": piece.step, "data": piece.data}
-                )
-                draft = self._drafts.of_task(
-                    "partial_result",
-                    task,
-                    message="partial result, " + (f"step {piece.step}" if piece.step else "text"),
-                    piece=task.preserved.pieces + 1,
-                    **told,
-                )
-            return [draft], {}
+            if number is not None and task.has(*number):
+                return None
+            return [self._drafts.told(task, piece, number)], {}
 
         await self.decide(task_id, decide, tries=tries)
 
@@ -304,7 +294,6 @@ class Lifecycle:
             ), {}
 
         await self.decide(task_id, decide, leaves=True)
-        self._verdicts.decided(self._task(task_id), after)
         await self._breakers.act()
         return after
 
@@ -421,7 +410,7 @@ class Lifecycle:
     async def decide(
         self,
         task_id: str,
-        decide: Callable[[Task], Decision],
+        decide: Callable[[Task], Decision | None],
         *,
         tries: Tries | None = None,
         leaves: bool = False,
@@ -430,7 +419,8 @@ class Lifecycle:
         Decide about a task; see ``Intake.decide``.
 
         Args:
-            decide: Makes the decision. The task's last offset is expected in any case.
+            decide: Makes the decision; None: nothing has to be done. The task's last offset is
+                expected in any case.
             tries: As ``Intake.decide`` takes it.
             leaves: Whether the task leaves its holder by it; its locks are given back with it.
 
@@ -439,9 +429,12 @@ class Lifecycle:
             Unavailable: After too many lost races, or if the store does not answer.
         """
 
-        def decide_now(_: ExpectationFailed | None) -> Decision:
+        def decide_now(_: ExpectationFailed | None) -> Decision | None:
             task = self._task(task_id)
-            drafts, expected = decide(task)
+            decision = decide(task)
+            if decision is None:
+                return None
+            drafts, expected = decision
             freed, of_locks = self._locks.let_go(task_id) if leaves else ((), {})
             expected = {subject_of(task_id): task.last_offset, **of_locks, **expected}
             return [*freed, *drafts], expected

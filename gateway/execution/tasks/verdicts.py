@@ -1,8 +1,8 @@
 """
 Verdicts: what follows from a failed attempt, and the events that say so.
 
-Nothing is appended here; ``lifecycle`` appends what is returned. The only state is the retry
-budgets, which each node keeps for itself: they limit calls, and decide nothing about what is so.
+Nothing is appended here; ``lifecycle`` appends what is returned. Nothing is kept here either: retry
+budgets are folds of the log, so that every node on it judges alike.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.attempts.pieces import Rest
-from gateway.domain.agent import AgentPolicy
 from gateway.domain.failure import RETRIED_TYPES, Failure
-from gateway.domain.recovery import Backoff, Next, RetryBudget, next_step
+from gateway.domain.recovery import Backoff, Next, next_step
 from gateway.domain.task import Task
 from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.record.policies import Policies
@@ -29,7 +28,7 @@ class Verdicts:
     Judges failures.
 
     Args:
-        state: Gives the breakers.
+        state: Gives the breakers and the retry budgets.
         drafts: Makes the events about tasks.
         dead_letters: Makes the note that one is added.
         policies: Give an agent's fallback, breaker and retry budget.
@@ -56,16 +55,6 @@ class Verdicts:
         self._backoff = backoff
         self._clock = clock
         self._ids = ids
-        self._budgets: dict[str, RetryBudget] = {}
-
-    def called(self, policy: AgentPolicy) -> None:
-        """Count a call, for the retry budget of the agent's upstream."""
-        self._budget(policy).called(self._clock.wall())
-
-    def decided(self, task: Task, after: Next) -> None:
-        """Count a retry, now that the log has accepted that it comes next."""
-        if after.step == "retry":
-            self._budget(self._policies.of_task(task)).retrying(self._clock.wall())
 
     def after(self, task: Task, failure: Failure) -> Next:
         """
@@ -94,7 +83,7 @@ class Verdicts:
             fallback=fallback,
             delay_s=delay_s,
             time_left_s=task.deadline_at - now,
-            budget_left=self._budget(policy).allows(now),
+            budget_left=self._state.budgets.allow(task.budget or policy.name, now),
         )
         breaker = self._state.breakers.get(policy.breaker)
         if after.step != "retry" or breaker is None:
@@ -159,6 +148,3 @@ class Verdicts:
             self._drafts.finished(task, after.step, reason=after.reason, error_id=error_id)
         )
         return drafts
-
-    def _budget(self, policy: AgentPolicy) -> RetryBudget:
-        return self._budgets.setdefault(policy.budget, RetryBudget())

@@ -41,6 +41,7 @@ from gateway.stores.jetstream.stream import (
     ensure_stream,
     look_at_stream,
     settled_stream,
+    time_of_stream,
 )
 from gateway.stores.jetstream.view import View
 from gateway.stores.jetstream.writing import Writer
@@ -73,9 +74,9 @@ class JetStreamLog:
         servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
         clock: Tells how old the entries in this node's memory are.
         ids: Gives a new log's name, the ids of messages, and chance.
-        events_max: How many messages the stream keeps at the most, and how many entries this
-            node's memory.
-        bytes_max: How many bytes each of the two keeps at the most.
+        events_max: How many messages the stream keeps at the most. This node's memory keeps the end
+            of it, see ``view.TAIL_EVENTS_MAX``.
+        bytes_max: How many bytes the stream keeps at the most.
         age_max_s: How long an entry is kept at the most, in seconds.
         stream: The stream's name, and the first token of its subjects.
         replicas: How many servers keep the stream: 1, 3 or 5.
@@ -399,6 +400,13 @@ class JetStreamLog:
         if self._stale is not None:
             return store_away(self._stale)
         return self._link.away()
+
+    async def time(self) -> float:
+        session = await self._link.session()
+        try:
+            return await time_of_stream(session, self._stream)
+        except FAILURES as error:
+            raise self._away() from error
 
     # --- snapshots --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.timestamps import seconds_of
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Session
 
@@ -25,6 +26,7 @@ __all__ = [
     "look_at_stream",
     "require_version",
     "settled_stream",
+    "time_of_stream",
 ]
 
 logger = logging.getLogger(__name__)
@@ -141,6 +143,17 @@ async def look_at_stream(session: Session, name: str) -> StreamState:
         ApiError, SessionLost, TimeoutError: There is no such stream, or no answer.
     """
     return _state(await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S))
+
+
+async def time_of_stream(session: Session, name: str) -> float:
+    """
+    Ask the server that leads the stream for its time, which entries get, since the Unix epoch.
+
+    Raises:
+        ApiError, SessionLost, TimeoutError: There is no such stream, or no answer.
+    """
+    info = await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S)
+    return seconds_of(info["ts"])
 
 
 async def settled_stream(session: Session, name: str, *, seen: int, new_epoch: str) -> StreamState:

@@ -25,6 +25,10 @@ __all__ = ["View"]
 
 logger = logging.getLogger(__name__)
 
+# So much of the log's end stays in this node's memory; what is older is read from the stream when a
+# reader asks for it. Most browsers that come back were away for less.
+TAIL_EVENTS_MAX = 50_000
+TAIL_BYTES_MAX = 64 * 1024**2
 # The first foreign message is logged, then one in so many.
 _FOREIGN_LOGGED_EVERY = 1000
 # Of how many subjects the last foreign message is remembered.
@@ -42,7 +46,7 @@ class View:
         head: The newest offset that the followers have seen.
         first: The sequence of the oldest message in the stream, when the stream was last asked.
         messages, bytes: What the stream kept, when it was last asked.
-        ring: The newest entries.
+        ring: The newest entries, see ``TAIL_EVENTS_MAX``.
         subjects: The last offset of each subject.
         readers: The followers.
         arrivals: By the id of a message that a write of this node waits for: what to call with
@@ -77,7 +81,9 @@ class View:
         self.sequence = after
         self.head = last_offset_of(after)
         self.ring = Ring(
-            events_max=bounds.events_max, bytes_max=bounds.bytes_max, age_max_s=bounds.age_max_s
+            events_max=min(bounds.events_max, TAIL_EVENTS_MAX),
+            bytes_max=min(bounds.bytes_max, TAIL_BYTES_MAX),
+            age_max_s=bounds.age_max_s,
         )
         self.subjects = Subjects(events_max=bounds.events_max, forgotten=self.head)
         self.begun_after = after

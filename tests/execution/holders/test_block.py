@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from gateway import Task
+from gateway.attempts.attempt import END_WAIT_S
+from gateway.attempts.reporter import RETRY_S
 from gateway.domain.errors import (
     AttemptOver,
     InvalidParams,
@@ -25,7 +27,7 @@ from tests.execution.hands import (
     ends,
 )
 from tests.execution.kept import Cluster, until_killed
-from tests.execution.world import SlowLog, World, away_world
+from tests.execution.world import AwayLog, SlowLog, World, away_world
 
 
 async def test_a_block_that_ends_well_is_a_task_that_succeeded(here: World) -> None:
@@ -279,6 +281,88 @@ async def test_blocks_stand_beside_and_in_each_other(here: World) -> None:
     await asyncio.gather(*(ask(number) for number in range(30)))
     assert len(here.said("task_finished")) == 60
     assert len(here.said("task_finished", outcome="succeeded")) == 54
+
+
+# --- a block that ends while the store is away ---------------------------------------------------
+
+
+async def ended_away(here: World, log: AwayLog, *, fails: bool = False) -> tuple[str, float]:
+    """End a block while the store is away; gives its task's id, and how long its end took."""
+    with contextlib.suppress(RateLimited):
+        async with here.gateway.attempt("search", user_id="ann") as task:
+            log.away = True
+            task.append("some")
+            task.result = "found"
+            ended_at = here.engine.clock.monotonic()
+            if fails:
+                raise RateLimited
+    return task.task_id, here.engine.clock.monotonic() - ended_at
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_block_goes_on_at_a_bound_and_its_task_ends_when_the_store_is_back(
+    open_world: OpenWorld, fails: bool
+) -> None:
+    """An endpoint that has its answer must not hang for as long as the store is away."""
+    here, log = await away_world(open_world)
+    task_id, took_s = await ended_away(here, log, fails=fails)
+    assert took_s == pytest.approx(END_WAIT_S, abs=0.01)
+    task, blocks = here.state.tasks[task_id], here.engine.parts.blocks
+    await here.passing(120)  # whoever looks for orphans has looked
+    assert task.live
+    assert (blocks.has(task_id), blocks.busy) == (True, 1)
+    log.away = False
+    back_at = here.engine.clock.wall()
+    await here.until(lambda: not task.live)
+    assert task.finished_at is not None
+    assert task.finished_at - back_at <= RETRY_S + 0.01
+    assert task.preserved.text == "some"
+    if fails:
+        assert (task.last_error or {})["error_type"] == "rate_limit"
+    else:
+        assert (task.status, task.result) == ("succeeded", "found")
+    await here.passing(1)
+    assert (blocks.has(task_id), blocks.busy) == (False, 0)
+
+
+async def test_a_block_is_cleaned_up_before_it_goes_on_and_that_is_told_later(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+    async with here.gateway.attempt("search", user_id="ann") as task:
+        log.away = True
+        folder = task.temp_dir()
+    assert not folder.exists()
+    log.away = False
+    await here.passing(5)
+    assert here.types()[-2:] == ["task_finished", "resource_cleanup"]
+
+
+async def test_a_block_that_is_cancelled_at_its_end_leaves_the_end_to_be_told(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+    asking = asyncio.ensure_future(ended_away(here, log))
+    await here.passing(1)
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert asking.cancelled()
+    log.away = False
+    await here.passing(5)
+    assert here.said("task_finished")[0]["outcome"] == "succeeded"
+
+
+async def test_a_process_that_leaves_while_the_store_is_away_does_not_wait_for_it(
+    open_world: OpenWorld,
+) -> None:
+    here, log = await away_world(open_world)
+    await ended_away(here, log)
+    here.engine.parts.attempts.clear()
+    await here.passing(0.1)
+    assert here.engine.parts.blocks.busy == 0
+    log.away = False
+    await here.passing(60)
+    assert here.said("task_finished")[0]["reason"] == "store_away", "its orphan was found"
 
 
 # --- a block that does not begin -----------------------------------------------------------------

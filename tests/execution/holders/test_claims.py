@@ -375,5 +375,6 @@ async def test_a_claim_describes_the_task_and_the_lease(here: World) -> None:
         "input": {"a": 1},
         "preserved": {"steps": {}, "text": ""},
         "lock": None,
+        "piece": 0,
     }
     await worker.tell("task.complete", result=1)

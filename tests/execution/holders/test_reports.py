@@ -254,3 +254,62 @@ async def test_the_pace_of_tasks_told_of_long_ago_is_forgotten(
     assert list(paced) == [worker.claimed["task_id"] for worker in workers[2:]]
     for worker in workers:
         await worker.tell("task.complete", result=1)
+
+
+async def test_what_a_worker_has_numbered_counts_once_however_often_it_is_said(
+    here: World,
+) -> None:
+    """A worker without an answer says it again: text would come twice, a step be shown twice."""
+    worker = await hand(here)
+    task = here.state.tasks[await here.submit("writer")]
+    assert (await worker.claim())["piece"] == 0
+    update = {"progress": 0.5, "step": "a", "data": [1], "text": "Hello ", "piece": 1}
+    for _ in range(3):
+        renewed = await worker.tell("task.update", **update)
+        assert renewed["term"] == 1
+    await worker.tell("task.update", text="world", piece=3)
+    await worker.tell("task.update", text="late", piece=2)
+    assert (await worker.claim(task_id=task.task_id))["piece"] == 3
+    assert [event["piece"] for event in here.said("partial_result")] == [1, 2, 3]
+    assert len(here.said("task_progress")) == 1
+    assert (task.preserved.steps, task.preserved.text) == ({"a": [1]}, "Hello world")
+    await worker.tell("task.update", text="!")
+    await worker.tell("task.update", text="!")
+    assert task.preserved.text == "Hello world!!", "without a number each is another"
+    await worker.tell("task.complete", result=1)
+
+
+async def test_the_rest_of_an_update_is_taken_when_its_beginning_is_known(here: World) -> None:
+    """The step was written and the answer lost before the text was: only the text is missing."""
+    worker = await hand(here)
+    task = here.state.tasks[await here.submit("writer")]
+    await worker.claim()
+    await worker.tell("task.update", step="a", data=1, piece=1)
+    await worker.tell("task.update", step="a", data=1, text="text", piece=1)
+    assert [event.get("text") for event in here.said("partial_result")] == [None, "text"]
+    assert task.preserved.text == "text"
+    await worker.tell("task.complete", result=1)
+
+
+async def test_each_attempt_numbers_its_pieces_anew(here: World) -> None:
+    worker = await hand(here)
+    task = here.state.tasks[await here.submit("writer", max_attempts=2)]
+    await worker.claim()
+    await worker.tell("task.update", text="one ", piece=7)
+    await worker.tell("task.fail", message="once", error_type="network_error", retry_after=0)
+    await here.until(lambda: (task.next_attempt_at or 0.0) <= here.engine.clock.wall())
+    assert (await worker.claim())["piece"] == 0
+    await worker.tell("task.update", text="two", piece=1)
+    assert task.preserved.text == "one two"
+    await worker.tell("task.complete", result=1)
+
+
+@pytest.mark.parametrize("piece", [0, -1, 1.5, "1", None, True, 2**53])
+async def test_a_number_that_cannot_be_is_named(here: World, piece: Any) -> None:
+    worker = await hand(here)
+    await here.submit("writer")
+    await worker.claim()
+    with pytest.raises(InvalidParams) as refused:
+        await worker.tell("task.update", text="x", piece=piece)
+    assert refused.value.field == "piece"
+    await worker.tell("task.complete", result=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -11,7 +12,8 @@ from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.execution.engine import Engine
 from gateway.execution.node import watch
-from gateway.execution.record.snapshot import VERSION
+from gateway.execution.record import snapshot
+from gateway.execution.record.snapshot import VERSION, document, encode
 from gateway.ports import Draft, Snapshot
 from tests.execution.kept import Cluster, Node, until_killed
 from tests.execution.world import World
@@ -38,6 +40,11 @@ async def known_again(cluster: Cluster, task_id: str) -> bool:
     engine = cluster.node().engine
     async with until_killed(engine):
         return task_id in engine.parts.state.tasks
+
+
+def known(node: Node) -> bytes:
+    """Everything that the folds of a node know."""
+    return document(encode(node.state))
 
 
 def critical(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -145,6 +152,19 @@ async def test_what_another_node_has_saved_is_not_saved_again_and_the_rest_is() 
         assert len(cluster.snapshots) == 1
 
 
+async def test_however_much_the_log_keeps_a_start_folds_no_more_than_so_many_entries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "ENTRIES_UNSAVED_MAX", 100)
+    cluster = Cluster(log_events=1_000_000)
+    engine = cluster.node().engine
+    async with until_killed(engine):
+        await notes(cluster, engine, 90)
+        assert cluster.snapshots == []
+        await notes(cluster, engine, 210)
+        assert len(cluster.snapshots) == 3
+
+
 async def test_what_a_start_reads_counts_as_the_entries_that_it_is() -> None:
     cluster = Cluster(log_events=LOG_EVENTS)
     engine = cluster.node().engine
@@ -156,6 +176,48 @@ async def test_what_a_start_reads_counts_as_the_entries_that_it_is() -> None:
         assert cluster.snapshots == []
         await notes(cluster, engine, 10)
         assert len(cluster.snapshots) == 1
+
+
+async def test_what_happens_while_it_is_written_is_in_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A gateway that starts from it reads on exactly where it ends."""
+    monkeypatch.setattr(snapshot, "SLICE_ITEMS", 1)
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        for _ in range(5):
+            await node.gateway.submit("nobody", timeout=3000.0)
+        offset, before = node.log.head, known(node)
+        saving = asyncio.ensure_future(node.engine.parts.watch.save())
+        await asyncio.sleep(0)  # noqa: TID251 - one turn, so that it has begun
+        for task_id in list(node.state.tasks):
+            await node.engine.call("task.cancel", {"task_id": task_id}, LOCAL_OPERATOR)
+        second = asyncio.ensure_future(node.engine.parts.watch.save())
+        assert await saving
+        first, _ = cluster.snapshots[0], await second
+        assert (first.offset, document(first.body)) == (offset, before)
+        last = cluster.snapshots[1]
+        assert (last.offset, document(last.body)) == (node.log.head, known(node))
+    again = cluster.node()
+    async with until_killed(again.engine):
+        assert known(again) == known(node)
+
+
+async def test_a_snapshot_of_a_log_that_is_replaced_meanwhile_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "SLICE_ITEMS", 1)
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        for _ in range(5):
+            await node.gateway.submit("nobody", timeout=3000.0)
+        saving = asyncio.ensure_future(node.engine.parts.watch.save())
+        await asyncio.sleep(0)  # noqa: TID251 - one turn, so that it has begun
+        node.log.another_epoch = "another"
+        assert await saving
+    assert cluster.snapshots == []
 
 
 # --- the watch goes on --------------------------------------------------------------------------

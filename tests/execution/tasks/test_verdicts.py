@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway import Task
+from gateway import Gateway, Task
 from gateway.attempts.pieces import Rest
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.error_codes import failure_with
+from gateway.domain.failure import Failure
 from gateway.domain.own_failures import agent_lost, cancelled
 from gateway.domain.recovery import Backoff, Next
 from gateway.domain.task import Task as Record
@@ -23,9 +24,11 @@ from gateway.errors import (
     ResourceExhausted,
     ServiceUnavailable,
 )
+from gateway.execution.guards.breakers import StandIn
 from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.tasks.verdicts import Verdicts
 from tests.execution.conftest import OpenWorld
+from tests.execution.kept import Cluster, until_killed
 from tests.execution.record.room import NOW, Room
 from tests.execution.world import World
 
@@ -276,6 +279,10 @@ class Judging:
     async def task(self, **asked: Any) -> Record:
         return await self.room.running(**asked)
 
+    async def fails(self, task: Record, failure: Failure = DOWN) -> None:
+        """Let the task's attempt fail, and the log accept what follows."""
+        await self.room.lifecycle.fail(task.task_id, task.term, failure, cause="exception")
+
 
 async def test_the_backoff_lies_between_half_and_all_of_its_length() -> None:
     judging = Judging()
@@ -296,29 +303,72 @@ async def test_a_backoff_that_reaches_the_deadline_is_no_retry() -> None:
 async def test_a_budget_counts_the_retries_that_the_log_has_accepted() -> None:
     """What is only judged costs nothing; another writer may have been first."""
     judging = Judging()
-    task = await judging.task()
+    tasks = [await judging.task() for _ in range(11)]
     for _ in range(100):
-        after = judging.verdicts.after(task, DOWN)
+        after = judging.verdicts.after(tasks[0], DOWN)
     assert after.step == "retry"
-    for _ in range(10):
-        judging.verdicts.decided(task, after)
-    assert judging.verdicts.after(task, DOWN) == Next("dead_lettered", reason="retry_budget")
+    for task in tasks[:10]:
+        await judging.fails(task)
+    assert judging.verdicts.after(tasks[10], DOWN) == Next("dead_lettered", reason="retry_budget")
     judging.room.clock.now += 31
-    assert judging.verdicts.after(task, DOWN).step == "retry"
+    assert judging.verdicts.after(tasks[10], DOWN).step == "retry"
 
 
 async def test_calls_make_room_in_the_budget_and_reassignments_take_none() -> None:
-    judging = Judging()
-    task = await judging.task()
-    retry = Next("retry", delay_s=1.0)
-    for _ in range(110):
-        judging.verdicts.called(judging.policy)
-        judging.verdicts.decided(task, Next("reassign"))
+    judging = Judging(breaker_threshold=1000, breaker_rate=1.0)
+    tasks = [await judging.task() for _ in range(110)]
+    for task in tasks[11:]:
+        await judging.fails(task, agent_lost("stalled"))
+    for task in tasks[:10]:
+        await judging.fails(task)
+    assert judging.verdicts.after(tasks[10], DOWN).step == "retry"
+    await judging.fails(tasks[10])
+    assert judging.verdicts.after(tasks[11], DOWN).reason == "retry_budget"
+
+
+async def test_agents_of_one_upstream_share_its_budget_by_what_the_log_says_of_it() -> None:
+    """A node that does not know the agent reads its upstream's name in the log."""
+    judging = Judging(AgentPolicy("search", max_attempts=3, upstream="model"))
+    tasks = [await judging.task() for _ in range(2)]
+    assert {task.budget for task in tasks} == {"model"}
     for _ in range(10):
-        judging.verdicts.decided(task, retry)
-    assert judging.verdicts.after(task, DOWN).step == "retry"
-    judging.verdicts.decided(task, retry)
-    assert judging.verdicts.after(task, DOWN).reason == "retry_budget"
+        judging.room.state.budgets.of("model", NOW).retrying(NOW)
+    assert judging.verdicts.after(tasks[0], DOWN).reason == "retry_budget"
+
+
+async def test_an_attempt_by_the_fallback_is_no_call_of_the_upstream() -> None:
+    judging = Judging(SEARCH_OR_STAND_IN)
+    task = await judging.room.task()
+    await judging.room.start(task, way=StandIn("stand_in"))
+    assert list(judging.room.state.budgets) == []
+
+
+async def test_what_one_node_retries_no_other_node_retries_again() -> None:
+    """Two nodes that each keep a budget would let an upstream that is down have twice as much."""
+    cluster = Cluster(breaker_threshold=1000, breaker_rate=1.0)
+
+    def declare(gateway: Gateway) -> None:
+        @gateway.agent("down", max_attempts=2, upstream="model")
+        async def down(task: Task) -> None:
+            raise ServiceUnavailable
+
+    one, two = cluster.node(declare), cluster.node(declare)
+    async with until_killed(one.engine):
+        for _ in range(10):
+            await one.gateway.submit("down")
+        await cluster.passing(0.1)
+    assert len(cluster.said("recovery_attempt")) == 10
+    async with until_killed(two.engine):
+        task_id = (await two.gateway.submit("down")).task_id
+        await cluster.passing(0.1)
+        (end,) = cluster.said("task_finished", task_id=task_id)
+        assert end["reason"] == "retry_budget"
+        assert await two.engine.parts.watch.save()
+        await cluster.passing(31)
+    restored = cluster.node(declare)
+    async with until_killed(restored.engine):
+        kept = {budget.name: budget for budget in restored.state.budgets}
+        assert kept["model"] == next(iter(two.state.budgets))
 
 
 async def test_a_failure_of_the_fallback_ends_as_the_agents_failure_said() -> None:

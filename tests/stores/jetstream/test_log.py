@@ -13,6 +13,7 @@ from gateway.domain.errors import ExpectationFailed, StoreUnavailable
 from gateway.ports import Entry, EventLog, Snapshot
 from gateway.stores.jetstream import log as log_module
 from gateway.stores.jetstream import reading
+from gateway.stores.jetstream import view as view_module
 from gateway.stores.jetstream.codec import SLOTS
 from tests.nats import NatsServer, nats_server
 from tests.scenarios.proxy import Proxy
@@ -198,6 +199,20 @@ async def test_folds_begin_with_a_snapshot_and_older_entries_are_read_from_the_s
                 await log.read(after=every[place].offset, topics=None, limit=1000)
                 == (whole[place + 1 :])
             )
+
+
+async def test_what_is_over_the_memory_is_read_from_the_stream(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_module, "TAIL_EVENTS_MAX", 5)
+    async with jetstream_log(server.url) as log:
+        seen: list[Entry] = []
+        log.follow(seen.append)
+        for number in range(20):
+            await log.append([draft(f"task/{number}")])
+        assert len(log._view.ring) == 5
+        assert await log.read(after=0, topics=None, limit=100) == seen
+        assert await log.read(after=seen[12].offset, topics=None, limit=4) == seen[13:17]
 
 
 async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsServer) -> None:

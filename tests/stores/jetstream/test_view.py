@@ -10,14 +10,19 @@ import pytest
 
 from gateway.domain.errors import ExpectationFailed
 from gateway.ports import Draft, Entry
+from gateway.stores.jetstream import view as view_module
 from gateway.stores.jetstream.codec import SLOTS, pack, witness
 from gateway.stores.jetstream.feed import Delivery
 from gateway.stores.jetstream.stream import Bounds
 from gateway.stores.jetstream.view import View
+from gateway.stores.stamp import stamp
 from tests.stores.drafts import Clock, draft
 
 CLOCK = Clock()
 BOUNDS = Bounds(events_max=4, bytes_max=10**6, age_max_s=100.0, replicas=1)
+
+
+PUBLIC = stamp(draft(), epoch="e", offset=SLOTS, at=CLOCK.now).public
 
 
 def view_of(*, after: int = 0, followed_after: int = 0, **bounds: Any) -> View:
@@ -158,6 +163,19 @@ def test_the_floor_is_where_the_memory_begins() -> None:
     assert view.floor == SLOTS
     view.take(message(6, draft()))
     assert view.floor == 2 * SLOTS
+
+
+@pytest.mark.parametrize(("events_max", "bytes_max"), [(2, 10**6), (1000, 2 * len(PUBLIC) + 1)])
+def test_the_memory_has_bounds_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, events_max: int, bytes_max: int
+) -> None:
+    """A log of a million entries is not kept by every node; the stream has what is older."""
+    monkeypatch.setattr(view_module, "TAIL_EVENTS_MAX", events_max)
+    monkeypatch.setattr(view_module, "TAIL_BYTES_MAX", bytes_max)
+    view = view_of(events_max=1000)
+    for sequence in range(1, 6):
+        view.take(message(sequence, draft()))
+    assert (len(view.ring), view.floor, view.oldest) == (2, 3 * SLOTS, 1)
 
 
 def test_oldest_follows_the_count_before_the_server_is_asked() -> None:
