@@ -76,7 +76,7 @@ bench: setup ## Measure, and print the figures
 	@$(BIN)/python -m tests.bench
 
 clean: ## Remove everything that these commands made
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache
 	@rm -rf *.egg-info .coverage
 	@find gateway event_schemas tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 __all__ = ["USERS_MAX", "Impact", "Impacts"]
@@ -20,10 +21,10 @@ __all__ = ["USERS_MAX", "Impact", "Impacts"]
 USERS_MAX = 10_000
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Impact:
     """
-    What failures have done to one user.
+    What failures have done to one user; another one takes its place when that changes.
 
     Attributes:
         failures: Failures that were opened.
@@ -59,40 +60,49 @@ class Impacts:
         """Add what a snapshot has of one user."""
         self._by_user[impact.user_id] = impact
 
-    def of_user(self, user_id: str) -> Impact | None:
-        """Give what failures have done to a user; None: nothing that is known."""
-        return self._by_user.get(user_id)
-
     def opened(self, user_id: str, *, at: float) -> None:
         """A failure of the user was opened."""
-        impact = self._of(user_id)
-        impact.failures += 1
-        impact.open += 1
-        if impact.since is None:
-            impact.since = at
+        known = self._of(user_id)
+        self._put(
+            replace(
+                known,
+                failures=known.failures + 1,
+                open=known.open + 1,
+                since=at if known.since is None else known.since,
+            )
+        )
 
     def closed(self, user_id: str, *, at: float, recovered: bool) -> None:
         """A failure that ``opened`` was told of has ended, or is not known any more."""
-        impact = self._by_user.get(user_id)
-        if impact is None or impact.open == 0:
+        known = self._of(user_id)
+        if known.open == 0:
             return  # it was opened before the user was forgotten
-        impact.open -= 1
-        impact.recovered += recovered
-        if impact.open == 0 and impact.since is not None:
-            impact.degraded_s += max(0.0, at - impact.since)
-            impact.since = None
+        left, degraded_s, since = known.open - 1, known.degraded_s, known.since
+        if left == 0 and since is not None:
+            degraded_s, since = degraded_s + max(0.0, at - since), None
+        self._put(
+            replace(
+                known,
+                recovered=known.recovered + recovered,
+                degraded_s=degraded_s,
+                open=left,
+                since=since,
+            )
+        )
 
     def kept(self, user_id: str) -> None:
         """A result, or a part of it, survived a failure."""
-        self._of(user_id).results_kept += 1
+        known = self._of(user_id)
+        self._put(replace(known, results_kept=known.results_kept + 1))
 
     def lost(self, user_id: str) -> None:
         """A task ended without a result, and nothing of it is kept."""
-        self._of(user_id).results_lost += 1
+        known = self._of(user_id)
+        self._put(replace(known, results_lost=known.results_lost + 1))
 
     def view(self, user_id: str, *, now: float) -> dict[str, Any]:
         """Give a user's impact as it stands on the wire, ``now`` in seconds since the epoch."""
-        impact = self._by_user.get(user_id) or Impact(user_id)
+        impact = self._of(user_id)
         degraded_s = impact.degraded_s
         if impact.since is not None:
             degraded_s += max(0.0, now - impact.since)
@@ -106,10 +116,10 @@ class Impacts:
         }
 
     def _of(self, user_id: str) -> Impact:
-        impact = self._by_user.get(user_id)
-        if impact is None:
-            impact = self._by_user[user_id] = Impact(user_id)
-            if len(self._by_user) > USERS_MAX:
-                self._by_user.popitem(last=False)
-        self._by_user.move_to_end(user_id)
-        return impact
+        return self._by_user.get(user_id) or Impact(user_id)
+
+    def _put(self, impact: Impact) -> None:
+        self._by_user[impact.user_id] = impact
+        self._by_user.move_to_end(impact.user_id)
+        if len(self._by_user) > USERS_MAX:
+            self._by_user.popitem(last=False)

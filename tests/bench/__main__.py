@@ -12,8 +12,8 @@ def main() -> None:
     asyncio.run(error_to_frame.run())
     asyncio.run(kills.run())
     asyncio.run(claims.run())
-    asyncio.run(snapshots.run())
     asyncio.run(quick_requests.run())
+    asyncio.run(snapshots.run())
     asyncio.run(jetstream.run())
 
 

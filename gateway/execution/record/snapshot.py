@@ -67,9 +67,9 @@ class _Saved:
     lock_term_floor: int = 0
     turns: list[tuple[str, int]] = dataclasses.field(default_factory=list)
     dead_letters: list[DeadLetter] = dataclasses.field(default_factory=list)
+    budgets: list[RetryBudget] = dataclasses.field(default_factory=list)
     notes: list[Note] = dataclasses.field(default_factory=list)
     impacts: list[Impact] = dataclasses.field(default_factory=list)
-    budgets: list[RetryBudget] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
@@ -104,9 +104,9 @@ class _Writing:
     """
     The folds of one moment on their way into a document.
 
-    Records (of tasks, breakers, workers, locks, budgets, dead letters and impacts) change in place:
-    each is written when it is its turn, or by ``keep`` just before it changes. Of everything else
-    there are copies from the beginning.
+    Records (of tasks, breakers, workers, locks, budgets and dead letters) change in place: each is
+    written when it is its turn, or by ``keep`` just before it changes. Of everything else there are
+    copies from the beginning.
 
     Attributes:
         body: The document, as far as it is written.
@@ -121,7 +121,6 @@ class _Writing:
             "locks": list(state.locks.by_key.values()),
             "budgets": list(state.budgets),
             "dead_letters": list(state.dead_letters.by_task.values()),
-            "impacts": list(state.impacts),
         }
         others: dict[str, Iterable[Any]] = {
             "finished": (task.task_id for task in list(state.finished)),
@@ -134,6 +133,7 @@ class _Writing:
             "recoveries": [(*key, list(times)) for key, times in state.recoveries.items()],
             "turns": state.queue.turns(),
             "notes": list(state.threads),
+            "impacts": list(state.impacts),
         }
         self._waiting = {id(record) for part in records.values() for record in part}
         self._early: dict[int, bytes] = {}
@@ -237,8 +237,10 @@ def _restore_by_lines(state: State, body: bytes | bytearray) -> None:
             take, decode = takers.pop(name, None), _DECODERS.get(name)
         elif line not in (b"", b"]", b"}") and take is not None and decode is not None:
             take(decode(line.removeprefix(b",")))
-    if line != b"}" or takers:
-        raise ValueError(f"the snapshot is not whole, it lacks {sorted(takers) or 'its end'}")
+    # A part that an earlier version did not have is empty, as a field has its default.
+    lacking = sorted(takers.keys() & _FIRST_PARTS)
+    if line != b"}" or lacking:
+        raise ValueError(f"the snapshot is not whole, it lacks {lacking or 'its end'}")
 
 
 def _lines_of(body: bytes | bytearray) -> Iterator[bytes]:
@@ -313,6 +315,12 @@ class _Plain:
     lock_term_floor: int = 0
 
 
+# The lists that every version has written.
+_FIRST_PARTS = frozenset(
+    field.name
+    for field in dataclasses.fields(_Saved)
+    if field.default_factory is dataclasses.MISSING
+)
 # By the name of a list: decodes one record of it.
 _DECODERS: dict[str, Callable[[bytes], Any]] = {
     name: msgspec.json.Decoder(typing.get_args(kind)[0]).decode

@@ -33,15 +33,15 @@ from gateway.domain.facts import (
     Unread,
     from_json,
 )
-from gateway.domain.impact import Impacts
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
 from gateway.domain.recovery import STRATEGIES, RetryBudgets
 from gateway.domain.settings import Settings
-from gateway.domain.tally import FAILED, Tally, place_of
+from gateway.domain.tally import Tally, place_of
 from gateway.domain.task import Task
 from gateway.domain.thread import Threads
 from gateway.domain.worker import Worker
+from gateway.execution.record.open_ends import OpenEnds
 from gateway.ports import Entry
 
 __all__ = ["State"]
@@ -52,22 +52,9 @@ logger = logging.getLogger(__name__)
 FINISHED_MAX = 100_000
 FINISHED_AGE_S = 86_400.0
 IDEMPOTENCY_AGE_S = 86_400.0
-# A failure reported from outside may never be ended; at the bound the oldest are dropped.
-FAILURES_MAX = 10_000
 # Observed recovery times per agent and error type. A median of fewer than three says little.
 RECOVERIES_KEPT = 31
 RECOVERIES_MIN = 3
-# Types of events that open a failure or a degradation, end one, or keep a part of a result.
-OPEN_ENDS = frozenset(
-    {
-        "agent_error",
-        "circuit_breaker_triggered",
-        "graceful_degradation",
-        "partial_result_preserved",
-        "system_recovered",
-        "task_finished",
-    }
-)
 # Facts that may hold the outcome of an attempt.
 JUDGED = (Failed, Leased, Finished)
 
@@ -121,15 +108,16 @@ class State:
         self.live: dict[str, Task] = {}
         self.breakers: dict[str, Breaker] = {}
         self.workers: dict[str, Worker] = {}
-        self.failures: OrderedDict[str, tuple[dict[str, Any], frozenset[str]]] = OrderedDict()
-        self.degradations: dict[str, dict[str, Any]] = {}
+        self.open_ends = OpenEnds()
+        self.failures = self.open_ends.failures
+        self.degradations = self.open_ends.degradations
+        self.impacts = self.open_ends.impacts
         self.locks = Locks()
         self.dead_letters = DeadLetters()
         self.queue = Queue()
-        self.budgets = RetryBudgets()
         self.threads = Threads()
         self.tally = Tally()
-        self.impacts = Impacts()
+        self.budgets = RetryBudgets()
         self.finished: deque[Task] = deque()
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
@@ -166,7 +154,7 @@ class State:
             self._lock(name, event, fact, entry)
         elif kind == "notifications":
             self.threads.told(event, entry.topics, offset=entry.offset)
-        self._open_ends(event, entry)
+        self.open_ends.apply(event, entry)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
         # A breaker begins with its first outcome in the log, so every node counts the same.
@@ -218,32 +206,17 @@ class State:
             self.queue.served(known.user_id, entry.offset)
             holder = self.workers.get(known.holder or "")
             known.domain = None if holder is None else holder.domain
-        self._budget(known, event, entry)
         self.tally.changed(known, place)
+        self._budget(known, event, entry)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
             del self.live[task_id]
             self.finished.append(known)
-            self._result(known)
+            self.open_ends.ended(known)
             if known.status == "dead_lettered":
                 self._give_up(known, event["reason"])
             self._expire_finished(entry.at)
-
-    def _result(self, task: Task) -> None:
-        """Tell the impacts what became of a task's result, when it ends."""
-        if task.status == "succeeded" and task.last_error is not None:
-            self._impacts_on(task.user_id).kept(task.user_id)
-        elif task.status in FAILED:
-            impacts = self._impacts_on(task.user_id)
-            count = impacts.kept if task.preserved else impacts.lost
-            count(task.user_id)
-
-    def _impacts_on(self, user_id: str) -> Impacts:
-        """Give the impacts, for a change of one user's."""
-        if (impact := self.impacts.of_user(user_id)) is not None:
-            self._changes(impact)
-        return self.impacts
 
     def _give_up(self, task: Task, reason: str) -> None:
         letter = dead_letter.of_task(task, reason)
@@ -313,34 +286,6 @@ class State:
     def _unread(self, name: str) -> None:
         if self.unread.note(name):
             logger.warning("%s was written by a later version, or is damaged: passed over", name)
-
-    def _open_ends(self, event: dict[str, Any], entry: Entry) -> None:
-        if entry.type not in OPEN_ENDS:
-            return
-        error_id = event.get("error_id")
-        match entry.type:
-            case "agent_error" | "circuit_breaker_triggered" if error_id is not None:
-                if error_id not in self.failures and entry.type == "agent_error":
-                    self._impacts_on(event["user_id"]).opened(event["user_id"], at=entry.at)
-                self.failures[error_id] = (event, frozenset(entry.topics))
-                if len(self.failures) > FAILURES_MAX:
-                    self._closed(next(iter(self.failures)), entry)
-            case "partial_result_preserved" if event["task_id"] is None:
-                self._impacts_on(event["user_id"]).kept(event["user_id"])
-            case "graceful_degradation":
-                self.degradations[event["degradation_id"]] = event
-            case "system_recovered" | "task_finished":
-                if error_id is not None:
-                    self._closed(error_id, entry)
-                if (degradation_id := event.get("degradation_id")) is not None:
-                    self.degradations.pop(degradation_id, None)
-
-    def _closed(self, error_id: str, entry: Entry) -> None:
-        opened, _ = self.failures.pop(error_id, (None, None))
-        if opened is not None and opened["type"] == "agent_error":
-            recovered = entry.type == "system_recovered"
-            user_id = opened["user_id"]
-            self._impacts_on(user_id).closed(user_id, at=entry.at, recovered=recovered)
 
     def _observe_recovery(self, task: Task, at: float) -> None:
         if task.agent_name and task.last_error and task.failed_at is not None:

@@ -260,3 +260,22 @@ async def test_a_snapshot_that_is_not_finished_leaves_the_folds_alone(
     with pytest.raises(asyncio.CancelledError):
         await written(state, cancelled)
     assert state.before_change is None
+
+
+@pytest.mark.parametrize("part", ["notes", "impacts", "budgets", "dead_letters", "locks"])
+def test_a_part_that_an_earlier_version_did_not_have_is_empty(part: str) -> None:
+    """Whoever updates a gateway goes on from what it knew."""
+    before = folded()
+    lines = document(encode(before)).split(b"\n")
+    at = next(n for n, line in enumerate(lines) if line.startswith(b',"%b":[' % part.encode()))
+    end = next(n for n in range(at, len(lines)) if lines[n] == b"]")
+    after = restored(zlib.compress(b"\n".join(lines[:at] + lines[end + 1 :])))
+    assert list(after.tasks) == list(before.tasks)
+
+
+def test_without_a_part_that_each_version_has_written_it_is_refused() -> None:
+    lines = document(encode(folded())).split(b"\n")
+    at = next(n for n, line in enumerate(lines) if line.startswith(b',"keys":['))
+    end = next(n for n in range(at, len(lines)) if lines[n] == b"]")
+    with pytest.raises(ValueError, match="keys"):
+        restored(zlib.compress(b"\n".join(lines[:at] + lines[end + 1 :])))

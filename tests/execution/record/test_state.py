@@ -21,7 +21,6 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.record import state as state_module
 from gateway.execution.record.state import (
-    FAILURES_MAX,
     FINISHED_AGE_S,
     IDEMPOTENCY_AGE_S,
     RECOVERIES_KEPT,
@@ -264,34 +263,6 @@ def test_a_change_of_a_worker_that_is_not_known_is_passed_over() -> None:
 # --- open ends -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ["system_recovered", "task_finished"])
-def test_a_failure_is_open_until_an_event_ends_it(end: str) -> None:
-    story = Story()
-    story.failed("t9", error_id="e1")
-    story.failed("t9", error_id="e2")
-    event, topics = story.state.failures["e1"]
-    assert (event["error_id"], "task:t9" in topics) == ("e1", True)
-    story.of_task(end, "t9", error_id="e1")
-    assert list(story.state.failures) == ["e2"]
-
-
-def test_over_the_bound_the_oldest_failure_is_dropped() -> None:
-    story = Story()
-    for number in range(FAILURES_MAX + 1):
-        story.failed("t9", error_id=f"e{number}")
-    assert len(story.state.failures) == FAILURES_MAX
-    assert "e0" not in story.state.failures
-    assert "e1" in story.state.failures
-
-
-def test_a_degradation_is_open_until_it_has_recovered() -> None:
-    story = Story()
-    story.tell("graceful_degradation", "mode", degradation_id="d1")
-    assert list(story.state.degradations) == ["d1"]
-    story.tell("system_recovered", "mode", degradation_id="d1", error_id=None)
-    assert story.state.degradations == {}
-
-
 def test_a_hidden_half_that_cannot_be_read_is_counted_and_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -426,6 +397,7 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
             "budgets",
             "tally",
             "impacts",
+            "open_ends",
             "threads",
         ):
             assert value == getattr(fresh, name), name
