@@ -8,10 +8,9 @@ be. A notification that is forgotten here can still be read from the log, and no
 
 from __future__ import annotations
 
-import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.domain.access import Caller
 
@@ -24,10 +23,9 @@ KNOWN_MAX = 10_000
 THREAD_MAX = 200
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """
-    One notification, as far as threads need it.
+    One notification, as far as threads need it; a tuple, since each notification makes one.
 
     Attributes:
         offset: Where it is in the log.
@@ -50,6 +48,7 @@ class Threads:
 
     def __init__(self) -> None:
         self._notes: OrderedDict[str, Note] = OrderedDict()
+        # Of threads with an answer, by their root; most notifications are never answered.
         self._by_root: dict[str, list[Note]] = {}
 
     def __iter__(self) -> Iterator[Note]:
@@ -61,7 +60,7 @@ class Threads:
 
     def size(self, note: Note) -> int:
         """Tell how many notifications the thread of ``note`` has."""
-        return len(self._by_root[note.root])
+        return len(self._by_root.get(note.root, (note,)))
 
     def told(self, event: Mapping[str, Any], topics: tuple[str, ...], *, offset: int) -> None:
         """Fold a ``notification``."""
@@ -73,13 +72,19 @@ class Threads:
     def adopt(self, note: Note) -> None:
         """Add the next notification, as ``told`` or a snapshot has it."""
         self._notes[note.event_id] = note
-        self._by_root.setdefault(note.root, []).append(note)
+        if note.parent is not None:
+            thread = self._by_root.get(note.root)
+            if thread is None:
+                root = self._notes.get(note.root)
+                thread = self._by_root[note.root] = [] if root in (None, note) else [root]
+            thread.append(note)
         if len(self._notes) > KNOWN_MAX:
             _, oldest = self._notes.popitem(last=False)
-            rest = self._by_root[oldest.root]
-            rest.remove(oldest)
-            if not rest:
-                del self._by_root[oldest.root]
+            rest = self._by_root.get(oldest.root)
+            if rest is not None:
+                rest.remove(oldest)
+                if not rest:
+                    del self._by_root[oldest.root]
 
     def below(self, event_id: str) -> list[Note] | None:
         """
@@ -91,7 +96,7 @@ class Threads:
         if first is None:
             return None
         within, found = {event_id}, []
-        for note in self._by_root[first.root]:
+        for note in self._by_root.get(first.root, (first,)):
             if note.event_id == event_id or note.parent in within:
                 within.add(note.event_id)
                 found.append(note)
