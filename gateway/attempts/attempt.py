@@ -19,7 +19,7 @@ from typing import Any
 from gateway.attempts.agents import Agents, Declared, Function
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.calling import InputMismatch, call, is_async, thread_of
-from gateway.attempts.cleanup import clean
+from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
 from gateway.attempts.task import Resources, Task
@@ -158,7 +158,8 @@ class Attempts:
             elif not attempt.over.is_set():
                 await self._time_out(attempt, assignment.limit_s, policy)
             still_running = await self._stopped(running, function, attempt.task)
-        await self._clean(attempt, declared.cleanup, still_running)
+        if cleaned := await self._cleaned(attempt, declared.cleanup, still_running):
+            await attempt.reporter.cleaned(cleaned)
 
     @contextlib.asynccontextmanager
     async def around(
@@ -190,14 +191,7 @@ class Attempts:
             try:
                 await self._told_or_late(attempt, _ended(supervised, end), wait_until)
             finally:
-                cleaned = await clean(
-                    attempt.task,
-                    attempt.resources,
-                    hooks,
-                    threads=self.threads,
-                    still_running=None,
-                )
-                if cleaned:
+                if cleaned := await self._cleaned(attempt, hooks, None):
                     telling = attempt.reporter.cleaned(cleaned)
                     await self._told_or_late(attempt, telling, wait_until)
 
@@ -271,18 +265,17 @@ class Attempts:
             return f"coroutine: {name}"
         return f"thread: {name}" if self.threads.runs(thread_of(task)) else None
 
-    async def _clean(
+    async def _cleaned(
         self, attempt: _Attempt, hooks: Sequence[Function], still_running: str | None
-    ) -> None:
-        cleaned = await clean(
+    ) -> Cleaned:
+        """Clean up after an attempt, and give what there was, if anything."""
+        return await clean(
             attempt.task,
             attempt.resources,
             hooks,
             threads=self.threads,
             still_running=still_running,
         )
-        if cleaned:
-            await attempt.reporter.cleaned(cleaned)
 
     # --- while it is made -------------------------------------------------------------------
 

@@ -13,19 +13,17 @@ from gateway.domain import dead_letter
 from gateway.domain.access import Caller
 from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.task import Task
-from gateway.execution.handlers.params import LIST_LIMIT, Handler, Params
+from gateway.execution.handlers.params import Handler, Page, Params
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.ports import Clock
 from gateway.values import offset_of
 
-__all__ = ["PAGE_BYTES_MAX", "DeadLetterHandlers"]
+__all__ = ["DeadLetterHandlers"]
 
-# A page has at most this many bytes of letters, yet at least one letter.
-PAGE_BYTES_MAX = 1024 * 1024
-# What a letter may take in a page beyond its size, in bytes: that it was retried, and a comma.
-BESIDE_BYTES = 64
+# What a letter may take in a page beyond its size, in bytes: that it was retried.
+BESIDE_BYTES = 63
 
 # The filters of dead_letter.list, and what each compares.
 FILTERS = {"agent": "agent_name", "reason": "reason", "user_id": "user_id"}
@@ -62,20 +60,17 @@ class DeadLetterHandlers:
     async def _list(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
         before = offset_of(params.get("cursor"), field="cursor")
-        limit = params.get("limit", LIST_LIMIT)
         asked = [(FILTERS[name], params[name]) for name in FILTERS if name in params]
-        found: list[DeadLetter] = []
-        size = 0
+        page, next = Page(params), None
         for letter in self._state.dead_letters.newest_first(self._clock.wall()):
             if before is not None and letter.sequence >= before:
                 continue
             if asked and not _fits(letter, asked):
                 continue
-            size += letter.size + BESIDE_BYTES
-            if len(found) == limit or (found and size > PAGE_BYTES_MAX):
-                return _page(found, next=str(found[-1].sequence))
-            found.append(letter)
-        return _page(found, next=None)
+            if not page.takes(dead_letter.view(letter), size=letter.size + BESIDE_BYTES):
+                return {"items": page.items, "next": next}
+            next = str(letter.sequence)
+        return {"items": page.items, "next": None}
 
     async def _retry(self, params: Params, caller: Caller) -> Any:
         made = await self._dead_letters.retry(
@@ -86,10 +81,6 @@ class DeadLetterHandlers:
     async def _discard(self, params: Params, caller: Caller) -> Any:
         letter = await self._dead_letters.discard(params["task_id"], by=caller.user_id)
         return dead_letter.view(letter)
-
-
-def _page(letters: list[DeadLetter], *, next: str | None) -> dict[str, Any]:
-    return {"items": [dead_letter.view(letter) for letter in letters], "next": next}
 
 
 def _fits(letter: DeadLetter, asked: list[tuple[str, Any]]) -> bool:

@@ -217,8 +217,7 @@ class Claims:
         return None, False
 
     def _refused(self, worker: Worker, task: Task) -> bool:
-        name = task.agent_name or next(iter(worker.agents))
-        stand_in = worker.agents[name].fallback if name in worker.agents else None
+        name, stand_in = _served_by(worker, task)
         return self._breakers.refuses(task, self._policies.of(name), stand_in=stand_in)
 
     async def _take_one(self, worker: Worker, task_id: str, ask: _Ask) -> dict[str, Any]:
@@ -270,9 +269,8 @@ class Claims:
         Raises:
             LockHeld: If another holder has the lock that the claim asks for.
         """
-        name = task.agent_name or next(iter(worker.agents))
+        name, stand_in = _served_by(worker, task)
         policy = self._policies.of(name)
-        stand_in = worker.agents[name].fallback if name in worker.agents else None
         way = self._breakers.way(task, policy, stand_in=stand_in)
         if isinstance(way, Refusal):
             return None
@@ -335,6 +333,12 @@ class Claims:
             "lock": None if lock is None else _shown(lock),
             "piece": task.piece,
         }
+
+
+def _served_by(worker: Worker, task: Task) -> tuple[str, str | None]:
+    """Give the agent of a worker that a task would be for, and that agent's fallback."""
+    name = task.agent_name or next(iter(worker.agents))
+    return name, worker.agents[name].fallback if name in worker.agents else None
 
 
 def _shown(lock: Lock) -> dict[str, Any]:

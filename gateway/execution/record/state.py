@@ -263,9 +263,7 @@ class State:
                 workers.changed(known, event, fact, at=entry.at)
 
     def _breaker(self, name: str, event: dict[str, Any], entry: Entry) -> None:
-        known = self.breakers.get(name)
-        if known is None:
-            known = self.breakers[name] = Breaker(name, event.get("scope", "agent"), self.rules)
+        known = self.breaker(name, event.get("scope", "agent"))
         self._changes(known)
         known.last_offset = entry.offset
         if entry.type == "circuit_breaker_triggered":

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, NotFound, NotPermitted, Unavailable
-from gateway.execution.handlers.dead_letters import PAGE_BYTES_MAX
+from gateway.execution.handlers.params import PAGE_BYTES_MAX
 from gateway.values import INPUT_BYTES_MAX
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World
