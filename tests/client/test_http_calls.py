@@ -12,7 +12,7 @@ import pytest
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
 from gateway.domain.errors import InvalidParams, Rejected
-from tests.transports.world import CLOCK, SECRET, WAIT_S, World, token, world
+from tests.transports.world import CLOCK, SECRET, WAIT_S, World, token, until, world
 
 
 def noting(here: World, answer: Any) -> list[tuple[str, Any]]:
@@ -101,25 +101,25 @@ async def test_the_token_goes_with_each_call() -> None:
 @contextlib.asynccontextmanager
 async def peer(*lines: bytes, on_request: Callable[[], None] = lambda: None) -> AsyncIterator[str]:
     """A server that answers every request with these bytes, or with nothing until the end."""
-    over = asyncio.Event()
+    over, before = asyncio.Event(), asyncio.all_tasks()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
-            writer.close()
-            return
-        on_request()
-        writer.writelines(lines)
-        if not lines:
-            await over.wait()
-        writer.close()
+            on_request()
+            writer.writelines(lines)
+            if not lines:
+                await over.wait()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield f"ws://127.0.0.1:{port}/ws"
         over.set()
+        # One whose client has gone may just have been accepted: asyncio leaves it open when the
+        # server is closed before it is served.
+        await until(lambda: asyncio.all_tasks() <= before)
+    await CLOCK.sleep(0)
 
 
 @pytest.mark.parametrize(
