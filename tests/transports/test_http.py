@@ -118,11 +118,11 @@ async def test_refusals_are_problems(
 
 async def test_an_unexpected_error_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
     async with world() as here:
-        Calls(here).answer = ZeroDivisionError("the secret is 42")
+        Calls(here).answer = ZeroDivisionError("the key is open sesame")
         answer = await ask(here, "GET", "/api/tasks")
         check_problem(answer, 500, "internal_error")
-        assert "42" not in answer.text
-    assert "the secret is 42" in caplog.text
+        assert "open sesame" not in answer.text
+    assert "open sesame" in caplog.text
 
 
 DEEP = b'{"agent":"a","input":' + b"[" * 99 + b"]" * 99 + b"}"
