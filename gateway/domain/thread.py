@@ -8,7 +8,8 @@ be. A notification that is forgotten here can still be read from the log, and no
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -47,7 +48,9 @@ class Threads:
     """The notifications that are known, by thread."""
 
     def __init__(self) -> None:
-        self._notes: OrderedDict[str, Note] = OrderedDict()
+        # Each notification comes through here: a dict and a deque are quicker than an OrderedDict.
+        self._notes: dict[str, Note] = {}
+        self._oldest: deque[str] = deque()
         # Of threads with an answer, by their root; most notifications are never answered.
         self._by_root: dict[str, list[Note]] = {}
 
@@ -67,19 +70,25 @@ class Threads:
         event_id, parent = event["event_id"], event.get("parent_event_id")
         answered = None if parent is None else self._notes.get(parent)
         root = event_id if answered is None else answered.root
-        self.adopt(Note(event_id, offset, root, parent, topics, event.get("sender")))
+        sender = event.get("sender")
+        if sender is not None:
+            sender = sys.intern(sender)  # a few users send many
+        self.adopt(Note(event_id, offset, root, parent, topics, sender))
 
     def adopt(self, note: Note) -> None:
         """Add the next notification, as ``told`` or a snapshot has it."""
+        if note.event_id in self._notes:
+            return
         self._notes[note.event_id] = note
+        self._oldest.append(note.event_id)
         if note.parent is not None:
             thread = self._by_root.get(note.root)
             if thread is None:
                 root = self._notes.get(note.root)
                 thread = self._by_root[note.root] = [] if root in (None, note) else [root]
             thread.append(note)
-        if len(self._notes) > KNOWN_MAX:
-            _, oldest = self._notes.popitem(last=False)
+        if len(self._oldest) > KNOWN_MAX:
+            oldest = self._notes.pop(self._oldest.popleft())
             rest = self._by_root.get(oldest.root)
             if rest is not None:
                 rest.remove(oldest)

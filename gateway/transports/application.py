@@ -116,12 +116,13 @@ def create_app(
     app = Starlette(
         routes=[
             *extra_routes,
+            # Routes are tried in this order; these have the most requests.
+            *operation_routes(service, access),
             WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
             upgrade_route("/ws"),
             EventStreamDoor(hub, service, access).route(),
             McpDoor(service, access).route(),
             *health_routes(service),
-            *operation_routes(service, access),
             *document_routes(),
             *page_routes(frontend_dir),
         ],

@@ -70,7 +70,7 @@ class Guard:
                 "if it is yours, add its origin to the allowed origins"
             )
         client = scope.get("client")
-        if self._open and _address(client) is not None and not _is_loopback(client):
+        if self._open and _is_loopback(client) is False:
             return "without a secret the gateway serves this machine only; set a token secret"
         origin = headers.get("origin")
         if origin is not None and not self._allows(origin.lower(), host.lower()):
@@ -84,7 +84,7 @@ class Guard:
             return False
         if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
             return True
-        return _is_loopback((name, 0))
+        return _is_loopback((name, 0)) is True
 
     def _allows(self, origin: str, host: str) -> bool:
         if origin in self._origins or ANY_ORIGIN in self._origins:
@@ -93,23 +93,22 @@ class Guard:
         return scheme in ("http", "https") and own == host
 
 
-def _address(peer: object) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The IP address of an ASGI ``(host, port)``; None: a socket path, a name or nothing."""
+def _is_loopback(peer: object) -> bool | None:
+    """
+    Tell whether an ASGI ``(host, port)`` is on this machine.
+
+    None: it is no IP address, but a socket path, a name or nothing.
+    """
     if not isinstance(peer, tuple | list) or not peer or not isinstance(peer[0], str):
         return None
     text = peer[0].partition("%")[0]
-    return _address_of(text) if len(text) <= ADDRESS_CHARS_MAX else None
+    return _is_loopback_address(text) if len(text) <= ADDRESS_CHARS_MAX else None
 
 
 @functools.lru_cache(ADDRESSES_KEPT)
-def _address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_loopback_address(text: str) -> bool | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _is_loopback(peer: object) -> bool:
-    address = _address(peer)
-    return address is not None and address.is_loopback
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from contextvars import ContextVar
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.ports import IdSource
@@ -18,6 +17,7 @@ from gateway.ports import IdSource
 __all__ = ["HEADER", "RequestIds", "request_id"]
 
 HEADER = "x-request-id"
+_HEADER = HEADER.encode()
 
 _NAME = re.compile(r"[A-Za-z0-9._~@:-]{1,128}")
 _current: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -45,13 +45,13 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).getlist(HEADER)
-        usable = len(given) == 1 and _NAME.fullmatch(given[0])
-        name = given[0] if usable else self._ids.uuid7()
+        given = [value for header, value in scope["headers"] if header == _HEADER]
+        usable = len(given) == 1 and _NAME.fullmatch(given[0].decode("latin-1"))
+        name = usable[0] if usable else self._ids.uuid7()
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = name
+                message["headers"] = [*message.get("headers", ()), (_HEADER, name.encode())]
             await send(message)
 
         token = _current.set(name)

@@ -12,8 +12,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
 from gateway.domain import messages, own_failures
 from gateway.domain.access import Caller
 from gateway.domain.agent import AgentPolicy
@@ -109,27 +107,28 @@ class Publishing:
             raise NotPermitted('only the gateway itself tells everybody ("*")', field="user_id")
         if type in LIFECYCLE or type in BOOKKEEPING:
             raise NotPermitted(f"only the gateway itself says {type}", field="type")
+        event_id = self._intake.ids.uuid7()
         if type == "notification":
             caller.require("events:write")
-            draft, error_id = self._notification(params, caller), None
+            draft, error_id = self._notification(params, caller, event_id), None
         elif type in PUBLISHABLE_BY_AGENTS:
             caller.require("agent")
             if params.get("task_id") is not None:
                 measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
                 return await self._tasks.take(params, caller)
-            draft, error_id = await self._report(type, params)
+            draft, error_id = await self._report(type, params, event_id)
         else:
             raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
         offset = await self._intake.append([draft])
         return {
-            "event_id": orjson.loads(draft.body)["event_id"],
+            "event_id": event_id,
             "position": Position(self._log.epoch, offset).as_dict(),
             "error_id": error_id,
         }
 
     # --- notifications ----------------------------------------------------------------------
 
-    def _notification(self, params: Report, caller: Caller) -> Draft:
+    def _notification(self, params: Report, caller: Caller, event_id: str) -> Draft:
         fields = self._checked(params)
         user_id = fields.pop("user_id", None)
         if user_id not in (None, caller.user_id) and not caller.operator:
@@ -142,6 +141,7 @@ class Publishing:
         return self._intake.draft(
             fields.pop("type"),
             "notifications",
+            event_id=event_id,
             user_id=user_id,
             message=str(fields.pop("message", "notification")),
             sender=caller.user_id,
@@ -180,7 +180,9 @@ class Publishing:
 
     # --- reports ----------------------------------------------------------------------------
 
-    async def _report(self, type: str, params: Report) -> tuple[Draft, str | None]:
+    async def _report(
+        self, type: str, params: Report, event_id: str
+    ) -> tuple[Draft, str | None]:
         try:
             fields = self._checked(params)
             if fields.get("channel") is not None:
@@ -192,7 +194,7 @@ class Publishing:
                         f"{type} needs {name}, as text: whom or what it is about", field=name
                     )
             self._own_failure(error_id, fields["user_id"])
-            draft = self._completed(type, fields, error_id)
+            draft = self._completed(type, fields, error_id, event_id)
         except RequestError as error:
             if type == "agent_error":
                 await self._in_its_place(params, error)
@@ -207,7 +209,9 @@ class Publishing:
                 "no failure with this error_id was reported for this user", field="error_id"
             )
 
-    def _completed(self, type: str, fields: dict[str, Any], error_id: str) -> Draft:
+    def _completed(
+        self, type: str, fields: dict[str, Any], error_id: str, event_id: str
+    ) -> Draft:
         policy = self._policies.of(fields["agent_name"])
         own: dict[str, Any] = {
             name: fields[name]
@@ -218,6 +222,7 @@ class Publishing:
             return self._intake.draft(
                 type,
                 "reports",
+                event_id=event_id,
                 user_id=fields["user_id"],
                 agent_name=policy.name,
                 message="partial result",
@@ -243,6 +248,7 @@ class Publishing:
         return self._intake.draft(
             type,
             "reports",
+            event_id=event_id,
             severity=completion.severity,
             user_id=fields["user_id"],
             agent_name=policy.name,

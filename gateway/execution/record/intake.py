@@ -71,6 +71,7 @@ class Intake:
         /,  # a notification has a subject of its own
         *,
         message: str,
+        event_id: str | None = None,
         severity: str = "info",
         user_id: str | None = None,
         agent_name: str | None = None,
@@ -86,6 +87,7 @@ class Intake:
         Args:
             type: The event's type.
             subject: The subject on which decisions about it exclude each other.
+            event_id: Its id, from ``ids``, for a writer that has to know it; None: a new one.
             detail: For operators only, redacted already.
             fact: The hidden half, for the folds; None: the event says it all.
             **own: The type's own fields, failure fields, and optional envelope fields.
@@ -97,7 +99,7 @@ class Intake:
         event: dict[str, Any] = {
             "type": type,
             "schema_version": event_schemas.SCHEMA_VERSION,
-            "event_id": self.ids.uuid7(),
+            "event_id": event_id or self.ids.uuid7(),
             "severity": severity,
             "user_id": user_id,
             "agent_name": agent_name,
