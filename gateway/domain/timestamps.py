@@ -10,15 +10,18 @@ __all__ = ["rfc3339", "seconds_of"]
 
 def rfc3339(at: float) -> str:
     """Write ``at``, in seconds since the Unix epoch, as ``2026-11-22T05:04:54.123Z``."""
-    second, fraction = divmod(at, 1)
     # To microseconds first: the float of .123 may lie just under it, and would be cut to .122.
-    microseconds = round(fraction * 1e6)
-    if microseconds == 1_000_000:
-        second, microseconds = second + 1, 0
-    return f"{_to_the_second(int(second))}.{microseconds // 1000:03d}Z"
+    return _to_the_millisecond(round(at * 1e6) // 1000)
 
 
-# Many events have the same second, and writing it is the slow part.
+# Under load many events have the same millisecond.
+@functools.lru_cache(maxsize=256)
+def _to_the_millisecond(at: int) -> str:
+    second, milliseconds = divmod(at, 1000)
+    return f"{_to_the_second(second)}.{milliseconds:03d}Z"
+
+
+# Most have the same second as the last, and writing it is the slow part.
 @functools.lru_cache(maxsize=256)
 def _to_the_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")

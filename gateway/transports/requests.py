@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from gateway.domain.errors import InvalidParams, TooLarge, UnsupportedMedia
@@ -119,10 +119,15 @@ async def body_of(request: Request, *, bytes_max: int) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_WAIT_S):
-            async for chunk in request.stream():
-                body += chunk
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                body += message.get("body", b"")
                 if len(body) > bytes_max:
                     raise _too_large(len(body), bytes_max)
+                more = message.get("more_body", False)
     except TimeoutError:
         raise InvalidParams(f"the body was not complete within {BODY_WAIT_S:.0f} s") from None
     return bytes(body)
@@ -168,7 +173,15 @@ def _require_json(request: Request) -> None:
     Raises:
         UnsupportedMedia: If it is not JSON, not UTF-8, or compressed.
     """
-    kind, _, parameters = request.headers.get("content-type", JSON).lower().partition(";")
+    kind = request.headers.get("content-type", JSON)
+    if kind != JSON:
+        _require_plain_json(kind.lower())
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMedia("compressed bodies are not read; leave Content-Encoding out")
+
+
+def _require_plain_json(content_type: str) -> None:
+    kind, _, parameters = content_type.partition(";")
     if kind.strip() != JSON:
         raise UnsupportedMedia(
             f"the body has to be {JSON}, this one says {ascii(kind.strip())[:100]}; "
@@ -177,8 +190,6 @@ def _require_json(request: Request) -> None:
     charset = parameters.replace('"', "").replace(" ", "").partition("charset=")[2]
     if charset.partition(";")[0] not in ("", "utf-8", "utf8"):
         raise UnsupportedMedia("JSON is UTF-8 (RFC 8259, 8.1); leave the charset out")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise UnsupportedMedia("compressed bodies are not read; leave Content-Encoding out")
 
 
 def _too_large(size: int, bytes_max: int) -> TooLarge:

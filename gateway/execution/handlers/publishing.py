@@ -180,9 +180,7 @@ class Publishing:
 
     # --- reports ----------------------------------------------------------------------------
 
-    async def _report(
-        self, type: str, params: Report, event_id: str
-    ) -> tuple[Draft, str | None]:
+    async def _report(self, type: str, params: Report, event_id: str) -> tuple[Draft, str | None]:
         try:
             fields = self._checked(params)
             if fields.get("channel") is not None:
@@ -209,9 +207,7 @@ class Publishing:
                 "no failure with this error_id was reported for this user", field="error_id"
             )
 
-    def _completed(
-        self, type: str, fields: dict[str, Any], error_id: str, event_id: str
-    ) -> Draft:
+    def _completed(self, type: str, fields: dict[str, Any], error_id: str, event_id: str) -> Draft:
         policy = self._policies.of(fields["agent_name"])
         own: dict[str, Any] = {
             name: fields[name]
