@@ -51,6 +51,7 @@ from gateway.execution.record.intake import Intake
 from gateway.execution.record.lock_drafts import LockDrafts
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.reach import Reach
+from gateway.execution.record.refusal_drafts import RefusalDrafts
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts
 from gateway.execution.record.worker_drafts import WorkerDrafts
@@ -138,7 +139,7 @@ class Parts:
         self.acceptance = Acceptance(
             state=self.state,
             intake=self.intake,
-            drafts=breaker_drafts,
+            drafts=RefusalDrafts(self.intake),
             breakers=self.breakers,
             lifecycle=self.lifecycle,
             policies=self.policies,

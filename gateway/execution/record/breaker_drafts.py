@@ -1,5 +1,5 @@
 """
-The drafts about breakers: opened, probing, closed, and requests that are not taken.
+The drafts about breakers: opened, probing, closed.
 
 An opening and each one after it, until the breaker closes, are one failure with one ``error_id``.
 """
@@ -126,51 +126,6 @@ class BreakerDrafts:
                 took_s=now - (breaker.first_opened_at or now),
                 attempts=breaker.openings,
             ),
-        )
-
-    def rejected(
-        self,
-        *,
-        reason: str,
-        user_id: str,
-        policy: AgentPolicy,
-        retry_after_s: float,
-        error_id: str | None,
-    ) -> Draft:
-        """
-        Tell a user that a request is not taken, and when it is worth asking again.
-
-        Args:
-            reason: circuit_breaker_open, priority_load_shedding or draining.
-            policy: Of the agent that was asked for.
-            retry_after_s: In seconds.
-            error_id: Of the breaker's failure; None: no failure is the reason.
-        """
-        message, said = sentence(
-            "request_rejected", reason=reason, retry_after=round(retry_after_s, 3)
-        )
-        opened = reason == "circuit_breaker_open"
-        fields = about(
-            circuit_open(retry_after_s),
-            error_id=error_id,
-            said=said,
-            estimate={
-                "estimated_recovery_time": round(retry_after_s, 3),
-                "recovery_estimate_source": "breaker_cooldown" if opened else "default",
-            },
-        )
-        if not opened:
-            fields |= {"error_type": "resource_limit", "error_code": "capacity_exceeded"}
-        return self._intake.draft(
-            "request_rejected",
-            f"rejection/{policy.name}",
-            user_id=user_id,
-            agent_name=policy.name,
-            severity="warning",
-            message=message,
-            reason=reason,
-            retry_after=round(retry_after_s, 3),
-            **fields,
         )
 
 

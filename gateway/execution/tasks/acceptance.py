@@ -15,9 +15,9 @@ from gateway.domain.errors import Conflict, ExpectationFailed, Rejected, Unavail
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Refusal
-from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.intake import RACES_MAX, Decision, Intake
 from gateway.execution.record.policies import Policies
+from gateway.execution.record.refusal_drafts import RefusalDrafts
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.order import Order
@@ -54,7 +54,7 @@ class Acceptance:
         *,
         state: State,
         intake: Intake,
-        drafts: BreakerDrafts,
+        drafts: RefusalDrafts,
         breakers: Breakers,
         lifecycle: Lifecycle,
         policies: Policies,

@@ -19,6 +19,7 @@ from gateway.domain.task import Task
 from gateway.execution.guards.breakers import Admission, StandIn
 from gateway.execution.parts import Parts
 from gateway.execution.record.breaker_drafts import BreakerDrafts
+from gateway.execution.record.refusal_drafts import RefusalDrafts
 from gateway.execution.record.task_drafts import TaskDrafts
 from gateway.execution.record.worker_drafts import WorkerDrafts
 from gateway.ports import Draft, Entry, EventLog
@@ -121,6 +122,7 @@ class Room:
         self.acceptance = parts.acceptance
         self.task_drafts = TaskDrafts(self.intake, self.state)
         self.breaker_drafts = BreakerDrafts(self.intake, self.policies)
+        self.refusal_drafts = RefusalDrafts(self.intake)
         self.worker_drafts = WorkerDrafts(self.intake, self.settings)
         self.entries: list[Entry] = []
         self.undone: list[str] = []
