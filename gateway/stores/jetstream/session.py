@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import nats.errors
@@ -109,19 +109,20 @@ class Session:
             else:
                 logger.warning("nats: %s", error)
 
+        connecting = client.connect(
+            [url],
+            name=name,
+            allow_reconnect=False,
+            ping_interval=_PING_INTERVAL_S,
+            # No buffer for what cannot be sent now: sending fails instead.
+            pending_size=0,
+            disconnected_cb=ended,
+            closed_cb=ended,
+            error_cb=failed,
+        )
         try:
             async with asyncio.timeout(_CONNECT_LIMIT_S):
-                await client.connect(
-                    [url],
-                    name=name,
-                    allow_reconnect=False,
-                    ping_interval=_PING_INTERVAL_S,
-                    # No buffer for what cannot be sent now: sending fails instead.
-                    pending_size=0,
-                    disconnected_cb=ended,
-                    closed_cb=ended,
-                    error_cb=failed,
-                )
+                await _apart(connecting)
                 session = cls(client, timeout_s=timeout_s)
                 session._watch_tasks()
                 await session.subscribe(session._inbox + ".*", session._take_answer)
@@ -336,6 +337,19 @@ def answer_of(msg: Msg) -> dict[str, Any]:
     return answer
 
 
+# nats-py uses asyncio.wait_for, which on Python 3.11 may lose a cancellation (gh-86296). In a task
+# of its own it cannot lose ours.
+async def _apart(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait((task,))
+        raise
+    task.result()
+
+
 # nats-py closes politely: it first waits until all is sent, for ever if the peer reads nothing, and
 # when the connection breaks meanwhile it leaves its tasks behind. Its public API has no other way.
 async def _abort(client: Client) -> None:
@@ -345,7 +359,7 @@ async def _abort(client: Client) -> None:
     tasks = _tasks(client)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_CLOSE_LIMIT_S):
-            await client.close()
+            await _apart(client.close())
     for task in tasks:
         task.cancel()
     if tasks:

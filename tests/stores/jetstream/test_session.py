@@ -10,7 +10,7 @@ import pytest
 from gateway.stores.jetstream.session import ApiError, Msg, Session, SessionLost, answer_of
 from tests.nats import NatsServer, free_ports, nats_server
 from tests.scenarios.proxy import Proxy
-from tests.stores.jetstream.world import session, until
+from tests.stores.jetstream.world import ELECTION_S, session, until
 
 
 def msg(data: bytes, headers: dict[str, str] | None = None) -> Msg:
@@ -185,3 +185,22 @@ async def test_closing_ends_what_is_under_way_and_may_be_repeated(server: NatsSe
         assert answered == [None]
         assert one.lost.done()
         await one.close()
+
+
+async def test_connecting_can_be_cancelled_at_any_moment(server: NatsServer) -> None:
+    """Also in the moment in which the answer that it waits for has come."""
+    steps = 0
+    while True:
+        connecting = asyncio.create_task(
+            Session.connect(server.url, name="test", timeout_s=ELECTION_S)
+        )
+        for _ in range(steps):
+            await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
+        if connecting.done():
+            break
+        connecting.cancel()
+        await asyncio.wait((connecting,), timeout=ELECTION_S)
+        assert connecting.cancelled(), f"after {steps} turns of the loop"
+        steps += 1
+    await connecting.result().close()
+    assert steps > 5
