@@ -13,7 +13,7 @@ A priority is lifted as a whole, not task by task: else one user's tasks that ha
 stand before all that is new, and taking turns would begin 40 s later.
 
 Asking costs the same with ten tasks or ten thousand: tasks stand by route and priority, each
-user's in its own row. What may be tried again by now is moved when a worker asks.
+user's in its own row. What is new, or may be tried again by now, is placed when a worker asks.
 """
 
 from __future__ import annotations
@@ -123,6 +123,9 @@ class Queue:
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
+        # Those that have come since a worker asked last. Many have gone again by the next time:
+        # on another node, or while a log is read.
+        self._new: dict[str, _Waiting] = {}
         # By route, then by priority.
         self._rows: dict[str, dict[int, _Row]] = {}
         # Routes and priorities of a user's rows, to be moved when it has had its turn.
@@ -142,14 +145,14 @@ class Queue:
         waiting = _Waiting(task, route_of(task), task.user_id, task.sequence, since)
         self._waiting[task.task_id] = waiting
         if task.next_attempt_at is None:
-            self._place(waiting)
+            self._new[task.task_id] = waiting
         else:
             heapq.heappush(self._later, (since, next(self._numbers), waiting))
 
     def remove(self, task_id: str) -> None:
         """Let a task wait no more; one that does not wait is left alone."""
         waiting = self._waiting.pop(task_id, None)
-        if waiting is not None:
+        if waiting is not None and self._new.pop(task_id, None) is None:
             self._unplace(waiting)
 
     def served(self, user_id: str, turn: int) -> None:
@@ -212,6 +215,9 @@ class Queue:
 
     def _advance(self, now: float) -> None:
         """Place what may be tried by now."""
+        for waiting in self._new.values():
+            self._place(waiting)
+        self._new.clear()
         while self._later and self._later[0][0] <= now:
             _, _, waiting = heapq.heappop(self._later)
             if self._waiting.get(waiting.task.task_id) is waiting:

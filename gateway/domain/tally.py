@@ -12,31 +12,27 @@ import dataclasses
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from gateway.domain.task import LIVE, Task
 
 __all__ = ["FAILED", "LISTED_MAX", "Place", "Tally", "place_of"]
 
-# Of agents, domains and users at most this many are listed each: those whose tasks changed last.
+# Of agents, domains and users at most this many are listed each: those whose tasks came or ended
+# last.
 LISTED_MAX = 1000
 
 # How a task may end without its result, unless it was cancelled.
 FAILED = frozenset({"failed", "dead_lettered"})
 
 
-class Place(NamedTuple):
-    """Where a task is counted."""
-
-    status: str
-    agent_name: str | None
-    domain: str | None
-    user_id: str
+# Where a task is counted: its status, agent, domain and user.
+Place = tuple[str, str | None, str | None, str]
 
 
 def place_of(task: Task) -> Place:
     """Tell where a task is counted as it is now."""
-    return Place(task.status, task.agent_name, task.domain, task.user_id)
+    return task.status, task.agent_name, task.domain, task.user_id
 
 
 @dataclasses.dataclass(slots=True)
@@ -70,7 +66,11 @@ class Tally:
 
     def changed(self, task: Task, before: Place) -> None:
         """Count a task that was counted at ``before`` where it is now."""
-        if (now := place_of(task)) != before:
+        if (now := place_of(task)) == before:
+            return
+        if now[1:] == before[1:]:
+            self._moved(before[0], *now)
+        else:
             self._count(before, -1)
             self._count(now, 1)
 
@@ -97,24 +97,35 @@ class Tally:
         """Give the counts of each user."""
         return {name: dataclasses.asdict(c) for name, c in _newest(self._by_user).items()}
 
+    def _moved(self, before: str, status: str, *names: str | None) -> None:
+        """Count a change of the status alone, the most frequent one; an end is final."""
+        self.by_status[before] -= 1
+        self.by_status[status] += 1
+        if status in LIVE:
+            return
+        for rows, name in zip((self._by_agent, self._by_domain, self._by_user), names, strict=True):
+            if name is not None:
+                counts = rows[name]
+                rows.move_to_end(name)
+                counts.open -= 1
+                counts.finished += 1
+                counts.failed += status in FAILED
+
     def _count(self, place: Place, by: int) -> None:
-        self.by_status[place.status] += by
-        for rows, name in (
-            (self._by_agent, place.agent_name),
-            (self._by_domain, place.domain),
-            (self._by_user, place.user_id),
-        ):
+        status, *names = place
+        self.by_status[status] += by
+        for rows, name in zip((self._by_agent, self._by_domain, self._by_user), names, strict=True):
             if name is None:
                 continue
             counts = rows.get(name)
             if counts is None:
                 counts = rows[name] = Counts()
             rows.move_to_end(name)
-            if place.status in LIVE:
+            if status in LIVE:
                 counts.open += by
             else:
                 counts.finished += by
-                counts.failed += by if place.status in FAILED else 0
+                counts.failed += by if status in FAILED else 0
             if not counts.open and not counts.finished:
                 del rows[name]
 

@@ -94,18 +94,26 @@ class Ring:
         self.size += entry.size
         self.trim(entry.at)
 
+    def pass_over(self, entry: Entry, now: float) -> None:
+        """Know the next entry as dropped: so many follow that it would not stay."""
+        self.dropped = entry.offset
+        if entry.at < now - self._age_max_s:
+            self.aged = entry.offset
+
     def trim(self, now: float) -> None:
         """Drop the entries that are over a bound; ``now`` is seconds since the Unix epoch."""
         too_old = now - self._age_max_s
-        while self._all and (
-            len(self._all) > self._events_max
-            or (self.size > self._bytes_max and len(self._all) > 1)
-            or self._entries[self._all.cells[self._all.start]].at < too_old
-        ):
-            entry = self._entries.pop(self._all.cells[self._all.start])
-            self._all.drop_first()
+        entries, offsets = self._entries, self._all
+        while kept := len(entries):
+            entry = entries[offsets.cells[offsets.start]]
+            aged = entry.at < too_old
+            over = kept > self._events_max or (self.size > self._bytes_max and kept > 1)
+            if not aged and not over:
+                return
+            del entries[entry.offset]
+            offsets.drop_first()
             self.dropped = entry.offset
-            if entry.at < too_old:
+            if aged:
                 self.aged = entry.offset
             self.size -= entry.size
             for topic in entry.topics:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gateway.domain.timestamps import rfc3339
 from gateway.ports import Draft, Entry
 
-__all__ = ["stamp"]
+__all__ = ["entry_of", "stamp"]
 
 
 def stamp(draft: Draft, *, epoch: str, offset: int, at: float) -> Entry:
@@ -23,17 +23,23 @@ def stamp(draft: Draft, *, epoch: str, offset: int, at: float) -> Entry:
         offset: The place in the log.
         at: When the log accepted it, in seconds since the Unix epoch.
     """
+    return entry_of(epoch, offset, at, *draft)
+
+
+def entry_of(
+    epoch: str,
+    offset: int,
+    at: float,
+    subject: str,
+    type: str,
+    topics: tuple[str, ...],
+    operators_only: bool,
+    body: bytes,
+    detail: bytes | None,
+    state: bytes | None,
+) -> Entry:
+    """Make the entry of a draft that was never made: of its fields, as they were stored."""
     stamps = f'{{"epoch":"{epoch}","offset":{offset},"timestamp":"{rfc3339(at)}",'.encode()
-    public = stamps + draft.body[1:]
-    operator = public if draft.detail is None else public[:-1] + b',"detail":' + draft.detail + b"}"
-    return Entry(
-        offset=offset,
-        at=at,
-        subject=draft.subject,
-        type=draft.type,
-        topics=draft.topics,
-        operators_only=draft.operators_only,
-        public=public,
-        operator=operator,
-        state=draft.state,
-    )
+    public = stamps + body[1:]
+    operator = public if detail is None else public[:-1] + b',"detail":' + detail + b"}"
+    return Entry(offset, at, subject, type, topics, operators_only, public, operator, state)

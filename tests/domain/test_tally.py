@@ -73,13 +73,15 @@ def test_a_change_that_moves_nothing_counts_nothing() -> None:
     assert (tally.by_status["pending"], tally.by_agent()) == (1, {})
 
 
-def test_of_many_those_are_listed_whose_tasks_changed_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_those_are_listed_whose_tasks_came_or_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tally_module, "LISTED_MAX", 2)
     tally, tasks = Tally(), [task(user) for user in ("ann", "bob", "cy")]
     for one in tasks:
         tally.came(one)
     before = place_of(tasks[0])
-    tasks[0].status = "running"
+    tasks[0].status = "cancelled"
     tally.changed(tasks[0], before)
     assert list(tally.by_user()) == ["ann", "cy"]
     assert tally.users == 3

@@ -49,6 +49,14 @@ def test_at_the_bound_by_count_all_stay_and_one_over_it_the_oldest_goes() -> Non
     assert (offsets(kept), kept.oldest, kept.dropped, kept.aged) == ([32, 48, 64], 32, 16, 0)
 
 
+def test_an_entry_that_is_passed_over_counts_as_dropped_and_as_aged_if_it_is_too_old() -> None:
+    kept = ring(age_max_s=10.0)
+    kept.pass_over(entry(16, at=1.0), now=20.0)
+    kept.pass_over(entry(32, at=15.0), now=20.0)
+    kept.add(entry(48, at=15.0))
+    assert (offsets(kept), kept.oldest, kept.dropped, kept.aged) == ([48], 48, 32, 16)
+
+
 def test_at_the_bound_by_bytes_all_stay_and_one_byte_over_it_the_oldest_goes() -> None:
     size = entry(1).size
     kept = ring(bytes_max=3 * size)

@@ -35,7 +35,7 @@ from gateway.domain.facts import (
 )
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
-from gateway.domain.recovery import STRATEGIES, RetryBudgets
+from gateway.domain.recovery import STRATEGIES, RetryBudget, RetryBudgets
 from gateway.domain.settings import Settings
 from gateway.domain.tally import Tally, place_of
 from gateway.domain.task import Task
@@ -145,7 +145,6 @@ class State:
         kind, _, name = entry.subject.partition("/")
         if kind == "task":
             self._task(name, event, fact, entry)
-            self._dead_letter(name, event, entry)
         elif kind == "breaker":
             self._breaker(name, event, entry)
         elif kind == "agent":
@@ -187,12 +186,13 @@ class State:
                     self.keys.popitem(last=False)
             return
         known = self.tasks.get(task_id)
-        if known is None:
+        if known is None or not known.live:
+            if known is not None:  # an end is final
+                self._changes(known)
+                known.last_offset = entry.offset
+            self._dead_letter(task_id, event, entry)
             return
         self._changes(known)
-        if not known.live:
-            known.last_offset = entry.offset  # an end is final
-            return
         place = place_of(known)
         size, was_running = known.preserved.size, known.status == "running"
         waited_for = known.status, known.next_attempt_at
@@ -206,8 +206,11 @@ class State:
             self.queue.served(known.user_id, entry.offset)
             holder = self.workers.get(known.holder or "")
             known.domain = None if holder is None else holder.domain
+            if known.mode == "primary":
+                self._budget(known, RetryBudget.called, entry.at)
+        elif entry.type == "recovery_attempt" and event["strategy"] == STRATEGIES["retry"]:
+            self._budget(known, RetryBudget.retrying, entry.at)
         self.tally.changed(known, place)
-        self._budget(known, event, entry)
         if known.preserved.size != size:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
@@ -228,14 +231,11 @@ class State:
             self._changes(letter)
             self.dead_letters.moved(task_id, event, offset=entry.offset)
 
-    def _budget(self, task: Task, event: dict[str, Any], entry: Entry) -> None:
-        called = entry.type == "task_started" and task.mode == "primary"
-        retrying = entry.type == "recovery_attempt" and event["strategy"] == STRATEGIES["retry"]
-        name = task.budget or task.agent_name
-        if (called or retrying) and name is not None:
-            budget = self.budgets.of(name, entry.at)
+    def _budget(self, task: Task, count: Callable[[RetryBudget, float], None], at: float) -> None:
+        if (name := task.budget or task.agent_name) is not None:
+            budget = self.budgets.of(name, at)
             self._changes(budget)
-            (budget.called if called else budget.retrying)(entry.at)
+            count(budget, at)
 
     def _line_up(self, task: Task) -> None:
         """Put a task into the queue, or take it out, as its status says."""

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 import orjson
 
 from gateway.ports import Draft, Entry
-from gateway.stores.stamp import stamp
+from gateway.stores.stamp import entry_of
 
 __all__ = [
     "SLOTS",
@@ -237,12 +237,11 @@ def unpack(subject: str, payload: bytes, *, epoch: str, sequence: int, at: float
         for place in range(count):
             first = 1 + place * _LINES_PER_ENTRY
             what, body, detail, state = lines[first : first + _LINES_PER_ENTRY]
-            type, topics, operators_only = _what(what)
             if not body.startswith(b"{"):
                 raise Foreign(subject)
-            draft = Draft(about, type, topics, operators_only, body, detail or None, state or None)
             offset = last_offset_of(sequence) - (count - 1 - place)
-            entries.append(stamp(draft, epoch=epoch, offset=offset, at=at))
+            own = (about, *_what(what), body, detail or None, state or None)
+            entries.append(entry_of(epoch, offset, at, *own))
         return entries
     except (ValueError, KeyError, TypeError) as error:
         raise Foreign(subject) from error

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Msg, Session, SessionLost
@@ -37,8 +37,7 @@ _INACTIVE_S = 30.0
 _CONTROL = "100"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """
     One message of the stream.
 

@@ -169,7 +169,7 @@ class JetStreamLog:
     async def _begin(self, session: Session, after: int) -> None:
         state = await look_at_stream(session, self._stream)
         seen = max(state.first - 1, sequence_of(after) - _LEAD_MESSAGES, 0)
-        self._view.begin(epoch=state.epoch, after=seen, followed_after=after)
+        self._view.begin(epoch=state.epoch, after=seen, followed_after=after, last=state.last)
         self._view.first = state.first
         self._writer.begin(session, last=state.last)
         self._goal = state.last

@@ -68,20 +68,24 @@ class View:
         self._order = itertools.count()
         self.begin(epoch="", after=0, followed_after=0)
 
-    def begin(self, *, epoch: str, after: int, followed_after: int) -> None:
+    def begin(self, *, epoch: str, after: int, followed_after: int, last: int = 0) -> None:
         """
         Drop everything known, and go on with the message after ``after``.
 
         Args:
             epoch: The name of the log that begins.
             followed_after: Followers are told of entries over this offset only.
+            last: The last message that the stream has by now; those long before it do not even
+                pass through the ring. 0: not known.
         """
         bounds = self._bounds
         self.epoch = epoch
         self.sequence = after
         self.head = last_offset_of(after)
+        kept = min(bounds.events_max, TAIL_EVENTS_MAX)
+        self._passed_until = last - kept
         self.ring = Ring(
-            events_max=min(bounds.events_max, TAIL_EVENTS_MAX),
+            events_max=kept,
             bytes_max=min(bounds.bytes_max, TAIL_BYTES_MAX),
             age_max_s=bounds.age_max_s,
         )
@@ -155,7 +159,10 @@ class View:
         except Foreign as error:
             self._skip(delivery, error.about)
         for entry in entries:
-            self.ring.add(entry)
+            if delivery.sequence > self._passed_until:
+                self.ring.add(entry)
+            else:
+                self.ring.pass_over(entry, self._clock.wall())
             self.subjects.wrote(entry.subject, entry.offset)
             self.head = entry.offset
             if entry.offset > self._followed_after:

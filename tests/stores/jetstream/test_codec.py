@@ -7,7 +7,6 @@ out here are such messages.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -169,7 +168,7 @@ def test_a_draft_that_is_too_large_alone_still_gets_its_message() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"detail": b'{"d":1}'}, {"state": b"{}"}])
 def test_what_was_packed_is_unpacked(options: dict[str, Any]) -> None:
-    given = dataclasses.replace(draft("task/1", "user:a", "system", **options), operators_only=True)
+    given = draft("task/1", "user:a", "system", **options)._replace(operators_only=True)
     (entry,) = unpacked(packed(given)[0])
     assert (entry.subject, entry.type, entry.topics) == (given.subject, given.type, given.topics)
     assert entry.operators_only

@@ -54,6 +54,17 @@ def test_followers_are_told_of_each_entry_while_it_is_the_head() -> None:
     assert (view.subjects.last("task/1"), view.subjects.last("task/2")) == (16, 32)
 
 
+def test_what_too_many_messages_follow_is_told_and_does_not_enter_the_ring() -> None:
+    view = View(bounds=BOUNDS, clock=CLOCK)
+    view.begin(epoch="e", after=0, followed_after=0, last=6)
+    told: list[Entry] = []
+    view.readers.add(told.append)
+    for sequence in (1, 2, 3):
+        assert view.take(message(sequence, draft()))
+    assert (len(told), len(view.ring), view.floor) == (3, 1, 2 * SLOTS)
+    assert view.subjects.last("task/1") == 3 * SLOTS
+
+
 def test_a_message_that_comes_again_is_passed_over() -> None:
     view = view_of()
     told: list[Entry] = []

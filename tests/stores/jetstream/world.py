@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -123,7 +122,7 @@ class Ledger:
     @staticmethod
     def _draft(subject: str, number: int, place: int) -> Draft:
         body = b'{"number":%d,"place":%d}' % (number, place)
-        return dataclasses.replace(draft(subject), body=body)
+        return draft(subject)._replace(body=body)
 
     async def disturb(self, disturb: Callable[[], Awaitable[None]], count: int) -> None:
         """Write with twenty writers, and call ``disturb`` ``count`` times meanwhile."""
