@@ -3,12 +3,11 @@ What a claim costs, with 10, 1,000 and 10,000 tasks that wait, beside what an ap
 
     python -m tests.bench.claims
 
-In one process, without a door: from the call of the operation to its answer, one at a time. The
-tasks are of 100 users and four priorities, and as many wait at the end as at the beginning. What
-a claim is compared with is the plainest operation of a worker that appends one event about a
-task: the renewal of its lease. A bare append, of an event that nothing follows from, stands
-beside it. Then a claim that takes a lock with the task, and how many claims look when a task
-comes and fifty wait.
+First as a worker on a WebSocket sees it, from the request to its answer, one at a time: an append
+is an ``event.publish``, the plainest operation that puts one event into the log. Then in one
+process, without a door, where a bare append is the store alone. The tasks are of 100 users and
+four priorities, and as many wait at the end as at the beginning. Beside it: a claim that takes a
+lock with the task, and how many claims look when a task comes and fifty wait.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
 from tests.nats import NatsServer
+from tests.scenarios.harness import browser, gateway_process
 
 __all__ = ["Bench", "run"]
 
@@ -33,6 +33,13 @@ PENDING = (10, 1_000, 10_000)
 CLAIMS = 300
 USERS = 100
 FILLING = 256
+SETTINGS: dict[str, Any] = {
+    "queue_limit": 2 * max(PENDING),
+    "queue_timeout": 86_400,
+    "heartbeat_timeout": 3600,
+    "offline_after": 7200,
+    "drain_grace": 0.001,
+}
 WAITING = 50
 
 
@@ -40,13 +47,17 @@ class Bench:
     """
     A gateway with a worker, and tasks that wait for it.
 
+    Args:
+        call: Calls an operation as an operator, and gives its result.
+
     Attributes:
         numbers: Tells tasks and locks apart.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
+        self.call = call
         self.numbers = itertools.count()
+        self._waiting = 0
         self._worker: dict[str, str] = {}
 
     async def begin(self) -> None:
@@ -54,13 +65,10 @@ class Bench:
         answer = await self.call("agent.register", handle="bench")
         self._worker = {name: answer[name] for name in ("agent_id", "agent_secret")}
 
-    async def call(self, operation: str, **params: Any) -> Any:
-        """Call an operation as this machine's operator."""
-        return await self.engine.call(operation, params, LOCAL_OPERATOR)
-
     async def create(self) -> None:
         """Let one more task wait."""
         number = next(self.numbers)
+        self._waiting += 1
         await self.call(
             "task.create",
             agent="bench",
@@ -72,11 +80,16 @@ class Bench:
 
     async def fill(self, pending: int) -> None:
         """Let so many tasks wait."""
-        while (missing := pending - self.engine.parts.state.queue_depth) > 0:
+        while (missing := pending - self._waiting) > 0:
             await asyncio.gather(*(self.create() for _ in range(min(missing, FILLING))))
+
+    def empty(self) -> None:
+        """Know that no task waits."""
+        self._waiting = 0
 
     async def claim(self, **params: Any) -> Any:
         """Claim the next task."""
+        self._waiting -= 1
         return await self.call("task.claim", **self._worker, **params)
 
     async def end(self, claim: Any) -> None:
@@ -97,14 +110,12 @@ class Bench:
         await self.create()
         return values
 
-    async def appends(self, count: int = CLAIMS) -> list[float]:
-        """Milliseconds of an append of one event that nothing follows from, each."""
-        intake = self.engine.parts.intake
-
-        async def append() -> None:
-            await intake.append([intake.draft("notification", "bench", **NOTE)])
-
-        return [await _ms(append) for _ in range(count)]
+    async def publishing(self, count: int = CLAIMS) -> list[float]:
+        """Milliseconds of an ``event.publish``, each."""
+        return [
+            await _ms(lambda: self.call("event.publish", type="notification", **NOTE))
+            for _ in range(count)
+        ]
 
     async def claims(self, count: int = CLAIMS, *, lock: bool = False) -> list[float]:
         """Milliseconds of a claim, each; a task is made for each that is taken."""
@@ -121,25 +132,8 @@ class Bench:
             await self.create()
         return values
 
-    async def looks(self) -> int:
-        """How many claims look when a task comes and fifty wait."""
-        claims = self.engine.parts.claims
-        waiting = [asyncio.create_task(self.claim(wait=30)) for _ in range(WAITING)]
-        await asyncio.sleep(0.5)  # noqa: TID251 - lets them look, and find nothing
-        before = claims.looks
-        await self.create()
-        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(0.1)  # noqa: TID251 - lets the others look
-        looks = claims.looks - before
-        for claim in waiting:
-            claim.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-        await self.end(done.pop().result())
-        return looks
-
 
 NOTE: dict[str, Any] = {
-    "message": "notification",
     "user_id": "user-1",
     "recipient_id": "user-1",
     "subject": "a",
@@ -147,53 +141,103 @@ NOTE: dict[str, Any] = {
 }
 
 
+Rows = dict[str, list[float]]
+
+
 async def run() -> None:
     """Measure and print."""
-    await _of("memory")
     with tempfile.TemporaryDirectory(prefix="nats-bench-") as folder:
         server = NatsServer(Path(folder))
         await server.start()
         try:
-            await _of(server.url)
+            for store in ("memory", server.url):
+                await _by_socket(store)
+                await _in_process(store)
         finally:
             server.kill()
 
 
-async def _of(store: str) -> None:
-    settings = Settings(
-        store=store,
-        store_stream="CLAIMS",
-        queue_limit=2 * max(PENDING),
-        queue_timeout=86_400,
-        heartbeat_timeout=3600,
-        offline_after=7200,
-        workers=1,
-        drain_grace=0.001,
-    )
+async def _by_socket(store: str) -> None:
+    named: dict[str, Any] = {} if store == "memory" else {"store": store, "store_stream": "SOCKET"}
+    async with (
+        gateway_process(target=None, rate_http=0, rate_ws=0, **named, **SETTINGS) as gateway,
+        browser(gateway.url, topics=["agent:none"]) as page,
+    ):
+
+        async def call(operation: str, **params: Any) -> Any:
+            return (await page.call(operation, **params))["result"]
+
+        bench = Bench(call)
+        await bench.begin()
+        print(_head(f"by WebSocket, store: {store.partition(':')[0]}"))
+        for pending in PENDING:
+            await bench.fill(pending)
+            await bench.claims(20)
+            rows = {"append (event.publish)": await bench.publishing()}
+            _print(pending, rows | await _claiming(bench))
+
+
+async def _in_process(store: str) -> None:
+    settings = Settings(store=store, store_stream="CLAIMS", workers=1, **SETTINGS)
     gateway = Gateway(settings)
     async with gateway.lifespan():
         engine = gateway.engine
         await engine.parts.watch.until_ready()
-        bench = Bench(engine)
+
+        async def call(operation: str, **params: Any) -> Any:
+            return await engine.call(operation, params, LOCAL_OPERATOR)
+
+        async def append() -> None:
+            intake = engine.parts.intake
+            await intake.append([intake.draft("notification", "bench", message="m", **NOTE)])
+
+        bench = Bench(call)
         await bench.begin()
-        looks = await bench.looks()
-        print(f"claims, store: {store.partition(':')[0]}, one at a time, {CLAIMS} each")
-        print(f"a task that comes while {WAITING} claims wait: {looks} of them look")
-        print(f"{'':34}{'p50 ms':>9}{'p99 ms':>9}{'to renewal':>12}")
+        print(_head(f"in process, store: {store.partition(':')[0]}"))
+        print(f"a task that comes while {WAITING} claims wait: {await _looks(bench, engine)} look")
         for pending in PENDING:
             await bench.fill(pending)
             await bench.claims(20)
-            rows = {
-                "bare append": await bench.appends(),
-                "renewal": await bench.renewals(),
-                "claim": await bench.claims(),
-                "claim with a lock": await bench.claims(lock=True),
-            }
-            for name, values in rows.items():
-                told = f"{pending} wait: {name}"
-                p99 = sorted(values)[int(len(values) * 0.99)]
-                ratio = _p50(values) / _p50(rows["renewal"])
-                print(f"{told:34}{_p50(values):9.3f}{p99:9.3f}{ratio:12.2f}")
+            rows = {"bare append": [await _ms(append) for _ in range(CLAIMS)]}
+            _print(pending, rows | await _claiming(bench))
+
+
+async def _claiming(bench: Bench) -> Rows:
+    return {
+        "renewal": await bench.renewals(),
+        "claim": await bench.claims(),
+        "claim with a lock": await bench.claims(lock=True),
+    }
+
+
+async def _looks(bench: Bench, engine: Engine) -> int:
+    """How many claims look when a task comes and fifty wait."""
+    claims = engine.parts.claims
+    waiting = [asyncio.create_task(bench.claim(wait=30)) for _ in range(WAITING)]
+    await asyncio.sleep(0.5)  # noqa: TID251 - lets them look, and find nothing
+    before = claims.looks
+    await bench.create()
+    done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(0.1)  # noqa: TID251 - lets the others look
+    looks = claims.looks - before
+    for claim in waiting:
+        claim.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await bench.end(done.pop().result())
+    bench.empty()
+    return looks
+
+
+def _head(where: str) -> str:
+    return f"claims {where + f', {CLAIMS} each':<40}{'p50 ms':>9}{'p99 ms':>9}{'to append':>11}"
+
+
+def _print(pending: int, rows: Rows) -> None:
+    append = _p50(next(iter(rows.values())))
+    for name, values in rows.items():
+        p99 = sorted(values)[int(len(values) * 0.99)]
+        told = f"{pending} wait: {name}"
+        print(f"{told:47}{_p50(values):9.3f}{p99:9.3f}{_p50(values) / append:11.2f}")
 
 
 async def _ms(work: Callable[[], Awaitable[object]]) -> float:
