@@ -122,7 +122,9 @@ def _allowed(rule: str, allowed: Any) -> str:
         case "maximum":
             return f"must be at most {allowed}"
         case "minLength":
-            return "must not be empty"
+            return (
+                "must not be empty" if allowed == 1 else f"must have at least {allowed} characters"
+            )
         case _:
             return f"must comply with {rule}"
 

@@ -123,7 +123,7 @@ class Gateway:
             _require_task_first(name, function)
             if fallback is not None:
                 _require_task_first(name, fallback)
-            for field, value in (("name", name), ("breaker", breaker)):
+            for field, value in (("name", name), ("upstream", upstream), ("breaker", breaker)):
                 if value is not None and not is_name(value):
                     raise ConfigurationError(
                         f"agent {name!r}: {field} has to be 1 to 128 of A-Z a-z 0-9 . _ ~ @ : -"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from gateway.domain.errors import NotPermitted
 
-__all__ = ["LOCAL_OPERATOR", "OPEN_USER_SCOPES", "SCOPES", "Caller"]
+__all__ = ["GATEWAY", "LOCAL_OPERATOR", "OPEN_USER_SCOPES", "SCOPES", "Caller"]
 
 SCOPES: Mapping[str, str] = {
     "events:read": "own events, own tasks, own notifications, and what concerns everyone",
@@ -37,12 +37,14 @@ class Caller:
         scopes: What it may do; see ``SCOPES``.
         expires_at: When its token ends, in seconds since the Unix epoch; None: never.
         session_id: The connection that the request came over; None: a single HTTP request.
+        played: Whether it only says that it is this user, on an open gateway.
     """
 
     user_id: str
     scopes: frozenset[str]
     expires_at: float | None = None
     session_id: str | None = None
+    played: bool = False
 
     @property
     def operator(self) -> bool:
@@ -110,3 +112,6 @@ class Caller:
 
 
 LOCAL_OPERATOR = Caller("local", frozenset(SCOPES))
+
+# The gateway itself, where it acts as a worker: no user id is empty.
+GATEWAY = Caller("", frozenset({"agent"}))

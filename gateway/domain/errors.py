@@ -9,8 +9,8 @@ Every error that the gateway raises, in one tree, split by what the reader can d
     ├── RequestError        answered to a caller, by WebSocket or HTTP
     │   ├── Repair it: InvalidParams, InvalidEvent, TooLarge, UnsupportedMedia
     │   ├── Ask for rights: NotFound, NotPermitted, Unauthenticated
-    │   ├── Decide again: Conflict, StaleTerm, LockHeld
-    │   └── Come back later: Rejected, RateLimitedRequest, Unavailable
+    │   ├── Decide again: Conflict, NameTaken, StaleTerm, LockHeld
+    │   └── Come back later: Rejected, RateLimitedRequest, TooManyWorkers, Unavailable
     ├── LogError            what the log answers to a writer
     │   └── ExpectationFailed, StoreUnavailable
     ├── TaskFailed          a task that the caller waited for did not succeed
@@ -44,6 +44,7 @@ __all__ = [
     "InvalidResponse",
     "LockHeld",
     "LogError",
+    "NameTaken",
     "NotFound",
     "NotPermitted",
     "NotRetryable",
@@ -58,6 +59,7 @@ __all__ = [
     "StoreUnavailable",
     "TaskFailed",
     "TooLarge",
+    "TooManyWorkers",
     "Unauthenticated",
     "Unavailable",
     "UnsupportedMedia",
@@ -310,6 +312,12 @@ class Conflict(RequestError):
     jsonrpc_code = -32004
 
 
+class NameTaken(Conflict):
+    """The name belongs to another user, whose worker registered it first."""
+
+    code = "name_taken"
+
+
 class StaleTerm(Conflict):
     """The lease has passed to another holder; what an older term says is refused."""
 
@@ -355,6 +363,12 @@ class RateLimitedRequest(RequestError):
     code = "rate_limited"
     http_status = 429
     jsonrpc_code = -32011
+
+
+class TooManyWorkers(RateLimitedRequest):
+    """As many workers of this user, or of all, are registered as may be."""
+
+    code = "too_many_workers"
 
 
 class Unavailable(RequestError):

@@ -87,6 +87,11 @@ class Worker:
         return hmac.compare_digest(self.secret_digest, digest_of(secret))
 
     @property
+    def gone(self) -> bool:
+        """Whether it has said goodbye, or was not heard for long."""
+        return self.removed or self.status == "offline"
+
+    @property
     def takes_work(self) -> bool:
         """Whether it may be given tasks."""
         return not self.removed and self.status in ("healthy", "suspect")

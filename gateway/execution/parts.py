@@ -50,7 +50,7 @@ from gateway.execution.record.in_doubt import InDoubt
 from gateway.execution.record.intake import Intake
 from gateway.execution.record.lock_drafts import LockDrafts
 from gateway.execution.record.policies import Policies
-from gateway.execution.record.reach import Reach
+from gateway.execution.record.reach import READ_WAIT_S, Reach
 from gateway.execution.record.refusal_drafts import RefusalDrafts
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts
@@ -107,7 +107,7 @@ class Parts:
         self.in_doubt = InDoubt()
         self.reach = Reach(log)
         self.intake = Intake(log, clock, ids, self.in_doubt)
-        self.policies = Policies(agents, max_attempts=settings.max_attempts)
+        self.policies = Policies(agents, self.state, max_attempts=settings.max_attempts)
         task_drafts = TaskDrafts(self.intake, self.state)
         dead_letter_drafts = DeadLetterDrafts(self.intake)
         breaker_drafts = BreakerDrafts(self.intake, self.policies)
@@ -178,6 +178,9 @@ class Parts:
             drafts=worker_drafts,
             leases=self.leases,
             presence=self.presence,
+            policies=self.policies,
+            reach=self.reach,
+            lag_s=READ_WAIT_S if durable else 0.0,
             settings=settings,
         )
         self.limits = Limits(
@@ -254,7 +257,6 @@ class Parts:
             presence=self.presence,
             locks=self.locks,
             dead_letters=self.dead_letters,
-            policies=self.policies,
             attempts=self.attempts,
             orphans=orphans,
             ends=self.ends,

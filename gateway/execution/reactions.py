@@ -21,7 +21,6 @@ from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.orphans import Orphans
 from gateway.execution.holders.presence import Presence
 from gateway.execution.monitor import Monitor
-from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.ports import Entry
@@ -59,7 +58,6 @@ class Reactions:
         presence: Presence,
         locks: Locks,
         dead_letters: DeadLetters,
-        policies: Policies,
         attempts: Attempts,
         orphans: Orphans,
         ends: Ends,
@@ -73,7 +71,6 @@ class Reactions:
         self._presence = presence
         self._locks = locks
         self._dead_letters = dead_letters
-        self._policies = policies
         self._attempts = attempts
         self._orphans = orphans
         self._ends = ends
@@ -100,7 +97,6 @@ class Reactions:
             self._bell.ring()
         elif kind == "agent":
             if entry.type == "agent_registered":
-                self._policies.learn(self._state.workers[name].agents.values())
                 self._presence.registered(name)
             # A worker that is back may have a claim that waits.
             self._bell.ring()
@@ -114,8 +110,6 @@ class Reactions:
         """Look after all that is open, now that the folds know what the log says."""
         self._monitor.at(self._monitor.now + EXPIRE_EVERY_S, self._expire)
         self._limits.refresh()
-        for worker in self._state.workers.values():
-            self._policies.learn(worker.agents.values())
         for task in self._state.live.values():
             self._limits.submitted(task)
             if task.status == "running":

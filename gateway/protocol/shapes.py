@@ -190,6 +190,8 @@ TASK_ID = params(("task_id",), task_id=NAME)
 
 # A worker names itself and proves that it is the one that registered.
 PROOF: Schema = {"agent_id": NAME, "agent_secret": {"type": "string", "maxLength": 256}}
+# One that a caller chooses itself has to be hard to guess.
+NEW_SECRET: Schema = {"type": "string", "minLength": 16, "maxLength": 256}
 LEASE: Schema = {"task_id": NAME, **PROOF, "term": TERM}
 LEASE_NEEDS = ("task_id", "agent_id", "term")
 LEASE_TTL = {"type": "number", "minimum": 0.1, "maximum": 3600}
@@ -207,9 +209,13 @@ AGENT_ITEM: Schema = {
         "timeout": SECONDS,
         "max_attempts": {"type": "integer", "minimum": 1, "maximum": 100},
         "fallback": {"type": "boolean"},
-        "features": {"type": "array", "items": {"type": "string", "maxLength": 128}},
-        "upstream": {"type": ["string", "null"], "maxLength": 128},
-        "breaker": {"type": ["string", "null"], "maxLength": 128},
+        "features": {
+            "type": "array",
+            "items": {"type": "string", "maxLength": 128},
+            "maxItems": 64,
+        },
+        "upstream": {**NAME, "type": ["string", "null"]},
+        "breaker": {**NAME, "type": ["string", "null"]},
     },
     "required": ["name"],
     "additionalProperties": False,

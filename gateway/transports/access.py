@@ -73,7 +73,11 @@ class Access:
             NotPermitted: If the token belongs to another user than ``user_id``.
         """
         if self.open:
-            return LOCAL_OPERATOR if user_id is None else Caller(user_id, OPEN_USER_SCOPES)
+            return (
+                LOCAL_OPERATOR
+                if user_id is None
+                else Caller(user_id, OPEN_USER_SCOPES, played=True)
+            )
         if token is None:
             raise Unauthenticated("a token is needed: Authorization: Bearer, or connect's token")
         caller = self._caller_of(self._claims(token))

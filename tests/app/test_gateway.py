@@ -122,6 +122,7 @@ async def test_what_is_submitted_is_checked() -> None:
         {"max_attempts": 0},
         {"max_attempts": -1},
         {"breaker": "two words"},
+        {"upstream": "two words"},
     ],
 )
 def test_an_agent_is_declared_right_or_not_at_all(options: dict[str, Any]) -> None:

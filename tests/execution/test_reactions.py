@@ -117,7 +117,7 @@ async def test_with_its_log_everything_is_lost_that_is_known_of_it(here: World) 
     parts.reactions.clear()
     with pytest.raises(NotFound):
         await waiting
-    assert (here.state.tasks, here.state.workers, parts.monitor._due) == ({}, {}, [])
+    assert (here.state.tasks, dict(here.state.workers), parts.monitor._due) == ({}, {}, [])
     await here.until(stopped.is_set, within=5)
     assert not parts.runner.has(task_id)
     # A lost log leaves a task open; the recording that is checked is another one.

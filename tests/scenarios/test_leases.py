@@ -458,7 +458,7 @@ async def test_a_gateway_that_was_stopped_for_a_while_blames_no_worker(
 async def test_an_identity_belongs_to_the_worker_that_proves_it(gateway: GatewayProcess) -> None:
     async with browser(gateway.url) as operator:
         async with worker_process(gateway.url, "twin") as first:
-            for proof in ({}, {"agent_secret": "another"}):
+            for proof in ({}, {"agent_secret": "of another worker"}):
                 false = {"agent_id": first.agent_id, **proof}
                 async with worker_process(
                     gateway.url, "twin", identity=json.dumps(false)
@@ -606,7 +606,7 @@ REFUSED: list[tuple[str, str, Event, int, str]] = [
     ("task.release", "/api/tasks/{}/release", {"term": 0}, 400, "invalid_params"),
     ("task.heartbeat", "/api/tasks/{}/heartbeat", {"lease_ttl": -1}, 400, "invalid_params"),
     ("agent.heartbeat", "/api/agents/{agent}/heartbeat", {"status": "x"}, 400, "invalid_params"),
-    ("agent.register", "/api/agents", {"agent_secret": "another"}, 403, "not_permitted"),
+    ("agent.register", "/api/agents", {"agent_secret": "of another worker"}, 403, "not_permitted"),
 ]
 
 

@@ -345,13 +345,17 @@ async def test_a_worker_keeps_trying_while_there_is_no_gateway() -> None:
             placeholder.close()
             async with gateway_process(target=None, port=port) as first:
                 agent_id = await worker.ready()
-                assert (await first.get(f"/api/agents/{agent_id}"))["status"] == "healthy"
+                seen = await first.get(f"/api/agents/{agent_id}")
+                handle, status = seen["handle"], seen["status"]
+                assert status == "healthy"
                 await first.stop(signal.SIGKILL)
             async with (
                 gateway_process(target=None, port=port) as again,
                 browser(again.url, since="start") as operator,
             ):
-                await operator.event("agent_registered", agent_id=agent_id, within_s=20)
+                # It comes back by its secret; a gateway that does not know it makes a new id.
+                back = await operator.event("agent_registered", handle=handle, within_s=20)
+                assert back["agent_id"] != agent_id
                 task = await again.task("large", user_id="later")
                 assert (await operator.finished(task["task_id"]))["outcome"] == "succeeded"
 

@@ -23,12 +23,14 @@ async def test_a_worker_that_the_gateway_no_longer_knows_registers_again() -> No
 async def test_a_worker_comes_back_as_itself_or_else_as_a_new_one() -> None:
     async with world(secret=SECRET) as here:
         agent = token("w", "agent")
-        mine = Identity("me", "my-own-secret")
+        async with working(here.ws, token=agent, identity=Identity("me", SECRET)) as desk:
+            (mine,) = desk.registered
+            assert (mine.agent_id != "me", mine.agent_secret) == (True, SECRET)
         async with working(here.ws, token=agent, identity=mine) as desk:
             assert desk.registered == [mine]
-        stranger = Identity("me", "another-secret")
+        stranger = Identity(mine.agent_id, "another-secret-of-another")
         async with working(here.ws, token=agent, identity=stranger) as desk:
-            assert desk.registered[0].agent_id != "me"
+            assert desk.registered[0].agent_id != mine.agent_id
 
 
 async def test_a_token_without_the_scope_ends_the_worker() -> None:

@@ -246,9 +246,8 @@ class Presence:
     def expire(self, now: float) -> None:
         """Drop workers that have been gone for a day; ``now`` in seconds since the Unix epoch."""
         for agent_id, worker in list(self._state.workers.items()):
-            gone = worker.removed or worker.status == "offline"
-            if gone and (worker.worse_since or now) < now - GONE_KEPT_S:
-                del self._state.workers[agent_id]
+            if worker.gone and (worker.worse_since or now) < now - GONE_KEPT_S:
+                self._state.workers.drop(agent_id)
                 self.went(agent_id)
 
     # --- liveness ---------------------------------------------------------------------------

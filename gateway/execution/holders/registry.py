@@ -8,19 +8,29 @@ keeps a digest, and the call counts as a sign of life.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.domain import worker as workers
-from gateway.domain.access import Caller
-from gateway.domain.errors import ExpectationFailed, NotFound, NotPermitted, StaleTerm
+from gateway.domain.access import GATEWAY, Caller
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.errors import (
+    ExpectationFailed,
+    NameTaken,
+    NotFound,
+    NotPermitted,
+    StaleTerm,
+    TooManyWorkers,
+)
 from gateway.domain.settings import Settings
 from gateway.domain.worker import Worker
 from gateway.execution.holders.leases import Leases
 from gateway.execution.holders.presence import Presence
 from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.policies import Policies
+from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
-from gateway.execution.record.worker_drafts import WorkerDrafts
+from gateway.execution.record.worker_drafts import WorkerDrafts, agents_of
 
 __all__ = ["Registry"]
 
@@ -32,9 +42,14 @@ class Registry:
     """
     Registers workers, and knows each by its secret.
 
+    More than eight arguments: a worker is a record, a holder, and the owner of names.
+
     Args:
         leases: Gives back what a worker holds when it leaves.
         presence: Hears the workers.
+        policies: Tell whose each agent and breaker is.
+        reach: Waits for what another node has written.
+        lag_s: How long that may take to arrive here, in seconds; 0: there are no other nodes.
     """
 
     def __init__(
@@ -45,6 +60,9 @@ class Registry:
         drafts: WorkerDrafts,
         leases: Leases,
         presence: Presence,
+        policies: Policies,
+        reach: Reach,
+        lag_s: float,
         settings: Settings,
     ) -> None:
         self._state = state
@@ -52,6 +70,9 @@ class Registry:
         self._drafts = drafts
         self._leases = leases
         self._presence = presence
+        self._policies = policies
+        self._reach = reach
+        self._lag_s = lag_s
         self._settings = settings
 
     @property
@@ -64,7 +85,8 @@ class Registry:
         Register a worker, or let a worker come back that proves itself.
 
         Args:
-            params: Of ``agent.register``; without ``agent_id`` the worker is a new one.
+            params: Of ``agent.register``; without the ``agent_id`` of a worker that is known the
+                worker is a new one.
             caller: Over which connection, and with which rights.
 
         Returns:
@@ -73,19 +95,30 @@ class Registry:
         Raises:
             NotPermitted: If the id is known and the secret is not its own.
             InvalidParams: If what it says about its agents cannot be.
+            NameTaken: If one of its agents, or a breaker that it names, is another user's.
+            TooManyWorkers: If the user, or the gateway, has as many workers as may be.
         """
-        agent_id = params.get("agent_id") or self._intake.ids.uuid7()
+        agent_id = await self._id_of(params)
+        return await self.enrol(agent_id, params, caller)
+
+    async def enrol(
+        self, agent_id: str, params: Mapping[str, Any], caller: Caller
+    ) -> dict[str, Any]:
+        """Register a worker under an id that the gateway has made; see ``register``."""
         secret = params.get("agent_secret") or self._new_secret()
-        draft = self._drafts.registered(agent_id, secret, params, caller)
+        agents = agents_of(params)
+        draft = self._drafts.registered(agent_id, secret, params, agents, caller)
 
         def decide(lost: ExpectationFailed | None) -> Decision:
             known = self._state.workers.get(agent_id)
+            self._require_own(agents, caller)
             if known is not None:
                 # An operator needs no secret; a wrong secret is refused all the same.
                 may = caller.operator and "agent_secret" not in params
                 if not (may or known.proves(secret)):
                     raise NotPermitted("this agent_id is another worker's", field="agent_secret")
                 return [draft], {draft.subject: known.last_offset}
+            self._require_room(caller)
             # The folds drop a worker that is long gone; the log may still know of it.
             return [draft], {draft.subject: 0 if lost is None else lost.actual}
 
@@ -108,6 +141,42 @@ class Registry:
                 for task in self._state.held_by(agent_id)
             ],
         }
+
+    async def _id_of(self, params: Mapping[str, Any]) -> str:
+        """Give the id of a worker that comes back, else a new one."""
+        wanted = params.get("agent_id")
+        if wanted is not None:
+            # The worker may have been taken in by another node just now.
+            known = lambda: wanted in self._state.workers  # noqa: E731
+            if await self._reach.until(known, within_s=self._lag_s):
+                return str(wanted)
+        return self._intake.ids.uuid7()
+
+    def _require_own(self, agents: Sequence[AgentPolicy], caller: Caller) -> None:
+        if caller.operator or caller.played:
+            return
+        ours = (None, caller.user_id)
+        for place, policy in enumerate(agents):
+            owner = self._policies.owner(policy.name)
+            if owner == GATEWAY.user_id:
+                continue  # may be served by others, who change nothing about it
+            if owner not in ours:
+                raise NameTaken(
+                    f"the agent {policy.name} is another user's; choose another name",
+                    field=f"agents.{place}.name",
+                )
+            if self._policies.owner_of_breaker(policy.breaker) not in ours:
+                raise NameTaken(
+                    f"the breaker {policy.breaker} is another user's; choose another name",
+                    field=f"agents.{place}.breaker",
+                )
+
+    def _require_room(self, caller: Caller) -> None:
+        if self._state.workers.full_for(caller.user_id):
+            raise TooManyWorkers(
+                "as many workers are registered as may be; remove one, or let it fall silent",
+                retry_after=self._settings.offline_after,
+            )
 
     async def heartbeat(self, params: Mapping[str, Any], caller: Caller) -> dict[str, Any]:
         """Hear a beat; the answer may ask the worker to leave."""

@@ -9,10 +9,11 @@ and is not registered.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 from gateway.attempts.agents import Agents
-from gateway.domain.access import Caller
+from gateway.domain.access import GATEWAY
 from gateway.domain.errors import NotFound
 from gateway.execution.holders.block import Blocks
 from gateway.execution.holders.presence import Presence
@@ -53,7 +54,7 @@ class Membership:
         self._presence = presence
         self._agents = agents
         self._blocks = blocks
-        self._caller = Caller(HANDLE, frozenset({"agent"}), session_id=holder)
+        self._caller = dataclasses.replace(GATEWAY, session_id=holder)
         self._left = False
 
     def begin(self) -> None:
@@ -75,9 +76,9 @@ class Membership:
             return
         agents = [declared.registration() for declared in self._agents]
         if agents or self._blocks.used:
-            about: dict[str, Any] = {"agent_id": self._holder, "agent_secret": self._secret}
-            about |= {"handle": HANDLE, "type": "node", "agents": agents}
-            await self._registry.register(about, self._caller)
+            about: dict[str, Any] = {"agent_secret": self._secret, "handle": HANDLE}
+            about |= {"type": "node", "agents": agents}
+            await self._registry.enrol(self._holder, about, self._caller)
 
     async def leave(self) -> None:
         """Say goodbye: tasks that this node holds are given back, its blocks' tasks end."""

@@ -37,8 +37,7 @@ class BreakerDrafts:
 
     def _spokesman(self, breaker: Breaker) -> AgentPolicy:
         """Give the agent that a breaker's events name: its own, or the first that shares it."""
-        behind = self._policies.behind(breaker.name)
-        return behind[0] if behind else AgentPolicy(breaker.name)
+        return next(self._policies.behind(breaker.name), AgentPolicy(breaker.name))
 
     def triggered(self, breaker: Breaker) -> Draft:
         """Tell that a breaker opens, or opens again; its failure lasts until it closes."""

@@ -1,18 +1,22 @@
 """
 Policies: how the tasks of each agent are treated, in this process or in a worker.
 
-A declaration in this process wins over what a worker says of an agent of the same name. The
-setting ``max_attempts`` fills in where an agent names none.
+A declaration in this process wins over what a worker says of an agent of the same name; of the
+workers, those of the agent's owner are asked (``domain.workforce``). The setting ``max_attempts``
+fills in where an agent names none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterator
 
 from gateway.attempts.agents import Agents
+from gateway.domain.access import GATEWAY
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.task import Task
+from gateway.execution.record.state import State
 
 __all__ = ["Policies"]
 
@@ -23,41 +27,50 @@ class Policies:
 
     Args:
         agents: The agents that are declared in this process.
+        state: Knows what workers say of theirs.
         max_attempts: The setting, for agents that name none.
     """
 
-    def __init__(self, agents: Agents, *, max_attempts: int) -> None:
+    def __init__(self, agents: Agents, state: State, *, max_attempts: int) -> None:
         self._agents = agents
+        self._state = state
         self._max_attempts = max_attempts
-        self._learnt: dict[str, AgentPolicy] = {}
-        # Policies as they were declared or learnt, and with the setting filled in.
-        self._filled_in: dict[str, tuple[AgentPolicy, AgentPolicy]] = {}
+        # Asked for at every step of a task.
+        self._filled_in = functools.lru_cache(maxsize=1024)(self._fill_in)
 
     def of(self, name: str) -> AgentPolicy:
         """Give the policy of an agent; for an agent that is not known, the defaults."""
         declared = self._agents.get(name)
-        policy = self._learnt.get(name) if declared is None else declared.policy
+        policy = self._state.workers.policy(name) if declared is None else declared.policy
         if policy is None:
             return AgentPolicy(name, max_attempts=self._max_attempts)
         if policy.max_attempts:
             return policy
-        known = self._filled_in.get(name)
-        if known is None or known[0] is not policy:
-            filled_in = dataclasses.replace(policy, max_attempts=self._max_attempts)
-            known = self._filled_in[name] = policy, filled_in
-        return known[1]
+        return self._filled_in(policy)
+
+    def _fill_in(self, policy: AgentPolicy) -> AgentPolicy:
+        return dataclasses.replace(policy, max_attempts=self._max_attempts)
 
     def of_task(self, task: Task) -> AgentPolicy:
         """Give the policy for ``task``; a task that names no agent goes by its capability."""
         return self.of(task.agent_name or task.capability or "unknown")
 
-    def learn(self, policies: Iterable[AgentPolicy]) -> None:
-        """Take note of the agents of a worker; the newest policy of a name counts."""
-        for policy in policies:
-            self._learnt[policy.name] = policy
-
-    def behind(self, breaker: str) -> list[AgentPolicy]:
+    def behind(self, breaker: str) -> Iterator[AgentPolicy]:
         """Give the agents that share a breaker, those of this process first."""
-        here = [declared.policy for declared in self._agents]
-        elsewhere = [p for name, p in self._learnt.items() if self._agents.get(name) is None]
-        return [policy for policy in (*here, *elsewhere) if policy.breaker == breaker]
+        for declared in self._agents:
+            if declared.policy.breaker == breaker:
+                yield declared.policy
+        for policy in self._state.workers.behind(breaker):
+            if self._agents.get(policy.name) is None:
+                yield policy
+
+    def owner(self, agent_name: str) -> str | None:
+        """Give the user that an agent belongs to; None: nobody serves it."""
+        if self._agents.get(agent_name) is not None:
+            return GATEWAY.user_id
+        return self._state.workers.owner(agent_name)
+
+    def owner_of_breaker(self, breaker: str) -> str | None:
+        """Give the user whose agents share a breaker; None: no agent has it."""
+        first = next(self.behind(breaker), None)
+        return None if first is None else self.owner(first.name)

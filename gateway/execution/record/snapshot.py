@@ -282,7 +282,7 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         "finished": lambda task_id: state.finished.append(state.tasks[task_id]),
         "preserving": preserving,
         "breakers": breaker,
-        "workers": lambda worker: state.workers.update({worker.agent_id: worker}),
+        "workers": state.workers.add,
         "failures": lambda saved: state.failures.update(
             {saved[0]: (saved[1], frozenset(saved[2]))}
         ),

@@ -40,7 +40,7 @@ from gateway.domain.settings import Settings
 from gateway.domain.tally import Tally, place_of
 from gateway.domain.task import Task
 from gateway.domain.thread import Threads
-from gateway.domain.worker import Worker
+from gateway.domain.workforce import Workforce
 from gateway.execution.record.open_ends import OpenEnds
 from gateway.ports import Entry
 
@@ -107,7 +107,7 @@ class State:
         self.tasks: dict[str, Task] = {}
         self.live: dict[str, Task] = {}
         self.breakers: dict[str, Breaker] = {}
-        self.workers: dict[str, Worker] = {}
+        self.workers = Workforce()
         self.open_ends = OpenEnds()
         self.failures = self.open_ends.failures
         self.degradations = self.open_ends.degradations
@@ -253,7 +253,7 @@ class State:
                 # The same worker registers again; its status changes only by its own event.
                 worker.status, worker.error_id = before.status, before.error_id
                 worker.worse_since = before.worse_since
-            self.workers[agent_id] = worker
+            self.workers.add(worker)
             return
         known = self.workers.get(agent_id)
         if known is not None:

@@ -6,7 +6,7 @@ A worker that gets worse opens one failure, which ends when the worker is well a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.domain.access import Caller
@@ -38,19 +38,21 @@ class WorkerDrafts:
         self._settings = settings
 
     def registered(
-        self, agent_id: str, secret: str, params: Mapping[str, Any], caller: Caller
+        self,
+        agent_id: str,
+        secret: str,
+        params: Mapping[str, Any],
+        agents: Sequence[AgentPolicy],
+        caller: Caller,
     ) -> Draft:
         """
         Tell that a worker is there; only a digest of its secret is kept.
 
         Args:
-            params: Of ``agent.register``. A worker that names no agents has one, by its handle.
+            params: Of ``agent.register``.
+            agents: What it does, see ``agents_of``.
             caller: Owns the worker.
-
-        Raises:
-            InvalidParams: If one of its agents has limits that no agent may have.
         """
-        agents = [_policy_of(item) for item in params.get("agents") or [{"name": params["handle"]}]]
         return self._intake.draft(
             "agent_registered",
             subject_of(agent_id),
@@ -135,6 +137,18 @@ class WorkerDrafts:
                 )
             )
         return drafts, {subject: worker.last_offset}
+
+
+def agents_of(params: Mapping[str, Any]) -> list[AgentPolicy]:
+    """
+    Give the agents of a worker, from the parameters of ``agent.register``.
+
+    A worker that names no agents has one, by its handle.
+
+    Raises:
+        InvalidParams: If one of its agents has limits that no agent may have.
+    """
+    return [_policy_of(item) for item in params.get("agents") or [{"name": params["handle"]}]]
 
 
 def _policy_of(item: Mapping[str, Any]) -> AgentPolicy:

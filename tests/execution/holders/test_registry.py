@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 
 import pytest
 
+from gateway import Task
+from gateway.domain import workforce
 from gateway.domain.access import LOCAL_OPERATOR, Caller
-from gateway.domain.errors import NotFound, NotPermitted, RequestError
+from gateway.domain.errors import (
+    InvalidParams,
+    NameTaken,
+    NotFound,
+    NotPermitted,
+    RequestError,
+    TooManyWorkers,
+)
 from gateway.domain.timestamps import seconds_of
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import OFFLINE_S, SCOPES, changes, hand, registered
 from tests.execution.kept import Cluster, until_killed
-from tests.execution.world import SlowLog, World, away_world
+from tests.execution.world import World, away_world
 
 
 async def test_an_agent_id_belongs_to_the_worker_with_its_secret(here: World) -> None:
     worker = await hand(here)
-    for proof in ({}, {"agent_secret": "another"}):
+    for proof in ({}, {"agent_secret": "of another worker"}):
         with pytest.raises(NotPermitted):
             await here.call(
                 "agent.register", worker.caller, handle="writer", agent_id=worker.agent_id, **proof
@@ -30,24 +38,38 @@ async def test_an_agent_id_belongs_to_the_worker_with_its_secret(here: World) ->
     with pytest.raises(NotPermitted):
         # An operator may do without the secret, and not with another one.
         await here.call(
-            "agent.register", handle="writer", agent_id=worker.agent_id, agent_secret="another"
+            "agent.register",
+            handle="writer",
+            agent_id=worker.agent_id,
+            agent_secret="of another worker",
         )
     await here.call("agent.heartbeat", agent_id=worker.agent_id)
     assert here.types() == ["agent_registered"]
 
 
-async def test_of_several_workers_that_register_one_id_at_once_one_has_it(
-    open_world: OpenWorld,
-) -> None:
-    here = await open_world(wrap=lambda log: SlowLog(log, random.Random(1)))
-    caller = Caller("worker", SCOPES)
-    answers = await asyncio.gather(
-        *(here.call("agent.register", caller, handle="twin", agent_id="twin") for _ in range(5)),
-        return_exceptions=True,
-    )
-    refused = [answer for answer in answers if isinstance(answer, NotPermitted)]
-    assert len(refused) == 4, answers
-    assert len(here.said("agent_registered")) == 1
+async def test_an_id_that_no_worker_has_is_not_taken_on(here: World) -> None:
+    """The gateway makes ids: its own, which a task names while it runs, could be asked for, too."""
+    running = asyncio.Event()
+
+    @here.gateway.agent("slow")
+    async def slow(task: Task) -> str:
+        running.set()
+        await here.passing(1)
+        return "mine"
+
+    task_id = await here.submit("slow", user_id="bob")
+    await here.until(running.is_set, within=5)
+    task = here.state.tasks[task_id]
+    eve = Caller("eve", SCOPES, session_id="s9")
+    answer = await here.call("agent.register", eve, handle="slow", agent_id=task.holder)
+    assert answer["agent_id"] != task.holder
+    assert answer["tasks"] == []
+    forged = {"task_id": task_id, "term": task.term, "result": "forged"}
+    for secret in ({}, {"agent_secret": answer["agent_secret"]}):
+        with pytest.raises(NotFound):
+            await here.call("task.complete", eve, agent_id=task.holder, **secret, **forged)
+    await here.engine.session_closed("s9")
+    assert (await here.done(task_id)).result == "mine"
 
 
 async def test_a_registration_that_the_store_did_not_take_leaves_the_watch(
@@ -170,14 +192,57 @@ async def test_the_log_keeps_no_secret(here: World) -> None:
     assert worker.secret.encode() not in written
 
 
-async def test_a_worker_may_choose_its_id_and_secret_and_is_known_by_them(here: World) -> None:
-    caller = Caller("worker", SCOPES)
-    proof = {"agent_id": "printer-7", "agent_secret": "s" * 32}
-    for _ in range(2):
-        answer = await here.call("agent.register", caller, handle="writer", **proof)
-        assert {name: answer[name] for name in proof} == proof
+async def test_a_worker_may_choose_its_secret_and_comes_back_by_it(here: World) -> None:
+    caller, secret = Caller("worker", SCOPES), "s" * 16
+    first = await here.call("agent.register", caller, handle="writer", agent_secret=secret)
+    proof = {"agent_id": first["agent_id"], "agent_secret": secret}
+    again = await here.call("agent.register", caller, handle="writer", **proof)
+    assert again["agent_id"] == first["agent_id"]
     await here.call("agent.heartbeat", caller, **proof)
     assert len(here.state.workers) == 1
+    with pytest.raises(InvalidParams, match="16") as refused:
+        await here.call("agent.register", caller, handle="writer", agent_secret="s" * 15)
+    assert refused.value.field == "agent_secret"
+
+
+async def test_an_agents_name_and_its_breaker_are_the_first_users(here: World) -> None:
+    @here.gateway.agent("inproc", breaker="ours")
+    async def inproc(task: Task) -> None: ...
+
+    ann, eve, anyone = (Caller(user, SCOPES) for user in ("ann", "eve", "anyone"))
+    await here.call("agent.register", ann, handle="researcher", agents=[{"name": "researcher"}])
+    for agent, field in (
+        ({"name": "researcher", "timeout": 0.001}, "agents.0.name"),
+        ({"name": "evil", "breaker": "researcher"}, "agents.0.breaker"),
+        ({"name": "evil", "breaker": "ours"}, "agents.0.breaker"),
+    ):
+        with pytest.raises(NameTaken) as refused:
+            await here.call("agent.register", eve, handle="evil", agents=[agent])
+        assert (refused.value.code, refused.value.field) == ("name_taken", field)
+    # What the gateway declares itself may be served by others, who change nothing about it.
+    agent = {"name": "inproc", "timeout": 0.001, "breaker": "trap"}
+    await here.call("agent.register", anyone, handle="inproc", agents=[agent])
+    policy = here.engine.parts.policies.of("inproc")
+    assert (policy.timeout_s, policy.breaker) == (30.0, "ours")
+    # An operator may serve any name; it stays its first user's.
+    await here.call("agent.register", handle="researcher", agents=[{"name": "researcher"}])
+    assert here.engine.parts.policies.owner("researcher") == "ann"
+
+
+async def test_a_user_has_a_bounded_number_of_workers(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workforce, "WORKERS_PER_USER_MAX", 2)
+    eve = Caller("eve", SCOPES)
+    workers = [await here.call("agent.register", eve, handle="h") for _ in range(2)]
+    with pytest.raises(TooManyWorkers) as refused:
+        await here.call("agent.register", eve, handle="h")
+    assert (refused.value.code, refused.value.retry_after) == ("too_many_workers", OFFLINE_S)
+    await here.call("agent.register", Caller("bob", SCOPES), handle="other")
+    proof = {name: workers[0][name] for name in ("agent_id", "agent_secret")}
+    await here.call("agent.remove", eve, **proof)
+    await here.call("agent.register", eve, handle="h")
+    assert proof["agent_id"] not in here.state.workers
 
 
 async def test_a_worker_that_is_unknown_is_told_to_register(here: World) -> None:

@@ -16,6 +16,7 @@ from gateway.attempts.agents import Agents, Declared
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
+from gateway.domain.worker import Worker
 from gateway.execution.guards.breakers import Admission, StandIn
 from gateway.execution.parts import Parts
 from gateway.execution.record.breaker_drafts import BreakerDrafts
@@ -76,6 +77,22 @@ class RacingLog:
             assert self.rival is not None
             await self._log.append([self.rival])
         return await self._log.append(drafts, expected=expected)
+
+
+def worker_of(agent_id: str, *agents: AgentPolicy, owner: str, registered_at: float) -> Worker:
+    """Make the record of a worker."""
+    return Worker(
+        agent_id=agent_id,
+        handle="writer",
+        agents={policy.name: policy for policy in agents},
+        capabilities=(),
+        domain=None,
+        type=None,
+        secret_digest="d",
+        owner=owner,
+        by_socket=True,
+        registered_at=registered_at,
+    )
 
 
 class Room:
@@ -146,6 +163,13 @@ class Room:
     def said(self, type: str) -> list[dict[str, Any]]:
         """The events of a type, as operators see them."""
         return [orjson.loads(entry.operator) for entry in self.entries if entry.type == type]
+
+    def worker(self, *agents: AgentPolicy, owner: str = "ann") -> Worker:
+        """Know one more worker, as if the log told of it."""
+        number = len(self.state.workers) + 1
+        worker = worker_of(f"w{number}", *agents, owner=owner, registered_at=NOW + number)
+        self.state.workers.add(worker)
+        return worker
 
     async def task(self, agent: str | None = "search", **asked: Any) -> Task:
         """Submit a task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway import Task
+from gateway.domain.access import GATEWAY
 from gateway.domain.agent import AgentPolicy
 from gateway.errors import RateLimited
 from gateway.execution.record.policies import Policies
@@ -26,26 +27,33 @@ def test_an_agent_that_names_its_attempts_keeps_them() -> None:
     assert known.of("writer").max_attempts == 4
 
 
-def test_a_workers_agent_is_treated_as_the_worker_says_last() -> None:
-    known = policies()
-    known.learn([AgentPolicy("search", timeout_s=5.0), AgentPolicy("writer", timeout_s=6.0)])
-    known.learn([AgentPolicy("search", timeout_s=7.0)])
+def test_a_workers_agent_is_treated_as_the_worker_says() -> None:
+    room = Room()
+    room.worker(AgentPolicy("search", timeout_s=5.0), AgentPolicy("writer", timeout_s=6.0))
+    room.worker(AgentPolicy("search", timeout_s=7.0))
+    known = room.policies
     assert (known.of("search").timeout_s, known.of("writer").timeout_s) == (7.0, 6.0)
+    assert (known.owner("search"), known.owner("painter")) == ("ann", None)
 
 
 def test_what_is_declared_here_wins_over_what_a_worker_says() -> None:
-    known = policies(AgentPolicy("search", timeout_s=5.0))
-    known.learn([AgentPolicy("search", timeout_s=7.0, breaker="model")])
+    room = Room(AgentPolicy("search", timeout_s=5.0))
+    room.worker(AgentPolicy("search", timeout_s=7.0, breaker="model"))
+    known = room.policies
     assert (known.of("search").timeout_s, known.of("search").breaker) == (5.0, "search")
-    assert known.behind("model") == []
+    assert list(known.behind("model")) == []
+    assert known.owner("search") == known.owner_of_breaker("search") == GATEWAY.user_id
 
 
 def test_agents_behind_a_breaker_are_named_those_of_this_process_first() -> None:
-    known = policies(AgentPolicy("writer", breaker="model"), AgentPolicy("other"))
-    known.learn([AgentPolicy("reader", breaker="model"), AgentPolicy("search", breaker="index")])
+    room = Room(AgentPolicy("writer", breaker="model"), AgentPolicy("other"))
+    room.worker(AgentPolicy("reader", breaker="model"), AgentPolicy("search", breaker="index"))
+    known = room.policies
     assert [policy.name for policy in known.behind("model")] == ["writer", "reader"]
     assert [policy.name for policy in known.behind("other")] == ["other"]
-    assert known.behind("nothing") == []
+    assert list(known.behind("nothing")) == []
+    owners = [known.owner_of_breaker(breaker) for breaker in ("model", "index", "nothing")]
+    assert owners == [GATEWAY.user_id, "ann", None]
 
 
 async def test_a_task_goes_by_its_agent_and_else_by_its_capability() -> None:

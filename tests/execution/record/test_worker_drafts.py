@@ -9,6 +9,8 @@ import pytest
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams
 from gateway.domain.worker import ORDER, Status, Worker, digest_of
+from gateway.execution.record.worker_drafts import agents_of
+from gateway.ports import Draft
 from tests.execution.record.room import Room, body_of, fact_of
 
 SECRET = "a secret of the worker"
@@ -19,9 +21,12 @@ def params(*agents: dict[str, Any], **given: Any) -> dict[str, Any]:
     return {"handle": "writer", **({"agents": list(agents)} if agents else {}), **given}
 
 
+def drafted(room: Room, params: dict[str, Any], caller: Caller = ANN) -> Draft:
+    return room.worker_drafts.registered("w1", SECRET, params, agents_of(params), caller)
+
+
 async def registered(room: Room) -> Worker:
-    draft = room.worker_drafts.registered("w1", SECRET, params(), ANN)
-    await room.intake.append([draft])
+    await room.intake.append([drafted(room, params())])
     return room.state.workers["w1"]
 
 
@@ -36,26 +41,25 @@ async def change(room: Room, worker: Worker, status: Status, **options: bool) ->
 
 
 def test_a_workers_secret_is_nowhere_in_the_log() -> None:
-    draft = Room().worker_drafts.registered("w1", SECRET, params(), ANN)
+    draft = drafted(Room(), params())
     assert SECRET not in (draft.body + (draft.state or b"")).decode()
     assert fact_of(draft)["secret_digest"] == digest_of(SECRET)
     assert "digest" not in draft.body.decode()
 
 
 def test_a_registration_names_the_owner_and_the_way_that_the_worker_came() -> None:
-    drafts = Room().worker_drafts
-    by_socket = fact_of(drafts.registered("w1", SECRET, params(type="python"), ANN))
+    by_socket = fact_of(drafted(Room(), params(type="python")))
     assert (by_socket["owner"], by_socket["by_socket"], by_socket["type"]) == (
         "ann",
         True,
         "python",
     )
-    by_http = fact_of(drafts.registered("w1", SECRET, params(), Caller("bob", frozenset())))
+    by_http = fact_of(drafted(Room(), params(), Caller("bob", frozenset())))
     assert (by_http["owner"], by_http["by_socket"]) == ("bob", False)
 
 
 def test_a_worker_that_names_no_agents_has_one_by_its_handle() -> None:
-    event = body_of(Room().worker_drafts.registered("w1", SECRET, params(), ANN))
+    event = body_of(drafted(Room(), params()))
     assert (event["agents"], event["agent_name"]) == (["writer"], "writer")
     assert (event["capabilities"], event["domain"]) == ([], None)
 
@@ -63,10 +67,8 @@ def test_a_worker_that_names_no_agents_has_one_by_its_handle() -> None:
 async def test_an_agent_is_treated_as_its_worker_says() -> None:
     room = Room()
     agent = {"name": "search", "timeout": 7, "max_attempts": 2, "upstream": "llm", "fallback": True}
-    draft = room.worker_drafts.registered(
-        "w1", SECRET, params(agent, {"name": "plain"}, domain="eu", capabilities=["x"]), ANN
-    )
-    await room.intake.append([draft])
+    about = params(agent, {"name": "plain"}, domain="eu", capabilities=["x"])
+    await room.intake.append([drafted(room, about)])
     worker = room.state.workers["w1"]
     policy, plain = worker.agents["search"], worker.agents["plain"]
     assert (policy.timeout_s, policy.max_attempts, policy.upstream) == (7, 2, "llm")
@@ -77,16 +79,14 @@ async def test_an_agent_is_treated_as_its_worker_says() -> None:
 
 def test_a_fallbacks_name_is_no_longer_than_a_name_may_be() -> None:
     name = "n" * 128
-    draft = Room().worker_drafts.registered(
-        "w1", SECRET, params({"name": name, "fallback": 1}), ANN
-    )
+    draft = drafted(Room(), params({"name": name, "fallback": 1}))
     assert len(fact_of(draft)["agents"][0]["fallback"]) == 128
 
 
 @pytest.mark.parametrize("wrong", [{"timeout": 0}, {"timeout": 86_400 * 8}, {"max_attempts": -1}])
 def test_limits_that_no_agent_may_have_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidParams) as refused:
-        Room().worker_drafts.registered("w1", SECRET, params({"name": "search", **wrong}), ANN)
+        agents_of(params({"name": "search", **wrong}))
     assert refused.value.field == "agents"
 
 
