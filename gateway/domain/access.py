@@ -19,12 +19,15 @@ SCOPES: Mapping[str, str] = {
     "events:read:all": "every user's events and tasks, without operators' detail",
     "events:write": "send notifications",
     "tasks:write": "create, cancel and retry own tasks",
+    "tasks:critical": "create own tasks of priority 0, which nothing else holds up",
     "agent": "register workers, claim tasks, report",
     "admin": "operate the gateway: everything above, detail, breakers, mode",
 }
 
 # The scopes of a caller that names a user on an open gateway.
-OPEN_USER_SCOPES = frozenset({"events:read", "events:write", "tasks:write", "agent"})
+OPEN_USER_SCOPES = frozenset(
+    {"events:read", "events:write", "tasks:write", "tasks:critical", "agent"}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ CODES: Mapping[str, Kind] = {
     "caller_deadline":          Kind("timeout", YES, YES, "retry", retried=NO, counted=NO),
     # rate_limit
     "llm_rate_limit":           TYPES["rate_limit"],
+    # The gateway's own limits for one user.
+    "too_many_requests":        Kind("rate_limit", YES, YES, "wait", retried=NO, counted=NO),
     # resource_limit
     "quota_exhausted":          TYPES["resource_limit"],
     "memory_limit_exceeded":    TYPES["resource_limit"],

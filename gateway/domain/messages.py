@@ -33,6 +33,7 @@ PROBLEMS: Mapping[str, str] = {
     "task_timeout": "The work took longer than it may (task timeout).",
     "caller_deadline": "The time set for this request is over (deadline, a timeout).",
     "llm_rate_limit": "The language model is getting too many requests right now (LLM rate limit).",
+    "too_many_requests": "That was more than one may ask for at once (too many requests).",
     "quota_exhausted": "The allowance for the language model is used up (quota exhausted).",
     "memory_limit_exceeded": "The agent needed more memory than it has (memory limit exceeded).",
     "disk_full": "There is no space left to work with (disk full).",

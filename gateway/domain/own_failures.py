@@ -23,6 +23,7 @@ __all__ = [
     "shutdown",
     "store_away",
     "timed_out",
+    "too_many_requests",
     "unencodable_result",
 ]
 
@@ -93,6 +94,11 @@ def store_away() -> Failure:
 def capacity_exceeded() -> Failure:
     """The gateway has no room for more work at the moment."""
     return failure_with("capacity_exceeded")
+
+
+def too_many_requests() -> Failure:
+    """A user asks for more than one may at once."""
+    return failure_with("too_many_requests")
 
 
 def internal_error() -> Failure:

@@ -123,6 +123,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
+        self._of_user: dict[str, int] = {}
         # Those that have come since a worker asked last. Many have gone again by the next time:
         # on another node, or while a log is read.
         self._new: dict[str, _Waiting] = {}
@@ -144,6 +145,7 @@ class Queue:
         since = task.created_at if task.next_attempt_at is None else task.next_attempt_at
         waiting = _Waiting(task, route_of(task), task.user_id, task.sequence, since)
         self._waiting[task.task_id] = waiting
+        self._of_user[task.user_id] = self.waiting_of(task.user_id) + 1
         if task.next_attempt_at is None:
             self._new[task.task_id] = waiting
         else:
@@ -152,8 +154,17 @@ class Queue:
     def remove(self, task_id: str) -> None:
         """Let a task wait no more; one that does not wait is left alone."""
         waiting = self._waiting.pop(task_id, None)
-        if waiting is not None and self._new.pop(task_id, None) is None:
+        if waiting is None:
+            return
+        self._of_user[waiting.user_id] -= 1
+        if not self._of_user[waiting.user_id]:
+            del self._of_user[waiting.user_id]
+        if self._new.pop(task_id, None) is None:
             self._unplace(waiting)
+
+    def waiting_of(self, user_id: str) -> int:
+        """How many of a user's tasks wait."""
+        return self._of_user.get(user_id, 0)
 
     def served(self, user_id: str, turn: int) -> None:
         """A user has had its turn, at an offset of the log."""

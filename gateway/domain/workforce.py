@@ -107,6 +107,11 @@ class Workforce(Mapping[str, Worker]):
         served = self._served.get(agent_name)
         return None if served is None else served.owner
 
+    def serving(self, agent_name: str) -> Iterable[Worker]:
+        """Give the workers that serve an agent, those that have gone included."""
+        served = self._served.get(agent_name)
+        return () if served is None else served.workers.values()
+
     def policy(self, agent_name: str) -> AgentPolicy | None:
         """Give the policy of an agent, as its owner's newest worker says; None: none serves it."""
         served = self._served.get(agent_name)

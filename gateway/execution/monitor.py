@@ -3,7 +3,8 @@ The monitor: timers for what has to happen when nothing else does.
 
 One asyncio task, one heap of due times in the log's time (seconds since the Unix epoch). The rule:
 an action looks at the folds when it is due, and does nothing when the world has moved on, so that
-timers are never cancelled. An action that fails is called again until it does not.
+no timer has to be cancelled; those of tasks that have ended are swept out when they are many. An
+action that fails is called again until it does not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 from gateway.domain.errors import Unavailable
 from gateway.ports import Clock
@@ -31,6 +32,8 @@ LATE_S = 1.0
 RETRY_S = 1.0
 # When an action failed by a mistake of ours, it is called again after this.
 FAILED_RETRY_S = 30.0
+# Timers of ended tasks are looked for when there are this many timers, then when they have doubled.
+SWEEP_MIN = 1024
 
 
 class Monitor:
@@ -40,17 +43,22 @@ class Monitor:
     Args:
         clock: This machine's: by it a process notices that it did not run.
         now: Tells the log's time.
+        live: Gives the tasks that have not ended, by id.
 
     Its bound: the heap holds a few timers for each live task (its deadline, its time in the queue
-    or its backoff, its lease) and one for each breaker. Timers of ended tasks stay until they are
-    due.
+    or its backoff, its lease) and one for each breaker; of ended tasks at the most as many again,
+    and ``SWEEP_MIN``.
     """
 
-    def __init__(self, clock: Clock, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Clock, *, now: Callable[[], float], live: Callable[[], Container[str]]
+    ) -> None:
         self._clock = clock
         self._now = now
+        self._live = live
+        self._sweep_at = SWEEP_MIN
         self._when_late: list[Callable[[], None]] = []
-        self._due: list[tuple[float, int, Action]] = []
+        self._due: list[tuple[float, int, str | None, Action]] = []
         self._order = itertools.count()
         self._earlier = asyncio.Event()
 
@@ -71,11 +79,25 @@ class Monitor:
         """Call ``action`` as soon as the loop comes to it."""
         self.at(self.now, action)
 
-    def at(self, due: float, action: Action) -> None:
-        """Call ``action`` at ``due``, in the log's seconds since the Unix epoch."""
-        heapq.heappush(self._due, (due, next(self._order), action))
+    def at(self, due: float, action: Action, *, task_id: str | None = None) -> None:
+        """
+        Call ``action`` at ``due``, in the log's seconds since the Unix epoch.
+
+        Args:
+            task_id: The task that it is about: it need not be called when that has ended. None: it
+                is about no task.
+        """
+        if len(self._due) >= self._sweep_at:
+            self._sweep()
+        heapq.heappush(self._due, (due, next(self._order), task_id, action))
         if self._due[0][0] == due:
             self._earlier.set()
+
+    def _sweep(self) -> None:
+        live = self._live()
+        self._due = [timer for timer in self._due if timer[2] is None or timer[2] in live]
+        heapq.heapify(self._due)
+        self._sweep_at = max(SWEEP_MIN, 2 * len(self._due))
 
     def look(self) -> None:
         """Look again what is due: the log's time is further on than was known."""
@@ -84,6 +106,7 @@ class Monitor:
     def clear(self) -> None:
         """Drop all timers."""
         self._due.clear()
+        self._sweep_at = SWEEP_MIN
 
     async def run(self) -> None:
         """Call the actions as they become due, until cancelled."""
@@ -91,17 +114,17 @@ class Monitor:
         while True:
             self._earlier.clear()
             while self._due and self._due[0][0] <= self.now:
-                _, _, action = heapq.heappop(self._due)
+                _, _, task_id, action = heapq.heappop(self._due)
                 try:
                     await action()
                 except Unavailable as error:
                     # The store did not take it: what is due stays due.
-                    self.at(self.now + (error.retry_after or RETRY_S), action)
+                    self.at(self.now + (error.retry_after or RETRY_S), action, task_id=task_id)
                 except Exception:
                     # It must not stop the timers of other tasks, nor leave its own task without a
                     # deadline.
                     logger.exception("a timer's action failed; it is tried again")
-                    self.at(self.now + FAILED_RETRY_S, action)
+                    self.at(self.now + FAILED_RETRY_S, action, task_id=task_id)
             wait = SLEEP_S_MAX
             if self._due:
                 wait = min(wait, max(0.0, self._due[0][0] - self.now))

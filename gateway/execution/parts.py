@@ -14,6 +14,7 @@ from gateway.attempts.attempt import Attempts
 from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.execution.guards.breakers import Breakers
+from gateway.execution.guards.refusals import Refusals
 from gateway.execution.handlers.breakers import BreakerHandlers
 from gateway.execution.handlers.dead_letters import DeadLetterHandlers
 from gateway.execution.handlers.events import EventHandlers
@@ -100,6 +101,7 @@ class Parts:
         self.settings = settings
         self.durable = durable
         self.connections = Connections()
+        self.monitor = Monitor(machine, now=clock.wall, live=lambda: self.state.live)
         holder = ids.uuid7()
 
         # --- record: what is written, and what is so ---
@@ -116,6 +118,7 @@ class Parts:
 
         # --- guards ---
         self.breakers = Breakers(self.state, self.intake, breaker_drafts)
+        self.refusals = Refusals(self.intake, RefusalDrafts(self.intake), self.monitor)
 
         # --- tasks: from the order to the one end ---
         verdicts = Verdicts(
@@ -139,7 +142,7 @@ class Parts:
         self.acceptance = Acceptance(
             state=self.state,
             intake=self.intake,
-            drafts=RefusalDrafts(self.intake),
+            refusals=self.refusals,
             breakers=self.breakers,
             lifecycle=self.lifecycle,
             policies=self.policies,
@@ -153,7 +156,6 @@ class Parts:
         )
 
         # --- holders: which process holds which task, until when ---
-        self.monitor = Monitor(machine, now=clock.wall)
         bell = Bell()
         self.ends = Ends(self.state)
         self.attempts = Attempts(agents, self.lifecycle, machine, settings, freed=bell.ring)
@@ -266,6 +268,7 @@ class Parts:
                 self.state,
                 self.presence,
                 self.monitor,
+                self.refusals,
                 self.limits,
                 self.breakers,
                 self.attempts,

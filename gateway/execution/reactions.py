@@ -162,6 +162,7 @@ class Reactions:
 
     def _ended(self, task: Task) -> None:
         self._attempts.ended(task.task_id)
+        self._limits.ended(task.task_id)
         self._bell.ring()
         self._ends.ended(task)
         if task.status == "dead_lettered":

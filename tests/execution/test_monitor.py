@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.domain.errors import Unavailable
-from gateway.execution.monitor import LATE_S, SLEEP_S_MAX, Action
+from gateway.execution.monitor import LATE_S, SLEEP_S_MAX, SWEEP_MIN, Action
 from tests.execution.world import VirtualClock, World
 
 
@@ -118,3 +118,15 @@ async def test_what_hears_workers_is_told_first_when_the_process_did_not_run(
     here.stopped_for(0.001 + stopped_s)
     await here.passing(1)
     assert order == ["late"] * late + ["action"]
+
+
+async def test_timers_of_tasks_that_have_ended_are_swept_out(here: World) -> None:
+    """Each has one for its deadline, which may be a week away."""
+    monitor = here.engine.parts.monitor
+    kept = await here.submit("nobody", timeout=604_800)
+    for _ in range(SWEEP_MIN):
+        task_id = await here.submit("nobody", timeout=604_800)
+        await here.call("task.cancel", task_id=task_id)
+    assert len(monitor._due) <= SWEEP_MIN
+    await here.passing(301)
+    assert here.state.tasks[kept].status == "dead_lettered"

@@ -80,6 +80,8 @@ class TaskHandlers:
             raise NotPermitted("only an operator makes tasks for others", field="user_id")
         if ("agent" in params) == ("capability" in params):
             raise InvalidParams("task.create needs agent or capability, one of them", field="agent")
+        if params.get("priority") == 0 and not caller.has("tasks:critical"):
+            raise NotPermitted("priority 0 needs the scope tasks:critical", field="priority")
         measured(params.get("input"), field="input", bytes_max=INPUT_BYTES_MAX)
         asked = {name: params[name] for name in ORDERED if name in params}
         asked["agent"] = params.get("agent") or self._agents.capable_of(params["capability"])
@@ -103,9 +105,10 @@ class TaskHandlers:
         """Whether there is a worker now that could do the task."""
         if self._agents.get(task.agent_name) is not None:
             return True
+        workers = self._state.workers
+        able = workers.values() if task.agent_name is None else workers.serving(task.agent_name)
         return any(
-            worker.takes_work and worker.can_do(task.agent_name, task.capability)
-            for worker in self._state.workers.values()
+            worker.takes_work and worker.can_do(task.agent_name, task.capability) for worker in able
         )
 
     async def _task_list(self, params: Params, caller: Caller) -> Any:

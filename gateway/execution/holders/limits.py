@@ -88,8 +88,9 @@ class Limits:
         """Look at a new task at the end of its time in the queue, and at its deadline."""
         task_id = task.task_id
         # The queue's limit comes first: if both are as long, it gives the better reason.
-        self._monitor.at(task.created_at + self._queue_timeout_s, lambda: self._untaken(task_id))
-        self._monitor.at(task.deadline_at, lambda: self._deadline(task_id))
+        untaken_at = task.created_at + self._queue_timeout_s
+        self._monitor.at(untaken_at, lambda: self._untaken(task_id), task_id=task_id)
+        self._monitor.at(task.deadline_at, lambda: self._deadline(task_id), task_id=task_id)
 
     def attempt(self, task: Task) -> None:
         """Look at a worker's attempt when its lease ends, and when the attempt's limit is over."""
@@ -99,7 +100,12 @@ class Limits:
         self.lease(task)
         limit_s = self._policies.of_task(task).timeout_s
         over_at = task.attempts[-1].started_at + limit_s + LIMIT_MARGIN_S
-        self._monitor.at(over_at, lambda: self._limit_over(task_id, term, limit_s))
+        self._monitor.at(over_at, lambda: self._limit_over(task_id, term, limit_s), task_id=task_id)
+
+    def ended(self, task_id: str) -> None:
+        """Watch a task no more; the monitor sweeps its timers out."""
+        self._lease_due.pop(task_id, None)
+        self._fresh.pop(task_id, None)
 
     def lease(self, task: Task) -> None:
         """Look at a lease when it ends; a task has one timer for it, the earliest asked for."""
@@ -109,7 +115,7 @@ class Limits:
 
     def _look_at(self, task_id: str, due: float) -> None:
         self._lease_due[task_id] = due
-        self._monitor.at(due, lambda: self._lease_over(task_id, due))
+        self._monitor.at(due, lambda: self._lease_over(task_id, due), task_id=task_id)
 
     # --- when it is due ---------------------------------------------------------------------
 
@@ -135,7 +141,7 @@ class Limits:
         taken_by = self._fresh_at + self._queue_timeout_s
         if self._monitor.now < taken_by:
             # While this node did not run, no worker could take it here.
-            self._monitor.at(taken_by, lambda: self._untaken(task_id))
+            self._monitor.at(taken_by, lambda: self._untaken(task_id), task_id=task_id)
             return
         breaker = self._state.breakers.get(self._policies.of_task(task).breaker)
         if breaker is not None and breaker.state != "closed":
@@ -178,7 +184,9 @@ class Limits:
             return
         told_by = self._fresh_at + LIMIT_MARGIN_S
         if self._monitor.now < told_by:
-            self._monitor.at(told_by, lambda: self._limit_over(task_id, term, limit_s))
+            self._monitor.at(
+                told_by, lambda: self._limit_over(task_id, term, limit_s), task_id=task_id
+            )
             return
         # A worker in order would have reported that its attempt ran into the limit.
         if self._presence.beats(task.holder):

@@ -11,13 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from gateway.domain.errors import Conflict, ExpectationFailed, Rejected, Unavailable
+from gateway.domain.access import LOCAL_OPERATOR
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.errors import (
+    Conflict,
+    ExpectationFailed,
+    RateLimitedRequest,
+    Rejected,
+    Unavailable,
+)
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Refusal
+from gateway.execution.guards.refusals import Refusals
 from gateway.execution.record.intake import RACES_MAX, Decision, Intake
 from gateway.execution.record.policies import Policies
-from gateway.execution.record.refusal_drafts import RefusalDrafts
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.order import Order
@@ -39,11 +47,11 @@ class Acceptance:
     Args:
         state: Gives the queue, the breakers and the idempotency keys.
         intake: The write path.
-        drafts: Makes the event of a refusal.
+        refusals: Tell the user of an order that is not taken.
         breakers: Give a probe's permit.
         lifecycle: Makes the task.
         policies: Give an agent's breaker, fallback and defaults.
-        settings: Give defaults and the queue's limit.
+        settings: Give defaults, the queue's limit, and a user's share of it.
 
     Attributes:
         draining: Set when the gateway leaves; then no order is taken any more.
@@ -54,7 +62,7 @@ class Acceptance:
         *,
         state: State,
         intake: Intake,
-        drafts: RefusalDrafts,
+        refusals: Refusals,
         breakers: Breakers,
         lifecycle: Lifecycle,
         policies: Policies,
@@ -62,7 +70,7 @@ class Acceptance:
     ) -> None:
         self._state = state
         self._intake = intake
-        self._drafts = drafts
+        self._refusals = refusals
         self._breakers = breakers
         self._lifecycle = lifecycle
         self._policies = policies
@@ -115,6 +123,7 @@ class Acceptance:
 
         Raises:
             Rejected: If the agent's breaker is open, the queue is full, or the gateway is leaving.
+            RateLimitedRequest: If as many tasks of the user wait as may.
             Conflict: If the idempotency key stands for another order.
             Unavailable: If others are faster again and again, or the store does not answer.
         """
@@ -138,7 +147,7 @@ class Acceptance:
 
     async def _admitted(self, order: Order, task_id: str) -> Admission | None:
         """Ask for a probe's permit if the agent's breaker is not closed; None: none is needed."""
-        policy = self._policies.of(order.agent_name or order.capability or "")
+        policy = self._policy_of(order)
         breaker = self._state.breakers.get(policy.breaker)
         fallback_serves = policy.fallback is not None and order.reserved_for is None
         if breaker is None or breaker.state == "closed" or fallback_serves:
@@ -180,19 +189,39 @@ class Acceptance:
             await self._reject(
                 order, reason="priority_load_shedding", retry_after_s=QUEUE_RETRY_AFTER_S
             )
+        # What is critical is for few to ask; and on an open gateway "local" is everyone.
+        if order.priority > 0 and order.user_id != LOCAL_OPERATOR.user_id:
+            share = max(1, int(self._settings.queue_limit * self._settings.queue_share))
+            if self._state.queue.waiting_of(order.user_id) >= share:
+                await self._refuse_over_share(order, share)
+
+    async def _refuse_over_share(self, order: Order, share: int) -> NoReturn:
+        raise await self._refusals.told(
+            RateLimitedRequest(
+                f"{share} tasks of this user wait, as many as may; wait for one to begin",
+                code="queue_share",
+                retry_after=QUEUE_RETRY_AFTER_S,
+            ),
+            reason="rate_limited",
+            user_id=order.user_id,
+            policy=self._policy_of(order),
+        )
 
     async def _reject(
         self, order: Order, *, reason: str, retry_after_s: float, error_id: str | None = None
     ) -> NoReturn:
-        policy = self._policies.of(order.agent_name or order.capability or "")
-        draft = self._drafts.rejected(
+        policy = self._policy_of(order)
+        raise await self._refusals.told(
+            Rejected(
+                f"{policy.name} takes no tasks now: {reason}",
+                code=reason,
+                retry_after=retry_after_s,
+            ),
             reason=reason,
             user_id=order.user_id,
             policy=policy,
-            retry_after_s=retry_after_s,
             error_id=error_id,
         )
-        await self._intake.append([draft])
-        raise Rejected(
-            f"{policy.name} takes no tasks now: {reason}", code=reason, retry_after=retry_after_s
-        )
+
+    def _policy_of(self, order: Order) -> AgentPolicy:
+        return self._policies.of(order.agent_name or order.capability or "")

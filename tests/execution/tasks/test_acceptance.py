@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway import Task
-from gateway.domain.access import Caller
+from gateway.domain.access import OPEN_USER_SCOPES, Caller
 from gateway.domain.agent import AgentPolicy
-from gateway.domain.errors import Conflict, Rejected, Unavailable
+from gateway.domain.errors import Conflict, NotPermitted, RateLimitedRequest, Rejected, Unavailable
 from gateway.execution.record.intake import RACES_MAX
 from tests.execution.conftest import OpenWorld
 from tests.execution.record.room import NOW, RacingLog, Room
@@ -80,9 +80,39 @@ async def test_over_the_limit_of_the_queue_orders_are_refused(open_world: OpenWo
         await here.submit("nobody", priority=0)
     with pytest.raises(Rejected):
         await here.submit("nobody", priority=0)
+    await here.passing(1.1)
     events = here.said("request_rejected")
-    assert [event["reason"] for event in events] == ["priority_load_shedding"] * 4
+    assert {event["reason"] for event in events} == {"priority_load_shedding"}
+    told = [(event["user_id"], event["count"]) for event in events]
+    assert told == [("ann", 1), ("local", 1), ("ann", 2)]
     assert len(here.said("task_submitted")) == 6
+
+
+async def test_a_user_may_fill_a_share_of_the_queue_and_what_is_critical_counts_not(
+    open_world: OpenWorld,
+) -> None:
+    here = await open_world(queue_limit=8, queue_share=0.25)
+    ann = Caller("ann", OPEN_USER_SCOPES)
+    for _ in range(2):
+        await here.call("task.create", ann, agent="nobody")
+    for _ in range(5):
+        with pytest.raises(RateLimitedRequest) as refused:
+            await here.call("task.create", ann, agent="nobody", priority=1)
+        assert (refused.value.code, refused.value.retry_after) == ("queue_share", 1.0)
+    await here.call("task.create", ann, agent="nobody", priority=0)
+    await here.submit("nobody", user_id="bob")
+    await here.passing(1.1)
+    events = here.said("request_rejected")
+    assert [(event["user_id"], event["count"]) for event in events] == [("ann", 1), ("ann", 4)]
+    assert {event["error_code"] for event in events} == {"too_many_requests"}
+
+
+async def test_priority_0_needs_a_right_of_its_own(here: World) -> None:
+    ann = Caller("ann", OPEN_USER_SCOPES - {"tasks:critical"})
+    with pytest.raises(NotPermitted, match="tasks:critical") as refused:
+        await here.call("task.create", ann, agent="nobody", priority=0)
+    assert refused.value.field == "priority"
+    assert here.types() == []
 
 
 async def test_a_task_that_runs_does_not_stand_in_the_queue(open_world: OpenWorld) -> None:
@@ -162,7 +192,7 @@ async def test_a_key_of_before_is_answered_by_a_gateway_that_leaves() -> None:
 
 @pytest.mark.parametrize(("priority", "waiting_max"), [(0, 4), (1, 2), (5, 2)])
 async def test_the_queue_takes_orders_up_to_its_limit(priority: int, waiting_max: int) -> None:
-    room = Room(queue_limit=2)
+    room = Room(queue_limit=2, queue_share=1.0)
     for _ in range(waiting_max):
         await submit(room, priority=priority)
     with pytest.raises(Rejected):
