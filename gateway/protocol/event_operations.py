@@ -10,6 +10,7 @@ from gateway.protocol.shapes import (
     NAME,
     NULLABLE_TEXT,
     POSITION,
+    PROOF,
     TOPIC,
     USER_ID,
     Operation,
@@ -37,7 +38,11 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "Publish a notification, or report on an agent's own work.",
         {
             "type": "object",
-            "properties": {"type": {"type": "string", "maxLength": 64}},
+            # What else an event has stands in its schema.
+            "properties": {
+                "type": {"type": "string", "maxLength": 64},
+                "agent_secret": PROOF["agent_secret"],
+            },
             "required": ["type"],
         },
         {

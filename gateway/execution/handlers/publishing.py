@@ -108,15 +108,17 @@ class Publishing:
         if type in LIFECYCLE or type in BOOKKEEPING:
             raise NotPermitted(f"only the gateway itself says {type}", field="type")
         event_id = self._intake.ids.uuid7()
+        # Every call of a worker may carry its secret. It is no part of any event.
+        said = {name: value for name, value in params.items() if name != "agent_secret"}
         if type == "notification":
             caller.require("events:write")
-            draft, error_id = self._notification(params, caller, event_id), None
+            draft, error_id = self._notification(said, caller, event_id), None
         elif type in PUBLISHABLE_BY_AGENTS:
             caller.require("agent")
             if params.get("task_id") is not None:
                 measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
                 return await self._tasks.take(params, caller)
-            draft, error_id = await self._report(type, params, event_id)
+            draft, error_id = await self._report(type, said, event_id)
         else:
             raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
         offset = await self._intake.append([draft])

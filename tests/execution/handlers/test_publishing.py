@@ -38,6 +38,21 @@ async def publish(here: World, caller: Caller = AGENT, /, **event: Any) -> Any:
 # --- notifications ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("type", "more"),
+    [
+        ("notification", {"subject": "s", "payload": 1, "channel": "c"}),
+        ("agent_error", ABOUT),
+    ],
+)
+async def test_the_secret_that_a_worker_sends_with_each_call_is_no_part_of_an_event(
+    here: World, type: str, more: dict[str, Any]
+) -> None:
+    await publish(here, type=type, agent_secret="known to two", **more)
+    (event,) = here.said(type)
+    assert "known to two" not in str(event)
+
+
 async def test_a_notification_goes_to_the_recipient_that_it_names(here: World) -> None:
     answer = await publish(
         here, SENDER, type="notification", subject="hello", payload={"a": 1}, recipient_id="bob"
@@ -291,6 +306,9 @@ async def test_no_report_is_for_every_user_or_about_a_task_that_is_not_held(
     proof = {"agent_id": worker["agent_id"], "agent_secret": worker["agent_secret"], "term": 1}
     with pytest.raises((StaleTerm, Conflict)):
         await publish(here, type=type, task_id=task_id, **proof, **ABOUT)
+    with pytest.raises(InvalidParams) as refused:
+        await publish(here, type=type, task_id=task_id, **{**proof, "agent_secret": 5}, **ABOUT)
+    assert refused.value.field == "agent_secret"
     assert here.types() == ["task_submitted", "agent_registered"]
 
 
