@@ -49,8 +49,9 @@ class Engine:
 
     async def call(self, name: str, params: Mapping[str, Any], caller: Caller) -> Any:
         self.require_ready()
-        check(name, params)
+        # Rights first: who may not make a call is told nothing of how it has to look.
         caller.require(OPERATIONS[name].scope)
+        check(name, params)
         return await self.parts.handlers[name](params, caller)
 
     @property

@@ -200,12 +200,12 @@ async def test_the_engine_is_the_service_that_the_doors_know(here: World) -> Non
         service.check_params("ping", {"foreign": 1})
 
 
-async def test_a_call_is_checked_for_its_parameters_then_for_its_scope(here: World) -> None:
+async def test_a_call_is_checked_for_its_scope_then_for_its_parameters(here: World) -> None:
     stranger = Caller("ann", frozenset())
-    with pytest.raises(InvalidParams):
-        await here.call("task.get", stranger)
     with pytest.raises(NotPermitted):
-        await here.call("task.get", stranger, task_id="unknown")
+        await here.call("task.get", stranger)
+    with pytest.raises(InvalidParams):
+        await here.call("task.get")
     with pytest.raises(NotFound):
         await here.call("task.get", task_id="unknown")
 

@@ -23,6 +23,9 @@ async def test_an_operation_needs_its_scope_and_knows_its_parameters(
     given = {field: examples.get(field, "x") for field in OPERATIONS[name].params["required"]}
     with pytest.raises(NotPermitted):
         await here.call(name, nobody, **given)
+    # Rights are looked at before parameters.
+    with pytest.raises(NotPermitted):
+        await here.call(name, nobody, foreign=1)
     if name != "event.publish":
         with pytest.raises(InvalidParams) as refused:
             await here.call(name, foreign=1, **given)
