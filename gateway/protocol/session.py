@@ -16,7 +16,7 @@ from typing import Any
 
 from gateway.domain.errors import RequestError
 from gateway.protocol.codes import CloseCode
-from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
 
 __all__ = [
     "INTERNAL_ERROR",
@@ -39,6 +39,9 @@ __all__ = [
 # At so many malformed frames without a request between them the connection is closed with
 # ``bad_request``: the client does not speak this protocol, and one more refusal would not help.
 MALFORMED_IN_A_ROW_MAX = 10
+
+# Levels that a frame puts around the parameters: the request.
+FRAME_LEVELS = 1
 
 # JSON-RPC 2.0, section 5.1.
 PARSE_ERROR = -32700
@@ -192,7 +195,7 @@ def _parse(frame: str | bytes) -> Request | Refusal:
     if isinstance(frame, bytes):
         return _malformed(INVALID_REQUEST, "frames have to be text, this one is binary")
     try:
-        return request_of(parse_json(frame))
+        return request_of(parse_json(frame, around=PARAMS_LEVELS + FRAME_LEVELS))
     except BadJson as error:
         return unreadable(error)
 

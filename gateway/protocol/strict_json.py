@@ -12,11 +12,15 @@ import json
 import math
 from typing import Any
 
-__all__ = ["DEPTH_MAX", "BadJson", "deeper_than", "parse_json"]
+__all__ = ["DEPTH_MAX", "PARAMS_LEVELS", "BadJson", "deeper_than", "parse_json"]
 
 # How many objects and arrays may be inside each other, in what a caller sends or an agent returns.
 # No document that a person writes is so deep, and encoders give up at about 250 levels.
 DEPTH_MAX = 64
+# Levels around a value in an operation's parameters: the parameters, and an object of values by
+# name, such as steps. A door that puts more around them adds its own, so that a value which passes
+# through one door passes through every other.
+PARAMS_LEVELS = 2
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 
@@ -25,9 +29,12 @@ class BadJson(ValueError):
     """The text is not JSON as accepted here; the message says why, without quoting the text."""
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, around: int = 0) -> Any:
     """
     Parse one JSON text; bytes have to be UTF-8.
+
+    Args:
+        around: Levels that stand around what is said, and do not count as its own.
 
     Raises:
         BadJson: If it is not JSON, or is over a limit of this file.
@@ -43,7 +50,8 @@ def parse_json(text: str | bytes) -> Any:
         raise BadJson(f"not JSON: {error.msg.lower()} at character {error.pos}") from None
     except RecursionError:
         raise BadJson(f"nested deeper than {DEPTH_MAX}") from None
-    if text.count("{") + text.count("[") > DEPTH_MAX and deeper_than(value, DEPTH_MAX):
+    levels_max = DEPTH_MAX + around
+    if text.count("{") + text.count("[") > levels_max and deeper_than(value, levels_max):
         raise BadJson(f"nested deeper than {DEPTH_MAX}")
     # Only an escape can be half a pair: the text itself was valid UTF-8 or a str from it.
     if "\\u" in text:

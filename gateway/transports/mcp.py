@@ -30,7 +30,7 @@ from gateway.execution.service import Service
 from gateway.protocol import session
 from gateway.protocol.operations import OPERATIONS
 from gateway.protocol.session import Refusal, refusal_of, request_of, unreadable
-from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
 from gateway.transports.access import Access
 from gateway.transports.http import json_response, while_there
 from gateway.transports.problem import problem
@@ -50,6 +50,9 @@ MCP_HEADERS = (SESSION_HEADER, "mcp-protocol-version", "mcp-method", "mcp-name")
 # The extra that installs the SDK, and the modules that are absent without it.
 EXTRA = "agent-failure-gateway[mcp]"
 _SDK = frozenset({"mcp", "mcp_types"})
+
+# Levels that a message puts around the parameters: the request, and the call of the tool.
+MESSAGE_LEVELS = 2
 
 # The code of LSP 3.17, RequestCancelled, as in the SDK. Streamable HTTP needs an answer to each
 # POST, though a client ignores the answer to a request that it has cancelled.
@@ -208,7 +211,7 @@ async def _message_in(request: Request) -> tuple[bytes, Mapping[str, Any] | Resp
         return b"", _told(refusal, 415)
     body = await body_of(request, bytes_max=BODY_BYTES_MAX)
     try:
-        value = parse_json(body)
+        value = parse_json(body, around=PARAMS_LEVELS + MESSAGE_LEVELS)
     except BadJson as error:
         return body, _told(unreadable(error), 400)
     if not isinstance(value, dict):

@@ -17,7 +17,7 @@ from starlette.types import Receive
 
 from gateway.domain.errors import InvalidParams, TooLarge, UnsupportedMedia
 from gateway.protocol.operations import HEADER_PARAMS, Operation
-from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
 
 __all__ = ["BODY_BYTES_MAX", "bearer", "body_of", "params_of", "query_of", "wait_disconnect"]
 
@@ -152,7 +152,7 @@ async def _object_of(request: Request) -> dict[str, Any]:
         return {}
     _require_json(request)
     try:
-        value = parse_json(body)
+        value = parse_json(body, around=PARAMS_LEVELS)
     except BadJson as error:
         raise InvalidParams(f"the body is refused: {error}", code="parse_error") from None
     if not isinstance(value, dict):

@@ -71,6 +71,15 @@ def test_depth_has_a_limit(ends: Any) -> None:
             parse_json(opening * (DEPTH_MAX + more) + inner + closing * (DEPTH_MAX + more))
 
 
+@pytest.mark.parametrize("around", [1, 4])
+def test_levels_around_what_is_said_do_not_count(around: int) -> None:
+    """Each door puts others around it; what one of them takes, every other has to take."""
+    exact = "[" * (DEPTH_MAX + around) + "]" * (DEPTH_MAX + around)
+    parse_json(exact, around=around)
+    with pytest.raises(BadJson, match="deeper"):
+        parse_json(f"[{exact}]", around=around)
+
+
 @pytest.mark.parametrize(
     ("value", "depth"),
     [(7, 0), ([], 1), ({}, 1), ((), 1), ([[], {"a": [1]}], 3), (({"a": ()},), 3)],
