@@ -60,6 +60,12 @@ async def params_of(request: Request, operation: Operation) -> dict[str, Any]:
         if name in properties and (values := request.headers.getlist(header)):
             if len(values) > 1:
                 raise InvalidParams(f"the header {header} is given twice", field=name)
+            # Clients write other letters in one encoding or another (RFC 9110, 5.5). Read in the
+            # wrong one, a key would not be the same that came through another door.
+            if not values[0].isascii():
+                raise InvalidParams(
+                    f"the header {header} has to be ASCII; give {name} in the body", field=name
+                )
             _merge(params, {name: values[0]})
     return params
 

@@ -109,8 +109,12 @@ def test_other_kinds_are_read_exactly_too(kind: str | None, text: str, value: ob
             "task.create",
             "idempotency_key",
         ),
+        (request(headers=[("agent-secret", "ü")]), "agent.heartbeat", "agent_secret"),
     ],
-    ids=["query twice", "path and query", "path and body", "wrong place", "header", "headers"],
+    ids=[
+        *["query twice", "path and query", "path and body", "wrong place", "header", "headers"],
+        "header that two readers read as two texts",
+    ],
 )
 async def test_a_parameter_from_two_places_or_the_wrong_one_is_refused(
     given: Request, name: str, field: str
