@@ -26,6 +26,7 @@ class Operation:
         method: The HTTP method.
         path: The HTTP path, with ``{parameters}``.
         scope: The scope that the caller needs; see ``domain.access.SCOPES``.
+        or_scope: A scope that does as well; None: there is none.
         summary: One sentence for the reference.
         params: JSON Schema of the parameters, an object.
         result: JSON Schema of the result.
@@ -46,6 +47,7 @@ class Operation:
     params: Schema
     result: Schema
     status: int = 200
+    or_scope: str | None = None
     also_at: str | None = None
     errors: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()

@@ -103,7 +103,8 @@ def _operation(operation: Operation, path: str) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": _id(operation, path),
         "summary": operation.summary,
-        "description": f"Needs the scope `{operation.scope}`."
+        "description": f"Needs the scope `{operation.scope}`"
+        + (f" or `{operation.or_scope}`." if operation.or_scope else ".")
         + (f" May answer with {', '.join(operation.errors)}." if operation.errors else ""),
         "tags": [operation.name.partition(".")[0]],
     }

@@ -25,6 +25,9 @@ def test_callers_of_tasks_create_read_cancel_and_retry() -> None:
         "task.cancel": "tasks:write",
         "task.retry": "tasks:write",
     }
+    # Who may create a task may read it, too, without a right to events.
+    as_well = {name: each.or_scope for name, each in BY_NAME.items() if each.or_scope}
+    assert as_well == {"task.get": "tasks:write", "task.partial": "tasks:write"}
 
 
 @pytest.mark.parametrize(

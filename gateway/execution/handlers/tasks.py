@@ -162,7 +162,7 @@ class TaskHandlers:
         }
 
     async def _task_cancel(self, params: Params, caller: Caller) -> Any:
-        task = self._seen(params, caller)
+        task = self._own(params, caller)
         by = "user" if caller.user_id == task.user_id else "operator"
         await self._lifecycle.end(
             task.task_id,
@@ -173,7 +173,7 @@ class TaskHandlers:
         return tasks.view(task)
 
     async def _task_retry(self, params: Params, caller: Caller) -> Any:
-        task = self._seen(params, caller)
+        task = self._own(params, caller)
         if task.live:
             await self._lifecycle.hurry(task.task_id)
             return self.submitted(task)
@@ -189,6 +189,17 @@ class TaskHandlers:
     def _seen(self, params: Params, caller: Caller) -> Task:
         """Give the task, if this caller may know that there is one."""
         task = self._state.tasks.get(params["task_id"])
-        if task is None or not caller.may_see_user(task.user_id):
+        if task is None or not (
+            caller.may_see_user(task.user_id)
+            # Who may make a task may see what became of it.
+            or (task.user_id == caller.user_id and caller.has("tasks:write"))
+        ):
             raise NotFound(f"there is no task {params['task_id']}", field="task_id")
+        return task
+
+    def _own(self, params: Params, caller: Caller) -> Task:
+        """Give the task, if it is this caller's to change; to see it is not enough."""
+        task = self._seen(params, caller)
+        if task.user_id != caller.user_id and not caller.operator:
+            raise NotPermitted("this is not your task; its owner may do this", field="task_id")
         return task

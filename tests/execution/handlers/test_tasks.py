@@ -48,6 +48,26 @@ async def test_a_caller_that_reads_all_sees_every_task_and_makes_none(here: Worl
         await here.call("task.create", READER, agent="writer")
 
 
+@pytest.mark.parametrize("name", ["task.cancel", "task.retry"])
+async def test_to_see_a_task_is_not_to_change_it(here: World, name: str) -> None:
+    caller = Caller("bob", frozenset({"events:read:all", "tasks:write"}))
+    task_id = await here.submit("writer", user_id="ann")
+    with pytest.raises(NotPermitted) as refused:
+        await here.call(name, caller, task_id=task_id)
+    assert refused.value.field == "task_id"
+    assert here.state.tasks[task_id].status == "pending"
+
+
+async def test_who_may_make_a_task_may_see_and_cancel_it_and_no_other(here: World) -> None:
+    caller = Caller("bob", frozenset({"tasks:write"}))
+    others = await here.submit("writer", user_id="ann")
+    task_id = (await here.call("task.create", caller, agent="writer"))["task_id"]
+    for name in ("task.get", "task.partial", "task.cancel"):
+        with pytest.raises(NotFound):
+            await here.call(name, caller, task_id=others)
+        assert (await here.call(name, caller, task_id=task_id))["task_id"] == task_id
+
+
 async def test_a_caller_makes_tasks_in_its_own_name_unless_it_is_an_operator(here: World) -> None:
     mine = await here.call("task.create", ANN, agent="writer", user_id="ann")
     assert here.state.tasks[mine["task_id"]].user_id == "ann"
