@@ -378,6 +378,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
         "tests/transports/test_mcp_tools.py::test_a_refusal_is_a_result_for_the_model_to_read",
         "tests/transports/test_mcp_tools.py::test_wrong_parameters_are_an_error_of_the_protocol",
+        "tests/scenarios/test_three_doors.py::test_a_scenario_has_the_same_answers_and_events_by_every_way",
     ),
     "MESH-W1": (
         "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
@@ -390,6 +391,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-W17": (
         "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
         "tests/transports/test_mcp.py::test_a_caller_and_a_worker_need_nothing_but_tools",
+        "tests/scenarios/test_three_doors.py::test_a_scenario_has_the_same_answers_and_events_by_every_way",
     ),
     "MESH-W3": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
@@ -461,6 +463,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",
         "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
         "tests/scenarios/test_kept_tasks.py::test_a_claim_and_its_lock_outlive_the_gateway_and_end_together_on_any_node",
+        "tests/scenarios/test_three_doors.py::test_a_scenario_has_the_same_answers_and_events_by_every_way",
     ),
     "MESH-07": (
         "tests/execution/holders/test_claims_with_locks.py::test_a_claim_whose_lock_is_held_takes_nothing",

@@ -45,7 +45,7 @@ WAIT_S = 10.0
 
 # The store of every gateway that names none: `make durable` runs the same tests on NATS.
 STORE = os.environ.get("GATEWAY_TEST_STORE", "memory")
-_nats: list[NatsServer] = []
+_nats: list[asyncio.Task[NatsServer]] = []
 _at_exit = contextlib.ExitStack()
 atexit.register(_at_exit.close)
 _streams = itertools.count(1)
@@ -60,13 +60,17 @@ def times(scaled: int, full: int) -> int:
 
 async def _nats_url() -> str:
     """The address of a NATS server that lives as long as this process."""
-    if not _nats:
-        # Not by an async generator, which would end with the loop of the first test.
-        folder = _at_exit.enter_context(nats_folder())
-        _nats.append(NatsServer(folder))
-        _at_exit.callback(_nats[0].kill)
-        await _nats[0].start()
-    return _nats[0].url
+    if not _nats:  # gateways that start together wait for the same one
+        _nats.append(asyncio.create_task(_nats_server()))
+    return (await asyncio.shield(_nats[0])).url
+
+
+async def _nats_server() -> NatsServer:
+    # Not by an async generator, which would end with the loop of the first test.
+    server = NatsServer(_at_exit.enter_context(nats_folder()))
+    _at_exit.callback(server.kill)
+    await server.start()
+    return server
 
 
 class GatewayProcess:
@@ -364,7 +368,7 @@ async def browser(
     Args:
         url: The gateway's HTTP address.
         user_id: The user to act as on an open gateway; None: an operator.
-        topics: None: the user's own, or everything for an operator.
+        topics: None: the user's own, or everything for an operator; empty: it does not subscribe.
     """
     address = url.replace("http", "ws", 1) + "/ws"
     socket = await connect(address, subprotocols=[Subprotocol("agent-events.v1")], max_size=None)
@@ -372,10 +376,11 @@ async def browser(
     try:
         identity = {"token": token} if token else {"user_id": user_id} if user_id else {}
         page.hello = (await page.call("connect", **identity))["result"]
-        wanted = topics or ([f"user:{user_id}"] if user_id else ["*"])
-        reply = await page.call("subscribe", topics=wanted, since=since, snapshot=snapshot)
-        assert "result" in reply, reply
-        page.subscribed = reply["result"]
+        wanted = ([f"user:{user_id}"] if user_id else ["*"]) if topics is None else topics
+        if wanted:
+            reply = await page.call("subscribe", topics=wanted, since=since, snapshot=snapshot)
+            assert "result" in reply, reply
+            page.subscribed = reply["result"]
         yield page
         await page.close()
     finally:

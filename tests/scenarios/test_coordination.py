@@ -7,13 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 import pytest_asyncio
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from gateway.app.clock import SystemClock
+from tests.scenarios.doors import tools_of
 from tests.scenarios.harness import (
     Browser,
     Event,
@@ -55,16 +54,6 @@ async def by_tool(tools: Client, operation: str, **params: Any) -> Answer:
     result = await tools.call_tool(operation, params)
     content: Any = result.structured_content
     return (0, content["code"], content) if result.is_error else (200, None, content)
-
-
-@contextlib.asynccontextmanager
-async def tools_of(gateway: GatewayProcess) -> AsyncIterator[Client]:
-    """Connect the official client of the MCP door."""
-    async with (
-        httpx2.AsyncClient(timeout=10, trust_env=False) as plain,
-        Client(streamable_http_client(f"{gateway.url}/mcp", http_client=plain)) as tools,
-    ):
-        yield tools
 
 
 async def registered(gateway: GatewayProcess, handle: str) -> Event:

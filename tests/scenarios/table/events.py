@@ -1,0 +1,252 @@
+"""Scenarios of events that others publish: notifications and reports; and of lists of events."""
+
+from __future__ import annotations
+
+from tests.scenarios.steps import do, no, scenario
+from tests.scenarios.table.words import (
+    claimed,
+    ended,
+    lease,
+    listed,
+    note,
+    shown,
+    task,
+    the,
+    worker,
+)
+
+__all__ = ["EVENTS"]
+
+EVENTS = (
+    scenario(
+        "notifications go to a recipient or a channel, and are read by whom they concern",
+        note("to-cy", recipient_id="cy"),
+        note("to-all", channel="news"),
+        note("both", recipient_id="cy", channel="news", payload={"n": [1.0]}),
+        note("my-own", recipient_id="ann", user_id="ann", message="as I said"),
+        listed("event.list", "to-cy", "both", by="cy", recipient_id="cy"),
+        listed("event.list", "to-all", "both", by="bob", channel="news"),
+        listed("event.list", "both", by="cy", channel="news", recipient_id="cy"),
+        do(
+            "event.list",
+            by="operator",
+            channel="news",
+            limit=1,
+            keep="page",
+            gives={"items": [the("to-all", "event_id")]},
+        ),
+        listed("event.list", "both", by="operator", channel="news", cursor="{page.next}"),
+        listed(
+            "event.list",
+            "both",
+            by="bob",
+            channel="news",
+            since="{to-all.position.epoch}:{to-all.position.offset}",
+        ),
+        no("not_permitted", "event.list", recipient_id="cy", gives={"field": "topic"}),
+        no("not_permitted", "event.publish", **{"type": "notification"}, user_id="*"),
+        no(
+            "not_permitted",
+            "event.publish",
+            type="notification",
+            subject="s",
+            payload=1,
+            channel="news",
+            user_id="bob",
+        ),
+    ),
+    scenario(
+        "notifications that answer each other are a thread, without circles",
+        note("root", recipient_id="bob"),
+        note("answer", by="bob", recipient_id="ann", parent_event_id="{root.event_id}"),
+        note("more", recipient_id="bob", parent_event_id="{answer.event_id}"),
+        note("aside", by="bob", recipient_id="ann", parent_event_id="{root.event_id}"),
+        listed("event.list", "root", "answer", "more", "aside", parent_event_id="{root.event_id}"),
+        listed("event.list", "answer", "more", by="bob", parent_event_id="{answer.event_id}"),
+        listed("event.list", by="cy", parent_event_id="{root.event_id}"),
+        listed("event.list", parent_event_id="unknown"),
+        *(
+            no(
+                "not_found",
+                "event.publish",
+                by=by,
+                type="notification",
+                subject="s",
+                payload=1,
+                recipient_id="ann",
+                parent_event_id=parent,
+                gives={"field": "parent_event_id"},
+            )
+            for by, parent in (("ann", "unknown"), ("cy", "{root.event_id}"), ("ann", 7))
+        ),
+        # To close a circle, one would have to choose the id of a notification.
+        no(
+            "invalid_event",
+            "event.publish",
+            type="notification",
+            subject="s",
+            payload=1,
+            recipient_id="ann",
+            event_id="{root.event_id}",
+            parent_event_id="{more.event_id}",
+            gives={"field": "event_id"},
+        ),
+    ),
+    scenario(
+        "events are listed by topic, type and position, in pages",
+        worker("w", "events"),
+        task("task", "events"),
+        claimed("w", "task"),
+        do("task.update", **lease("w"), progress=0.5),
+        ended("w"),
+        do("event.list", topic="task:{task.task_id}", limit=2, keep="page"),
+        do("event.list", topic="task:{task.task_id}", limit=2, cursor="{page.next}"),
+        do(
+            "event.list",
+            topic="task:{task.task_id}",
+            type="task_finished",
+            gives={"items": [{"outcome": "succeeded"}], "next": None},
+        ),
+        do("event.list", topic="user:ann", since="{task.position.epoch}:{task.position.offset}"),
+        do("event.list", by="operator", topic="agent:events", type="agent_registered"),
+        do(
+            "event.list",
+            topic="agent:events",
+            by="auditor",
+            type="agent_registered",
+            gives={"items": []},
+        ),
+        do("event.list", topic="system", type="task_started", gives={"items": []}),
+        do("event.list", topic="task:{task.task_id}", type="no_such_type", gives={"items": []}),
+    ),
+    scenario(
+        "a backend reports failures and recoveries of its own",
+        do(
+            "event.publish",
+            type="agent_error",
+            user_id="bob",
+            agent_name="backend",
+            error_type="timeout",
+            message="no answer from example.org",
+            keep="failure",
+        ),
+        do(
+            "event.publish",
+            type="partial_result_preserved",
+            user_id="bob",
+            agent_name="backend",
+            preserved_data={"a": 1},
+            error_id="{failure.error_id}",
+        ),
+        do(
+            "event.publish",
+            type="recovery_attempt",
+            user_id="bob",
+            agent_name="backend",
+            backoff_delay=2,
+            error_id="{failure.error_id}",
+        ),
+        do(
+            "event.publish",
+            type="resource_cleanup",
+            user_id="bob",
+            agent_name="backend",
+            resources_cleaned=["connection"],
+            error_id="{failure.error_id}",
+        ),
+        do(
+            "event.publish",
+            type="system_recovered",
+            user_id="bob",
+            agent_name="backend",
+            error_id="{failure.error_id}",
+            gives={"error_id": "{failure.error_id}"},
+        ),
+        no(
+            "not_found",
+            "event.publish",
+            type="system_recovered",
+            user_id="bob",
+            agent_name="backend",
+            error_id="{failure.error_id}",
+            gives={"field": "error_id"},
+        ),
+        do("impact", by="bob", user_id="bob"),
+        no("not_permitted", "impact", user_id="bob"),
+        *(
+            no(code, "event.publish", **report)
+            for code, report in (
+                ("invalid_event", {"type": "agent_error", "user_id": "bob"}),
+                ("invalid_event", {"type": "agent_error", "agent_name": 5}),
+                (
+                    "invalid_event",
+                    {
+                        "type": "agent_error",
+                        "user_id": "bob",
+                        "agent_name": "backend",
+                        "error_type": "unheard_of",
+                    },
+                ),
+                ("invalid_event", {"type": "no_such_type"}),
+                ("not_permitted", {"type": "task_finished"}),
+                ("not_permitted", {"type": "lock_changed"}),
+                ("invalid_event", {"type": "notification", "subject": "s", "channel": "c"}),
+                ("invalid_event", {"type": "notification", "subject": "s", "payload": None}),
+                (
+                    "invalid_event",
+                    {
+                        "type": "notification",
+                        "subject": "s",
+                        "payload": 1,
+                        "channel": "c",
+                        "surprise": 1,
+                    },
+                ),
+            )
+        ),
+    ),
+    scenario(
+        "a worker reports on its task by events, under its term and with its secret",
+        worker("w", "reports"),
+        worker("v", "reports"),
+        task("task", "reports", max_attempts=1),
+        claimed("w", "task"),
+        do("event.publish", type="partial_result", **lease("w"), step="a", data=1),
+        do(
+            "event.publish",
+            type="resource_cleanup",
+            **lease("w"),
+            resources_cleaned=["temp_files"],
+            leftovers=["one file"],
+        ),
+        *(
+            no(code, "event.publish", type="partial_result", text="late", **said)
+            for code, said in (
+                ("stale_term", lease("v") | the("task")),
+                ("not_permitted", lease("w") | {"agent_secret": "false"}),
+                ("invalid_params", lease("w") | {"term": "1"}),
+                ("invalid_params", lease("w") | {"agent_secret": 5}),
+            )
+        ),
+        no(
+            "not_permitted",
+            "event.publish",
+            type="partial_result",
+            text="a",
+            **the("task"),
+            **the("w", "agent_id"),
+            term=1,
+            gives={"field": "agent_secret"},
+        ),
+        do(
+            "event.publish",
+            type="agent_error",
+            **lease("w"),
+            error_type="processing_error",
+            message="it broke",
+            keep="failure",
+        ),
+        shown("task", error={"error_id": "{failure.error_id}"}),
+        no("stale_term", "task.complete", **lease("w"), result=1),
+    ),
+)
