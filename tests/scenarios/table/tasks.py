@@ -174,16 +174,17 @@ TASKS = (
         worker("w", "fuse"),
         *(
             step
-            for number in range(4)
+            for owner in ("bob", "cy", "dan", "eve")
             for step in (
-                task(f"t{number}", "fuse", max_attempts=1),
-                claimed("w", f"t{number}"),
+                task(f"{owner}s", "fuse", by="operator", user_id=owner, max_attempts=1),
+                claimed("w", f"{owner}s"),
                 failed("w", status="dead_lettered"),
             )
         ),
+        # Each is another user's: of refusals of one user those that come soon are told together.
         no("circuit_breaker_open", "task.create", agent="fuse"),
-        no("circuit_breaker_open", "task.retry", **the("t0")),
-        no("circuit_breaker_open", "dead_letter.retry", by="operator", **the("t1")),
+        no("circuit_breaker_open", "task.retry", by="bob", **the("bobs")),
+        no("circuit_breaker_open", "dead_letter.retry", by="operator", **the("cys")),
         do("impact", by="auditor", user_id="nobody|a/b?c#d%+e @é", gives={"failures": 0}),
         do("event.list", by="operator", topic="agent:fuse", type="request_rejected"),
         do("breaker.list", by="operator", limit=500, cursor="500", gives={"items": []}),
@@ -235,7 +236,7 @@ TASKS = (
     scenario(
         "lists are filtered and come in pages",
         worker("w", "pages"),
-        *(task(f"t{number}", "pages", priority=number) for number in range(5)),
+        *(task(f"t{number}", "pages", priority=number + 1) for number in range(5)),
         task("b0", "pages", by="bob"),
         claimed("w", "t0"),
         ended("w"),

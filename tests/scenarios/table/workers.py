@@ -151,7 +151,14 @@ WORKERS = (
             agents=[{"name": "crew-a", "timeout": 5, "max_attempts": 2}, {"name": "crew-b"}],
         ),
         worker("v", "crew", domain=None, type=None),
-        worker("u", "crew", by="bob"),
+        worker("u", "crew", by="bob", agents=[{"name": "crew-u"}]),
+        no(
+            "name_taken",
+            "agent.register",
+            by="bob",
+            handle="crew",
+            gives={"field": "agents.0.name"},
+        ),
         do("agent.heartbeat", **proof("w"), status="busy", gives={"status": "healthy"}),
         do(
             "agent.get",
@@ -181,7 +188,7 @@ WORKERS = (
     scenario(
         "a worker is believed for its secret alone",
         worker("w", "secret"),
-        worker("v", "secret", by="bob"),
+        worker("v", "secret", by="bob", agents=[{"name": "secret-v"}]),
         task("task", "secret"),
         claimed("w", "task"),
         *(
@@ -212,14 +219,13 @@ WORKERS = (
         do("task.heartbeat", by="operator", **the("w", "agent_id"), **the("task"), term=1),
         do("agent.heartbeat", by="bob", **proof("w")),
         ended("w"),
+        worker("chosen", "secret", agent_id="no-such-id", agent_secret="chosen by its owner"),
+        no("not_found", "agent.heartbeat", agent_id="no-such-id"),
         do(
-            "agent.register",
-            handle="secret",
-            agent_id="secret-1",
+            "agent.heartbeat",
+            **the("chosen", "agent_id"),
             agent_secret="chosen by its owner",
-            gives={"agent_id": "secret-1", "agent_secret": "chosen by its owner"},
         ),
-        do("agent.heartbeat", agent_id="secret-1", agent_secret="chosen by its owner"),
     ),
     scenario(
         "a lock is taken, renewed, refused to others and given back",
