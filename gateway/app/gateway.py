@@ -25,6 +25,7 @@ from gateway.attempts.task import Task
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError, TaskFailed
 from gateway.domain.names import is_name
+from gateway.domain.packed import opened
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
 from gateway.execution.engine import Engine
@@ -63,7 +64,7 @@ class Handle:
         task = await self._engine.parts.ends.of(self.task_id)
         if task.status != "succeeded":
             raise TaskFailed(task.task_id, task.status, task.last_error)
-        return task.result
+        return opened(task.result)
 
     async def status(self) -> dict[str, Any]:
         """Give the task as ``task.get`` would."""

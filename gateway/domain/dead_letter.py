@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.domain.packed import opened
 from gateway.domain.task import Task, past_errors
 from gateway.domain.timestamps import rfc3339
 
@@ -168,7 +169,7 @@ def view(letter: DeadLetter) -> dict[str, Any]:
         "task_id": letter.task_id,
         "agent_name": letter.agent_name,
         "user_id": letter.user_id,
-        "input": letter.input,
+        "input": opened(letter.input),
         "reason": letter.reason,
         "attempts": letter.attempts,
         "errors": letter.errors,

@@ -63,6 +63,7 @@ class Settings:
     task_timeout: float = _setting(300.0, "caller's deadline of a task that names none")
     queue_limit: int = _setting(1000, "tasks that wait before more are refused")
     queue_share: float = _setting(0.25, "share of the queue that one user's tasks may fill")
+    finished_bytes: int = _setting(128 * 1024**2, "memory for tasks that have ended")
     partial_ttl: float = _setting(3600.0, "how long a preserved part is kept after the end")
     partial_bytes_task: int = _setting(262_144, "preserved bytes per task")
     partial_bytes_user: int = _setting(4 * 1024**2, "preserved bytes per user")

@@ -25,6 +25,7 @@ from gateway.domain.facts import (
     Started,
     Submitted,
 )
+from gateway.domain.packed import opened, packed, weight_of
 from gateway.domain.preserved import Preserved
 from gateway.domain.timestamps import rfc3339, seconds_of
 
@@ -39,6 +40,10 @@ __all__ = [
     "submitted",
     "view",
 ]
+
+# What the record of a task takes in memory, and one of its attempts with its error, in bytes.
+TASK_BYTES = 2048
+ATTEMPT_BYTES = 1024
 
 LIVE = frozenset({"pending", "running", "waiting"})
 ENDED = frozenset({"succeeded", "failed", "cancelled", "dead_lettered"})
@@ -99,6 +104,7 @@ class Task:
         recoveries: Recovery attempts announced for the open failure.
         last_error: The failure fields of the newest ``agent_error``.
         budget: Name of the retry budget of its calls; None: its agent's own.
+        weight: Bytes of memory that it takes when it has ended; see ``pack``.
         piece, part: The newest update of the running attempt that its worker has numbered, and
             how many events of that update are in the log; see ``has``.
     """
@@ -151,6 +157,7 @@ class Task:
     piece: int = 0
     part: int = 0
     budget: str | None = None
+    weight: int = 0
 
     @property
     def deadline_at(self) -> float:
@@ -216,6 +223,13 @@ def apply(
         return
     if fold := _FOLDS.get(event["type"]):
         fold(task, event, fact, at)
+
+
+def pack(task: Task) -> None:
+    """Keep an ended task in little memory, and weigh it; it is asked for seldom."""
+    task.input, task.result = packed(task.input), packed(task.result)
+    task.weight = TASK_BYTES + ATTEMPT_BYTES * len(task.attempts)
+    task.weight += weight_of(task.input) + weight_of(task.result)
 
 
 def _started(task: Task, event: Mapping[str, Any], fact: Started | None, at: float) -> None:
@@ -416,7 +430,7 @@ def view(task: Task) -> dict[str, Any]:
         "finished_at": None if task.finished_at is None else rfc3339(task.finished_at),
     }
     if task.status == "succeeded":
-        shown["result"] = task.result
+        shown["result"] = opened(task.result)
     if task.last_error is not None and task.status != "succeeded":
         shown["error"] = task.last_error
     return shown

@@ -14,6 +14,7 @@ from gateway.domain import task as tasks
 from gateway.domain.access import Caller
 from gateway.domain.errors import Conflict, InvalidParams, NotFound, NotPermitted
 from gateway.domain.own_failures import cancelled
+from gateway.domain.packed import opened
 from gateway.domain.recovery import Next
 from gateway.domain.stream import Position
 from gateway.domain.task import Task
@@ -139,7 +140,7 @@ class TaskHandlers:
         task = self._seen(params, caller)
         kept = task.preserved
         return tasks.view(task) | {
-            "input": task.input,
+            "input": opened(task.input),
             "preserved": {"text": kept.text, "steps": dict(kept.steps)},
         }
 

@@ -22,10 +22,12 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain import task as tasks
 from gateway.domain.breaker import Breaker
 from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
+from gateway.domain.packed import Packed, packed
 from gateway.domain.recovery import RetryBudget
 from gateway.domain.task import Task
 from gateway.domain.thread import Note
@@ -46,7 +48,15 @@ _LEVEL = 1
 # So much of the compressed document is read at once.
 _READ_BYTES = 64 * 1024
 
-_ENCODER = msgspec.json.Encoder()
+
+def _packed(value: Any) -> msgspec.Raw:
+    """Write a packed value as the JSON that it is."""
+    if not isinstance(value, Packed):
+        raise TypeError(f"{type(value).__name__} is no part of a snapshot")
+    return msgspec.Raw(value.json)
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_packed)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -272,6 +282,10 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         agent, kind, times = saved
         state.recoveries[agent, kind] = deque(times, maxlen=RECOVERIES_KEPT)
 
+    def letter(letter: DeadLetter) -> None:
+        letter.input = packed(letter.input)
+        state.dead_letters.add(letter)
+
     def preserving(task_id: str) -> None:
         task = state.tasks[task_id]
         state.account(task, task.preserved.size)
@@ -279,7 +293,7 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
     return {
         "turns": lambda turn: state.queue.served(*turn),
         "tasks": lambda task: state.adopt(_lean(task)),
-        "finished": lambda task_id: state.finished.append(state.tasks[task_id]),
+        "finished": lambda task_id: state.keep(state.tasks[task_id]),
         "preserving": preserving,
         "breakers": breaker,
         "workers": state.workers.add,
@@ -291,7 +305,7 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         "recoveries": recoveries,
         "locks": state.locks.adopt,
         "budgets": state.budgets.adopt,
-        "dead_letters": state.dead_letters.add,
+        "dead_letters": letter,
         "notes": state.threads.adopt,
         "impacts": state.impacts.adopt,
     }
@@ -304,6 +318,8 @@ def _lean(task: Task) -> Task:
             setattr(task, name, sys.intern(value))
     for attempt in task.attempts:
         attempt.agent_id, attempt.mode = sys.intern(attempt.agent_id), sys.intern(attempt.mode)
+    if not task.live:
+        tasks.pack(task)
     return task
 
 

@@ -119,6 +119,7 @@ class State:
         self.tally = Tally()
         self.budgets = RetryBudgets()
         self.finished: deque[Task] = deque()
+        self.finished_bytes = 0
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries: dict[tuple[str, str], deque[float]] = {}
         self.preserving: OrderedDict[str, Task] = OrderedDict()
@@ -215,7 +216,8 @@ class State:
             self.account(known, known.preserved.size - size)
         if known.finished_at is not None:
             del self.live[task_id]
-            self.finished.append(known)
+            tasks.pack(known)
+            self.keep(known)
             self.open_ends.ended(known)
             if known.status == "dead_lettered":
                 self._give_up(known, event["reason"])
@@ -291,6 +293,11 @@ class State:
             times = self.recoveries.setdefault(key, deque(maxlen=RECOVERIES_KEPT))
             times.append(at - task.failed_at)
 
+    def keep(self, task: Task) -> None:
+        """Keep a task that has ended, for a while."""
+        self.finished.append(task)
+        self.finished_bytes += task.weight
+
     def adopt(self, task: Task) -> None:
         """Add a task as a snapshot has it."""
         self.tasks[task.task_id] = task
@@ -345,9 +352,11 @@ class State:
     def _expire_finished(self, now: float) -> None:
         while self.finished and (
             len(self.finished) > FINISHED_MAX
+            or self.finished_bytes > self._settings.finished_bytes
             or (self.finished[0].finished_at or now) < now - FINISHED_AGE_S
         ):
             task = self.finished.popleft()
+            self.finished_bytes -= task.weight
             self._release(task)
             if self.tasks.pop(task.task_id, None) is not None:
                 self.tally.went(task)

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.packed import opened
 from gateway.domain.task import Task
 
 __all__ = ["Order"]
@@ -60,7 +61,7 @@ class Order:
         return cls(
             agent_name=task.agent_name,
             capability=task.capability,
-            input=task.input,
+            input=opened(task.input),
             user_id=task.user_id,
             priority=task.priority,
             timeout_s=task.timeout_s,

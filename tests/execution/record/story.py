@@ -69,6 +69,7 @@ class Story:
             idempotency_key=given.pop("key", None),
             fingerprint="print",
             reserved_for=given.pop("reserved_for", None),
+            input=given.pop("input", None),
         )
         event = {
             "user_id": "ann",

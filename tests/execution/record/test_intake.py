@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -128,6 +129,22 @@ async def test_an_append_is_folded_when_it_returns() -> None:
     task = await room.task()
     offset = await room.intake.append([room.task_drafts.finished(task, "failed", reason="r")])
     assert (offset, room.state.tasks[task.task_id].status) == (2, "failed")
+
+
+async def test_the_log_holds_about_as_much_memory_as_it_counts() -> None:
+    room = Room()
+    taken = room.entries
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            fact = Progressed(plan=(f"step {number}",))
+            await room.intake.append([progress(room, fact=fact)])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(taken) == 500
+    beside = 1_000  # objects of an entry, its place in the indexes; the room keeps it as well
+    assert held < sum(entry.size + beside for entry in taken)
 
 
 async def test_an_append_that_expected_another_offset_leaves_nothing() -> None:

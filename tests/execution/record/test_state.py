@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import tracemalloc
 
 import pytest
 
@@ -16,6 +18,7 @@ from gateway.domain.facts import (
     Started,
     StatusChanged,
 )
+from gateway.domain.packed import opened
 from gateway.domain.queue import routes_of
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -136,6 +139,29 @@ def test_over_the_bound_the_task_that_ended_first_is_dropped(
     for task_id in ("t3", "t1", "t2"):
         story.finished(task_id)
     assert list(story.state.tasks) == ["t1", "t2"]
+
+
+def test_ended_tasks_take_no_more_memory_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON is counted, and JSON is kept: as objects this input takes 20 times as much."""
+    bytes_max = 2 * 1024**2
+    story = Story(finished_bytes=bytes_max)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            story.submitted(f"t{number}", input=[[[]] for _ in range(13_000)])
+            story.finished(f"t{number}", result={"number": number})
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    state = story.state
+    assert bytes_max * 0.9 < state.finished_bytes <= bytes_max
+    assert 20 < len(state.finished) == len(state.tasks) < 100
+    assert sum(task.weight for task in state.finished) == state.finished_bytes
+    assert held < 1.25 * bytes_max
+    last = state.tasks["t99"]
+    assert opened(last.input) == [[[]] for _ in range(13_000)]
+    assert last.result == {"number": 99}
 
 
 # --- idempotency keys ------------------------------------------------------------------------
