@@ -16,10 +16,9 @@ import orjson
 from gateway.domain.errors import InvalidParams, TooLarge
 from gateway.protocol.strict_json import DEPTH_MAX, deeper_than
 
-__all__ = ["EVENT_BYTES_MAX", "INPUT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of"]
+__all__ = ["EVENT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of"]
 
-# Encoded as JSON: of a task's input, of its result, and of one event as the log holds it.
-INPUT_BYTES_MAX = 64 * 1024
+# Encoded as JSON: of a task's result, and of one event as the log holds it.
 RESULT_BYTES_MAX = 256 * 1024
 EVENT_BYTES_MAX = 256 * 1024
 

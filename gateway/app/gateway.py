@@ -29,7 +29,6 @@ from gateway.domain.packed import opened
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
 from gateway.execution.engine import Engine
-from gateway.values import INPUT_BYTES_MAX, measured
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -185,7 +184,7 @@ class Gateway:
             "correlation_id": correlation_id,
             "idempotency_key": idempotency_key,
         }
-        self._check(input, params)
+        self._check(params)
         acceptance = self.engine.parts.acceptance
         order = acceptance.order(
             agent,
@@ -233,7 +232,7 @@ class Gateway:
             TimeoutError: If the block ran into its limit.
         """
         self._require_running()
-        self._check(input, {"agent": agent, "user_id": user_id, "timeout": timeout})
+        self._check({"agent": agent, "user_id": user_id, "timeout": timeout})
         async with self.engine.parts.blocks.attempt(
             agent, user_id=user_id, input=input, timeout_s=timeout
         ) as task:
@@ -312,8 +311,7 @@ class Gateway:
         finally:
             self._running = False
 
-    def _check(self, input: Any, params: Mapping[str, Any]) -> None:
-        measured(input, field="input", bytes_max=INPUT_BYTES_MAX)
+    def _check(self, params: Mapping[str, Any]) -> None:
         given = {name: value for name, value in params.items() if value is not None}
         self.engine.check_params("task.create", given)
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from gateway.domain.errors import ConfigurationError
 
-__all__ = ["PARTIAL_BYTES_TASK_MAX", "SETTINGS", "Settings"]
+__all__ = ["INPUT_BYTES_MAX", "PARTIAL_BYTES_TASK_MAX", "SETTINGS", "Settings"]
 
 # In bytes. One event carries all that a task has preserved, beside its envelope.
 PARTIAL_BYTES_TASK_MAX = 256 * 1024
+# The largest input that may be allowed, in bytes.
+INPUT_BYTES_MAX = 512 * 1024
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -63,6 +65,7 @@ class Settings:
     task_timeout: float = _setting(300.0, "caller's deadline of a task that names none")
     queue_limit: int = _setting(1000, "tasks that wait before more are refused")
     queue_share: float = _setting(0.25, "share of the queue that one user's tasks may fill")
+    input_bytes: int = _setting(262_144, "size of a task's input, as JSON")
     finished_bytes: int = _setting(128 * 1024**2, "memory for tasks that have ended")
     partial_ttl: float = _setting(3600.0, "how long a preserved part is kept after the end")
     partial_bytes_task: int = _setting(262_144, "preserved bytes per task")
@@ -105,6 +108,13 @@ class Settings:
             )
         if self.breaker_rate > 1:
             raise ConfigurationError(f"breaker_rate has to be at most 1, it is {self.breaker_rate}")
+        if self.input_bytes > INPUT_BYTES_MAX:
+            raise ConfigurationError(
+                f"input_bytes has to be at most {INPUT_BYTES_MAX}, since a claim and an answer "
+                f"carry it beside what is preserved; it is {self.input_bytes}"
+            )
+        if self.queue_share > 1:
+            raise ConfigurationError(f"queue_share has to be at most 1, it is {self.queue_share}")
         self._ordered("retry_base", "retry_max")
         self._ordered("heartbeat_timeout", "offline_after")
         if self.partial_bytes_task > PARTIAL_BYTES_TASK_MAX:

@@ -104,7 +104,7 @@ async def test_what_is_submitted_is_checked() -> None:
             with pytest.raises(InvalidParams):
                 await gateway.submit(agent, **options)
         with pytest.raises(TooLarge):
-            await gateway.submit("echo", "x" * 70_000)
+            await gateway.submit("echo", "x" * 270_000)
 
 
 @pytest.mark.parametrize(

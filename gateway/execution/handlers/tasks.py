@@ -27,7 +27,7 @@ from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.order import Order
 from gateway.ports import Clock, EventLog
-from gateway.values import INPUT_BYTES_MAX, measured, offset_of
+from gateway.values import offset_of
 
 __all__ = ["TaskHandlers"]
 
@@ -83,7 +83,6 @@ class TaskHandlers:
             raise InvalidParams("task.create needs agent or capability, one of them", field="agent")
         if params.get("priority") == 0 and not caller.has("tasks:critical"):
             raise NotPermitted("priority 0 needs the scope tasks:critical", field="priority")
-        measured(params.get("input"), field="input", bytes_max=INPUT_BYTES_MAX)
         asked = {name: params[name] for name in ORDERED if name in params}
         asked["agent"] = params.get("agent") or self._agents.capable_of(params["capability"])
         order = self._acceptance.order(input=params.get("input"), user_id=user_id, **asked)

@@ -29,6 +29,7 @@ from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.order import Order
+from gateway.values import measured
 
 __all__ = ["Acceptance"]
 
@@ -98,7 +99,11 @@ class Acceptance:
             timeout: The caller's deadline in seconds; None: the setting ``task_timeout``.
             max_attempts: None: as the agent is declared.
             more: Other fields of ``Order``.
+
+        Raises:
+            InvalidParams, TooLarge: If the input is no JSON, or more than the setting allows.
         """
+        measured(input, field="input", bytes_max=self._settings.input_bytes)
         policy = self._policies.of(agent or capability or "")
         return Order(
             agent_name=agent,

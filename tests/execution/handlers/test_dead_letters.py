@@ -10,12 +10,14 @@ import pytest
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, NotFound, NotPermitted, Unavailable
 from gateway.execution.handlers.params import PAGE_BYTES_MAX
-from gateway.values import INPUT_BYTES_MAX
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World
 
 OPERATIONS = ("dead_letter.list", "dead_letter.retry", "dead_letter.discard")
 ANN = Caller("ann", frozenset({"events:read:all", "events:write", "tasks:write", "agent"}))
+
+# Of an input, in bytes.
+LARGE = 64 * 1024
 
 
 @pytest.fixture
@@ -86,11 +88,11 @@ async def test_letters_are_filtered(here: World, filter: dict[str, str], number:
 
 
 async def test_a_page_ends_at_its_bytes_and_the_next_goes_on(here: World) -> None:
-    large = "x" * (INPUT_BYTES_MAX - 2)
-    newest_first = await dead(here, PAGE_BYTES_MAX // INPUT_BYTES_MAX + 2, input=large)
+    large = "x" * (LARGE - 2)
+    newest_first = await dead(here, PAGE_BYTES_MAX // LARGE + 2, input=large)
     page = await here.call("dead_letter.list", limit=500)
     size = len(orjson.dumps(page["items"]))
-    assert PAGE_BYTES_MAX - 2 * INPUT_BYTES_MAX < size <= PAGE_BYTES_MAX
+    assert PAGE_BYTES_MAX - 2 * LARGE < size <= PAGE_BYTES_MAX
     rest = await here.call("dead_letter.list", limit=500, cursor=page["next"])
     assert (ids(page) + ids(rest), rest["next"]) == (newest_first, None)
 

@@ -37,9 +37,9 @@ async def test_an_order_that_makes_no_sense_is_refused_with_its_field(
 
 
 async def test_an_input_over_the_bound_is_refused(here: World) -> None:
-    await here.call("task.create", agent="nobody", input="x" * (65_536 - 2))
+    await here.call("task.create", agent="nobody", input="x" * (262_144 - 2))
     with pytest.raises(TooLarge) as refused:
-        await here.call("task.create", agent="nobody", input="x" * (65_536 - 1))
+        await here.call("task.create", agent="nobody", input="x" * (262_144 - 1))
     assert refused.value.field == "input"
 
 
