@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -27,6 +27,8 @@ Handler = Callable[[Params, Caller], Awaitable[Any]]
 LIST_LIMIT = 100
 # How many bytes of JSON the items of a page have at the most, unless the first has more.
 PAGE_BYTES_MAX = 2**20
+
+Item = TypeVar("Item")
 
 # The rules that a field breaks which the table does not have (JSON Schema 2020-12).
 UNKNOWN_RULES = ("additionalProperties", "unevaluatedProperties")
@@ -86,18 +88,24 @@ class Page:
         return True
 
 
-def page(items: Sequence[Any], params: Params) -> dict[str, Any]:
+def page(
+    items: Sequence[Item], params: Params, view: Callable[[Item], Any] = lambda item: item
+) -> dict[str, Any]:
     """
     Give the page of a list that ``cursor`` and ``limit`` ask for.
+
+    Args:
+        items: All of the list.
+        view: Gives an item as it stands on the wire; called for those of the page.
 
     Raises:
         InvalidParams: If no list gave that cursor.
     """
     start = offset_of(params.get("cursor"), field="cursor") or 0
     shown = Page(params)
-    for item in items[start:]:
-        if not shown.takes(item):
-            return {"items": shown.items, "next": str(start + len(shown.items))}
+    for place in range(start, len(items)):
+        if not shown.takes(view(items[place])):
+            return {"items": shown.items, "next": str(place)}
     return {"items": shown.items, "next": None}
 
 

@@ -57,13 +57,15 @@ class WorkerHandlers:
 
     async def _list(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
-        items = [
-            self._registry.view(worker, caller)
+        status, handle = params.get("status"), params.get("handle")
+        workers = [
+            worker
             for worker in self._state.workers.values()
-            if params.get("status", worker.status) == worker.status
-            and params.get("handle", worker.handle) == worker.handle
+            if status in (None, worker.status) and handle in (None, worker.handle)
         ]
-        return page(items, params)
+        # Only those that are shown are described, and the tasks are gone through once.
+        held = self._registry.held()
+        return page(workers, params, lambda one: self._registry.view(one, caller, held))
 
     async def _get(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)

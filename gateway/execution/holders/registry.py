@@ -23,6 +23,7 @@ from gateway.domain.errors import (
     TooManyWorkers,
 )
 from gateway.domain.settings import Settings
+from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.holders.leases import Leases
 from gateway.execution.holders.presence import Presence
@@ -262,14 +263,27 @@ class Registry:
         await self._presence.heard(worker, caller.session_id)
         return worker
 
-    def view(self, worker: Worker, caller: Caller) -> dict[str, Any]:
-        """Give a worker as it stands on the wire; of its tasks those that the caller may see."""
-        held = [
-            task.task_id
-            for task in self._state.held_by(worker.agent_id)
-            if caller.may_see_user(task.user_id)
-        ]
-        return workers.view(worker, beat_at=self._presence.beat_at(worker.agent_id), tasks=held)
+    def held(self) -> dict[str, list[Task]]:
+        """Give the tasks that are held now, by holder."""
+        held: dict[str, list[Task]] = {}
+        for task in self._state.live.values():
+            if task.holder is not None:
+                held.setdefault(task.holder, []).append(task)
+        return held
+
+    def view(
+        self, worker: Worker, caller: Caller, held: Mapping[str, Sequence[Task]] | None = None
+    ) -> dict[str, Any]:
+        """
+        Give a worker as it stands on the wire; of its tasks those that the caller may see.
+
+        Args:
+            held: As ``held`` gives it, for many views; None: for one.
+        """
+        agent_id = worker.agent_id
+        mine = self._state.held_by(agent_id) if held is None else held.get(agent_id, ())
+        shown = [task.task_id for task in mine if caller.may_see_user(task.user_id)]
+        return workers.view(worker, beat_at=self._presence.beat_at(agent_id), tasks=shown)
 
     def _new_secret(self) -> str:
         # A UUID of version 7 has 74 random bits (RFC 9562, section 5.7); two of them are enough
