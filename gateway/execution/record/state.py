@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from statistics import median
 from typing import Any
 
@@ -105,6 +105,7 @@ class State:
         """Be empty again, as before the first entry."""
         self.mode = "normal"
         self.tasks: dict[str, Task] = {}
+        self._of_user: dict[str, dict[str, Task]] = {}
         self.live: dict[str, Task] = {}
         self.breakers: dict[str, Breaker] = {}
         self.workers = Workforce()
@@ -177,8 +178,8 @@ class State:
                 offset=entry.offset,
                 bytes_max=self._settings.partial_bytes_task,
             )
-            self.tasks[task_id] = self.live[task_id] = task
-            self.tally.came(task)
+            self._know(task)
+            self.live[task_id] = task
             self._line_up(task)
             if task.idempotency_key is not None:
                 key = (task.user_id, task.idempotency_key)
@@ -293,6 +294,11 @@ class State:
             times = self.recoveries.setdefault(key, deque(maxlen=RECOVERIES_KEPT))
             times.append(at - task.failed_at)
 
+    def _know(self, task: Task) -> None:
+        self.tasks[task.task_id] = task
+        self._of_user.setdefault(task.user_id, {})[task.task_id] = task
+        self.tally.came(task)
+
     def keep(self, task: Task) -> None:
         """Keep a task that has ended, for a while."""
         self.finished.append(task)
@@ -300,8 +306,7 @@ class State:
 
     def adopt(self, task: Task) -> None:
         """Add a task as a snapshot has it."""
-        self.tasks[task.task_id] = task
-        self.tally.came(task)
+        self._know(task)
         if task.live:
             self.live[task.task_id] = task
             self._running += task.status == "running"
@@ -360,6 +365,10 @@ class State:
             self._release(task)
             if self.tasks.pop(task.task_id, None) is not None:
                 self.tally.went(task)
+                mine = self._of_user[task.user_id]
+                del mine[task.task_id]
+                if not mine:
+                    del self._of_user[task.user_id]
 
     def expire(self, now: float) -> None:
         """
@@ -380,6 +389,11 @@ class State:
             del self.keys[key]
 
     # --- questions --------------------------------------------------------------------------
+
+    def tasks_of(self, user_id: str | None) -> Collection[Task]:
+        """Give the tasks of a user, the oldest first; None: of all users."""
+        of = self.tasks if user_id is None else self._of_user.get(user_id, {})
+        return of.values()
 
     @property
     def running(self) -> int:
