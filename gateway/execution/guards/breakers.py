@@ -30,7 +30,7 @@ from gateway.domain.errors import ExpectationFailed, Unavailable
 from gateway.domain.task import Task
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.intake import Decision, Intake
-from gateway.execution.record.state import State
+from gateway.execution.record.state import BREAKERS_MAX, State
 from gateway.ports import Draft
 
 __all__ = ["Admission", "Breakers", "Refusal", "StandIn", "Way"]
@@ -161,7 +161,8 @@ class Breakers:
         self._state = state
         self._intake = intake
         self._drafts = drafts
-        self._circuits: dict[str, pybreaker.CircuitBreaker] = {}
+        # Breakers as they were folded when their circuit was made; see ``State.breaker``.
+        self._circuits: dict[str, tuple[Breaker, pybreaker.CircuitBreaker]] = {}
         # Name of a breaker → the state that is due.
         self._wanted: dict[str, str] = {}
 
@@ -283,7 +284,9 @@ class Breakers:
             return None  # another node has done it, or later outcomes speak against it
         opening = wanted == pybreaker.STATE_OPEN
         draft = self._drafts.triggered(breaker) if opening else self._drafts.closed(breaker)
-        return [draft], {subject_of(name): breaker.last_offset}
+        known = breaker.last_offset
+        # The folds may have forgotten the breaker since; the log may still know of it.
+        return [draft], {subject_of(name): lost.actual if lost and not known else known}
 
     def clear(self) -> None:
         """Drop what is known of breakers: the log is another one, or is read anew."""
@@ -292,14 +295,21 @@ class Breakers:
 
     def _circuit(self, breaker: Breaker) -> pybreaker.CircuitBreaker:
         known = self._circuits.get(breaker.name)
-        if known is None:
-            storage = _Folded(breaker)
-            known = self._circuits[breaker.name] = pybreaker.CircuitBreaker(
-                fail_max=breaker.rules.threshold,
-                reset_timeout=breaker.rules.cooldown_s,
-                success_threshold=breaker.rules.permits,
-                state_storage=storage,
-                listeners=[_Decisions(breaker, self._wanted)],
-                name=breaker.name,
-            )
-        return known
+        if known is not None and known[0] is breaker:
+            return known[1]
+        if len(self._circuits) >= BREAKERS_MAX:
+            self._circuits = {
+                name: (one, circuit)
+                for name, (one, circuit) in self._circuits.items()
+                if self._state.breakers.get(name) is one
+            }
+        circuit = pybreaker.CircuitBreaker(
+            fail_max=breaker.rules.threshold,
+            reset_timeout=breaker.rules.cooldown_s,
+            success_threshold=breaker.rules.permits,
+            state_storage=_Folded(breaker),
+            listeners=[_Decisions(breaker, self._wanted)],
+            name=breaker.name,
+        )
+        self._circuits[breaker.name] = breaker, circuit
+        return circuit

@@ -50,6 +50,10 @@ logger = logging.getLogger(__name__)
 
 # Ended tasks stay known for a day, at the most this many; so do idempotency keys.
 FINISHED_MAX = 100_000
+# Breakers that are known, and pairs of agent and error type whose recoveries are; at the bound the
+# oldest goes. A breaker that is not closed stays.
+BREAKERS_MAX = 10_000
+RECOVERIES_MAX = 10_000
 FINISHED_AGE_S = 86_400.0
 IDEMPOTENCY_AGE_S = 86_400.0
 # Observed recovery times per agent and error type. A median of fewer than three says little.
@@ -291,8 +295,11 @@ class State:
     def _observe_recovery(self, task: Task, at: float) -> None:
         if task.agent_name and task.last_error and task.failed_at is not None:
             key = (task.agent_name, task.last_error["error_type"])
-            times = self.recoveries.setdefault(key, deque(maxlen=RECOVERIES_KEPT))
+            times = self.recoveries.pop(key, None) or deque(maxlen=RECOVERIES_KEPT)
             times.append(at - task.failed_at)
+            self.recoveries[key] = times  # the longest unused comes first
+            if len(self.recoveries) > RECOVERIES_MAX:
+                del self.recoveries[next(iter(self.recoveries))]
 
     def _know(self, task: Task) -> None:
         self.tasks[task.task_id] = task
@@ -409,8 +416,17 @@ class State:
         """Give the breaker of that name; a new one, closed, when there is none yet."""
         known = self.breakers.get(name)
         if known is None:
+            if len(self.breakers) >= BREAKERS_MAX:
+                self._forget_a_breaker()
             known = self.breakers[name] = Breaker(name, scope, self.rules)
         return known
+
+    def _forget_a_breaker(self) -> None:
+        """Drop the first closed one, rather one that the log tells nothing of but outcomes."""
+        closed = [breaker for breaker in self.breakers.values() if breaker.state == "closed"]
+        if closed:
+            first = next((one for one in closed if not one.last_offset), closed[0])
+            del self.breakers[first.name]
 
     def owner_of(self, topic: str) -> str | None:
         """

@@ -195,6 +195,17 @@ async def test_an_opening_that_the_store_does_not_take_stays_due() -> None:
     assert len(here.said("circuit_breaker_triggered")) == 1
 
 
+async def test_a_breaker_that_was_forgotten_opens_again() -> None:
+    """The log still knows it, and lets nothing stand on nothing."""
+    here = room(breaker_cooldown=1.0)
+    await fail(here, 2)
+    await here.intake.append([here.breaker_drafts.closed(breaker_of(here))])
+    del here.state.breakers["search"]
+    await fail(here, 2)
+    assert breaker_of(here).state == "open"
+    assert len(here.said("circuit_breaker_triggered")) == 2
+
+
 async def test_what_another_node_has_done_is_not_done_again() -> None:
     here = room()
     await fail(here, 1)

@@ -227,6 +227,29 @@ def test_an_outcome_counts_though_its_task_is_not_known() -> None:
     assert story.state.breakers["model"].scope == "upstream"
 
 
+def test_of_too_many_breakers_the_oldest_closed_one_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rather one that never opened: the log tells less of it."""
+    monkeypatch.setattr(state_module, "BREAKERS_MAX", 3)
+    story = Story()
+    state = story.state
+    about: dict[str, Any] = {"error_id": "b1", "breaker_version": 1}
+    for name, opens, closes in (("a", True, True), ("b", True, False), ("c", False, False)):
+        state.breaker(name, "agent")
+        subject = breakers.subject_of(name)
+        if opens:
+            story.tell("circuit_breaker_triggered", subject, breaker=name, **about)
+        if closes:
+            story.tell("system_recovered", breakers.subject_of(name), scope="breaker")
+    for name, left in (("d", ["a", "b", "d"]), ("e", ["a", "b", "e"])):
+        state.breaker(name, "agent")
+        assert list(state.breakers) == left
+    state.breakers["e"].last_offset = 1
+    state.breaker("f", "agent")
+    assert list(state.breakers) == ["b", "e", "f"]
+
+
 def test_a_breaker_opens_probes_and_closes_by_its_entries() -> None:
     story = Story(breaker_cooldown=7.0)
     subject = breakers.subject_of("search")
@@ -305,9 +328,11 @@ def test_a_hidden_half_that_cannot_be_read_is_counted_and_said_once(
 # --- recovery times --------------------------------------------------------------------------
 
 
-def recovering(story: Story, task_id: str, *, after_s: float, mode: str = "primary") -> None:
-    story.submitted(task_id)
-    story.started(task_id)
+def recovering(
+    story: Story, task_id: str, *, after_s: float, mode: str = "primary", agent: str = "search"
+) -> None:
+    story.submitted(task_id, agent_name=agent)
+    story.of_task("task_started", task_id, Started(1, "w1"), attempt=1, agent_name=agent)
     story.failed(task_id, error_type="timeout")
     if mode == "fallback":
         story.of_task("task_started", task_id, Started(term=2, holder="w1"), attempt=2, mode=mode)
@@ -339,6 +364,16 @@ def test_only_the_newest_recovery_times_are_kept() -> None:
         recovering(story, f"t{number}", after_s=100.0 if number == 0 else 5.0)
     times = story.state.recoveries["search", "timeout"]
     assert (len(times), max(times)) == (RECOVERIES_KEPT, 5.0)
+
+
+def test_of_too_many_agents_those_that_recovered_last_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state_module, "RECOVERIES_MAX", 2)
+    story = Story()
+    for number, agent in enumerate(("a", "b", "a", "c")):
+        recovering(story, f"t{number}", after_s=5.0, agent=agent)
+    assert [name for name, _ in story.state.recoveries] == ["a", "c"]
 
 
 # --- what is preserved -----------------------------------------------------------------------
