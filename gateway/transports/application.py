@@ -123,7 +123,7 @@ def create_app(
             EventStreamDoor(hub, service, access).route(),
             McpDoor(service, access).route(),
             *health_routes(service),
-            *document_routes(),
+            *document_routes(open_gateway=open_gateway),
             *page_routes(frontend_dir),
         ],
         middleware=middleware,

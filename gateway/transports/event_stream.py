@@ -30,7 +30,7 @@ from gateway.transports.access import Access
 from gateway.transports.follower import EVERYTHING, Audience, EventStreamForm
 from gateway.transports.http import answer_errors
 from gateway.transports.hub import Hub
-from gateway.transports.requests import bearer, query_of, wait_disconnect
+from gateway.transports.requests import caller_of, query_of, wait_disconnect
 from gateway.transports.sink import ABORT_EXTENSION, PumpedSink
 from gateway.transports.subscription import Start, begin, check_topics
 
@@ -74,7 +74,7 @@ class EventStreamDoor:
 
     async def _open(self, request: Request) -> Response:
         hub, service = self._hub, self._service
-        caller = self._access.caller(bearer(request))
+        caller = caller_of(request, self._access)
         params = self._params(request, caller)
         service.check_params("subscribe", params)
         check_topics(service, caller, params["topics"])

@@ -27,7 +27,7 @@ from gateway.protocol.operations import OPERATIONS, Operation
 from gateway.transports.access import Access
 from gateway.transports.problem import problem, problem_of
 from gateway.transports.request_id import request_id
-from gateway.transports.requests import bearer, params_of, wait_disconnect
+from gateway.transports.requests import caller_of, params_of, wait_disconnect
 
 __all__ = [
     "answer_errors",
@@ -114,7 +114,7 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
     async def call(request: Request) -> Response:
         # Starlette accepts HEAD wherever GET is served.
         operation = operations.get(request.method) or operations["GET"]
-        caller = access.caller(bearer(request))
+        caller = caller_of(request, access)
         params = await params_of(request, operation)
         log = service.log
         # What is read is at least as new as this; an await may let newer entries in.

@@ -34,7 +34,7 @@ from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
 from gateway.transports.access import Access
 from gateway.transports.http import json_response, while_there
 from gateway.transports.problem import problem
-from gateway.transports.requests import BODY_BYTES_MAX, bearer, body_of, query_of
+from gateway.transports.requests import BODY_BYTES_MAX, body_of, caller_of, query_of
 
 if TYPE_CHECKING:
     from gateway.transports.mcp_tools import McpTools
@@ -109,7 +109,7 @@ class McpDoor:
             # There is no stream of the server's own messages (GET), and no session to end (DELETE).
             detail = f"{PATH} takes POST: one MCP message each"
             return problem(405, "method_not_allowed", detail, headers={"allow": "POST"})
-        caller = self._access.caller(bearer(request))
+        caller = caller_of(request, self._access)
         for name in query_of(request):
             raise InvalidParams(f"{name} belongs into the message, not the query", field=name)
         body, message = await _message_in(request)

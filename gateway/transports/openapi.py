@@ -30,12 +30,13 @@ _PROBLEM: Mapping[str, Any] = {
 }
 
 
-def openapi_document(server: str) -> dict[str, Any]:
+def openapi_document(server: str, *, open_gateway: bool = False) -> dict[str, Any]:
     """
     Describe every operation, and the other public paths.
 
     Args:
         server: The path that this gateway is mounted at, ``/`` for the root.
+        open_gateway: Whether no token is looked at.
     """
     paths: dict[str, dict[str, Any]] = {}
     for operation, path in _places():
@@ -50,7 +51,7 @@ def openapi_document(server: str) -> dict[str, Any]:
             "Events are described at /schemas.",
         },
         "servers": [{"url": server}],
-        "security": [{"bearer": []}],
+        "security": [] if open_gateway else [{"bearer": []}],
         "paths": {**paths, **_beside()},
         "components": {
             "securitySchemes": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,14 @@ class _Files(StaticFiles):
         await super().__call__(scope, receive, with_headers)
 
 
-def document_routes() -> list[BaseRoute]:
-    """Make the routes of the schemas and of the API's descriptions."""
+def document_routes(*, open_gateway: bool) -> list[BaseRoute]:
+    """
+    Make the routes of the schemas and of the API's descriptions.
+
+    Args:
+        open_gateway: Whether no token is looked at, which the description says.
+    """
+    openapi = functools.partial(openapi_document, open_gateway=open_gateway)
 
     async def schemas(request: Request) -> Response:
         root = request.scope.get("root_path", "")
@@ -96,6 +103,6 @@ def document_routes() -> list[BaseRoute]:
     return [
         Route("/schemas", answer_errors(schemas)),
         Route("/schemas/{name}.json", answer_errors(schema)),
-        Route("/openapi.json", document(openapi_document)),
+        Route("/openapi.json", document(openapi)),
         Route("/asyncapi.json", document(asyncapi_document)),
     ]

@@ -15,11 +15,21 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
+from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, TooLarge, UnsupportedMedia
 from gateway.protocol.operations import HEADER_PARAMS, Operation
 from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
+from gateway.transports.access import Access
 
-__all__ = ["BODY_BYTES_MAX", "bearer", "body_of", "params_of", "query_of", "wait_disconnect"]
+__all__ = [
+    "BODY_BYTES_MAX",
+    "bearer",
+    "body_of",
+    "caller_of",
+    "params_of",
+    "query_of",
+    "wait_disconnect",
+]
 
 # A result of 256 KiB may be longer in the body, where its characters may be escaped. The values
 # have bounds of their own.
@@ -104,6 +114,17 @@ def bearer(request: Request) -> str | None:
     if len(values) > 1 or kind.lower() != "bearer" or not token.strip():
         raise InvalidParams("the header has to be `Authorization: Bearer TOKEN`, once")
     return token.strip()
+
+
+def caller_of(request: Request, access: Access) -> Caller:
+    """
+    Give the caller of a request, by its token. An open gateway does not look at the header.
+
+    Raises:
+        InvalidParams: If the header is of another kind, or comes twice.
+        Unauthenticated: If there is no token, or one that is not accepted.
+    """
+    return access.caller(None if access.open else bearer(request))
 
 
 async def body_of(request: Request, *, bytes_max: int) -> bytes:

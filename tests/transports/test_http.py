@@ -20,6 +20,7 @@ from gateway.ports import EventLog
 from gateway.protocol.operations import OPERATIONS
 from tests.execution.world import AwayLog
 from tests.transports.http_client import Answer, ask, plain_http
+from tests.transports.mcp_client import say
 from tests.transports.world import SECRET, World, token, until, world
 
 
@@ -210,6 +211,19 @@ async def test_another_kind_of_authorization_is_refused() -> None:
         for value in ("Basic YTpi", "Bearer", "x.y.z"):
             answer = await ask(here, "GET", "/api/tasks", headers={"authorization": value})
             assert answer.status == 400
+
+
+async def test_an_open_gateway_does_not_look_at_authorization() -> None:
+    """Whatever a client's settings add, by every door of HTTP; and the description says so."""
+    ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    async with world() as here:
+        for value in ("Basic YTpi", "Bearer", "Bearer x.y.z"):
+            headers = {"authorization": value}
+            assert (await ask(here, "GET", "/api/tasks", headers=headers)).status == 200
+            stream = await ask(here, "HEAD", "/api/events/stream", headers=headers)
+            assert stream.status == 200
+            assert (await say(here, ping, authorization=value)).json["result"] == {}
+        assert (await ask(here, "GET", "/openapi.json")).json["security"] == []
 
 
 # --- manners --------------------------------------------------------------------------------
