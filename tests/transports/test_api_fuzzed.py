@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import openapi_spec_validator
 import pytest
 
+from gateway.protocol.operations import OPERATIONS
 from gateway.transports.openapi import openapi_document
-from tests.transports.world import SECRET, token, world
+from tests.transports.world import SECRET, World, token, world
 
 HERE = Path(__file__).parent
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
-# They change what the others are answered, for everybody.
-STOPPING = r"mode\.set|breaker\.open|breaker\.close"
+# What they do changes what others are answered, for everybody: they have servers of their own.
+STOPPING = ("mode.set", "breaker.open", "breaker.close")
+# Together with what gives them ids, and shows what they have done.
+ALONE = (*STOPPING, "agent.shutdown", "agent.register")
 
 
 def test_the_description_is_a_valid_openapi_document() -> None:
@@ -33,29 +38,49 @@ async def test_nothing_that_is_sent_finds_a_mistake() -> None:
     token, and whole stories in which one answer's ids are the next request's.
     """
     async with world(secret=SECRET) as here:
-        ops = token("ops", "admin")
-        process = await asyncio.create_subprocess_exec(
-            *(Path(sys.executable).parent / "st", "--config-file", HERE / "schemathesis.toml"),
-            *("run", f"{here.http}/openapi.json", "--header", f"Authorization: Bearer {ops}"),
-            *("--max-examples", "500" if SOAK else "12", "--request-timeout", "30", "--no-color"),
-            *("--suppress-health-check", "all"),  # they would judge the machine
-            *("--exclude-path", "/api/events/stream"),  # it does not end
-            *("--exclude-operation-id-regex", STOPPING),
-            *(("--seed", "1") if os.environ.get("CI") else ()),
-            env={
-                **os.environ,
-                "SCHEMATHESIS_HOOKS": "tests.transports.schemathesis_hooks",
-                "PYTHONPATH": str(HERE.parents[1]),
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            said, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert process.returncode == 0, said.decode()
-        # It lives, and knows what it did.
-        assert here.engine.log.head > 0
+        await searched(here, token("ops", "admin"), "--exclude-operation-id-regex", ids(STOPPING))
+
+
+@pytest.mark.parametrize("secret", [SECRET, ""], ids=["token", "open"])
+@pytest.mark.timeout(3600 if SOAK else 120)
+async def test_nothing_that_is_sent_to_what_stops_others_finds_a_mistake(secret: str) -> None:
+    """The same on servers of their own; one is open, and its description asks for no token."""
+    reading = (name for name, operation in OPERATIONS.items() if operation.method == "GET")
+    async with world(secret=secret) as here:
+        bearer = secret and token("ops", "admin")
+        await searched(here, bearer, "--include-operation-id-regex", ids([*ALONE, *reading]))
+
+
+def ids(operations: Iterable[str]) -> str:
+    """A pattern of these operations' ids."""
+    return rf"^({'|'.join(map(re.escape, operations))})$"
+
+
+async def searched(here: World, bearer: str, *choice: str) -> None:
+    """Let Schemathesis search some operations for mistakes."""
+    process = await asyncio.create_subprocess_exec(
+        *(Path(sys.executable).parent / "st", "--config-file", HERE / "schemathesis.toml"),
+        *("run", f"{here.http}/openapi.json"),
+        *(("--header", f"Authorization: Bearer {bearer}") if bearer else ()),
+        *("--max-examples", "500" if SOAK else "12", "--request-timeout", "30", "--no-color"),
+        *("--suppress-health-check", "all"),  # they would judge the machine
+        *("--exclude-path", "/api/events/stream"),  # it does not end
+        *choice,
+        *(("--seed", "1") if os.environ.get("CI") else ()),
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "tests.transports.schemathesis_hooks",
+            "PYTHONPATH": str(HERE.parents[1]),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, said.decode()
+    # It lives, and knows what it did.
+    assert here.engine.log.head > 0
