@@ -15,6 +15,7 @@ from event_schemas.documents import (
     document,
     example,
 )
+from event_schemas.publications import FILLED_IN, publication
 from event_schemas.validation import Validator, validator
 from event_schemas.violations import Violation
 
@@ -24,6 +25,7 @@ SCHEMA_VERSION = "1"
 __all__ = [
     "BOOKKEEPING_TYPES",
     "FAILURE_TYPES",
+    "FILLED_IN",
     "SCHEMA_VERSION",
     "TYPES",
     "Validator",
@@ -31,5 +33,6 @@ __all__ = [
     "bundle",
     "document",
     "example",
+    "publication",
     "validator",
 ]

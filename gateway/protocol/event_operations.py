@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.protocol.shapes import (
     BREAKER,
     CURSOR,
     EVENT,
+    LEASE,
+    LEASE_NEEDS,
     LIMIT,
     NAME,
     NULLABLE_TEXT,
@@ -14,11 +18,29 @@ from gateway.protocol.shapes import (
     TOPIC,
     USER_ID,
     Operation,
+    Schema,
     list_of,
     params,
 )
+from gateway.protocol.worker_operations import WORKER_OPERATIONS
 
 __all__ = ["EVENT_OPERATIONS"]
+
+_BY_NAME = {operation.name: operation.params["properties"] for operation in WORKER_OPERATIONS}
+# What a worker publishes about its own task is taken as its operations are. The number of a piece
+# is the event's; the gateway counts those itself.
+_FAIL, _UPDATE = _BY_NAME["task.fail"], _BY_NAME["task.update"]
+_PIECE = {name: _UPDATE[name] for name in _UPDATE if name != "piece"}
+_PIECE["text"] = {**_UPDATE["text"], "minLength": 1}
+PUBLISHED: Mapping[str, Schema | None] = {
+    "notification": None,
+    "agent_error": params(LEASE_NEEDS, **_FAIL),
+    "partial_result": params(LEASE_NEEDS, **_PIECE),
+    "partial_result_preserved": None,
+    "recovery_attempt": None,
+    "resource_cleanup": params(LEASE_NEEDS, **LEASE),
+    "system_recovered": None,
+}
 
 EVENT_OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -37,11 +59,20 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "events:write",
         "Publish a notification, or report on an agent's own work.",
         {
+            "description": "the event: fields and addressees as /openapi.json says for its type; "
+            "the gateway fills in the rest",
             "type": "object",
-            # What else an event has stands in its schema.
             "properties": {
-                "type": {"type": "string", "maxLength": 64},
-                "agent_secret": PROOF["agent_secret"],
+                "type": {
+                    "description": "notification (subject, payload, and recipient_id or channel); "
+                    "of agents also " + ", ".join(sorted(PUBLISHED.keys() - {"notification"})),
+                    "type": "string",
+                    "maxLength": 64,
+                },
+                "agent_secret": {
+                    **PROOF["agent_secret"],
+                    "description": "for a report on the worker's own task",
+                },
             },
             "required": ["type"],
         },
@@ -57,6 +88,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         status=201,
         errors=("invalid_event", "not_found", "stale_term", "thread_full", "too_large"),
         tool=True,
+        events=PUBLISHED,
     ),
     Operation(
         "event.list",

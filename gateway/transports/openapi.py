@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import event_schemas
 from gateway.protocol.operations import HEADER_PARAMS, OPERATIONS, Operation
-from gateway.protocol.shapes import POSITION
+from gateway.protocol.shapes import POSITION, Schema
 
 __all__ = ["openapi_document"]
 
@@ -57,7 +58,7 @@ def openapi_document(server: str, *, open_gateway: bool = False) -> dict[str, An
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
             },
-            "schemas": {"problem": _PROBLEM},
+            "schemas": {"problem": _PROBLEM, **_publications()},
             "headers": {
                 "position": {
                     "description": "EPOCH:OFFSET; the answer is at least as new as this, and "
@@ -136,7 +137,33 @@ def _body(
     body = {**operation.params, "properties": properties, "required": sorted(required)}
     if operation.one_of:
         body["oneOf"] = [{"required": [name]} for name in operation.one_of]
+    if operation.events:
+        places = {type: f"#/components/schemas/{type}" for type in operation.events}
+        body["oneOf"] = [{"$ref": place} for place in places.values()]
+        body["discriminator"] = {"propertyName": "type", "mapping": places}
     return body
+
+
+def _publications() -> dict[str, Any]:
+    """Describe what is published, by its type."""
+    return {
+        type: _publication(type, lease)
+        for operation in OPERATIONS.values()
+        for type, lease in operation.events.items()
+    }
+
+
+def _publication(type: str, lease: Schema | None) -> dict[str, Any]:
+    schema = event_schemas.publication(type)
+    if lease is None:
+        return schema
+    on_task = event_schemas.publication(type, lease=lease)
+    for name in HEADER_PARAMS.values():
+        on_task["properties"].pop(name, None)
+    both = {name: schema.pop(name) for name in ("title", "description")}
+    del on_task["title"]
+    on_task["description"] = "on a task of the publisher's own, under its lease"
+    return {**both, "anyOf": [schema, on_task]}
 
 
 def _responses(operation: Operation) -> dict[str, Any]:

@@ -226,6 +226,25 @@ async def test_an_open_gateway_does_not_look_at_authorization() -> None:
         assert (await ask(here, "GET", "/openapi.json")).json["security"] == []
 
 
+async def test_a_worker_proves_itself_by_a_header_whatever_it_calls() -> None:
+    """A worker that sends the header with every request may send it with a notification, too."""
+    async with world() as here:
+        worker = (await ask(here, "POST", "/api/agents", body={"handle": "w"})).json
+        await ask(here, "POST", "/api/tasks", body={"agent": "w"})
+        headers = {"agent-secret": worker["agent_secret"]}
+        about = {"agent_id": worker["agent_id"]}
+        claim = await ask(here, "POST", "/api/tasks/claim", body=about, headers=headers)
+        about |= {"task_id": claim.json["task_id"], "term": 1, "type": "partial_result"}
+        about["text"] = "so far"
+        for secret, status in (("wrong", 403), (worker["agent_secret"], 201)):
+            headers = {"agent-secret": secret}
+            answer = await ask(here, "POST", "/api/events", body=about, headers=headers)
+            assert answer.status == status, answer.text
+        note = {"type": "notification", "subject": "s", "payload": 1, "channel": "news"}
+        answer = await ask(here, "POST", "/api/events", body=note, headers=headers)
+        assert answer.status == 201, answer.text
+
+
 # --- manners --------------------------------------------------------------------------------
 
 

@@ -56,7 +56,7 @@ def test_what_is_required_is_the_same_as_over_the_websocket(
         schema = it["requestBody"]["content"]["application/json"]["schema"]
         required |= set(schema["required"])
         assert it["requestBody"]["required"] is bool(schema["required"] or operation.one_of)
-        one_of = [alternative["required"] for alternative in schema.get("oneOf", ())]
+        one_of = [each["required"] for each in schema.get("oneOf", ()) if "required" in each]
         assert one_of == [[name] for name in operation.one_of]
     in_path = {part[1:-1] for part in path.split("/") if part[:1] == "{"}
     assert required == set(operation.params.get("required", ())) | in_path
@@ -73,6 +73,22 @@ def test_results_and_refusals_are_described(operation: Operation, path: str) -> 
     done = answers[str(operation.status)]["content"]["application/json"]["schema"]
     assert done == operation.result
     assert answers["default"] == {"$ref": "#/components/responses/problem"}
+
+
+def test_an_event_is_described_by_its_type() -> None:
+    (publish,) = (operation for operation in OPERATIONS.values() if operation.events)
+    it = described(publish, publish.path)
+    schema = it["requestBody"]["content"]["application/json"]["schema"]
+    places = {type: f"#/components/schemas/{type}" for type in publish.events}
+    assert schema["oneOf"] == [{"$ref": place} for place in places.values()]
+    assert schema["discriminator"] == {"propertyName": "type", "mapping": places}
+    for type, lease in publish.events.items():
+        found = DOCUMENT["components"]["schemas"][type]
+        forms = found.get("anyOf", [found]) if lease else [found]
+        assert [form["properties"]["type"]["const"] for form in forms] == [type] * len(forms)
+        assert len(forms) == (1 if lease is None else 2)
+        # A secret is better off in a header, where it stands alone.
+        assert not any(HEADER_PARAMS.values() & form["properties"].keys() for form in forms)
 
 
 def test_each_place_has_an_id_of_its_own() -> None:

@@ -7,18 +7,27 @@ Each schema is compiled once. Parameters that do not comply are refused with fie
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
 
-from event_schemas import Validator
+from event_schemas import Validator, publication
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
 from gateway.values import offset_of
 
-__all__ = ["LIST_LIMIT", "PAGE_BYTES_MAX", "Handler", "Page", "Params", "check", "page"]
+__all__ = [
+    "LIST_LIMIT",
+    "PAGE_BYTES_MAX",
+    "Handler",
+    "Page",
+    "Params",
+    "check",
+    "check_report",
+    "page",
+]
 
 Params = Mapping[str, Any]
 Handler = Callable[[Params, Caller], Awaitable[Any]]
@@ -48,17 +57,41 @@ def check(name: str, params: Any) -> None:
         InvalidParams: With the field, the rule and what is allowed.
         KeyError: If there is no such operation.
     """
-    validator = _validator(name)
+    _require(_validator(name), name, params, _properties(name))
+
+
+def check_report(report: Params) -> None:
+    """
+    Check what a worker publishes about its own task: parameters of an operation, and an event.
+
+    Raises:
+        InvalidParams: With the field, the rule and what is allowed.
+        KeyError: If events of its type are on no task.
+    """
+    validator, properties = _report(report["type"])
+    _require(validator, report["type"], report, properties)
+
+
+def _require(validator: Validator, name: str, params: Params, properties: Iterable[str]) -> None:
     if validator.is_valid(params):
         return
     violation = validator.violations(params, limit=1)[0]
     field = violation.field or None
     if violation.rule in UNKNOWN_RULES:
-        known = ", ".join(sorted(_properties(name))) or "none"
+        known = ", ".join(sorted(properties)) or "none"
         message = f"{name} has no parameter {field}; it takes: {known}"
     else:
         message = f"{name}: {field or 'the parameters'}: {violation.message} ({violation.rule})"
     raise InvalidParams(message, field=field)
+
+
+@functools.cache
+def _report(type: str) -> tuple[Validator, Iterable[str]]:
+    lease = OPERATIONS["event.publish"].events[type]
+    if lease is None:
+        raise KeyError(type)
+    schema = publication(type, lease=lease)
+    return Validator(schema), schema["properties"]
 
 
 class Page:

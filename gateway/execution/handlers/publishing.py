@@ -9,9 +9,11 @@ refused still tells the user that something failed: silence is the one thing not
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import event_schemas
 from gateway.domain import messages, own_failures
 from gateway.domain.access import Caller
 from gateway.domain.agent import AgentPolicy
@@ -34,7 +36,7 @@ from gateway.domain.timestamps import rfc3339, seconds_of
 from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.task_reports import TaskReports
 from gateway.execution.record.failure_fields import Fields, recovered
-from gateway.execution.record.intake import Intake
+from gateway.execution.record.intake import Intake, require_valid
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts
@@ -45,18 +47,6 @@ __all__ = ["Publishing"]
 
 Report = Mapping[str, Any]
 
-# Fields that the gateway stamps or decides; a publisher that sends one is refused.
-OURS = (
-    "schema_version",
-    "event_id",
-    "epoch",
-    "offset",
-    "timestamp",
-    "severity",
-    "sender",
-    "detail",
-    "state",
-)
 # How much of a refused report operators are shown, in bytes.
 REPORTED_BYTES_MAX = 16 * 1024
 # Fields of ``recovered`` that the report's own sentence gives.
@@ -185,14 +175,7 @@ class Publishing:
     async def _report(self, type: str, params: Report, event_id: str) -> tuple[Draft, str | None]:
         try:
             fields = self._checked(params)
-            if fields.get("channel") is not None:
-                raise InvalidEvent("only a notification goes to a channel", field="channel")
-            error_id = _text(fields, "error_id") or self._intake.ids.uuid7()
-            for name in ("user_id", "agent_name"):
-                if not isinstance(fields.get(name), str):
-                    raise InvalidEvent(
-                        f"{type} needs {name}, as text: whom or what it is about", field=name
-                    )
+            error_id = fields.get("error_id") or self._intake.ids.uuid7()
             self._own_failure(error_id, fields["user_id"])
             draft = self._completed(type, fields, error_id, event_id)
         except RequestError as error:
@@ -227,8 +210,8 @@ class Publishing:
                 **({"piece": 1} | own),
             )
         failure = own_failures.reported(
-            error_type=_text(fields, "error_type"),
-            error_code=_text(fields, "error_code"),
+            error_type=fields.get("error_type"),
+            error_code=fields.get("error_code"),
             retry_after_s=None,
         )
         completion = COMPLETIONS[type]
@@ -299,10 +282,6 @@ class Publishing:
         opened = self._state.failures.get(reported.error_id)
         if opened is None:
             raise NotFound("no failure with this error_id is open", field="error_id")
-        for name, only in (("scope", "agent"), ("degradation_id", None)):
-            if reported.own.get(name, only) != only:
-                # The gateway itself says when a breaker, a mode or a domain recovers.
-                raise InvalidEvent(f"{name} of a reported recovery is {only!r}", field=name)
         took_s = self._clock.wall() - seconds_of(opened[0]["timestamp"])
         fields = recovered("agent", opened[0], reported.error_id, took_s=took_s, attempts=1)
         return {name: fields[name] for name in fields if name not in SAID}
@@ -337,9 +316,10 @@ class Publishing:
 
     def _checked(self, params: Report) -> dict[str, Any]:
         measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
-        for name in OURS:
+        for name in event_schemas.FILLED_IN:
             if name in params:
                 raise InvalidEvent(f"{name} is filled in by the gateway, leave it out", field=name)
+        require_valid(_published(params["type"]), params["type"], params)
         return dict(params)
 
 
@@ -384,11 +364,9 @@ COMPLETIONS: Mapping[str, Completion] = {
 }
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidEvent(f"{name} has to be text", field=name)
-    return value
+@functools.cache
+def _published(type: str) -> event_schemas.Validator:
+    return event_schemas.Validator(event_schemas.publication(type))
 
 
 def _number(value: Any) -> float:

@@ -18,16 +18,21 @@ from gateway.domain.errors import Conflict, InvalidParams, NotFound, StaleTerm
 from gateway.domain.stream import Position
 from gateway.domain.task import subject_of
 from gateway.domain.worker import Worker
+from gateway.execution.handlers.params import check_report
 from gateway.execution.holders.registry import Registry
 from gateway.execution.holders.reports import Reports
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.ports import EventLog
+from gateway.protocol.operations import OPERATIONS
+from gateway.protocol.shapes import LEASE_NEEDS
 
 __all__ = ["TaskReports"]
 
 Report = Mapping[str, Any]
 
+# By type, what is taken of a task; None: it is for the gateway to say.
+TAKEN = OPERATIONS["event.publish"].events
 # How many entries one report makes at the most: what is preserved, the error, what comes next.
 ENTRIES_MAX = 8
 
@@ -60,9 +65,12 @@ class TaskReports:
             StaleTerm: If that lease has passed on.
             Conflict: If this is for the gateway to say.
         """
-        for name, kind in (("task_id", str), ("agent_id", str), ("term", int)):
-            if not isinstance(report.get(name), kind):
+        for name in LEASE_NEEDS:
+            if report.get(name) is None:
                 raise InvalidParams(f"a report on a task needs its {name}", field=name)
+        if TAKEN[report["type"]] is None:
+            raise Conflict(f"the gateway itself says {report['type']} of a task", field="type")
+        check_report(report)
         worker = await self._registry.proved(report, caller)
         before = self._log.head
         match report["type"]:
@@ -72,10 +80,8 @@ class TaskReports:
                 # Its ``piece`` is the event's; the gateway counts those itself.
                 update = {name: said for name, said in report.items() if name != "piece"}
                 await self._reports.update(worker, update)
-            case "resource_cleanup":
+            case _:
                 await self._cleaned(worker, report)
-            case other:
-                raise Conflict(f"the gateway itself says {other} of a task", field="type")
         return await self._answer(report, before)
 
     async def _cleaned(self, worker: Worker, report: Report) -> None:
@@ -88,9 +94,9 @@ class TaskReports:
         await self._lifecycle.cleaned(
             task.task_id,
             report["term"],
-            resources=_names(report, "resources_cleaned"),
+            resources=report.get("resources_cleaned", []),
             memory_freed=report.get("memory_freed", 0),
-            leftovers=_names(report, "leftovers"),
+            leftovers=report.get("leftovers", []),
             status=report.get("cleanup_status"),
         )
 
@@ -109,10 +115,3 @@ class TaskReports:
                     "error_id": event.get("error_id"),
                 }
         raise InvalidParams("the report says nothing: give it text, or a step with data")
-
-
-def _names(report: Report, field: str) -> list[str]:
-    names = report.get(field, [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InvalidParams(f"{field} has to be a list of names", field=field)
-    return names

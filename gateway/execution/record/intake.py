@@ -31,7 +31,7 @@ from gateway.execution.record.in_doubt import InDoubt
 from gateway.ports import Clock, Draft, EventLog, IdSource
 from gateway.values import EVENT_BYTES_MAX
 
-__all__ = ["RACES_MAX", "Decision", "Intake"]
+__all__ = ["RACES_MAX", "Decision", "Intake", "require_valid"]
 
 # A result alone may take EVENT_BYTES_MAX; the rest of its event may add this much.
 ENVELOPE_BYTES_MAX = 32 * 1024
@@ -108,14 +108,7 @@ class Intake:
             "message": message,
             **own,
         }
-        validator = event_schemas.validator(type, stamped=False)
-        if not validator.is_valid(event):
-            violation = validator.violations(event, limit=1)[0]
-            raise InvalidEvent(
-                f"{type}: {violation.field or 'the event'}: {violation.message} "
-                f"(rule {violation.rule}); see /schemas/{type}.json",
-                field=violation.field or None,
-            )
+        require_valid(event_schemas.validator(type, stamped=False), type, event)
         body = orjson.dumps(event)
         bytes_max = EVENT_BYTES_MAX + ENVELOPE_BYTES_MAX
         if len(body) > bytes_max:
@@ -207,6 +200,23 @@ class Intake:
                 continue
             return True
         raise Unavailable(f"{about} changes faster than it can be decided", retry_after=1.0)
+
+
+def require_valid(validator: event_schemas.Validator, type: str, event: Mapping[str, Any]) -> None:
+    """
+    Go on only with an event that complies.
+
+    Raises:
+        InvalidEvent: With field and rule.
+    """
+    if validator.is_valid(event):
+        return
+    violation = validator.violations(event, limit=1)[0]
+    raise InvalidEvent(
+        f"{type}: {violation.field or 'the event'}: {violation.message} "
+        f"(rule {violation.rule}); see /schemas/{type}.json",
+        field=violation.field or None,
+    )
 
 
 def _unavailable(error: StoreUnavailable) -> Unavailable:

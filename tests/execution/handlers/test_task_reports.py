@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from gateway.domain.errors import Conflict, InvalidParams, NotFound, StaleTerm
+from event_schemas import publication
+from gateway.domain.errors import Conflict, InvalidParams, NotFound, RequestError, StaleTerm
+from gateway.protocol.operations import OPERATIONS
+from tests.execution.anything import VALUES
 from tests.execution.hands import Hand, hand
-from tests.execution.world import World
+from tests.execution.world import VirtualLoop, World, world
+
+LEASES = OPERATIONS["event.publish"].events
+UNDER_LEASE = sorted(type for type, lease in LEASES.items() if lease is not None)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +92,11 @@ async def test_a_report_that_says_nothing_is_refused(here: World) -> None:
     worker = await hand(here)
     await here.submit("writer")
     await worker.claim()
-    with pytest.raises(InvalidParams, match="says nothing"):
-        await report(worker, "partial_result")
+    said: dict[str, Any]
+    for said in ({}, {"progress": 0.5}, {"step": "one"}, {"text": ""}):
+        with pytest.raises(InvalidParams):
+            await report(worker, "partial_result", **said)
+    assert here.said("task_progress") == []
     await worker.tell("task.complete", result=1)
 
 
@@ -147,5 +160,89 @@ async def test_what_was_cleaned_up_is_a_list_of_names(here: World, field: str, v
     await worker.claim()
     with pytest.raises(InvalidParams) as refused:
         await report(worker, "resource_cleanup", **{field: value})
-    assert refused.value.field == field
+    assert (refused.value.field or "").partition(".")[0] == field
     await worker.tell("task.complete", result=1)
+
+
+# --- what cannot be taken ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("type", "changes", "field"),
+    [
+        ("partial_result", {"text": "a", "plan": 7}, "plan"),
+        ("partial_result", {"text": 7}, "text"),
+        ("partial_result", {"text": "a", "progress": "half"}, "progress"),
+        ("partial_result", {"text": "a", "piece": "one"}, "piece"),
+        ("partial_result", {"text": "a", "lease_ttl": 5}, "lease_ttl"),
+        ("agent_error", {"error_type": []}, "error_type"),
+        ("agent_error", {"error_code": {}}, "error_code"),
+        ("agent_error", {"retry_after": "soon"}, "retry_after"),
+        ("agent_error", {"steps": [1]}, "steps"),
+        ("agent_error", {"detail": 7}, "detail"),
+        ("agent_error", {"text": 7}, "text"),
+        ("agent_error", {"message": 7}, "message"),
+        ("agent_error", {"user_id": 7}, "user_id"),
+        ("resource_cleanup", {"memory_freed": "much"}, "memory_freed"),
+        ("resource_cleanup", {"cleanup_status": []}, "cleanup_status"),
+        *((type, {"foreign": 1}, "foreign") for type in UNDER_LEASE),
+        *((type, {"severity": "info"}, "severity") for type in UNDER_LEASE),
+        *((type, {"term": True}, "term") for type in UNDER_LEASE),
+        *((type, {"term": 2**70}, "event") for type in UNDER_LEASE),
+        *((type, {"agent_id": 7}, "agent_id") for type in UNDER_LEASE),
+        *((type, {"task_id": []}, "task_id") for type in UNDER_LEASE),
+        *((type, {"agent_secret": 7}, "agent_secret") for type in UNDER_LEASE),
+    ],
+)
+async def test_a_report_that_does_not_comply_is_refused_by_its_field_and_does_nothing(
+    here: World, type: str, changes: dict[str, Any], field: str
+) -> None:
+    """As its operation would have refused it; what is not known is refused, never passed over."""
+    worker = await hand(here)
+    task_id = await here.submit("writer")
+    await worker.claim()
+    before = len(here.events)
+    about = {**worker.proof, "task_id": task_id, "term": 1, "type": type}
+    if type == "partial_result":
+        about["text"] = "a"
+    with pytest.raises(InvalidParams) as refused:
+        await here.call("event.publish", worker.caller, **{**about, **changes})
+    assert refused.value.field == field
+    assert (len(here.events), here.state.tasks[task_id].status) == (before, "running")
+    await worker.tell("task.complete", result=1)
+
+
+NAMES = sorted({name for type in UNDER_LEASE for name in publication(type)["properties"]})
+OTHERS = ("plan", "steps", "detail", "retry_after", "lease_ttl", "term", "foreign", "agent_secret")
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(
+    reports=st.lists(
+        st.tuples(
+            st.sampled_from(UNDER_LEASE),
+            st.dictionaries(st.sampled_from([*NAMES, *OTHERS]), VALUES, max_size=4),
+        ),
+        min_size=1,
+        max_size=10,
+    )
+)
+def test_whatever_is_reported_of_a_task_complies_or_is_refused(
+    reports: list[tuple[str, dict[str, Any]]],
+) -> None:
+    """A worker's report never meets an error of ours."""
+
+    async def one() -> None:
+        async with world(complete=False) as here:
+            worker = await hand(here)
+            for type, fields in reports:
+                await here.submit("writer", max_attempts=1)
+                await worker.claim()
+                about = {**worker.proof, "task_id": worker.claimed["task_id"], "term": 1}
+                with contextlib.suppress(RequestError):
+                    report = {**about, **fields, "type": type}
+                    await here.call("event.publish", worker.caller, **report)
+            here.entries.clear()
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(one())
