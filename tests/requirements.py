@@ -178,6 +178,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_partitions.py::test_a_node_with_half_a_connection_to_its_store_does_no_harm",
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
     ),
+    "WEFT-11": (
+        "tests/execution/holders/test_locks.py::test_what_was_written_is_told_though_another_holder_was_quicker_than_the_answer",
+        "tests/scenarios/test_quick_writes.py::test_of_a_thousand_quick_writes_to_one_subject_none_is_lost",
+    ),
     "WEFT-12": (
         "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),

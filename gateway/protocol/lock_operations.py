@@ -36,7 +36,7 @@ LOCK_OPERATIONS: tuple[Operation, ...] = (
         "Take a lock; the holder that has it already renews it.",
         params(("resource_key", "holder"), resource_key=NAME, holder=NAME, ttl=TTL),
         LOCK,
-        errors=("lock_held", "rate_limited"),
+        errors=("lock_held", "lock_expired", "rate_limited"),
         tool=True,
     ),
     Operation(

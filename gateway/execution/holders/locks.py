@@ -61,31 +61,36 @@ class Locks:
             The lock, and whether it was renewed.
 
         Raises:
+            Conflict: If it has ended before it could be told.
             LockHeld: If another holder has it.
             NotPermitted: If the holder's name is in use by another user.
             RateLimitedRequest: If too many are held.
         """
-        renewed = False
+        mine: Lock | None = None
         lock_id = self._intake.ids.uuid7()
 
         def decide(_: ExpectationFailed | None) -> Decision | None:
-            nonlocal renewed
+            nonlocal mine
             now = self._monitor.now
             known = self._state.locks.by_key.get(resource_key)
             self._require_name(holder, caller)
             if known is not None and known.held(now):
                 if known.holder != holder:
                     raise self._held(known, now)
-                renewed = True
+                mine = known
                 if known.task_id is not None:
                     return None  # it is renewed with the task's lease
                 return self._based(known, self._drafts.changed(known, "held", ttl_s))
-            renewed = False
+            mine = None
             new = self._new(resource_key, lock_id, holder, caller.user_id)
             return self._taken(known, new, ttl_s)
 
         await self._intake.decide(decide, about=f"lock {resource_key}")
-        return self._state.locks.by_key[resource_key], renewed
+        # By now the resource may have another lock, which is not this holder's.
+        lock = mine or self._state.locks.of_id(lock_id)
+        if lock is None or lock.state != "held":
+            raise self._ended(lock_id)
+        return lock, mine is not None
 
     async def renew(
         self, lock_id: str, holder: str, term: int, ttl_s: float, caller: Caller
@@ -99,16 +104,21 @@ class Locks:
             LockHeld, NotPermitted: If it is another holder's.
         """
 
+        lock = self._of(lock_id, holder, term, caller)
+
         def decide(_: ExpectationFailed | None) -> Decision | None:
+            nonlocal lock
             lock = self._of(lock_id, holder, term, caller)
             if not lock.held(self._monitor.now):
-                raise Conflict(f"lock {lock_id} has ended; acquire it anew", code="lock_expired")
+                raise self._ended(lock_id)
             if lock.task_id is not None:
                 return None  # it is renewed with the task's lease
             return self._based(lock, self._drafts.changed(lock, "held", ttl_s))
 
         await self._intake.decide(decide, about=f"lock {lock_id}")
-        return self._known(lock_id)
+        if lock.state != "held":
+            raise self._ended(lock_id)
+        return lock
 
     async def release(self, lock_id: str, holder: str, term: int, caller: Caller) -> Lock:
         """
@@ -118,7 +128,10 @@ class Locks:
             NotFound, Conflict, LockHeld, NotPermitted: As for ``renew``.
         """
 
+        lock = self._of(lock_id, holder, term, caller)
+
         def decide(_: ExpectationFailed | None) -> Decision | None:
+            nonlocal lock
             lock = self._of(lock_id, holder, term, caller)
             if lock.state == "released":
                 return None
@@ -127,7 +140,8 @@ class Locks:
             return self._based(lock, self._drafts.changed(lock, "released", None))
 
         await self._intake.decide(decide, about=f"lock {lock_id}")
-        return self._known(lock_id)
+        # The record that was decided about: by now the resource may have another lock.
+        return lock
 
     # --- for claims -------------------------------------------------------------------------
 
@@ -257,6 +271,9 @@ class Locks:
         if lock.holder != holder or lock.term != term:
             raise self._held(lock, self._monitor.now)
         return lock
+
+    def _ended(self, lock_id: str) -> Conflict:
+        return Conflict(f"lock {lock_id} has ended; acquire it anew", code="lock_expired")
 
     def _held(self, lock: Lock, now: float) -> LockHeld:
         ends_at = lock.expires_at

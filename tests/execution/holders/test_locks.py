@@ -8,6 +8,7 @@ import pytest
 
 from gateway.domain.access import Caller
 from gateway.domain.errors import Conflict, LockHeld, NotFound, NotPermitted
+from gateway.domain.lock import view
 from tests.execution.conftest import OpenWorld
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import World, another_node
@@ -151,6 +152,41 @@ async def test_of_two_nodes_that_ask_at_once_one_gets_the_lock(open_world: OpenW
             await acquire(here, "a", resource_key=key)
             with pytest.raises(LockHeld):
                 await acquire(there, "b", resource_key=key)
+
+
+@pytest.mark.requirement("WEFT-11")
+async def test_what_was_written_is_told_though_another_holder_was_quicker_than_the_answer() -> None:
+    """On a store that is further away the next entries are read before a writer goes on."""
+    cluster = Cluster()
+    first, second = cluster.node(), cluster.node()
+    asked = {"resource_key": "file:1", "holder": "a", "ttl": 10.0}
+    async with until_killed(first.engine), until_killed(second.engine):
+
+        async def pass_on(_: Any) -> None:
+            """Another holder has it, before the first hears of its write."""
+            first.log.after = None
+            (lock,) = second.state.locks.by_key.values()
+            if lock.state == "held":
+                await second.engine.call("lock.release", proof(view(lock)), ANN)
+            await second.engine.call("lock.acquire", asked | {"holder": "b"}, ANN)
+
+        first.log.after = pass_on
+        with pytest.raises(Conflict) as lost:
+            await first.engine.call("lock.acquire", asked, ANN)
+        assert lost.value.code == "lock_expired"
+        (lock,) = first.state.locks.by_key.values()
+        await first.engine.call("lock.release", proof(view(lock)), ANN)
+        lock = await first.engine.call("lock.acquire", asked, ANN)
+        first.log.after = pass_on
+        with pytest.raises(Conflict) as lost:
+            await first.engine.call("lock.renew", proof(lock), ANN)
+        assert lost.value.code == "lock_expired"
+        (lock,) = first.state.locks.by_key.values()
+        await first.engine.call("lock.release", proof(view(lock)), ANN)
+        lock = await first.engine.call("lock.acquire", asked, ANN)
+        first.log.after = pass_on
+        released = await first.engine.call("lock.release", proof(lock), ANN)
+        assert (released["lock_id"], released["state"]) == (lock["lock_id"], "released")
 
 
 async def test_locks_and_their_terms_outlive_the_gateway() -> None:
