@@ -183,6 +183,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_quick_writes.py::test_of_a_thousand_quick_writes_to_one_subject_none_is_lost",
     ),
     "WEFT-12": (
+        "tests/scenarios/test_quick_requests.py::test_nothing_is_left_of_a_thousand_requests_by_each_door",
         "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-13": (
@@ -219,6 +220,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
     ),
     "WEFT-W3": (
+        "tests/scenarios/test_quick_requests.py::test_nothing_is_left_of_a_thousand_requests_by_each_door",
         "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-W4": (

@@ -6,11 +6,18 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import psutil
 import pytest
 
 from gateway.app.clock import SystemClock
-from tests.scenarios.harness import GatewayProcess, browser, gateway_process
-from tests.scenarios.plain_requests import over_new_connections, over_one_connection, p99_ms
+from tests.scenarios.doors import SocketDoor, ToolDoor, tools_of
+from tests.scenarios.harness import GatewayProcess, browser, gateway_process, times
+from tests.scenarios.plain_requests import (
+    over_new_connections,
+    over_one_connection,
+    p99_ms,
+    tool_call,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,6 +58,96 @@ async def test_a_gateway_that_never_had_anything_answers_as_well() -> None:
     async with gateway_process(target=None) as gateway:
         answers = await over_one_connection(gateway.port, PATHS, 50)
         assert {answer.status for answer in answers} == {200}
+
+
+# --- what is left of them ------------------------------------------------------------------------
+
+OPERATIONS = ("task.list", "agent.list", "event.list")
+
+
+async def asked_by_http(gateway: GatewayProcess, count: int, *, kept: bool) -> int:
+    way = over_one_connection if kept else over_new_connections
+    answers = await way(gateway.port, PATHS, count)
+    return sum(answer.status == 200 and answer.whole for answer in answers)
+
+
+async def asked_by_tool(gateway: GatewayProcess, count: int, *, kept: bool) -> int:
+    way = over_one_connection if kept else over_new_connections
+    answers = await way(gateway.port, [tool_call(name) for name in OPERATIONS], count)
+    return sum(answer.status == 200 and answer.whole for answer in answers)
+
+
+async def asked_by_client(gateway: GatewayProcess, count: int, *, kept: bool) -> int:
+    """By the official client of MCP; a new one begins with a handshake."""
+    done = 0
+    while done < count:
+        async with tools_of(gateway) as tools:
+            for _ in range(count if kept else 1):
+                refused, _ = await ToolDoor(tools).call(OPERATIONS[done % len(OPERATIONS)])
+                assert refused is None
+                done += 1
+    return done
+
+
+async def asked_by_socket(gateway: GatewayProcess, count: int, *, kept: bool) -> int:
+    done = 0
+    while done < count:
+        async with browser(gateway.url, "ann") as page:
+            for _ in range(count if kept else 1):
+                refused, _ = await SocketDoor(page).call(OPERATIONS[done % len(OPERATIONS)])
+                assert refused is None
+                done += 1
+    return done
+
+
+WAYS = {
+    asked_by_http: COUNT,
+    asked_by_socket: times(400, COUNT),
+    asked_by_tool: times(300, COUNT),
+    asked_by_client: times(10, COUNT),
+}
+
+
+@pytest.mark.requirement("WEFT-12", "WEFT-W3")
+@pytest.mark.timeout(times(60, 900))
+async def test_nothing_is_left_of_a_thousand_requests_by_each_door(record_property: Any) -> None:
+    """Over one connection and over new ones: no task, no descriptor, no thread, no memory."""
+    target = "tests.scenarios.counting_agents:gateway"
+    async with gateway_process(target=target, rate_http=0, rate_ws=0) as gateway:
+
+        async def all_ways(most: int) -> None:
+            for way, count in WAYS.items():
+                for kept in (True, False):
+                    began, count = CLOCK.monotonic(), min(count, most)
+                    assert await way(gateway, count, kept=kept) == count
+                    took_ms = (CLOCK.monotonic() - began) * 1000 / count
+                    record_property(f"{way.__name__}, kept {kept}: ms each", round(took_ms, 2))
+
+        await all_ways(10)  # what is loaded and kept with the first of each
+        first, before = await held_by(gateway), await held_by(gateway)
+        await all_ways(COUNT)
+        # A connection that its client has closed is let go a moment later.
+        deadline, after = CLOCK.monotonic() + 5, await held_by(gateway)
+        while any(after[name] > before[name] for name in ("tasks", "descriptors", "threads")):
+            assert CLOCK.monotonic() < deadline, (before, after)
+            after = await held_by(gateway)
+        record_property("before", before)
+        record_property("after", after)
+        # The counting leaves a task in the log. One object of each request would be hundreds.
+        by_counting = before["objects"] - first["objects"]
+        assert after["objects"] - before["objects"] - by_counting < 200, (first, before, after)
+        assert after["rss"] - before["rss"] < 16 * 2**20, (before, after)
+
+
+async def held_by(gateway: GatewayProcess) -> dict[str, int]:
+    """What the process of a gateway holds, as it says and as the system says."""
+    process = psutil.Process(gateway.process.pid)
+    task_id = (await gateway.task("count", input={}))["task_id"]
+    async with browser(gateway.url, topics=[f"task:{task_id}"], since="start") as page:
+        found: dict[str, int] = (await page.finished(task_id))["result"]
+    found["descriptors"], found["threads"] = process.num_fds(), process.num_threads()
+    found["rss"] = process.memory_info().rss
+    return found
 
 
 async def register(gateway: GatewayProcess) -> Any:
