@@ -235,20 +235,17 @@ def _beside() -> dict[str, Any]:
         },
         "/health": _open_document("Say that the process is alive."),
         "/ready": _open_document("Say whether this node should be asked now; 503 says why not."),
-        "/schemas": _open_document("List the types of events with their schemas."),
+        "/schemas": _open_document("List the types of events with their schemas.", kept=True),
     }
 
 
-def _open_document(summary: str) -> dict[str, Any]:
-    return {
-        "get": {
-            "summary": summary,
-            "security": [],
-            "responses": {
-                "200": {
-                    "description": "done",
-                    "content": {"application/json": {"schema": {"type": "object"}}},
-                }
-            },
+def _open_document(summary: str, *, kept: bool = False) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        "200": {
+            "description": "done",
+            "content": {"application/json": {"schema": {"type": "object"}}},
         }
     }
+    if kept:
+        responses["304"] = {"description": "If-None-Match has the ETag of what it still is"}
+    return {"get": {"summary": summary, "security": [], "responses": responses}}

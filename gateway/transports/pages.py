@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -16,12 +18,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 import event_schemas
 from gateway.transports.asyncapi import asyncapi_document
-from gateway.transports.http import answer_errors, json_response
+from gateway.transports.http import answer_errors
 from gateway.transports.openapi import openapi_document
 from gateway.transports.problem import problem
 
 __all__ = ["document_routes", "page_routes"]
 
+# Asked again each time, answered 304 while it is the same: nothing is stale after an update.
+_ASKED_AGAIN = {"cache-control": "no-cache"}
 # Scripts, styles and pictures from here only, and connections home (`ws:` since `'self'` does
 # not cover WebSockets in every browser).
 _PAGE_HEADERS = {
@@ -31,9 +35,10 @@ _PAGE_HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    # Asked again each time, answered 304 while it is the same: no stale page after an update.
-    "cache-control": "no-cache",
+    **_ASKED_AGAIN,
 }
+# How many descriptions are kept ready; each place that the gateway is mounted at has its own.
+PLACES_MAX = 16
 
 
 def page_routes(directory: Path | None) -> list[BaseRoute]:
@@ -52,7 +57,7 @@ def page_routes(directory: Path | None) -> list[BaseRoute]:
             text = await asyncio.to_thread(index.read_bytes)
         except OSError:
             return problem(404, "not_found", "this gateway has no page")
-        return Response(text, 200, _PAGE_HEADERS, "text/html; charset=utf-8")
+        return _document(request, text, "text/html; charset=utf-8", _PAGE_HEADERS)
 
     return [Route("/", page), Mount("/static", _Files(directory=directory, check_dir=False))]
 
@@ -84,25 +89,43 @@ def document_routes(*, open_gateway: bool) -> list[BaseRoute]:
         items = [
             {"type": name, "url": f"{root}/schemas/{name}.json"} for name in event_schemas.TYPES
         ]
-        return json_response({"items": items, "next": None})
+        return _document(request, orjson.dumps({"items": items, "next": None}))
 
     async def schema(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in event_schemas.TYPES:
             return problem(404, "not_found", "there is no such event type")
-        return Response(
-            json_response(event_schemas.bundle(name)).body, 200, None, "application/schema+json"
-        )
+        schema = orjson.dumps(event_schemas.bundle(name))
+        return _document(request, schema, "application/schema+json")
 
-    def document(make: Callable[[str], dict[str, Any]]) -> Callable[[Request], Any]:
+    def described(make: Callable[[str], dict[str, Any]]) -> Callable[[Request], Any]:
+        @functools.lru_cache(PLACES_MAX)
+        def encoded(root: str) -> bytes:
+            return orjson.dumps(make(root or "/"))
+
         async def show(request: Request) -> Response:
-            return json_response(make(request.scope.get("root_path", "") or "/"))
+            return _document(request, encoded(request.scope.get("root_path", "")))
 
         return answer_errors(show)
 
     return [
         Route("/schemas", answer_errors(schemas)),
         Route("/schemas/{name}.json", answer_errors(schema)),
-        Route("/openapi.json", document(openapi)),
-        Route("/asyncapi.json", document(asyncapi_document)),
+        Route("/openapi.json", described(openapi)),
+        Route("/asyncapi.json", described(asyncapi_document)),
     ]
+
+
+def _document(
+    request: Request,
+    body: bytes,
+    media_type: str = "application/json",
+    headers: Mapping[str, str] = _ASKED_AGAIN,
+) -> Response:
+    """Answer with a document, or that it is the one the client has (RFC 9110, 13.1.2)."""
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {**headers, "etag": etag}
+    known = ",".join(request.headers.getlist("if-none-match")).split(",")
+    if {"*", etag} & {tag.strip().removeprefix("W/") for tag in known}:
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, media_type)

@@ -42,6 +42,57 @@ async def test_the_page_and_its_files_come_with_their_headers(frontend: Path) ->
 
 @pytest.mark.parametrize(
     "path",
+    [
+        *("/", "/static/client.js", "/schemas", "/schemas/agent_error.json"),
+        *("/openapi.json", "/asyncapi.json"),
+    ],
+)
+async def test_what_a_client_has_already_is_not_sent_again(frontend: Path, path: str) -> None:
+    """RFC 9110, 13.1.2: weak comparison, lists, "*"; and 15.4.5: the same headers, no body."""
+    async with world(frontend=frontend) as here:
+        whole = await ask(here, "GET", path)
+        etag = whole.headers["etag"]
+        assert (whole.status, whole.headers["cache-control"]) == (200, "no-cache")
+        assert etag.startswith('"')
+        for known in (etag, f"W/{etag}", f'"other", {etag}'):
+            for method in ("GET", "HEAD"):
+                answer = await ask(here, method, path, headers={"if-none-match": known})
+                assert (answer.status, answer.text) == (304, "")
+                assert answer.headers["etag"] == etag
+                assert answer.headers["cache-control"] == "no-cache"
+        if not path.startswith("/static"):  # Starlette's own; it sends these once more
+            assert (await ask(here, "GET", path, headers={"if-none-match": "*"})).status == 304
+        for other in ('"other"', etag[:-2] + '"', etag.strip('"')):
+            answer = await ask(here, "GET", path, headers={"if-none-match": other})
+            assert (answer.status, answer.text) == (200, whole.text)
+
+
+async def test_another_document_has_another_etag(frontend: Path) -> None:
+    async with world(frontend=frontend) as here:
+        before = (await ask(here, "GET", "/")).headers["etag"]
+        (frontend / "index.html").write_text("<title>page 2</title>")
+        answer = await ask(here, "GET", "/", headers={"if-none-match": before})
+        assert (answer.status, answer.headers["etag"] != before) == (200, True)
+        etags = {
+            (await ask(here, "GET", f"/schemas/{type}.json")).headers["etag"]
+            for type in event_schemas.TYPES
+        }
+        assert len(etags) == len(event_schemas.TYPES)
+
+
+async def test_what_changes_is_not_kept_by_anyone() -> None:
+    """Its position says how new an answer is; news of it are pushed, not asked for again."""
+    async with world() as here:
+        task = (await ask(here, "POST", "/api/tasks", body={"agent": "a"})).json
+        for path in (f"/api/tasks/{task['task_id']}", "/api/tasks", "/api/stats"):
+            answer = await ask(here, "GET", path, headers={"if-none-match": "*"})
+            assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+            assert "position" in answer.headers
+            assert "etag" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path",
     ["/static/none.js", "/static/link", "/static/%2e%2e/secret.txt", "/static/..%2fsecret.txt"],
 )
 async def test_nothing_else_is_served(frontend: Path, path: str) -> None:
