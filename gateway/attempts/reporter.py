@@ -7,9 +7,12 @@ The rule: in the order in which it was said, until the listener has taken it, an
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
+
+import orjson
 
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.cleanup import Cleaned
@@ -29,6 +32,10 @@ logger = logging.getLogger(__name__)
 # How long to wait, in seconds, before telling again what the store did not take, unless the store
 # says how long.
 RETRY_S = 1.0
+
+# The end of an attempt is one entry: next to a result, or to what is preserved, this much of what
+# waits has room in it, as JSON. A store that takes 1 MiB takes the whole.
+REST_BYTES_MAX = 128 * 1024
 
 
 class Listener(Protocol):
@@ -113,8 +120,7 @@ class Reporter:
         """
         rest = self._pieces.close()
         # Streamed text has pieces of its own. Steps that wait go along with the result.
-        for start in range(0, len(rest.text), TEXT_CHARS_MAX):
-            await self.tell(Piece(text=rest.text[start : start + TEXT_CHARS_MAX]))
+        rest = await self._tell_ahead(rest, text_too=True)
         try:
             await self._told(
                 self._listener.succeed, self.task_id, self._term, result, steps=rest.steps
@@ -129,7 +135,8 @@ class Reporter:
 
     async def fail(self, failure: Failure, *, cause: str, detail: Mapping[str, Any] | None) -> None:
         """Tell why the attempt failed, along with what waits."""
-        await self._fail(failure, cause=cause, detail=detail, rest=self._pieces.close())
+        rest = await self._tell_ahead(self._pieces.close(), text_too=False)
+        await self._fail(failure, cause=cause, detail=detail, rest=rest)
 
     async def cleaned(self, cleaned: Cleaned) -> None:
         """Tell what was cleaned up after the attempt."""
@@ -141,6 +148,27 @@ class Reporter:
             memory_freed=cleaned.memory_freed,
             leftovers=cleaned.leftovers,
         )
+
+    async def _tell_ahead(self, rest: Rest, *, text_too: bool) -> Rest:
+        """
+        Tell what would be too large for the one entry that ends the attempt.
+
+        Args:
+            text_too: Whether text is told whatever its size.
+
+        Returns:
+            What is left, for the end.
+        """
+        large = len(orjson.dumps([rest.steps, rest.text])) > REST_BYTES_MAX
+        if large:
+            for name, data in rest.steps.items():
+                await self.tell(Piece(step=name, data=data))
+            rest = dataclasses.replace(rest, steps={})
+        if large or text_too:
+            for start in range(0, len(rest.text), TEXT_CHARS_MAX):
+                await self.tell(Piece(text=rest.text[start : start + TEXT_CHARS_MAX]))
+            rest = dataclasses.replace(rest, text="")
+        return rest
 
     async def _fail(
         self, failure: Failure, *, cause: str, detail: Mapping[str, Any] | None, rest: Rest

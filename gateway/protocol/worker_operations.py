@@ -119,7 +119,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             plan={"type": ["array", "null"], "items": STEP, "maxItems": 256},
         ),
         TASK,
-        errors=("not_found", "stale_term"),
+        errors=("not_found", "stale_term", "too_large"),
         tool=True,
     ),
     Operation(

@@ -95,6 +95,28 @@ async def test_a_failure_goes_with_all_that_waits() -> None:
     assert listener.told == [("fail", ("task_timeout", "timeout", rest))]
 
 
+async def test_what_is_too_large_for_the_end_is_told_before_it() -> None:
+    """A store may take a megabyte in one entry; steps of any number may wait."""
+    large = dict.fromkeys(("a", "b"), "x" * 100000)
+    ahead = [("tell", Piece(step=name, data=data)) for name, data in large.items()]
+    listener = Script()
+    telling, pieces = reporter(listener)
+    for name, data in large.items():
+        pieces.add_step(name, data)
+    pieces.add_text("text")
+    pieces.set_plan(("a", "b"))
+    await telling.fail(FAILURE, cause="timeout", detail=None)
+    rest = Rest(plan=("a", "b"))
+    end = ("fail", ("task_timeout", "timeout", rest))
+    assert listener.told == [*ahead, ("tell", "text"), end]
+    listener = Script()
+    telling, pieces = reporter(listener)
+    for name, data in large.items():
+        pieces.add_step(name, data)
+    await telling.succeed("done")
+    assert listener.told == [*ahead, ("succeed", ("done", {}))]
+
+
 async def test_a_result_that_is_refused_makes_the_attempt_a_failure_that_keeps_its_steps() -> None:
     listener = Script(InvalidParams("result cannot be encoded as JSON", field="result"))
     telling, pieces = reporter(listener)

@@ -73,6 +73,16 @@ async def careful(task: Task, question: str) -> str:
     return text
 
 
+@gateway.agent("hoarder", timeout=LIMIT_S, max_attempts=1)
+async def hoard(task: Task, question: str) -> str:
+    """Keep much more at once than one entry may have, and end."""
+    for number in range(8):
+        task.preserve(f"step{number}", "x" * 200_000)
+    if question == "fail":
+        raise InvalidResponse("an answer without text")
+    return "y" * 200_000
+
+
 @gateway.agent("stepper", timeout=LIMIT_S, max_attempts=ATTEMPTS, upstream="model")
 async def step_by_step(task: Task, question: str) -> dict[str, Any]:
     """Three steps, each kept; finished ones are not done again."""

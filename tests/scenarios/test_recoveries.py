@@ -37,6 +37,24 @@ async def test_finished_steps_are_kept_told_before_the_error_and_not_done_again(
         assert upstream.count == 4
 
 
+async def test_an_attempt_ends_as_it_did_however_much_it_had_still_to_tell() -> None:
+    """Told all at once it was an entry that NATS did not take: an internal error, and no result."""
+    async with gateway_process() as gateway, browser(gateway.url, "42") as page:
+        done = await gateway.task("hoarder", user_id="42")
+        finished = await page.finished(done["task_id"])
+        assert (finished["outcome"], len(finished["result"])) == ("succeeded", 200_000)
+        failed = await gateway.task("hoarder", "fail", user_id="42")
+        finished = await page.finished(failed["task_id"])
+        error = await page.event("agent_error", task_id=failed["task_id"])
+        assert (finished["outcome"], error["error_code"]) == (
+            "dead_lettered",
+            "llm_invalid_response",
+        )
+        kept = await page.event("partial_result_preserved", task_id=failed["task_id"])
+        assert kept["truncated"] is True
+        assert kept["preserved_data"]
+
+
 async def test_what_is_preserved_can_be_read_over_http() -> None:
     async with (
         Upstream(answer="a finding") as upstream,

@@ -31,6 +31,8 @@ __all__ = ["Reports"]
 
 Params = Mapping[str, Any]
 
+# Of the steps that come with the end of an attempt, all together.
+STEPS_BYTES_MAX = 256 * 1024
 # Pieces of one task are told at most so often, in seconds; a worker that reports faster is answered
 # later.
 PIECE_EVERY_S = 0.1
@@ -112,6 +114,7 @@ class Reports:
     async def complete(self, worker: Worker, params: Params) -> Task:
         """End a task with its result, and with steps that were not told before."""
         task = await self._held(worker, params)
+        _require_steps(params)
         result = params.get("result")
         measured(result, field="result", bytes_max=RESULT_BYTES_MAX)
         await self._lifecycle.succeed(
@@ -122,6 +125,7 @@ class Reports:
     async def fail(self, worker: Worker, params: Params) -> Task:
         """Take a worker's own account of why its attempt failed, and what is to be kept of it."""
         task = await self._held(worker, params)
+        _require_steps(params)
         failure = own_failures.reported(
             error_type=params.get("error_type"),
             error_code=params.get("error_code"),
@@ -193,6 +197,11 @@ class Reports:
             raise StaleTerm(f"task {task_id} is not held by this worker", field="agent_id")
         self._lifecycle.held(task, term)
         return task
+
+
+def _require_steps(params: Params) -> None:
+    """Steps that come with the end are in one entry with it; larger ones are told before."""
+    measured(params.get("steps", {}), field="steps", bytes_max=STEPS_BYTES_MAX)
 
 
 def _renewed(task: Task, term: int) -> dict[str, Any]:
