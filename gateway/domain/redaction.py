@@ -11,11 +11,12 @@ repetition is bounded. A new expression needs its worst case in the tests.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["DEPTH_MAX", "NODES_MAX", "TEXT_CHARS_MAX", "clip", "redact", "redact_text"]
+__all__ = ["DEPTH_MAX", "NODES_MAX", "TEXT_CHARS_MAX", "clip", "redact", "redact_text", "shortened"]
 
 # Bounds of one redacted value; a marker stands for what is beyond them.
 TEXT_CHARS_MAX = 65_536
@@ -148,6 +149,47 @@ def clip(text: str, chars_max: int) -> str:
     blank = max(kept.rfind(" "), kept.rfind("\n"))
     kept = kept[:blank] if blank > len(kept) - _WORD_CHARS_MAX else kept[:-_WORD_CHARS_MAX]
     return f"{kept.rstrip()} {CLIPPED}"
+
+
+def shortened(value: Any, *, bytes_max: int) -> Any:
+    """
+    Copy what was redacted, with less of it if it has more than ``bytes_max`` bytes as JSON.
+
+    Texts are cut and values left out, the last ones first; a marker stands for what is missing.
+    """
+    chars_max, nodes_max = TEXT_CHARS_MAX, NODES_MAX
+    while len(json.dumps(value)) > bytes_max:
+        chars_max, nodes_max = chars_max // 2, nodes_max // 2
+        value = _Cutter(chars_max, nodes_max).visit(value)
+    return value
+
+
+class _Cutter:
+    """One walk through a JSON value, with room for so many values, and so many characters each."""
+
+    def __init__(self, chars_max: int, nodes_max: int) -> None:
+        self._chars_max = chars_max
+        self._left = nodes_max
+
+    def visit(self, value: Any) -> Any:
+        self._left -= 1
+        if isinstance(value, str):
+            return clip(value, self._chars_max)
+        if isinstance(value, dict):
+            kept = {
+                clip(name, self._chars_max): self.visit(value[name]) for name in self._of(value)
+            }
+            return kept if len(kept) == len(value) else {**kept, CLIPPED: CLIPPED}
+        if isinstance(value, list):
+            kept_items = [self.visit(item) for item in self._of(value)]
+            return kept_items if len(kept_items) == len(value) else [*kept_items, CLIPPED]
+        return value
+
+    def _of(self, values: Iterable[Any]) -> Iterator[Any]:
+        for value in values:
+            if self._left <= 0:
+                return
+            yield value
 
 
 class _Redactor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
@@ -11,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain import redaction
-from gateway.domain.redaction import DEPTH_MAX, NODES_MAX, TEXT_CHARS_MAX, clip, redact, redact_text
+from gateway.domain.redaction import (
+    DEPTH_MAX,
+    NODES_MAX,
+    TEXT_CHARS_MAX,
+    clip,
+    redact,
+    redact_text,
+    shortened,
+)
 
 # In two parts, so that nothing in this repository looks like a key.
 KEY = "PRIVATE" + " KEY-----"
@@ -131,6 +140,32 @@ def test_depth_and_size_are_bounded() -> None:
     assert broad["[truncated]"] == "[truncated]"
     assert len(broad) == NODES_MAX
     assert len(redact("word " * TEXT_CHARS_MAX)) <= TEXT_CHARS_MAX
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"text": "word " * 50_000},
+        {"text": "x" * 200_000},
+        {f"key {n}": "word " * 100 for n in range(2_000)},
+        {"items": ["é" * 50] * 5_000},
+        {"deep": [[[{"a": list(range(20_000))}]]]},
+        {"k" * 60_000: 1, "other": 2},
+        [list(range(100))] * 100,
+        "x" * 100_000,
+    ],
+)
+def test_what_is_too_long_is_cut_with_a_mark(value: Any) -> None:
+    cut = shortened(value, bytes_max=4_096)
+    assert len(json.dumps(cut)) <= 4_096
+    assert "[truncated]" in json.dumps(cut)
+    assert type(cut) is type(value)
+    assert shortened(cut, bytes_max=4_096) is cut
+
+
+def test_what_is_short_enough_stays_as_it_is() -> None:
+    value = {"a": ["b", 1, None, True, 1.5], "c": {"d": "e" * 1_000}}
+    assert shortened(value, bytes_max=len(json.dumps(value))) is value
 
 
 def test_a_cut_leaves_no_half_of_a_secret() -> None:

@@ -27,14 +27,18 @@ from gateway.domain.errors import (
 )
 from gateway.domain.events import BOOKKEEPING, topics_of
 from gateway.domain.facts import Fact, to_json
+from gateway.domain.redaction import shortened
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.ports import Clock, Draft, EventLog, IdSource
 from gateway.values import EVENT_BYTES_MAX
 
-__all__ = ["RACES_MAX", "Decision", "Intake", "require_valid"]
+__all__ = ["DETAIL_BYTES_MAX", "RACES_MAX", "Decision", "Intake", "require_valid"]
 
 # A result alone may take EVENT_BYTES_MAX; the rest of its event may add this much.
 ENVELOPE_BYTES_MAX = 32 * 1024
+
+# What operators alone see of an event. A longer one is cut: it was written by whoever reports.
+DETAIL_BYTES_MAX = 32 * 1024
 
 # When a caller may come back after the store has not answered, unless the store says.
 STORE_RETRY_AFTER_S = 1.0
@@ -88,7 +92,7 @@ class Intake:
             type: The event's type.
             subject: The subject on which decisions about it exclude each other.
             event_id: Its id, from ``ids``, for a writer that has to know it; None: a new one.
-            detail: For operators only, redacted already.
+            detail: For operators only, redacted already; at most ``DETAIL_BYTES_MAX`` of it.
             fact: The hidden half, for the folds; None: the event says it all.
             **own: The type's own fields, failure fields, and optional envelope fields.
 
@@ -119,7 +123,7 @@ class Intake:
             topics=topics_of(event),
             operators_only=type in BOOKKEEPING,
             body=body,
-            detail=None if detail is None else orjson.dumps(detail),
+            detail=None if detail is None else _encoded(detail),
             state=None if fact is None else _exact(orjson.dumps(to_json(fact))),
         )
 
@@ -217,6 +221,13 @@ def require_valid(validator: event_schemas.Validator, type: str, event: Mapping[
         f"(rule {violation.rule}); see /schemas/{type}.json",
         field=violation.field or None,
     )
+
+
+def _encoded(detail: Mapping[str, Any]) -> bytes:
+    encoded = orjson.dumps(detail)
+    if len(encoded) > DETAIL_BYTES_MAX:
+        encoded = orjson.dumps(shortened(orjson.loads(encoded), bytes_max=DETAIL_BYTES_MAX))
+    return encoded
 
 
 def _unavailable(error: StoreUnavailable) -> Unavailable:

@@ -18,7 +18,12 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.facts import Progressed
-from gateway.execution.record.intake import ENVELOPE_BYTES_MAX, RACES_MAX, Decision
+from gateway.execution.record.intake import (
+    DETAIL_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    RACES_MAX,
+    Decision,
+)
 from gateway.ports import Draft
 from gateway.values import EVENT_BYTES_MAX
 from tests.execution.record.room import RacingLog, Room, body_of, fact_of
@@ -43,6 +48,15 @@ def test_a_draft_is_a_whole_event_without_its_place() -> None:
     assert (event["severity"], event["attempt"], event["progress"]) == ("info", None, 0.5)
     assert not {"epoch", "offset", "timestamp"} & event.keys()
     assert (draft.detail, draft.state) == (None, None)
+
+
+def test_a_detail_is_bounded_whoever_has_written_it() -> None:
+    """Its reporter may send a megabyte, which no store of several nodes would take."""
+    draft = progress(Room(), detail={"said": {f"k{n}": "word " * 100 for n in range(1_000)}})
+    assert DETAIL_BYTES_MAX / 8 < len(draft.detail or b"") <= DETAIL_BYTES_MAX
+    said = orjson.loads(draft.detail or b"")["said"]
+    assert said["k0"].startswith("word word")
+    assert said["[truncated]"] == "[truncated]"
 
 
 def test_detail_and_fact_stand_beside_the_event() -> None:
