@@ -26,6 +26,14 @@ END_OF_TEXT = r"(?![\s\S])"
 # Of several rules that one field breaks, the first of these is told: they say most.
 RULES_FIRST = ("const", "enum", "type")
 
+# The rules about how much there is, of which both numbers are told.
+SIZES = {
+    "maxLength": "at most {} characters",
+    "minItems": "at least {} items",
+    "maxItems": "at most {} items",
+    "maxProperties": "at most {} fields",
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Violation:
@@ -88,6 +96,9 @@ def _worded(error: ValidationError) -> Iterator[Violation]:
     elif rule == "anyOf":
         ways = [" and ".join(way["required"]) for way in allowed]
         yield Violation(prefix + allowed[0]["required"][0], rule, f"needs {' or '.join(ways)}")
+    elif rule in SIZES:
+        what = SIZES[rule].format(allowed)
+        yield Violation(path, rule, f"must have {what}, has {len(value)}")
     else:
         yield Violation(path, rule, f"{_allowed(rule, allowed)}, is {_shown(value)}")
 
@@ -121,6 +132,8 @@ def _allowed(rule: str, allowed: Any) -> str:
             return f"must be at least {allowed}"
         case "maximum":
             return f"must be at most {allowed}"
+        case "exclusiveMinimum":
+            return f"must be more than {allowed}"
         case "minLength":
             return (
                 "must not be empty" if allowed == 1 else f"must have at least {allowed} characters"

@@ -127,7 +127,23 @@ def worded(schema: Any, value: object) -> list[Violation]:
         (
             {"maxItems": 1},
             [1, 2],
-            Violation("", "maxItems", "must comply with maxItems, is an array"),
+            Violation("", "maxItems", "must have at most 1 items, has 2"),
+        ),
+        ({"minItems": 1}, [], Violation("", "minItems", "must have at least 1 items, has 0")),
+        (
+            {"maxProperties": 1},
+            {"a": 1, "b": 2},
+            Violation("", "maxProperties", "must have at most 1 fields, has 2"),
+        ),
+        (
+            {"maxLength": 3},
+            "abcd",
+            Violation("", "maxLength", "must have at most 3 characters, has 4"),
+        ),
+        (
+            {"exclusiveMinimum": 0},
+            0,
+            Violation("", "exclusiveMinimum", "must be more than 0, is 0"),
         ),
         (
             {"pattern": "^a" + END_OF_TEXT},
