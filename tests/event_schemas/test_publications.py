@@ -7,23 +7,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from event_schemas import FILLED_IN, TYPES, Validator, bundle, example, publication
+from event_schemas import FILLED_IN, TYPES, Validator, bundle, publication
 from event_schemas.publications import NEEDED
 from gateway.domain.events import PUBLISHABLE_BY_AGENTS
 from gateway.protocol.operations import OPERATIONS
 from gateway.protocol.shapes import LEASE_NEEDS
+from tests.event_schemas.given import published
 
 LEASES = OPERATIONS["event.publish"].events
 UNDER_LEASE = sorted(type for type, lease in LEASES.items() if lease is not None)
-# The example of its type is the gateway's own, about a breaker.
-RECOVERY = {"user_id": "42", "scope": "agent", "degradation_id": None}
-
-
-def published(type: str) -> dict[str, Any]:
-    """The example of a type, as its publisher would have given it."""
-    whole = example(type) | (RECOVERY if type == "system_recovered" else {})
-    ours = (*FILLED_IN, "task_id", "attempt")
-    return {name: value for name, value in whole.items() if name not in ours}
 
 
 def test_the_table_the_domain_and_the_schemas_name_the_same_types() -> None:
