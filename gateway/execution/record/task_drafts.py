@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from gateway.attempts.cleanup import status_of
 from gateway.attempts.pieces import Piece, Rest
 from gateway.domain import messages
@@ -26,7 +28,11 @@ from gateway.execution.record.intake import Intake
 from gateway.execution.record.state import State
 from gateway.ports import Draft
 
-__all__ = ["TaskDrafts", "outcome_of"]
+__all__ = ["LOST_BYTES_MAX", "TaskDrafts", "outcome_of"]
+
+# How many bytes the names of planned steps may have in one event, as JSON. What is preserved takes
+# nearly all that an event may have, and a plan of 256 long names would take the rest.
+LOST_BYTES_MAX = 12 * 1024
 
 
 class TaskDrafts:
@@ -133,6 +139,8 @@ class TaskDrafts:
         kept.add_text(rest.text)
         plan = task.plan if rest.plan is None else rest.plan
         progress = kept.progress(task.progress if rest.progress is None else rest.progress, plan)
+        lost = kept.lost(plan)
+        named = _fitting(lost, LOST_BYTES_MAX)
         now = self._intake.clock.wall()
         message, said = sentence(
             "partial_result_preserved",
@@ -148,12 +156,12 @@ class TaskDrafts:
             fact=Salvaged(steps=rest.steps, text=rest.text, progress=rest.progress, plan=rest.plan),
             preserved_data=kept.steps,
             preserved_text=kept.text,
-            lost_data=kept.lost(plan),
+            lost_data=named,
             progress=progress,
             confidence_reduced=True,
             size=kept.size,
             sha256=kept.sha256(),
-            truncated=kept.truncated,
+            truncated=kept.truncated or len(named) < len(lost),
             evicted=kept.evicted,
             expires_at=rfc3339(self._state.expires_at(task, now)),
             url=f"/api/tasks/{task.task_id}/partial",
@@ -411,3 +419,13 @@ def outcome_of(task: Task, kind: Kind) -> Outcome | None:
     if task.breaker is None:
         return None
     return Outcome(task.breaker, task.generation, task.probe, kind)
+
+
+def _fitting(names: list[str], bytes_max: int) -> list[str]:
+    """Give the first of the names, as many as fit into ``bytes_max`` as JSON."""
+    size = 0
+    for count, name in enumerate(names):
+        size += len(orjson.dumps(name)) + 1
+        if size > bytes_max:
+            return names[:count]
+    return names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.attempts.pieces import Piece, Rest
@@ -18,7 +19,7 @@ from gateway.domain.recovery import Next
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.guards.breakers import StandIn
-from gateway.execution.record.task_drafts import outcome_of
+from gateway.execution.record.task_drafts import LOST_BYTES_MAX, outcome_of
 from gateway.ports import Draft
 from tests.execution.record.room import NOW, Room, body_of, fact_of
 
@@ -153,6 +154,26 @@ async def test_what_is_preserved_includes_what_was_not_told_yet() -> None:
     assert task.preserved.text == "one "
     await room.intake.append([draft])
     assert task.preserved.text == "one two"
+
+
+async def test_what_an_attempt_has_lost_is_told_though_its_plan_is_as_long_as_a_plan_may_be() -> (
+    None
+):
+    """A draft that is too large could never be appended, and its task could never end."""
+    room = Room(POLICY)
+    task = await room.running()
+    plan = tuple(f"{number:03}" + "\u0001" * 125 for number in range(256))
+    most = room.settings.partial_bytes_task
+    rest = Rest(text="x" * most, plan=plan)
+    event = body_of(room.task_drafts.partial_preserved(task, LIMITED, ERROR_ID, POLICY, rest))
+    assert (event["size"], len(event["preserved_text"])) == (most, most)
+    assert event["lost_data"] == list(plan[: len(event["lost_data"])])
+    assert 0 < len(orjson.dumps(event["lost_data"])) <= LOST_BYTES_MAX
+    assert event["truncated"]
+    # Of a plan that fits every step is named, and nothing is missing.
+    rest = Rest(text="x", plan=tuple("abc"))
+    event = body_of(room.task_drafts.partial_preserved(task, LIMITED, ERROR_ID, POLICY, rest))
+    assert (event["lost_data"], event["truncated"]) == (["a", "b", "c"], False)
 
 
 async def test_a_recovery_says_which_attempt_comes_and_when() -> None:
