@@ -331,13 +331,22 @@ class LockHeld(Conflict):
 
     Attributes:
         holder: The name of that holder.
+        field: What the caller has named of it: the resource; or the holder or the term, when the
+            lock was named by its id.
     """
 
     code = "lock_held"
     jsonrpc_code = -32006
 
-    def __init__(self, message: str, *, holder: str, retry_after: float | None) -> None:
-        super().__init__(message, field="resource_key", retry_after=retry_after)
+    def __init__(
+        self,
+        message: str,
+        *,
+        holder: str,
+        retry_after: float | None,
+        field: str = "resource_key",
+    ) -> None:
+        super().__init__(message, field=field, retry_after=retry_after)
         self.holder = holder
 
     def data(self) -> dict[str, Any]:

@@ -144,6 +144,7 @@ def test_a_lock_that_is_held_names_its_holder_and_when_to_come_back() -> None:
         "retry_after": 2.0,
         "holder": "w1",
     }
+    assert LockHeld("taken", holder="w1", retry_after=None, field="term").field == "term"
 
 
 # --- answered by the log ---------------------------------------------------------------------

@@ -29,6 +29,8 @@ __all__ = ["EventHandlers"]
 SCAN_MAX = 10_000
 # How many of them it reads at a time.
 BATCH = 500
+# The parameters that name topics, and how the topic of each begins.
+TOPICS_BY = (("topic", ""), ("recipient_id", "recipient:"), ("channel", "channel:"))
 
 
 class EventHandlers:
@@ -75,12 +77,8 @@ class EventHandlers:
         Raises:
             NotPermitted: If it may not follow a topic that it names.
         """
-        topics = [params["topic"]] if "topic" in params else []
-        topics += [
-            f"{kind}:{params[name]}"
-            for kind, name in (("recipient", "recipient_id"), ("channel", "channel"))
-            if name in params
-        ]
+        named = {name: before + params[name] for name, before in TOPICS_BY if name in params}
+        topics = list(named.values())
         owner_of, threads = self._state.owner_of, self._state.threads
         notes = threads.below(params["parent_event_id"]) if "parent_event_id" in params else None
         if notes is not None and not topics:
@@ -89,9 +87,9 @@ class EventHandlers:
             return _Chosen(sorted(readable), frozenset(), frozenset(note.offset for note in seen))
         if not topics:
             topics = ["*"] if caller.operator else [f"user:{caller.user_id}"]
-        for topic in topics:
+        for field, topic in named.items():
             if not caller.may_follow(topic, owner=owner_of(topic)):
-                raise NotPermitted(f"you may not read {topic}", field="topic")
+                raise NotPermitted(f"you may not read {topic}", field=field)
         offsets = None if notes is None else frozenset(note.offset for note in notes)
         return _Chosen(_readable(topics[0]), frozenset(topics[1:]), offsets)
 

@@ -13,6 +13,8 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import orjson
+
 import event_schemas
 from gateway.domain import messages, own_failures
 from gateway.domain.access import Caller
@@ -24,6 +26,7 @@ from gateway.domain.errors import (
     NotFound,
     NotPermitted,
     RequestError,
+    TooLarge,
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.names import is_name, is_user_id
@@ -49,6 +52,8 @@ Report = Mapping[str, Any]
 
 # How much of a refused report operators are shown, in bytes.
 REPORTED_BYTES_MAX = 16 * 1024
+# A sender may call a field anything; so much of the name is repeated.
+FIELD_CHARS_MAX = 80
 # Fields of ``recovered`` that the report's own sentence gives.
 SAID = ("message", "user_message", "error_id")
 # A longer delay, in seconds, gives no time that RFC 3339 can write down.
@@ -106,7 +111,7 @@ class Publishing:
         elif type in PUBLISHABLE_BY_AGENTS:
             caller.require("agent")
             if params.get("task_id") is not None:
-                measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
+                _bounded(params)
                 return await self._tasks.take(params, caller)
             draft, error_id = await self._report(type, said, event_id)
         else:
@@ -315,7 +320,7 @@ class Publishing:
         await self._intake.append([draft])
 
     def _checked(self, params: Report) -> dict[str, Any]:
-        measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
+        _bounded(params)
         for name in event_schemas.FILLED_IN:
             if name in params:
                 raise InvalidEvent(f"{name} is filled in by the gateway, leave it out", field=name)
@@ -367,6 +372,20 @@ COMPLETIONS: Mapping[str, Completion] = {
 @functools.cache
 def _published(type: str) -> event_schemas.Validator:
     return event_schemas.Validator(event_schemas.publication(type))
+
+
+def _bounded(params: Report) -> None:
+    """
+    Refuse an event that is larger than the log takes.
+
+    Raises:
+        TooLarge: With the field that takes most of it.
+    """
+    try:
+        measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
+    except TooLarge as error:
+        longest = max(params, key=lambda name: len(orjson.dumps({name: params[name]})))
+        raise TooLarge(error.message, field=longest[:FIELD_CHARS_MAX]) from None
 
 
 def _number(value: Any) -> float:

@@ -269,13 +269,14 @@ class Locks:
         if lock.owner != caller.user_id and not caller.operator:
             raise NotPermitted(f"lock {lock_id} was taken by another user", field="lock_id")
         if lock.holder != holder or lock.term != term:
-            raise self._held(lock, self._monitor.now)
+            field = "term" if lock.holder == holder else "holder"
+            raise self._held(lock, self._monitor.now, field=field)
         return lock
 
     def _ended(self, lock_id: str) -> Conflict:
         return Conflict(f"lock {lock_id} has ended; acquire it anew", code="lock_expired")
 
-    def _held(self, lock: Lock, now: float) -> LockHeld:
+    def _held(self, lock: Lock, now: float, *, field: str = "resource_key") -> LockHeld:
         ends_at = lock.expires_at
         if ends_at is None and lock.task_id is not None:
             task = self._state.tasks.get(lock.task_id)
@@ -284,6 +285,7 @@ class Locks:
             f"{lock.resource_key} is held by {lock.holder} at term {lock.term}",
             holder=lock.holder,
             retry_after=RETRY_AFTER_S if ends_at is None else max(0.001, ends_at - now),
+            field=field,
         )
 
     def _require_name(self, holder: str, caller: Caller) -> None:

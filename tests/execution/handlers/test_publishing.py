@@ -80,7 +80,8 @@ async def test_a_notification_goes_to_the_recipient_that_it_names(here: World) -
         ({"state": {"outcome": {}}}, InvalidEvent, "state"),
         ({"payload": float("nan")}, InvalidParams, "event"),
         ({"payload": "\ud800"}, InvalidParams, "event"),
-        ({"payload": "x" * 262_144}, TooLarge, "event"),
+        ({"payload": "x" * 262_144}, TooLarge, "payload"),
+        ({"x" * 262_144: 1}, TooLarge, "x" * 80),
         ({"message": ""}, InvalidEvent, "message"),
     ],
 )

@@ -99,8 +99,11 @@ async def test_only_its_holder_renews_a_lock(here: World) -> None:
     renewed = await here.call("lock.renew", ANN, **proof(lock), ttl=20)
     assert (renewed["lock_id"], renewed["term"], renewed["renewed"]) == (lock["lock_id"], 1, True)
     for wrong in ({"holder": "b"}, {"term": 2}):
-        with pytest.raises(LockHeld):
-            await here.call("lock.renew", ANN, **(proof(lock) | wrong))
+        for operation in ("lock.renew", "lock.release"):
+            with pytest.raises(LockHeld) as held:
+                await here.call(operation, ANN, **(proof(lock) | wrong))
+            # These do not take the name of the resource.
+            assert held.value.field == next(iter(wrong))
     with pytest.raises(NotPermitted):
         await here.call("lock.renew", BOB, **proof(lock))
     with pytest.raises(NotFound):

@@ -43,7 +43,7 @@ EVENTS = (
             channel="news",
             since="{to-all.position.epoch}:{to-all.position.offset}",
         ),
-        no("not_permitted", "event.list", recipient_id="cy", gives={"field": "topic"}),
+        no("not_permitted", "event.list", recipient_id="cy", gives={"field": "recipient_id"}),
         no("not_permitted", "event.publish", **{"type": "notification"}, user_id="*"),
         no(
             "not_permitted",
