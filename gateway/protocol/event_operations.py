@@ -41,6 +41,38 @@ PUBLISHED: Mapping[str, Schema | None] = {
     "resource_cleanup": params(LEASE_NEEDS, **LEASE),
     "system_recovered": None,
 }
+_REPORTS = ", ".join(sorted(PUBLISHED.keys() - {"notification"}))
+
+# Which fields there are, and what they may be, the schema of the type says: it alone judges them,
+# so that a failure report that does not comply can be told of in its place.
+EVENT_TO_PUBLISH: Schema = {
+    "type": "object",
+    "properties": {
+        "type": {
+            "description": "notification, which needs subject, payload, and recipient_id or "
+            "channel; or a report, which needs user_id and agent_name, or task_id, agent_id and "
+            f"term: {_REPORTS}. The schema of each is served at "
+            "/schemas/TYPE.json",
+            "type": "string",
+            "maxLength": 64,
+        },
+        "recipient_id": {"description": "of a notification: the user or worker (its agent_id)"},
+        "channel": {"description": "of a notification: everyone who follows that channel"},
+        "subject": {"description": "of a notification: what it is about, a text"},
+        "payload": {"description": "of a notification: a JSON value"},
+        "parent_event_id": {"description": "of a notification: the one that it answers"},
+        "user_id": {"description": "the user that it concerns"},
+        "agent_name": {"description": "of a report: the agent that it is about"},
+        "error_type": {"description": "of agent_error: the class of the failure"},
+        "error_code": {"description": "of agent_error: the exact kind of the failure"},
+        "error_id": {"description": "of system_recovered: the failure that has ended"},
+        "task_id": {"description": "of a report on a task: the task that the worker holds"},
+        "agent_id": {"description": "of a report on a task: the worker"},
+        "agent_secret": PROOF["agent_secret"],
+        "term": {"description": "of a report on a task: the term of its lease"},
+    },
+    "required": ["type"],
+}
 
 EVENT_OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -58,24 +90,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "/api/events",
         "events:write",
         "Publish a notification, or report on an agent's own work.",
-        {
-            "description": "the event: fields and addressees as /openapi.json says for its type; "
-            "the gateway fills in the rest",
-            "type": "object",
-            "properties": {
-                "type": {
-                    "description": "notification (subject, payload, and recipient_id or channel); "
-                    "of agents also " + ", ".join(sorted(PUBLISHED.keys() - {"notification"})),
-                    "type": "string",
-                    "maxLength": 64,
-                },
-                "agent_secret": {
-                    **PROOF["agent_secret"],
-                    "description": "for a report on the worker's own task",
-                },
-            },
-            "required": ["type"],
-        },
+        EVENT_TO_PUBLISH,
         {
             "type": "object",
             "properties": {

@@ -45,7 +45,15 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         SUBMITTED,
         status=201,
         one_of=("agent", "capability"),
-        errors=("not_found", "too_large", "circuit_breaker_open", "priority_load_shedding"),
+        errors=(
+            "not_found",
+            "too_large",
+            "idempotency_key_reused",
+            "circuit_breaker_open",
+            "priority_load_shedding",
+            "queue_share",
+            "draining",
+        ),
         tool=True,
     ),
     Operation(

@@ -21,11 +21,34 @@ from gateway.protocol.shapes import (
     TASK,
     WORKER,
     Operation,
+    Schema,
     list_of,
     params,
 )
 
 __all__ = ["WORKER_OPERATIONS"]
+
+UPDATE: Schema = {
+    **params(
+        LEASE_NEEDS,
+        **LEASE,
+        progress={"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        step={"type": ["string", "null"], "minLength": 1, "maxLength": 128},
+        data={"description": "what the step gave; with it the step is kept as finished"},
+        text={"type": "string", "maxLength": 65536},
+        plan={"type": "array", "items": STEP, "maxItems": 256},
+        piece={
+            "description": "the worker's number of this update, which grows within an attempt "
+            "and begins over the claim's; one that is known already is not told again",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 2**53 - 1,
+        },
+    ),
+    # What a step gave is kept under the step's name.
+    "dependentRequired": {"data": ["step"]},
+    "dependentSchemas": {"data": {"properties": {"step": {"type": "string"}}}},
+}
 
 WORKER_OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -47,7 +70,14 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         ),
         CLAIM,
         also_at="/api/tasks/{task_id}/claim",
-        errors=("not_found", "conflict", "lock_held", "rate_limited", "quarantined"),
+        errors=(
+            "not_found",
+            "conflict",
+            "task_claimed",
+            "lock_held",
+            "rate_limited",
+            "quarantined",
+        ),
         waits=True,
         tool=True,
     ),
@@ -68,22 +98,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         "/api/tasks/{task_id}/update",
         "agent",
         "Tell how far the work is and what it has produced; renews the lease.",
-        params(
-            LEASE_NEEDS,
-            **LEASE,
-            progress={"type": ["number", "null"], "minimum": 0, "maximum": 1},
-            step={"type": ["string", "null"], "minLength": 1, "maxLength": 128},
-            data={"description": "what the step gave; with it the step is kept as finished"},
-            text={"type": "string", "maxLength": 65536},
-            plan={"type": "array", "items": STEP, "maxItems": 256},
-            piece={
-                "description": "the worker's number of this update, which grows within an attempt "
-                "and begins over the claim's; one that is known already is not told again",
-                "type": "integer",
-                "minimum": 1,
-                "maximum": 2**53 - 1,
-            },
-        ),
+        UPDATE,
         RENEWED,
         errors=("not_found", "stale_term", "too_large"),
         tool=True,

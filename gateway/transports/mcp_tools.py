@@ -31,7 +31,7 @@ from gateway.protocol.operations import OPERATIONS, Operation
 from gateway.protocol.session import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 from gateway.transports.requests import BODY_BYTES_MAX
 
-__all__ = ["REFUSED", "TOOLS", "McpTools", "output_schema"]
+__all__ = ["REFUSED", "TOOLS", "McpTools", "input_schema", "output_schema"]
 
 TOOLS: Mapping[str, Operation] = {
     name: operation for name, operation in OPERATIONS.items() if operation.tool
@@ -148,6 +148,22 @@ class McpTools:
         return _answered({} if result is None else result)
 
 
+def input_schema(operation: Operation) -> dict[str, Any]:
+    """
+    Describe a tool's arguments: the parameters as in the table, and of ``one_of`` exactly one.
+
+    That is said by ``if``. Services of language models refuse every tool of a client when one has
+    ``oneOf``, ``anyOf`` or ``allOf`` at the top of its schema.
+    """
+    schema = dict(operation.params)
+    if operation.one_of:
+        first, second = operation.one_of
+        schema["if"] = {"required": [first]}
+        schema["then"] = {"properties": {second: False}}
+        schema["else"] = {"required": [second]}
+    return schema
+
+
 def output_schema(operation: Operation) -> dict[str, Any]:
     """
     Describe a tool's structured content: the result as in the table, or the refusal.
@@ -182,7 +198,7 @@ def _tool(operation: Operation) -> types.Tool:
     return types.Tool(
         name=operation.name,
         description=operation.summary,
-        input_schema=dict(operation.params),
+        input_schema=input_schema(operation),
         output_schema=output_schema(operation),
         annotations=types.ToolAnnotations(read_only_hint=operation.method == "GET"),
     )

@@ -79,7 +79,13 @@ def test_an_unknown_parameter_is_refused(operation: Operation) -> None:
 
 
 # Codes of a refusal that has no class of its own: `Conflict` is given them.
-GIVEN = {"lock_expired", "thread_full"}
+GIVEN = {
+    "idempotency_key_reused",
+    "lock_expired",
+    "queue_share",
+    "task_claimed",
+    "thread_full",
+}
 
 
 def text_codes() -> set[str]:

@@ -74,6 +74,8 @@ def test_a_report_within_its_bounds_is_taken(name: str, given: dict[str, Any]) -
         ("task.claim", {"agent_id": "w1", "wait": -1}),
         ("task.update", {**LEASE, "progress": 1.01}),
         ("task.update", {**LEASE, "step": ""}),
+        ("task.update", {**LEASE, "data": 1}),
+        ("task.update", {**LEASE, "data": 1, "step": None}),
         ("task.update", {**LEASE, "text": "x" * 65_537}),
         ("task.update", {**LEASE, "plan": ["a"] * 257}),
         ("task.complete", {**LEASE, "steps": []}),
@@ -93,6 +95,14 @@ def test_a_report_within_its_bounds_is_taken(name: str, given: dict[str, Any]) -
 )
 def test_a_report_beyond_its_bounds_is_refused(name: str, given: dict[str, Any]) -> None:
     assert not taken(name, given)
+
+
+def test_data_without_its_step_is_refused_in_words_that_help() -> None:
+    validator = Validator(dict(BY_NAME["task.update"].params))
+    (missing,) = validator.violations({**LEASE, "data": 1})
+    assert (missing.field, missing.message) == ("step", "is required together with data")
+    (null,) = validator.violations({**LEASE, "data": 1, "step": None})
+    assert (null.field, null.message) == ("step", "must be of type string, is null")
 
 
 def test_of_what_workers_ask_only_a_claim_waits() -> None:

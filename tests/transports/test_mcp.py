@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 
 from gateway.domain.errors import Rejected, StoreUnavailable
 from gateway.protocol.operations import OPERATIONS
+from gateway.transports.mcp_tools import input_schema
 from gateway.transports.requests import BODY_BYTES_MAX
 from tests.scenarios.harness import gateway_process
 from tests.transports.http_client import Answer, ask, plain_http
@@ -45,7 +46,7 @@ def check_error(answer: Answer, code: int, text_code: str, field: str | None = N
 async def test_the_tools_are_those_of_the_table(era: str) -> None:
     """What a client is told of parameters is what the handlers check."""
     expected = {
-        name: (operation.summary, operation.params, operation.result)
+        name: (operation.summary, input_schema(operation), operation.result)
         for name, operation in OPERATIONS.items()
         if operation.tool
     }

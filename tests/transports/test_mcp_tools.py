@@ -24,7 +24,14 @@ from gateway.domain.errors import (
 )
 from gateway.execution.service import Service
 from gateway.protocol.operations import OPERATIONS
-from gateway.transports.mcp_tools import INSTRUCTIONS, REFUSED, TOOLS, McpTools, output_schema
+from gateway.transports.mcp_tools import (
+    INSTRUCTIONS,
+    REFUSED,
+    TOOLS,
+    McpTools,
+    input_schema,
+    output_schema,
+)
 from tests.transports.mcp_client import HEADERS, call
 
 ALL = pytest.mark.parametrize("name", TOOLS)
@@ -86,9 +93,30 @@ def test_the_tools_are_what_callers_and_workers_do() -> None:
 
 @ALL
 def test_both_schemas_are_schemas_of_objects(name: str) -> None:
-    for schema in (dict(TOOLS[name].params), output_schema(TOOLS[name])):
+    for schema in (input_schema(TOOLS[name]), output_schema(TOOLS[name])):
         assert schema["type"] == "object"
         Draft202012Validator.check_schema(schema)
+
+
+@ALL
+def test_every_model_service_takes_the_schema_of_the_arguments(name: str) -> None:
+    """
+    A choice at its top is refused by some, and with it all tools of the client.
+
+    See https://github.com/makenotion/notion-mcp-server/issues/340.
+    """
+    assert not input_schema(TOOLS[name]).keys() & {"oneOf", "anyOf", "allOf", "not", "enum"}
+
+
+def test_of_parameters_that_exclude_each_other_a_tool_takes_exactly_one() -> None:
+    """As its handler does; a model that reads the schema need not find out by a refusal."""
+    found = {name: operation.one_of for name, operation in TOOLS.items() if operation.one_of}
+    assert found == {"task.create": ("agent", "capability")}
+    taken = Draft202012Validator(input_schema(TOOLS["task.create"]))
+    assert taken.is_valid({"agent": "writer"})
+    assert taken.is_valid({"capability": "text", "input": 1})
+    assert not taken.is_valid({"agent": "writer", "capability": "text"})
+    assert not taken.is_valid({"input": 1})
 
 
 @ALL
