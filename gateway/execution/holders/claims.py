@@ -236,12 +236,16 @@ class Claims:
         if not worker.can_do(task.agent_name, task.capability):
             raise Conflict(f"task {task_id} is not for this worker's agents", field="task_id")
         if task.status == "running" or (task.live and task.reserved_for is not None):
-            raise Conflict(f"task {task_id} is held by another worker", code="task_claimed")
+            raise Conflict(
+                f"task {task_id} is held by another worker", code="task_claimed", field="task_id"
+            )
         if not task.live:
-            raise Conflict(f"task {task_id} has ended: {task.status}")
+            raise Conflict(f"task {task_id} has ended: {task.status}", field="task_id")
         wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()
         if wait_s > 0:
-            raise Conflict(f"task {task_id} waits for its next attempt", retry_after=wait_s)
+            raise Conflict(
+                f"task {task_id} waits for its next attempt", field="task_id", retry_after=wait_s
+            )
         for _ in range(RACES_MAX):
             try:
                 begun = await self._start(worker, task, ask)
@@ -249,10 +253,14 @@ class Claims:
                 if ask.resource_key and error.subject == lock_subject(ask.resource_key):
                     continue  # the lock has changed, the task has not
                 raise Conflict(
-                    f"task {task_id} was taken by another worker", code="task_claimed"
+                    f"task {task_id} was taken by another worker",
+                    code="task_claimed",
+                    field="task_id",
                 ) from error
             if begun is None:
-                raise Conflict(f"task {task_id} is held back by its breaker", retry_after=1.0)
+                raise Conflict(
+                    f"task {task_id} is held back by its breaker", field="task_id", retry_after=1.0
+                )
             return self._claim_of(task, begun, ask)
         raise Unavailable("too many ask for that lock at once; ask again", retry_after=1.0)
 

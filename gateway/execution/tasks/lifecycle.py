@@ -380,7 +380,9 @@ class Lifecycle:
         def decide(task: Task) -> Decision:
             made = [attempt for attempt in task.attempts if attempt.term == term]
             if not made:
-                raise StaleTerm(f"task {task_id}: no attempt was made under term {term}")
+                raise StaleTerm(
+                    f"task {task_id}: no attempt was made under term {term}", field="term"
+                )
             return [self._drafts.cleaned(task, error=made[0].error, **found)], {}
 
         await self.decide(task_id, decide, tries=tries)
@@ -404,7 +406,8 @@ class Lifecycle:
             self.stale_terms += 1
             raise StaleTerm(
                 f"task {task.task_id}: term {term} is over, "
-                + (f"term {task.term} is in force" if task.live else f"the task {task.status}")
+                + (f"term {task.term} is in force" if task.live else f"the task {task.status}"),
+                field="term",
             )
 
     async def decide(
