@@ -50,9 +50,9 @@ EVENT_TO_PUBLISH: Schema = {
     "properties": {
         "type": {
             "description": "notification, which needs subject, payload, and recipient_id or "
-            "channel; or a report, which needs user_id and agent_name, or task_id, agent_id and "
-            f"term: {_REPORTS}. The schema of each is served at "
-            "/schemas/TYPE.json",
+            "channel; or a report, which needs user_id and agent_name, or task_id, agent_id, "
+            f"agent_secret and term: {_REPORTS}. The schema of "
+            "each is served at /schemas/TYPE.json",
             "type": "string",
             "maxLength": 64,
         },
