@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 import httpx2
 from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from gateway.protocol.operations import HEADER_PARAMS, OPERATIONS
 from tests.scenarios.harness import Browser, GatewayProcess, browser
+from tests.transports.mcp_client import client_at
 
 __all__ = ["Answer", "Door", "Doors", "HttpDoor", "SocketDoor", "ToolDoor", "tools_of"]
 
@@ -127,11 +127,7 @@ def _text(value: Any) -> str:
 @contextlib.asynccontextmanager
 async def tools_of(gateway: GatewayProcess, *, token: str | None = None) -> AsyncIterator[Client]:
     """Connect the official client of the MCP door."""
-    headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=10, trust_env=False) as plain,
-        Client(streamable_http_client(f"{gateway.url}/mcp", http_client=plain)) as tools,
-    ):
+    async with client_at(gateway.url, token=token) as tools:
         yield tools
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
@@ -25,15 +25,45 @@ HEADERS = {
 
 
 @contextlib.asynccontextmanager
+async def client_at(
+    url: str,
+    *,
+    era: str = "legacy",
+    token: str | None = None,
+    hear: Callable[[httpx2.Response], None] = lambda response: None,
+) -> AsyncIterator[Client]:
+    """
+    Connect the official client.
+
+    Args:
+        url: The gateway's HTTP address.
+        hear: Is given each response, read to its end, before the client looks at it.
+    """
+
+    async def heard(response: httpx2.Response) -> None:
+        await response.aread()
+        hear(response)
+
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    async with (
+        httpx2.AsyncClient(
+            headers=headers,
+            timeout=WAIT_S,
+            trust_env=False,
+            verify=False,
+            event_hooks={"response": [heard]},
+        ) as plain,
+        Client(streamable_http_client(f"{url}/mcp", http_client=plain), mode=era) as client,
+    ):
+        yield client
+
+
+@contextlib.asynccontextmanager
 async def mcp_client(
     here: World, *, era: str = "legacy", token: str | None = None
 ) -> AsyncIterator[Client]:
-    """Connect the official client."""
-    headers = {} if token is None else {"authorization": f"Bearer {token}"}
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=WAIT_S, trust_env=False, verify=False) as plain,
-        Client(streamable_http_client(f"{here.http}/mcp", http_client=plain), mode=era) as client,
-    ):
+    """Connect the official client to a gateway in this process."""
+    async with client_at(here.http, era=era, token=token) as client:
         yield client
 
 
