@@ -82,6 +82,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "WS-10": (
         "tests/scenarios/test_breakers.py::test_an_open_breaker_rejects_says_when_and_does_not_call_the_agent",
+        "tests/scenarios/test_tool_errors.py::test_a_gateway_that_takes_no_more_says_when_to_come_back",
     ),
     "WS-11": (
         "tests/scenarios/test_breakers.py::test_half_open_lets_exactly_three_of_twenty_through",
@@ -261,9 +262,11 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_claim_over_http_of_a_worker_that_was_killed_runs_out",
         "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
         "tests/scenarios/test_nodes.py::test_a_worker_and_its_node_are_killed_and_the_other_node_gives_its_task_on",
+        "tests/scenarios/test_audited_claims.py::test_scenario_3_a_crashed_agent_is_found_and_its_task_goes_on_elsewhere",
     ),
     "MESH-10": (
         "tests/scenarios/test_leases.py::test_a_silent_worker_is_marked_without_being_asked_about",
+        "tests/scenarios/test_audited_claims.py::test_scenario_3_a_crashed_agent_is_found_and_its_task_goes_on_elsewhere",
     ),
     "MESH-11": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
@@ -271,9 +274,12 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-12": (
         "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
         "tests/scenarios/test_notifications.py::test_notifications_and_threads_outlive_the_gateway",
+        "tests/scenarios/test_audited_claims.py::test_scenario_5_alerts_reach_their_recipient_and_channel_and_can_be_read_later",
+        "tests/scenarios/test_audited_claims.py::test_scenario_5_a_direct_message_goes_to_the_agent_that_it_names",
     ),
     "MESH-13": (
         "tests/scenarios/test_notifications.py::test_a_notification_to_a_channel_reaches_each_listener_once",
+        "tests/scenarios/test_audited_claims.py::test_scenario_5_alerts_reach_their_recipient_and_channel_and_can_be_read_later",
     ),
     "MESH-14": (
         "tests/execution/handlers/test_events.py::test_paging_loses_nothing_of_a_thousand_events_of_one_moment",
@@ -297,10 +303,12 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "MESH-W2": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_audited_claims.py::test_scenario_3_a_crashed_agent_is_found_and_its_task_goes_on_elsewhere",
     ),
     "MESH-W5": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
+        "tests/scenarios/test_audited_claims.py::test_scenario_3_a_crashed_agent_is_found_and_its_task_goes_on_elsewhere",
     ),
     "MESH-W6": (
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
@@ -311,9 +319,11 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-W11": (
         "tests/execution/holders/test_claims_with_locks.py::test_to_claim_again_is_the_same_claim_with_the_same_lock",
         "tests/scenarios/test_leases.py::test_a_claim_asked_for_twice_is_one_claim",
+        "tests/scenarios/test_audited_claims.py::test_scenario_2_the_claim_that_failed_is_given_and_every_refusal_can_be_read",
     ),
     "MESH-W14": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
+        "tests/scenarios/test_audited_claims.py::test_scenario_3_a_crashed_agent_is_found_and_its_task_goes_on_elsewhere",
     ),
     "FLUX-01": (
         "tests/scenarios/test_leases.py::test_a_worker_that_dies_or_hangs_is_told_of_and_another_does_its_work",
@@ -346,17 +356,22 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "MESH-01": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
+        "tests/scenarios/test_audited_claims.py::test_scenario_1_locks_of_a_crashed_agent_end_at_their_time_and_can_be_taken_again",
     ),
     "MESH-02": (
         "tests/execution/holders/test_locks.py::test_the_holder_that_acquires_again_has_the_same_lock_for_longer",
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
+        "tests/scenarios/test_audited_claims.py::test_scenario_1_locks_of_a_crashed_agent_end_at_their_time_and_can_be_taken_again",
+        "tests/scenarios/test_audited_claims.py::test_scenario_4_a_lock_that_is_taken_twice_is_renewed_and_never_has_two_owners",
     ),
     "MESH-03": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_is_held_is_refused_with_its_holder_and_the_time_left",
         "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
         "tests/scenarios/test_locks.py::test_processes_that_race_for_a_lock_never_hold_it_at_once",
+        "tests/scenarios/test_audited_claims.py::test_scenario_4_a_lock_that_is_taken_twice_is_renewed_and_never_has_two_owners",
+        "tests/scenarios/test_tool_errors.py::test_whoever_wants_a_held_lock_is_told_its_holder_and_when_to_come_back",
     ),
     "MESH-04": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_ran_out_is_not_revived_though_no_timer_came_by",
@@ -377,6 +392,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/transports/test_mcp.py::test_without_a_good_token_nothing_is_answered",
         "tests/transports/test_mcp.py::test_a_session_gives_nothing_to_another_user",
         "tests/transports/test_mcp.py::test_a_foreign_page_is_refused",
+        "tests/scenarios/test_tool_errors.py::test_what_is_anothers_is_refused_and_stays_as_it_was",
     ),
     "MESH-08": (
         "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
@@ -385,29 +401,37 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/transports/test_mcp_tools.py::test_a_refusal_is_a_result_for_the_model_to_read",
         "tests/transports/test_mcp_tools.py::test_wrong_parameters_are_an_error_of_the_protocol",
         "tests/scenarios/test_three_doors.py::test_a_scenario_has_the_same_answers_and_events_by_every_way",
+        "tests/scenarios/test_audited_claims.py::test_scenario_2_the_claim_that_failed_is_given_and_every_refusal_can_be_read",
+        "tests/scenarios/test_tool_errors.py::test_a_tool_takes_what_its_schema_takes_and_refuses_the_rest",
+        "tests/scenarios/test_tool_errors.py::test_an_event_is_taken_if_it_complies_with_the_schema_of_its_type",
     ),
     "MESH-W1": (
         "tests/transports/test_mcp.py::test_the_claim_of_the_audit_is_given_and_its_errors_can_be_read",
+        "tests/scenarios/test_audited_claims.py::test_scenario_2_the_claim_that_failed_is_given_and_every_refusal_can_be_read",
     ),
     "MESH-W16": (
         "tests/transports/test_api_fuzzed.py::test_nothing_that_is_sent_finds_a_mistake",
         "tests/transports/test_bad_input.py::test_every_operation_refuses_what_it_does_not_take_by_each_door",
         "tests/transports/test_mcp.py::test_garbage_is_answered_and_harms_nothing",
         "tests/transports/test_mcp.py::test_every_error_can_be_read_by_a_strict_client",
+        "tests/scenarios/test_tool_errors.py::test_a_tool_takes_what_its_schema_takes_and_refuses_the_rest",
     ),
     "MESH-W17": (
         "tests/scenarios/test_notifications.py::test_an_addressed_notification_reaches_its_recipient_alone_by_every_door",
         "tests/transports/test_mcp.py::test_a_caller_and_a_worker_need_nothing_but_tools",
         "tests/scenarios/test_three_doors.py::test_a_scenario_has_the_same_answers_and_events_by_every_way",
+        "tests/scenarios/test_audited_claims.py::test_scenario_5_alerts_reach_their_recipient_and_channel_and_can_be_read_later",
     ),
     "MESH-W3": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",
+        "tests/scenarios/test_audited_claims.py::test_scenario_1_locks_of_a_crashed_agent_end_at_their_time_and_can_be_taken_again",
     ),
     "MESH-W7": (
         "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
         "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
         "tests/scenarios/test_dead_letters.py::test_an_agent_that_kills_its_worker_three_times_is_one_letter",
+        "tests/scenarios/test_audited_claims.py::test_scenario_2_a_task_whose_claims_keep_failing_is_kept_for_the_operators",
     ),
     "WEFT-07": (
         "tests/execution/tasks/test_dead_letters.py::test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_same_input",
@@ -471,6 +495,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
         "tests/scenarios/test_kept_tasks.py::test_a_claim_and_its_lock_outlive_the_gateway_and_end_together_on_any_node",
         "tests/scenarios/test_three_doors.py::test_a_scenario_has_the_same_answers_and_events_by_every_way",
+        "tests/scenarios/test_audited_claims.py::test_scenario_2_the_claim_that_failed_is_given_and_every_refusal_can_be_read",
     ),
     "MESH-07": (
         "tests/execution/holders/test_claims_with_locks.py::test_a_claim_whose_lock_is_held_takes_nothing",
@@ -478,6 +503,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",
         "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
         "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door",
+        "tests/scenarios/test_audited_claims.py::test_scenario_2_the_claim_that_failed_is_given_and_every_refusal_can_be_read",
     ),
     "MESH-W12": (
         "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",
@@ -493,6 +519,8 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/holders/test_claims_with_locks.py::test_claims_that_wait_for_a_lock_get_it_in_their_order",
         "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door",
         "tests/scenarios/test_coordination.py::test_one_task_wakes_the_first_of_fifty_that_wait_and_the_others_go_on_waiting",
+        "tests/scenarios/test_audited_claims.py::test_scenario_2_the_claim_that_failed_is_given_and_every_refusal_can_be_read",
+        "tests/scenarios/test_tool_errors.py::test_whoever_wants_a_held_lock_is_told_its_holder_and_when_to_come_back",
     ),
     "WEFT-15": (
         "tests/scenarios/test_coordination.py::test_twenty_orders_under_one_key_at_once_are_one_task_by_both_doors",
