@@ -37,7 +37,7 @@ CULPRIT_LOOKS_MAX = 10_000
 CURSOR_DIGITS_MAX = 19
 
 
-def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
+def measured(value: Any, *, field: str, bytes_max: int, around: int = 0) -> bytes:
     """
     Encode ``value`` as JSON.
 
@@ -45,6 +45,7 @@ def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
         value: What was given.
         field: Its name, for the error.
         bytes_max: The most bytes that it may have, encoded.
+        around: Levels of ``value`` that are ours, around those that were given.
 
     Returns:
         The JSON.
@@ -69,7 +70,8 @@ def measured(value: Any, *, field: str, bytes_max: int) -> bytes:
             field=field,
         ) from error
     # Brackets may stand in texts, too, so this only spares most values the closer look.
-    if encoded.count(b"[") + encoded.count(b"{") > DEPTH_MAX and deeper_than(value, DEPTH_MAX):
+    levels_max = DEPTH_MAX + around
+    if encoded.count(b"[") + encoded.count(b"{") > levels_max and deeper_than(value, levels_max):
         raise InvalidParams(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)
     if len(encoded) > bytes_max:
         raise TooLarge(

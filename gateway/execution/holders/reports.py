@@ -201,7 +201,7 @@ class Reports:
 
 def _require_steps(params: Params) -> None:
     """Steps that come with the end are in one entry with it; larger ones are told before."""
-    measured(params.get("steps", {}), field="steps", bytes_max=STEPS_BYTES_MAX)
+    measured(params.get("steps", {}), field="steps", bytes_max=STEPS_BYTES_MAX, around=1)
 
 
 def _renewed(task: Task, term: int) -> dict[str, Any]:

@@ -67,7 +67,7 @@ EVENTS = (
         listed("event.list", parent_event_id="unknown"),
         *(
             no(
-                "not_found",
+                "not_found" if isinstance(parent, str) else "invalid_event",
                 "event.publish",
                 by=by,
                 type="notification",
