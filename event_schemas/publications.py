@@ -12,7 +12,7 @@ from typing import Any
 
 from event_schemas.documents import Schema, bundle
 
-__all__ = ["FILLED_IN", "NEEDED", "publication"]
+__all__ = ["BORROWED", "FILLED_IN", "NEEDED", "publication"]
 
 # Fields that the gateway stamps or decides; nobody else gives them.
 FILLED_IN = (
@@ -26,6 +26,9 @@ FILLED_IN = (
     "detail",
     "state",
 )
+
+# Fields of others, which would show a notification as a task's, an agent's or a failure's own.
+BORROWED = ("task_id", "attempt", "agent_name", "agent_id", "error_id", "message", "domain")
 
 _WHOM = ("user_id", "agent_name")
 # The types that others may publish, and what of each nobody but its publisher can know.
@@ -78,7 +81,7 @@ def publication(name: str, *, lease: Mapping[str, Any] | None = None) -> Schema:
     properties = {
         field: _plain({**schema, **only.get(field, {})}, whole["$defs"])
         for field, schema in fields.items()
-        if field not in FILLED_IN
+        if field not in FILLED_IN and not (name == "notification" and field in BORROWED)
     }
     given: Schema = {
         "title": name,

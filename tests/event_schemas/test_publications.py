@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from event_schemas import FILLED_IN, TYPES, Validator, bundle, publication
-from event_schemas.publications import NEEDED
+from event_schemas.publications import BORROWED, NEEDED
 from gateway.domain.events import PUBLISHABLE_BY_AGENTS
 from gateway.protocol.operations import OPERATIONS
 from gateway.protocol.shapes import LEASE_NEEDS
@@ -48,6 +48,8 @@ def test_what_is_missing_unknown_or_the_gateways_is_refused_by_its_field(type: s
     for name in (*FILLED_IN, "foreign", "term"):
         assert [found.field for found in valid.violations({**event, name: None})] == [name]
     bad: dict[str, Any] = {"user_id": "*", "type": "task_started", "message": 7}
+    if type == "notification":
+        bad |= dict.fromkeys(BORROWED, "x")
     if type != "notification":
         bad |= {"task_id": "t", "channel": "news", "user_id": None, "agent_name": None}
     for name, value in bad.items():

@@ -50,6 +50,8 @@ __all__ = ["Publishing"]
 
 Report = Mapping[str, Any]
 
+# Of a notification, as JSON.
+PAYLOAD_BYTES_MAX = 64 * 1024
 # How much of a refused report operators are shown, in bytes.
 REPORTED_BYTES_MAX = 16 * 1024
 # A sender may call a field anything; so much of the name is repeated.
@@ -130,24 +132,17 @@ class Publishing:
         user_id = fields.pop("user_id", None)
         if user_id not in (None, caller.user_id) and not caller.operator:
             raise NotPermitted("user_id may be your own, or absent", field="user_id")
-        task_id = fields.get("task_id")
-        if task_id is not None and not self._may_tell_of(task_id, caller):
-            # It would go to the owner of the task, as if it were the task's own.
-            raise NotFound("you have no task of that id; leave task_id out", field="task_id")
+        measured(fields["payload"], field="payload", bytes_max=PAYLOAD_BYTES_MAX)
         self._may_answer(fields.get("parent_event_id"), caller)
         return self._intake.draft(
             fields.pop("type"),
             "notifications",
             event_id=event_id,
             user_id=user_id,
-            message=str(fields.pop("message", "notification")),
+            message="notification",
             sender=caller.user_id,
             **fields,
         )
-
-    def _may_tell_of(self, task_id: Any, caller: Caller) -> bool:
-        owner = self._state.owner_of(f"task:{task_id}")
-        return owner is not None and (owner == caller.user_id or caller.operator)
 
     def _may_answer(self, parent: Any, caller: Caller) -> None:
         """

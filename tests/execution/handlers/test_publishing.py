@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from event_schemas.publications import BORROWED
 from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import (
     Conflict,
@@ -105,18 +106,23 @@ async def test_a_notification_says_who_has_sent_it(here: World) -> None:
     assert refused.value.field == "sender"
 
 
-async def test_a_notification_is_about_a_task_of_its_sender_or_of_none(here: World) -> None:
-    """It goes to the followers of the task, who take it for the task's own."""
+@pytest.mark.parametrize("field", BORROWED)
+async def test_a_notification_borrows_nothing(here: World, field: str) -> None:
+    """It would be shown as a task's own, say, in the name of an agent, even after the end."""
     about = {"type": "notification", "subject": "s", "payload": 1, "recipient_id": "bob"}
-    mine = await here.submit("writer", user_id="ann")
-    foreign = await here.submit("writer", user_id="bob")
-    await publish(here, SENDER, **about, task_id=mine)
-    await publish(here, LOCAL_OPERATOR, **about, task_id=foreign)
-    for task_id in (foreign, "none"):
-        with pytest.raises(NotFound) as refused:
-            await publish(here, SENDER, **about, task_id=task_id)
-        assert refused.value.field == "task_id"
-    assert len(here.said("notification")) == 2
+    for caller in (SENDER, LOCAL_OPERATOR):
+        with pytest.raises(InvalidEvent) as refused:
+            await publish(here, caller, **about, **{field: "x"})
+        assert refused.value.field == field
+    assert here.events == []
+
+
+async def test_the_payload_of_a_notification_is_bounded(here: World) -> None:
+    about = {"type": "notification", "subject": "s", "recipient_id": "bob"}
+    await publish(here, SENDER, **about, payload="x" * (65_536 - 2))
+    with pytest.raises(TooLarge) as refused:
+        await publish(here, SENDER, **about, payload="x" * (65_536 - 1))
+    assert refused.value.field == "payload"
 
 
 async def test_only_notifications_go_to_a_channel(here: World) -> None:

@@ -23,7 +23,7 @@ EVENTS = (
         note("to-cy", recipient_id="cy"),
         note("to-all", channel="news"),
         note("both", recipient_id="cy", channel="news", payload={"n": [1.0]}),
-        note("my-own", recipient_id="ann", user_id="ann", message="as I said"),
+        note("my-own", recipient_id="ann", user_id="ann"),
         listed("event.list", "to-cy", "both", by="cy", recipient_id="cy"),
         listed("event.list", "to-all", "both", by="bob", channel="news"),
         listed("event.list", "both", by="cy", channel="news", recipient_id="cy"),
