@@ -77,8 +77,8 @@ CODES: Mapping[str, Kind] = {
     "connection_interrupted":   TYPES["network_error"],
     # validation_error
     "llm_invalid_response":     TYPES["validation_error"],
-    # A report that does not comply says nothing about the upstream, and repeats no work.
-    "event_invalid":            Kind("validation_error", YES, YES, "wait", retried=NO, counted=NO),
+    # A report that does not comply says nothing about the upstream.
+    "event_invalid":            Kind("validation_error", YES, YES, "wait", counted=NO),
     # service_unavailable
     "upstream_unavailable":     TYPES["service_unavailable"],
     "llm_overloaded":           TYPES["service_unavailable"],

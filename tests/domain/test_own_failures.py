@@ -34,7 +34,7 @@ from gateway.domain.failure import Failure
             own_failures.noncompliant_event("progress", "maximum"),
             "validation_error",
             "event_invalid",
-            False,
+            True,
             False,
         ),
     ],

@@ -8,24 +8,25 @@ attempt may tell it later. A recovery or an end is for the gateway to say.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from gateway.domain.access import Caller
-from gateway.domain.errors import Conflict, InvalidParams, NotFound, StaleTerm
+from gateway.domain.errors import Conflict, InvalidParams, NotFound, RequestError, StaleTerm
 from gateway.domain.stream import Position
 from gateway.domain.task import subject_of
 from gateway.domain.worker import Worker
-from gateway.execution.handlers.params import check_report
+from gateway.execution.handlers.params import check, check_report
 from gateway.execution.holders.registry import Registry
 from gateway.execution.holders.reports import Reports
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.ports import EventLog
 from gateway.protocol.operations import OPERATIONS
-from gateway.protocol.shapes import LEASE_NEEDS
+from gateway.protocol.shapes import LEASE_NEEDS, PROOF
 
 __all__ = ["TaskReports"]
 
@@ -70,7 +71,12 @@ class TaskReports:
                 raise InvalidParams(f"a report on a task needs its {name}", field=name)
         if TAKEN[report["type"]] is None:
             raise Conflict(f"the gateway itself says {report['type']} of a task", field="type")
-        check_report(report)
+        try:
+            check_report(report)
+        except RequestError as error:
+            if report["type"] == "agent_error":
+                await self._in_its_place(report, caller, error)
+            raise
         worker = await self._registry.proved(report, caller)
         before = self._log.head
         match report["type"]:
@@ -83,6 +89,21 @@ class TaskReports:
             case _:
                 await self._cleaned(worker, report)
         return await self._answer(report, before)
+
+    async def _in_its_place(self, report: Report, caller: Caller, error: RequestError) -> None:
+        """End the attempt of a worker that says that it failed, in words that cannot be taken."""
+        proof = {name: report[name] for name in PROOF if name in report}
+        lease = {"task_id": report["task_id"], "term": report["term"]}
+        failed = {
+            "message": f"its report was refused: {error.message}",
+            "error_type": "validation_error",
+            "error_code": "event_invalid",
+        }
+        # What else is wrong with it, the worker is not told: the first of its mistakes is enough.
+        with contextlib.suppress(RequestError):
+            check("task.fail", {**proof, **lease, **failed})
+            worker = await self._registry.proved(proof, caller)
+            await self._reports.fail(worker, {**lease, **failed})
 
     async def _cleaned(self, worker: Worker, report: Report) -> None:
         task = self._state.tasks.get(report["task_id"])

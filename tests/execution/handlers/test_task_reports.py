@@ -18,6 +18,8 @@ from tests.execution.hands import Hand, hand
 from tests.execution.world import VirtualLoop, World, world
 
 LEASES = OPERATIONS["event.publish"].events
+# What a report on a task is refused for without a word to its user.
+LEASE = ("task_id", "agent_id", "agent_secret", "term", "event")
 UNDER_LEASE = sorted(type for type, lease in LEASES.items() if lease is not None)
 
 
@@ -194,7 +196,7 @@ async def test_what_was_cleaned_up_is_a_list_of_names(here: World, field: str, v
         *((type, {"agent_secret": 7}, "agent_secret") for type in UNDER_LEASE),
     ],
 )
-async def test_a_report_that_does_not_comply_is_refused_by_its_field_and_does_nothing(
+async def test_a_report_that_does_not_comply_is_refused_by_its_field(
     here: World, type: str, changes: dict[str, Any], field: str
 ) -> None:
     """As its operation would have refused it; what is not known is refused, never passed over."""
@@ -208,6 +210,8 @@ async def test_a_report_that_does_not_comply_is_refused_by_its_field_and_does_no
     with pytest.raises(InvalidParams) as refused:
         await here.call("event.publish", worker.caller, **{**about, **changes})
     assert refused.value.field == field
+    if type == "agent_error" and field not in LEASE:
+        return  # the attempt has failed all the same, see below
     assert (len(here.events), here.state.tasks[task_id].status) == (before, "running")
     await worker.tell("task.complete", result=1)
 
@@ -246,3 +250,36 @@ def test_whatever_is_reported_of_a_task_complies_or_is_refused(
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(one())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": [1]}, {"detail": "text"}, {"plan": 5}, {"text": 5}, {"message": {}}, {"odd": 1}],
+)
+async def test_a_failure_report_that_does_not_comply_ends_the_attempt_all_the_same(
+    here: World, wrong: dict[str, Any]
+) -> None:
+    """The worker says that it failed: its user has to hear of it, and not only at the limit."""
+    worker = await hand(here)
+    task_id = await here.submit("writer", user_id="ann", max_attempts=1)
+    await worker.claim()
+    with pytest.raises(InvalidParams) as refused:
+        await report(worker, "agent_error", error_type="rate_limit", **wrong)
+    assert refused.value.field in wrong
+    (error,) = here.said("agent_error")
+    assert (error["user_id"], error["task_id"]) == ("ann", task_id)
+    assert (error["error_type"], error["error_code"]) == ("validation_error", "event_invalid")
+    assert here.state.tasks[task_id].status == "dead_lettered"
+
+
+async def test_a_failure_report_under_no_lease_ends_nothing(here: World) -> None:
+    worker = await hand(here)
+    task_id = await here.submit("writer")
+    await worker.claim()
+    for wrong in ({"agent_secret": "another"}, {"term": 7}, {"term": "1"}):
+        about = {**worker.proof, "task_id": task_id, "term": 1, **wrong}
+        with pytest.raises(RequestError):
+            await here.call("event.publish", worker.caller, type="agent_error", steps=[1], **about)
+    assert here.said("agent_error") == []
+    await worker.tell("task.complete", result=1)
+    assert here.state.tasks[task_id].status == "succeeded"
