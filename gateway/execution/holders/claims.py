@@ -23,7 +23,6 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.lock import Lock
-from gateway.domain.lock import subject_of as lock_subject
 from gateway.domain.queue import routes_of
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
@@ -210,7 +209,10 @@ class Claims:
             try:
                 if (term := await self._start(worker, task, ask)) is not None:
                     return self._claim_of(task, term, ask), False
-            except (ExpectationFailed, Conflict):
+            except ExpectationFailed:
+                tried.discard(task.task_id)  # it or its lock has changed: look again
+                continue
+            except Conflict:
                 continue
             if not ask.there():
                 break
@@ -221,48 +223,53 @@ class Claims:
         return self._breakers.refuses(task, self._policies.of(name), stand_in=stand_in)
 
     async def _take_one(self, worker: Worker, task_id: str, ask: _Ask) -> dict[str, Any]:
-        task = self._state.tasks.get(task_id)
-        if task is None:
-            raise NotFound(f"there is no task {task_id}", field="task_id")
-        if task.holder == worker.agent_id:
-            # The worker asks twice: it gets the same claim, with a fresh lease.
-            term = task.term
-            task = await self._leases.renew(
-                task_id, term, ttl_s=ask.ttl_s, beside=lambda: self._lock(worker, task_id, ask)
-            )
-            return self._claim_of(task, term, ask)
-        if self._paused:
-            raise Conflict(f"task {task_id} cannot begin: this gateway stops", retry_after=1.0)
-        if not worker.can_do(task.agent_name, task.capability):
-            raise Conflict(f"task {task_id} is not for this worker's agents", field="task_id")
-        if task.status == "running" or (task.live and task.reserved_for is not None):
-            raise Conflict(
-                f"task {task_id} is held by another worker", code="task_claimed", field="task_id"
-            )
-        if not task.live:
-            raise Conflict(f"task {task_id} has ended: {task.status}", field="task_id")
-        wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()
-        if wait_s > 0:
-            raise Conflict(
-                f"task {task_id} waits for its next attempt", field="task_id", retry_after=wait_s
-            )
         for _ in range(RACES_MAX):
+            task = self._state.tasks.get(task_id)
+            if task is None:
+                raise NotFound(f"there is no task {task_id}", field="task_id")
             try:
+                if task.holder == worker.agent_id:
+                    return await self._again(worker, task, ask)
+                self._require_free(worker, task)
                 begun = await self._start(worker, task, ask)
-            except ExpectationFailed as error:
-                if ask.resource_key and error.subject == lock_subject(ask.resource_key):
-                    continue  # the lock has changed, the task has not
-                raise Conflict(
-                    f"task {task_id} was taken by another worker",
-                    code="task_claimed",
-                    field="task_id",
-                ) from error
+            except (ExpectationFailed, StaleTerm):
+                continue  # the task or its lock has changed: look again
             if begun is None:
                 raise Conflict(
                     f"task {task_id} is held back by its breaker", field="task_id", retry_after=1.0
                 )
             return self._claim_of(task, begun, ask)
-        raise Unavailable("too many ask for that lock at once; ask again", retry_after=1.0)
+        raise Unavailable(f"task {task_id} changes too fast; ask again", retry_after=1.0)
+
+    async def _again(self, worker: Worker, task: Task, ask: _Ask) -> dict[str, Any]:
+        """Give a worker that asks twice the same claim, with a fresh lease."""
+        task_id, term = task.task_id, task.term
+        await self._leases.renew(
+            task_id, term, ttl_s=ask.ttl_s, beside=lambda: self._lock(worker, task_id, ask)
+        )
+        return self._claim_of(task, term, ask)
+
+    def _require_free(self, worker: Worker, task: Task) -> None:
+        """
+        Return only if a worker may take a certain task now.
+
+        Raises:
+            Conflict: If it may not.
+        """
+        about = f"task {task.task_id}"
+        if self._paused:
+            raise Conflict(f"{about} cannot begin: this gateway stops", retry_after=1.0)
+        if not worker.can_do(task.agent_name, task.capability):
+            raise Conflict(f"{about} is not for this worker's agents", field="task_id")
+        if task.status == "running" or (task.live and task.reserved_for is not None):
+            what = f"{about} is held by another worker"
+            raise Conflict(what, code="task_claimed", field="task_id")
+        if not task.live:
+            raise Conflict(f"{about} has ended: {task.status}", field="task_id")
+        wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()
+        if wait_s > 0:
+            what = f"{about} waits for its next attempt"
+            raise Conflict(what, field="task_id", retry_after=wait_s)
 
     def _lock(self, worker: Worker, task_id: str, ask: _Ask) -> Decision:
         """Decide on the lock that a claim asks for, if it asks for one."""

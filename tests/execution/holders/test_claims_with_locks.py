@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from gateway.domain.access import Caller
+from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import (
     Conflict,
     LockHeld,
@@ -18,6 +19,7 @@ from gateway.domain.errors import (
     StaleTerm,
 )
 from gateway.execution.holders.locks import HELD_MAX_TASK
+from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import SCOPES, TIMER_S, Hand, hand, registered
 from tests.execution.kept import Cluster, until_killed
@@ -296,6 +298,45 @@ async def test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and
             assert held(here) == {KEY: won.agent_id}
             await won.tell("task.complete", result=1)
             assert held(here) == {}
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("meanwhile", ["task.retry", "lock.release", "task.cancel"])
+async def test_a_claim_looks_again_when_its_task_or_its_lock_has_changed_meanwhile(
+    named: bool, meanwhile: str
+) -> None:
+    """That need not have been another worker's claim, and a task that waits is not passed over."""
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        caller, proof = await registered(node)
+        made = await node.engine.call("task.create", {"agent": "writer"}, LOCAL_OPERATOR)
+        task = {"task_id": made["task_id"]}
+        await node.engine.call("task.claim", proof, caller)
+        failed = {**proof, **task, "term": 1, "message": "no", "error_type": "timeout"}
+        await node.engine.call("task.fail", failed, caller)
+        await cluster.passing(2)
+        about = {"resource_key": KEY, "holder": proof["agent_id"]}
+        mine = await node.engine.call("lock.acquire", about, caller)
+        of_mine = {name: mine[name] for name in ("lock_id", "holder", "term")}
+
+        async def change(drafts: Sequence[Draft]) -> None:
+            if drafts[-1].type == "task_started":
+                node.log.before = None
+                about = of_mine if meanwhile == "lock.release" else task
+                await node.engine.call(meanwhile, about, LOCAL_OPERATOR)
+
+        node.log.before = change
+        asked = {**proof, **(task if named else {}), "resource_key": KEY}
+        if meanwhile != "task.cancel":
+            claim = await node.engine.call("task.claim", asked, caller)
+            assert (claim["task_id"], claim["term"]) == (task["task_id"], 2)
+            assert claim["lock"]["term"] == mine["term"] + (meanwhile == "lock.release")
+        elif named:
+            with pytest.raises(Conflict, match="has ended: cancelled"):
+                await node.engine.call("task.claim", asked, caller)
+        else:
+            assert await node.engine.call("task.claim", asked, caller) is None
 
 
 async def test_a_claim_and_its_lock_outlive_the_gateway_and_end_together() -> None:
