@@ -71,22 +71,20 @@ class Leases:
         Raises:
             StaleTerm: If the lease has passed on.
         """
-        task = self._state.tasks[task_id]
-        self._lifecycle.held(task, term)
-        length_s = ttl_s or task.lease_ttl_s
-        if length_s is None or task.lease_expires_at is None:
-            return task
-        left_s = task.lease_expires_at - self._clock.wall()
-        if ttl_s is None and left_s > length_s * (1 - RENEW_SHARE):
-            return task
 
-        def decide(task: Task) -> Decision:
+        def decide(task: Task) -> Decision | None:
             self._lifecycle.held(task, term)
+            length_s = ttl_s or task.lease_ttl_s
+            if length_s is None or task.lease_expires_at is None:
+                return None
+            left_s = task.lease_expires_at - self._clock.wall()
+            if ttl_s is None and left_s > length_s * (1 - RENEW_SHARE):
+                return None
             drafts, expected = beside()
             return [*drafts, self._drafts.lease_changed(task, "renewed", length_s)], expected
 
         await self._lifecycle.decide(task_id, decide)
-        return task
+        return self._state.tasks[task_id]
 
     async def release(self, task_id: str, term: int) -> Task:
         """

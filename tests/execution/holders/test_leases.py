@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 
+from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.errors import StaleTerm
 from gateway.domain.own_failures import agent_lost
+from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
-from tests.execution.hands import TIMEOUT_S, hand
+from tests.execution.hands import TIMEOUT_S, hand, registered
+from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import SlowLog, World
 
 
@@ -198,6 +202,31 @@ async def test_a_length_that_a_holder_asks_for_applies_at_once_and_to_this_renew
         assert task.lease_expires_at == pytest.approx(here.engine.clock.wall() + length_s)
         await worker.beat_for(length_s - 1)
     await worker.tell("task.complete", result=1)
+
+
+async def test_a_beat_without_a_length_never_shortens_what_another_beat_was_promised() -> None:
+    """It is on its way when the other comes, and is decided again after it."""
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        caller, proof = await registered(node)
+        await node.engine.call("task.create", {"agent": "writer"}, LOCAL_OPERATOR)
+        claim = await node.engine.call("task.claim", {**proof, "lease_ttl": 9}, caller)
+        about = {**proof, "task_id": claim["task_id"], "term": claim["term"]}
+        await cluster.passing(4)
+        promised: list[str] = []
+
+        async def beat(drafts: Sequence[Draft]) -> None:
+            if drafts[-1].type != "lease_changed":
+                return
+            node.log.before = None
+            asked = {**about, "lease_ttl": 30}
+            answer = await node.engine.call("task.heartbeat", asked, caller)
+            promised.append(answer["lease_expires_at"])
+
+        node.log.before = beat
+        answer = await node.engine.call("task.heartbeat", about, caller)
+        assert [answer["lease_expires_at"]] == promised
 
 
 async def test_an_attempt_of_this_process_has_no_lease_to_renew(here: World) -> None:
