@@ -34,8 +34,8 @@ class Limits:
     Args:
         presence: Tells a worker that has stalled from one that is silent.
         monitor: Calls when a limit is due.
-        queue_timeout_s: A task that waits for a holder this long after its submission, in seconds,
-            ends as untaken.
+        queue_timeout_s: A task that waits for a holder this long, in seconds, ends as untaken;
+            counted from its submission, or from when its last holder gave it back.
     """
 
     def __init__(
@@ -136,11 +136,10 @@ class Limits:
 
     async def _untaken(self, task_id: str) -> None:
         task = self._state.live.get(task_id)
-        if task is None or task.status != "pending":
+        if task is None:
             return
-        taken_by = self._fresh_at + self._queue_timeout_s
+        taken_by = self._waits_since(task) + self._queue_timeout_s
         if self._monitor.now < taken_by:
-            # While this node did not run, no worker could take it here.
             self._monitor.at(taken_by, lambda: self._untaken(task_id), task_id=task_id)
             return
         breaker = self._state.breakers.get(self._policies.of_task(task).breaker)
@@ -153,6 +152,14 @@ class Limits:
                 cause="timeout",
                 after=Next("dead_lettered", reason="no_worker"),
             )
+
+    def _waits_since(self, task: Task) -> float:
+        """Tell since when a task waits for a holder; one that does not could begin to wait now."""
+        if task.status != "pending":
+            return self._monitor.now
+        given_back_at = task.attempts[-1].ended_at if task.attempts else None
+        # While this node did not run, no worker could take it here.
+        return max(given_back_at or task.created_at, self._fresh_at)
 
     async def _lease_over(self, task_id: str, due: float) -> None:
         if self._lease_due.get(task_id) != due:

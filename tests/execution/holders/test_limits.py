@@ -101,6 +101,24 @@ async def test_a_task_waits_for_a_holder_as_long_as_the_queue_allows(
         assert here.said("task_finished")[0]["reason"] == "no_worker"
 
 
+@pytest.mark.parametrize("held_s", [3.0, 15.0])
+async def test_a_task_that_was_given_back_has_its_time_in_the_queue_anew(
+    open_world: OpenWorld, held_s: float
+) -> None:
+    """It was taken in time, so that it cannot end as one that nobody has taken."""
+    here = await open_world(queue_timeout=10.0)
+    task_id = await here.submit("writer", timeout=100.0)
+    await here.passing(6)
+    worker = await hand(here)
+    await worker.claim()
+    await here.passing(held_s)
+    await worker.tell("task.release")
+    await here.passing(9.9)
+    assert here.state.tasks[task_id].status == "pending"
+    await here.passing(TIMER_S)
+    assert here.said("task_finished")[0]["reason"] == "no_worker"
+
+
 async def test_of_two_limits_that_are_as_long_the_queues_reason_is_told(
     open_world: OpenWorld,
 ) -> None:
