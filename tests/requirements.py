@@ -173,6 +173,8 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WEFT-06": (
         "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
         "tests/scenarios/test_quick_requests.py::test_the_statistics_are_what_the_operations_have_said",
+        "tests/simulation/test_random_operations.py::test_whatever_is_asked_the_book_explains_the_answers",
+        "tests/simulation/test_random_operations.py::test_on_nats_the_book_explains_the_answers",
     ),
     "WEFT-10": (
         "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
@@ -372,6 +374,8 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_locks.py::test_processes_that_race_for_a_lock_never_hold_it_at_once",
         "tests/scenarios/test_audited_claims.py::test_scenario_4_a_lock_that_is_taken_twice_is_renewed_and_never_has_two_owners",
         "tests/scenarios/test_tool_errors.py::test_whoever_wants_a_held_lock_is_told_its_holder_and_when_to_come_back",
+        "tests/simulation/test_random_operations.py::test_whatever_is_asked_the_book_explains_the_answers",
+        "tests/simulation/test_random_operations.py::test_on_nats_the_book_explains_the_answers",
     ),
     "MESH-04": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_ran_out_is_not_revived_though_no_timer_came_by",
@@ -471,6 +475,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/holders/test_claims_with_locks.py::test_of_workers_on_two_nodes_that_claim_with_one_lock_one_has_task_and_lock",
         "tests/execution/holders/test_locks.py::test_of_two_nodes_that_ask_at_once_one_gets_the_lock",
         "tests/scenarios/test_locks.py::test_processes_that_race_for_a_lock_never_hold_it_at_once",
+        "tests/simulation/test_random_operations.py::test_whatever_is_asked_the_book_explains_the_answers",
     ),
     "FLUX-11": (
         "tests/domain/test_queue.py::test_waiting_lifts_a_task_one_step_each_ten_seconds_and_never_past_one",
@@ -504,6 +509,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_coordination.py::test_of_fifty_that_claim_a_task_with_a_lock_one_has_both_and_the_others_left_nothing",
         "tests/scenarios/test_coordination.py::test_a_claim_of_a_held_lock_is_refused_with_holder_and_retry_after_by_each_door",
         "tests/scenarios/test_audited_claims.py::test_scenario_2_the_claim_that_failed_is_given_and_every_refusal_can_be_read",
+        "tests/simulation/test_random_operations.py::test_whatever_is_asked_the_book_explains_the_answers",
     ),
     "MESH-W12": (
         "tests/execution/holders/test_claims_with_locks.py::test_a_claim_takes_the_task_and_the_lock_in_one_append",

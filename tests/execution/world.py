@@ -243,8 +243,8 @@ class World:
         self.stops: list[Stop] = []
         engine.log.follow(self.entries.append)
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        loop.selector.held = self._threads_work
+        if isinstance(loop, VirtualLoop):
+            loop.selector.held = self._threads_work
 
     def _threads_work(self) -> bool:
         standing = sum(stop.standing for stop in self.stops)

@@ -145,9 +145,9 @@ def broken_locks(events: Iterable[Event]) -> list[str]:
     terms: dict[str, int] = {}
     for event in events:
         kind, task_id, key = event["type"], event["task_id"], event.get("resource_key")
-        if kind == "lock_changed" and key is not None:
+        if kind in ("lock_changed", "lock_expired") and key is not None:
             before = held.pop(key, None)
-            if event["state"] != "held":
+            if kind == "lock_expired" or event["state"] != "held":
                 if before is None or before["lock_id"] != event["lock_id"]:
                     broken.append(f"{event['offset']} lock {key} ended, and was not held")
                 continue
