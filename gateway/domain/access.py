@@ -41,6 +41,8 @@ class Caller:
         expires_at: When its token ends, in seconds since the Unix epoch; None: never.
         session_id: The connection that the request came over; None: a single HTTP request.
         played: Whether it only says that it is this user, on an open gateway.
+        agents: The only agents that it may serve; None: any. Operators are not narrowed.
+        channels: The only channels that it may read and write to; None: any. The same.
     """
 
     user_id: str
@@ -48,6 +50,8 @@ class Caller:
     expires_at: float | None = None
     session_id: str | None = None
     played: bool = False
+    agents: frozenset[str] | None = None
+    channels: frozenset[str] | None = None
 
     @property
     def operator(self) -> bool:
@@ -102,16 +106,26 @@ class Caller:
         """
         if topic == "*":
             return self.operator
-        if self.reads_all:
-            return True
         if not self.reads:
             return False
         kind, _, name = topic.partition(":")
+        if kind == "channel":
+            return self.may_use(name)
+        if self.reads_all:
+            return True
         if kind in ("user", "recipient") and name == self.user_id:
             return True
         if kind in ("task", "recipient"):
             return owner == self.user_id
-        return topic == "system" or kind == "channel"
+        return topic == "system"
+
+    def may_use(self, channel: str) -> bool:
+        """Whether the token leaves this channel to its bearer."""
+        return self.channels is None or channel in self.channels or self.operator
+
+    def may_serve(self, agent_name: str) -> bool:
+        """Whether the token lets its bearer work, and report, as this agent."""
+        return self.agents is None or agent_name in self.agents or self.operator
 
 
 LOCAL_OPERATOR = Caller("local", frozenset(SCOPES))

@@ -36,4 +36,13 @@ def is_name(value: Any) -> TypeGuard[str]:
 
 def is_user_id(value: Any) -> TypeGuard[str]:
     """Whether a value may be the id of a user, 1 to 256 characters long."""
-    return isinstance(value, str) and _USER_IDS.match(value) is not None
+    return isinstance(value, str) and _USER_IDS.match(value) is not None and _is_unicode(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8; half a surrogate pair cannot, and JSON may hold one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -7,21 +7,35 @@ Every setting, with unit, default and relations: one frozen record, validated on
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.domain.errors import ConfigurationError
 
-__all__ = ["INPUT_BYTES_MAX", "PARTIAL_BYTES_TASK_MAX", "SETTINGS", "Settings"]
+__all__ = [
+    "ANY_ORIGIN",
+    "INPUT_BYTES_MAX",
+    "PARTIAL_BYTES_TASK_MAX",
+    "SETTINGS",
+    "Settings",
+    "is_loopback",
+]
 
 # In bytes. One event carries all that a task has preserved, beside its envelope.
 PARTIAL_BYTES_TASK_MAX = 256 * 1024
 # The largest input that may be allowed, in bytes.
 INPUT_BYTES_MAX = 512 * 1024
 
+# As an allowed origin it allows every origin.
+ANY_ORIGIN = "*"
 
-def _setting(default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help})
+
+def _setting(default: Any, help: str, *, secret: bool = False) -> Any:
+    """A secret may also come from a file, and is not shown."""
+    about = {"help": help, "secret": secret}
+    return dataclasses.field(default=default, repr=not secret, metadata=about)
 
 
 _NATS = re.compile(r"(?:nats|tls)://[^\s,]+")
@@ -38,8 +52,23 @@ class Settings:
             message names the setting and what it may be.
     """
 
-    token_secret: str = _setting("", "secret of HS256 tokens, at least 32 bytes; empty: none")
-    jwks: str = _setting("", "file with a JSON Web Key Set for RS256/ES256 tokens; empty: none")
+    token_secret: str = _setting(
+        "", "secret of HS256 tokens, at least 32 bytes; empty: none", secret=True
+    )
+    jwks: str = _setting(
+        "", "JSON Web Key Set for RS256/ES256 tokens: a file or an https address; empty: none"
+    )
+    token_audience: str = _setting("", "what the aud of tokens has to have; empty: not looked at")
+    token_issuer: str = _setting("", "what the iss of tokens has to be; empty: not looked at")
+    token_user_claim: str = _setting("sub", "claim of tokens that is the user id")
+    token_scope_claim: str = _setting(
+        "", "claim of tokens that is the scope, a string or a list; empty: scope, else scp"
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (), "addresses or networks whose X-Forwarded-For and -Proto are believed, comma-separated"
+    )
+    tls_cert: str = _setting("", "file with the certificate chain to serve with; empty: no TLS")
+    tls_key: str = _setting("", "file with its key; empty: the key is in the same file")
     allowed_origins: tuple[str, ...] = _setting(
         (), "browser origins allowed beside the gateway's own, comma-separated; they get CORS"
     )
@@ -93,6 +122,13 @@ class Settings:
                 f"{len(self.token_secret.encode())}; make one with "
                 "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
             )
+        self._require_jwks()
+        if not self.token_user_claim:
+            raise ConfigurationError("token_user_claim has to name a claim, such as sub")
+        for proxy in self.trusted_proxies:
+            _require_network(proxy)
+        if self.tls_key and not self.tls_cert:
+            raise ConfigurationError("tls_key needs tls_cert, the certificate that it belongs to")
         if self.store != "memory" and not all(map(_NATS.fullmatch, self.store.split(","))):
             # An address may hold a password, so the value is not repeated.
             raise ConfigurationError(
@@ -131,10 +167,67 @@ class Settings:
         """Whether no secret is set: a caller without a name is an operator, on loopback only."""
         return not (self.token_secret or self.jwks)
 
+    def require_open_safe(self) -> None:
+        """
+        Check what may not go together with an open gateway. A worker has none of its own, so
+        this is for those who open doors.
+
+        Raises:
+            ConfigurationError: If it is open, and any site or a sign-in is named.
+        """
+        if not self.open:
+            return
+        if ANY_ORIGIN in self.allowed_origins:
+            raise ConfigurationError(
+                "allowed_origins may not be * without a secret: every web site that somebody on "
+                "this machine looks at could do everything; name the origins, or set token_secret"
+            )
+        for name in ("token_audience", "token_issuer"):
+            if getattr(self, name):
+                raise ConfigurationError(
+                    f"{name} is set, yet no token is asked for: set token_secret or jwks, too"
+                )
+
+    def _require_jwks(self) -> None:
+        scheme, separator, _ = self.jwks.partition("://")
+        if not separator:
+            return
+        try:
+            parts = urlsplit(self.jwks)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            host = ""
+        secure = scheme == "https" or (scheme == "http" and is_loopback(host))
+        if not host or not secure or parts.username is not None:
+            # An address may hold a password, so the value is not repeated.
+            raise ConfigurationError(
+                "jwks has to be a file, or https://HOST/PATH without user and password (http on "
+                "this machine only)"
+            )
+
     def _ordered(self, smaller: str, larger: str) -> None:
         low, high = getattr(self, smaller), getattr(self, larger)
         if low > high:
             raise ConfigurationError(f"{smaller} ({low}) has to be at most {larger} ({high})")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address means this machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _require_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ConfigurationError(
+            "trusted_proxies has to be addresses or networks, such as 10.0.0.5 or 10.0.0.0/8; "
+            f"{text[:64]!r} is neither"
+        ) from None
 
 
 SETTINGS = {field.name: field for field in dataclasses.fields(Settings)}

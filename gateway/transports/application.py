@@ -56,7 +56,7 @@ def create_app(
 
     Args:
         service: What answers the operations.
-        settings: Limits of connections, allowed origins, secrets.
+        settings: Limits of connections, allowed origins, what tokens have to be.
         frontend_dir: The page's directory with ``index.html``; None: no page.
         open_gateway: There is no secret: a caller without a user id is an operator, and only
             this machine may connect.
@@ -67,8 +67,10 @@ def create_app(
         The app; ``app.state.hub`` is its hub, ``app.state.access`` turns tokens into callers.
 
     Raises:
-        ConfigurationError: If the JWKS file cannot be used.
+        ConfigurationError: If the secret or the file of keys cannot be used, or an open gateway
+            may not have these settings.
     """
+    settings.require_open_safe()
     # The log in memory is never behind. With a shared log this node may be behind another node
     # that the browser was connected to before.
     lag_wait_s = 0.0 if settings.store == "memory" else LAG_WAIT_S
@@ -140,16 +142,18 @@ def create_app(
 @contextlib.asynccontextmanager
 async def running(app: Starlette) -> AsyncIterator[Hub]:
     """
-    Feed the connections of an app made by ``create_app`` while inside.
+    Feed the connections of an app made by ``create_app``, and keep its keys, while inside.
 
     At the end the connections that are left are closed with 1012, then dropped.
     """
     hub: Hub = app.state.hub
+    access: Access = app.state.access
     feeding = asyncio.create_task(hub.run())
     # Nothing may be appended before the hub follows the log, or the hub would miss it.
     await hub.wait_running()
     try:
-        yield hub
+        async with access.running():
+            yield hub
     finally:
         await hub.end(limit_s=END_S)
         feeding.cancel()

@@ -74,7 +74,7 @@ class EventStreamDoor:
 
     async def _open(self, request: Request) -> Response:
         hub, service = self._hub, self._service
-        caller = caller_of(request, self._access)
+        caller = await caller_of(request, self._access)
         params = self._params(request, caller)
         service.check_params("subscribe", params)
         check_topics(service, caller, params["topics"])

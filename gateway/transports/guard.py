@@ -1,10 +1,11 @@
 """
-The guard: refuses requests by Host, Origin and, on an open gateway, by client address.
+The guard: refuses requests by Host, Origin and, on an open gateway, by where they come from.
 
 A page of any web site can make a browser send requests to 127.0.0.1. If that site changes the
 address of its own name to 127.0.0.1 (DNS rebinding), the browser even takes them for same-origin.
 So on a loopback address the Host has to be a loopback name or a configured one. On every address
 a browser's Origin (RFC 6454, 7; RFC 6455, 10.2) has to be the gateway's own or an allowed one.
+A gateway without a secret serves this machine, so what a proxy passes on from elsewhere is refused.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.domain.settings import ANY_ORIGIN
 from gateway.transports.problem import problem
 
-__all__ = ["ANY_ORIGIN", "Guard"]
-
-# As an allowed origin it allows every origin.
-ANY_ORIGIN = "*"
+__all__ = ["Guard"]
 
 # The longest text of an IP address: an IPv6 one that ends with an IPv4 one.
 ADDRESS_CHARS_MAX = 45
 # Addresses that are remembered once they are read, which takes ten microseconds; requests come from
 # a few. At the bound the one that was not used for longest is forgotten.
 ADDRESSES_KEPT = 1024
+
+# Headers that a proxy adds to what it passes on (RFC 7239; RFC 9110, 7.6.3), and those that begin
+# with the prefix.
+FORWARDED = frozenset({b"forwarded", b"x-real-ip", b"via"})
+FORWARDED_PREFIX = b"x-forwarded-"
+# What Starlette's test client has for an address: it calls from this very process.
+TEST_CLIENT = "testclient"
 
 
 class Guard:
@@ -39,7 +45,8 @@ class Guard:
         app: The application behind it.
         allowed_origins: Origins allowed beside the gateway's own, ``https://app.example.com``.
             Their host names are accepted as Host, too.
-        open_gateway: There is no secret: only clients on this machine are accepted.
+        open_gateway: There is no secret: only clients on this machine are accepted, and none that
+            a proxy passes on or that has no address, as over a Unix socket.
     """
 
     def __init__(self, app: ASGIApp, allowed_origins: Iterable[str], *, open_gateway: bool) -> None:
@@ -69,9 +76,8 @@ class Guard:
                 "this Host is neither a loopback name nor configured; "
                 "if it is yours, add its origin to the allowed origins"
             )
-        client = scope.get("client")
-        if self._open and _is_loopback(client) is False:
-            return "without a secret the gateway serves this machine only; set a token secret"
+        if self._open and (reason := _not_from_here(scope)) is not None:
+            return f"without a secret the gateway serves this machine only; {reason}"
         origin = headers.get("origin")
         if origin is not None and not self._allows(origin.lower(), host.lower()):
             return "this Origin is not allowed; if it is yours, add it to the allowed origins"
@@ -91,6 +97,18 @@ class Guard:
             return True
         scheme, _, own = origin.partition("://")
         return scheme in ("http", "https") and own == host
+
+
+def _not_from_here(scope: Scope) -> str | None:
+    """Say why a request may come from elsewhere, and the remedy; None: it comes from here."""
+    for name, _ in scope["headers"]:
+        if name in FORWARDED or name.startswith(FORWARDED_PREFIX):
+            header = name.decode("latin-1")
+            return f"a proxy passed this on (it has the header {header}): set token_secret or jwks"
+    client = scope.get("client")
+    if _is_loopback(client) or (client and client[0] == TEST_CLIENT):
+        return None
+    return "this client is not known to be on it: set token_secret or jwks"
 
 
 def _is_loopback(peer: object) -> bool | None:

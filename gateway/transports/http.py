@@ -114,7 +114,7 @@ def _endpoint(operations: Mapping[str, Operation], service: Service, access: Acc
     async def call(request: Request) -> Response:
         # Starlette accepts HEAD wherever GET is served.
         operation = operations.get(request.method) or operations["GET"]
-        caller = caller_of(request, access)
+        caller = await caller_of(request, access)
         params = await params_of(request, operation)
         log = service.log
         # What is read is at least as new as this; an await may let newer entries in.

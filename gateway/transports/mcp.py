@@ -33,7 +33,7 @@ from gateway.protocol.session import Refusal, refusal_of, request_of, unreadable
 from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
 from gateway.transports.access import Access
 from gateway.transports.http import json_response, while_there
-from gateway.transports.problem import problem
+from gateway.transports.problem import problem, when_again
 from gateway.transports.requests import BODY_BYTES_MAX, body_of, caller_of, query_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class McpDoor:
             # There is no stream of the server's own messages (GET), and no session to end (DELETE).
             detail = f"{PATH} takes POST: one MCP message each"
             return problem(405, "method_not_allowed", detail, headers={"allow": "POST"})
-        caller = caller_of(request, self._access)
+        caller = await caller_of(request, self._access)
         for name in query_of(request):
             raise InvalidParams(f"{name} belongs into the message, not the query", field=name)
         body, message = await _message_in(request)
@@ -255,7 +255,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _refused(error: RequestError) -> Response:
-    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
+    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
+    headers |= when_again(error.retry_after)
     return _told(refusal_of(error, None), error.http_status, headers)
 
 

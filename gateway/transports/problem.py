@@ -13,7 +13,7 @@ from starlette.responses import Response
 from gateway.domain.errors import RequestError, StoreUnavailable, Unauthenticated, Unavailable
 from gateway.transports.request_id import request_id
 
-__all__ = ["http_problem", "problem", "problem_of"]
+__all__ = ["http_problem", "problem", "problem_of", "when_again"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -65,9 +65,16 @@ def problem(
         body["field"] = field
     if retry_after is not None:
         body["retry_after"] = round(retry_after, 3)
-        # Whole seconds (RFC 9110, 10.2.3), rounded up: an earlier retry would be refused again.
-        headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+    headers |= when_again(retry_after)
     return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def when_again(retry_after: float | None) -> dict[str, str]:
+    """Give the header that says when to try again, in seconds; None: there is none."""
+    if retry_after is None:
+        return {}
+    # Whole seconds (RFC 9110, 10.2.3), rounded up: an earlier retry would be refused again.
+    return {"retry-after": str(max(1, math.ceil(retry_after)))}
 
 
 def problem_of(error: RequestError | StoreUnavailable) -> Response:

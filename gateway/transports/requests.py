@@ -116,15 +116,15 @@ def bearer(request: Request) -> str | None:
     return token.strip()
 
 
-def caller_of(request: Request, access: Access) -> Caller:
+async def caller_of(request: Request, access: Access) -> Caller:
     """
     Give the caller of a request, by its token. An open gateway does not look at the header.
 
     Raises:
         InvalidParams: If the header is of another kind, or comes twice.
-        Unauthenticated: If there is no token, or one that is not accepted.
+        Unauthenticated, TokenExpired, Unavailable: As for ``Access.caller``.
     """
-    return access.caller(None if access.open else bearer(request))
+    return await access.caller(None if access.open else bearer(request))
 
 
 async def body_of(request: Request, *, bytes_max: int) -> bytes:

@@ -161,7 +161,7 @@ class _Connection:
         try:
             async with self._rest:
                 if token is not None:
-                    self._take_handshake_token(token)
+                    await self._take_handshake_token(token)
                 await self._receive_all()
         except TimeoutError:
             self._sink.abort()
@@ -300,12 +300,12 @@ class _Connection:
 
     # --- the connection's own methods -----------------------------------------------------
 
-    def _take_handshake_token(self, token: str) -> None:
+    async def _take_handshake_token(self, token: str) -> None:
         try:
-            self._admit(self._door.access.caller(token))
+            self._admit(await self._door.access.caller(token))
         except _Final as final:
             self._close(final.close)
-        except Unauthenticated as error:
+        except (Unauthenticated, Unavailable) as error:
             self._close(_code_for(error))
 
     def _admit(self, caller: Caller) -> None:
@@ -323,11 +323,11 @@ class _Connection:
         token, user_id = request.params.get("token"), request.params.get("user_id")
         if self._caller is None:
             try:
-                self._admit(self._door.access.caller(token, user_id=user_id))
-            except Unauthenticated as error:
+                self._admit(await self._door.access.caller(token, user_id=user_id))
+            except (Unauthenticated, Unavailable) as error:
                 raise _Final(error, _code_for(error)) from None
         elif token is not None or user_id is not None:
-            self._refresh(self._door.access.caller(token, user_id=user_id))
+            self._refresh(await self._door.access.caller(token, user_id=user_id))
         caller = self._caller
         assert caller is not None
         settings = self._hub.settings
@@ -434,5 +434,7 @@ class _Final(Exception):
         self.close = close
 
 
-def _code_for(error: Unauthenticated) -> CloseCode:
+def _code_for(error: Unauthenticated | Unavailable) -> CloseCode:
+    if isinstance(error, Unavailable):
+        return CloseCode.try_again_later
     return CloseCode.token_expired if isinstance(error, TokenExpired) else CloseCode.invalid_token

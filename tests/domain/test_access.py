@@ -46,6 +46,31 @@ def test_each_scope_opens_its_topics(caller: Caller, topics: set[str]) -> None:
     assert seen == topics
 
 
+@pytest.mark.parametrize("scope", ["events:read", "events:read:all"])
+def test_a_token_that_names_its_channels_opens_no_other(scope: str) -> None:
+    caller = Caller("ann", frozenset({scope}), channels=frozenset({"news"}))
+    assert caller.may_follow("channel:news")
+    assert not caller.may_follow("channel:other")
+    assert caller.may_follow("user:ann"), "all else is as it was"
+    assert not Caller("ann", frozenset({scope}), channels=frozenset()).may_follow("channel:news")
+    assert not Caller("ann", frozenset({"agent"}), channels=frozenset({"news"})).may_follow(
+        "channel:news"
+    ), "it gives no right to read"
+
+
+def test_names_narrow_what_one_serves_and_uses_but_no_operator() -> None:
+    for scopes, narrowed in (({"agent"}, True), ({"admin"}, False)):
+        caller = Caller(
+            "ann", frozenset(scopes), agents=frozenset({"a"}), channels=frozenset({"a"})
+        )
+        for may in (caller.may_serve, caller.may_use):
+            assert may("a")
+            assert may("b") is not narrowed
+    free = ann("agent")
+    assert free.may_serve("b")
+    assert free.may_use("b")
+
+
 def test_everything_is_for_operators_only() -> None:
     assert not ann("events:read:all").may_follow("*")
     assert ann("admin").may_follow("*")

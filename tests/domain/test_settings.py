@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import ConfigurationError
-from gateway.domain.settings import PARTIAL_BYTES_TASK_MAX, SETTINGS, Settings
+from gateway.domain.settings import PARTIAL_BYTES_TASK_MAX, SETTINGS, Settings, is_loopback
 
 NUMBERS = [name for name, field in SETTINGS.items() if isinstance(field.default, int | float)]
 
@@ -43,6 +43,19 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
     [
         {"token_secret": "x" * 31},
         {"token_secret": "é" * 15},
+        {"token_user_claim": ""},
+        {"jwks": "http://sign-in.example/keys"},
+        {"jwks": "http://127.0.0.1.example/keys"},
+        {"jwks": "https://"},
+        {"jwks": "https:///keys"},
+        {"jwks": "https://host:port/keys"},
+        {"jwks": "https://user:hunter2@sign-in.example/keys"},
+        {"jwks": "file:///etc/keys"},
+        {"jwks": "ftp://sign-in.example/keys"},
+        {"trusted_proxies": ("*",)},
+        {"trusted_proxies": ("proxy.example",)},
+        {"trusted_proxies": ("10.0.0.5", "10.0.0.5/8")},
+        {"tls_key": "key.pem"},
         {"store": "redis://localhost"},
         {"store": ""},
         {"store": "nats://here:4222,"},
@@ -71,6 +84,13 @@ def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -
     [
         {"token_secret": "x" * 32},
         {"token_secret": "é" * 16},
+        {"jwks": "https://sign-in.example/keys.json?v=2"},
+        {"jwks": "http://127.0.0.1:8080/keys"},
+        {"jwks": "http://localhost/keys"},
+        {"jwks": "http://[::1]:8080/keys"},
+        {"jwks": "/etc/keys.json"},
+        {"trusted_proxies": ("10.0.0.5", "10.0.0.0/8", "::1", "2001:db8::/32")},
+        {"tls_cert": "cert.pem"},
         {"store": "nats://here:4222,tls://there"},
         {"store_stream": "x" * 64},
         {"store_replicas": 5},
@@ -102,6 +122,49 @@ def test_a_gateway_without_a_secret_is_open() -> None:
     assert Settings().open
     assert not Settings(token_secret="x" * 32).open
     assert not Settings(jwks="keys.json").open
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"allowed_origins": ("https://a.example", "*")},
+        {"token_audience": "gateway"},
+        {"token_issuer": "https://sign-in.example/"},
+    ],
+)
+def test_what_would_not_be_safe_without_a_secret_is_refused_when_doors_open(
+    changes: dict[str, Any],
+) -> None:
+    """Who names an audience believes that tokens are asked for. Workers have no doors."""
+    (name,) = changes
+    with pytest.raises(ConfigurationError, match=name):
+        Settings(**changes).require_open_safe()
+    Settings(**changes, token_secret="x" * 32).require_open_safe()
+    Settings(allowed_origins=("https://a.example",)).require_open_safe()
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.7", False),
+        ("gate.example", False),
+        ("localhost.example", False),
+        ("", False),
+    ],
+)
+def test_this_machine_is_told_from_others(host: str, here: bool) -> None:
+    assert is_loopback(host) is here
+
+
+def test_a_secret_is_not_shown_with_the_settings() -> None:
+    assert "hunter2" not in repr(Settings(token_secret="hunter2" * 5))
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))

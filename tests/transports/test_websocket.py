@@ -12,6 +12,7 @@ from gateway.ports import EventLog
 from gateway.protocol.codes import CloseCode
 from gateway.protocol.session import MALFORMED_IN_A_ROW_MAX
 from tests.execution.world import AwayLog
+from tests.identity import Provider
 from tests.transports.world import (
     BOTH_SERVERS,
     SECRET,
@@ -126,6 +127,38 @@ async def test_a_refresh_stays_with_one_user_and_takes_back_rights() -> None:
         await here.publish(user_id="bob")
         last = await here.publish(user_id="ann")
         assert offsets(await client.events(1)) == [last]
+
+
+async def test_a_refresh_takes_back_channels_that_the_new_token_does_not_name() -> None:
+    async with world(secret=SECRET) as here, connected(here, token=token("ann")) as client:
+        await client.result("subscribe", topics=["channel:a", "channel:b"])
+        await client.result("connect", token=token("ann", channels=["b"]))
+        await here.publish(user_id=None, channel="a")
+        last = await here.publish(user_id=None, channel="b")
+        assert offsets(await client.events(1)) == [last]
+
+
+async def test_who_is_in_stays_in_while_a_new_token_cannot_be_checked() -> None:
+    """The refresh is answered, and comes again; a new connection is closed to come back."""
+    async with Provider() as provider:
+        token = provider.token("ann")
+        async with world(jwks=provider.url) as here, connected(here, token=token) as client:
+            await provider.stop()
+            provider.rotate()
+            newer = provider.token("ann")
+            reply = await client.ask("connect", token=newer)
+            assert reply["error"]["code"] == -32012
+            assert reply["error"]["data"]["code"] == "unavailable"
+            assert 0 < reply["error"]["data"]["retry_after"] <= 10
+            await client.result("ping")
+            async with wire(here) as other:
+                reply = await other.ask("connect", token=newer)
+                assert reply["error"]["data"]["code"] == "unavailable"
+                assert (await other.closed())[0] == 1013
+            async with wire(here, subprotocols=("agent-events.v1", f"bearer.{newer}")) as other:
+                assert (await other.closed())[0] == 1013
+            async with wire(here, subprotocols=("agent-events.v1", f"bearer.{token}")) as other:
+                await other.result("ping")
 
 
 async def test_one_connection_too_many_is_closed() -> None:
