@@ -115,6 +115,9 @@ class Publishing:
             if params.get("task_id") is not None:
                 _bounded(params)
                 return await self._tasks.take(params, caller)
+            name = params.get("agent_name")
+            if isinstance(name, str) and not caller.may_serve(name):
+                raise NotPermitted("this token is not for that agent", field="agent_name")
             draft, error_id = await self._report(type, said, event_id)
         else:
             raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
@@ -132,6 +135,9 @@ class Publishing:
         user_id = fields.pop("user_id", None)
         if user_id not in (None, caller.user_id) and not caller.operator:
             raise NotPermitted("user_id may be your own, or absent", field="user_id")
+        channel = fields.get("channel")
+        if isinstance(channel, str) and not caller.may_use(channel):
+            raise NotPermitted("this token is not for that channel", field="channel")
         measured(fields["payload"], field="payload", bytes_max=PAYLOAD_BYTES_MAX)
         self._may_answer(fields.get("parent_event_id"), caller)
         return self._intake.draft(

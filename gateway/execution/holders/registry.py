@@ -94,11 +94,15 @@ class Registry:
             The worker's id and secret, what it is asked for, and the tasks that it holds.
 
         Raises:
-            NotPermitted: If the id is known and the secret is not its own.
+            NotPermitted: If the id is known and the secret is not its own, or the token is not
+                for one of its agents.
             InvalidParams: If what it says about its agents cannot be.
             NameTaken: If one of its agents, or a breaker that it names, is another user's.
             TooManyWorkers: If the user, or the gateway, has as many workers as may be.
         """
+        for agent in agents_of(params):
+            if not caller.may_serve(agent.name):
+                raise NotPermitted(f"this token is not for the agent {agent.name}", field="agents")
         agent_id = await self._id_of(params)
         return await self.enrol(agent_id, params, caller)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -134,6 +135,38 @@ async def test_only_notifications_go_to_a_channel(here: World) -> None:
 
 
 # --- threads ---------------------------------------------------------------------------------
+
+
+async def test_a_token_that_names_its_channels_writes_to_no_other(here: World) -> None:
+    narrow = dataclasses.replace(SENDER, channels=frozenset({"news"}))
+    note: dict[str, Any] = {"type": "notification", "subject": "s", "payload": 1}
+    await publish(here, narrow, **note, channel="news")
+    await publish(here, narrow, **note, recipient_id="bob")
+    with pytest.raises(NotPermitted) as refused:
+        await publish(here, narrow, **note, channel="other", recipient_id="bob")
+    assert refused.value.field == "channel"
+    for wrong in (5, ["news"], {"news": 1}):
+        with pytest.raises(InvalidEvent):
+            await publish(here, narrow, **note, channel=wrong)
+    root = (await publish(here, SENDER, **note, channel="other"))["event_id"]
+    stranger = dataclasses.replace(narrow, user_id="bob")
+    with pytest.raises(NotFound):  # what it may not read it cannot answer
+        await publish(here, stranger, **note, recipient_id="ann", parent_event_id=root)
+    assert len(here.said("notification")) == 3
+
+
+async def test_a_token_that_names_its_agents_reports_as_no_other(here: World) -> None:
+    """Nor does its refusal tell the user that an agent has failed: it is not its business."""
+    narrow = dataclasses.replace(AGENT, agents=frozenset({"search"}))
+    await publish(here, narrow, type="agent_error", **ABOUT)
+    with pytest.raises(NotPermitted) as refused:
+        await publish(here, narrow, type="agent_error", user_id="ann", agent_name="billing")
+    assert refused.value.field == "agent_name"
+    assert [event["agent_name"] for event in here.said("agent_error")] == ["search"]
+    for wrong in (5, ["search"], {"a": 1}, None):
+        with pytest.raises(InvalidEvent):
+            await publish(here, narrow, type="agent_error", user_id="ann", agent_name=wrong)
+
 
 BOB = Caller("bob", frozenset({"events:write", "events:read"}))
 CY = Caller("cy", frozenset({"events:write", "events:read"}))

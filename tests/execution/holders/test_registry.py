@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -70,6 +72,32 @@ async def test_an_id_that_no_worker_has_is_not_taken_on(here: World) -> None:
             await here.call("task.complete", eve, agent_id=task.holder, **secret, **forged)
     await here.engine.session_closed("s9")
     assert (await here.done(task_id)).result == "mine"
+
+
+async def test_a_token_that_names_its_agents_registers_for_no_other(here: World) -> None:
+    """Nothing of a refused registration is in the log, of one that is known neither."""
+    narrow = Caller("worker", SCOPES, agents=frozenset({"writer", "critic"}))
+    worker = await hand(here)
+    known: dict[str, Any] = {"handle": "writer", **worker.proof}
+    wrong: list[dict[str, Any]] = [
+        {"handle": "reader"},
+        {"handle": "writer", "agents": [{"name": "reader"}]},
+        {"handle": "writer", "agents": [{"name": "writer"}, {"name": "reader"}]},
+        {**known, "agents": [{"name": "reader"}]},
+    ]
+    for asked in wrong:
+        with pytest.raises(NotPermitted) as refused:
+            await here.call("agent.register", narrow, **asked)
+        assert refused.value.field == "agents"
+    assert here.types() == ["agent_registered"]
+    critic: dict[str, Any] = {"handle": "x", "agents": [{"name": "critic"}]}
+    for good in ({"handle": "writer"}, critic, known):
+        await here.call("agent.register", narrow, **good)
+    nothing = dataclasses.replace(narrow, agents=frozenset())
+    with pytest.raises(NotPermitted):
+        await here.call("agent.register", nothing, handle="writer")
+    operator = dataclasses.replace(narrow, scopes=frozenset({"admin"}))
+    await here.call("agent.register", operator, handle="reader")
 
 
 async def test_a_registration_that_the_store_did_not_take_leaves_the_watch(
