@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 from collections.abc import Callable
 
 from starlette.applications import Starlette
 
 from gateway.app.gateway import Gateway
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.settings import Settings, is_loopback
 from gateway.transports.server import Server
 
-__all__ = ["require_secret", "serve"]
+__all__ = ["require_secret", "serve", "warning_for"]
 
 
 def require_secret(gateway: Gateway, host: str) -> None:
@@ -21,18 +20,27 @@ def require_secret(gateway: Gateway, host: str) -> None:
     Check that a gateway without a secret listens on this machine only.
 
     Raises:
-        ConfigurationError: If there is no secret and ``host`` is not a loopback address.
+        ConfigurationError: If there is no secret and ``host`` is not a loopback address, or other
+            settings need a secret.
     """
-    if not gateway.settings.open:
-        return
-    loopback = host == "localhost"
-    with contextlib.suppress(ValueError):
-        loopback = loopback or ipaddress.ip_address(host).is_loopback
-    if not loopback:
+    gateway.settings.require_open_safe()
+    if gateway.settings.open and not is_loopback(host):
         raise ConfigurationError(
             f"without a secret the gateway serves this machine only, not {host}: set "
             "GATEWAY_TOKEN_SECRET (at least 32 bytes) or GATEWAY_JWKS, or use --host 127.0.0.1"
         )
+
+
+def warning_for(settings: Settings, host: str) -> str | None:
+    """Say what somebody who serves with these settings should know; None: nothing."""
+    if settings.open:
+        return "no secret is set: everyone on this machine may do everything (GATEWAY_TOKEN_SECRET)"
+    if not (settings.tls_cert or is_loopback(host)):
+        return (
+            "tokens travel unencrypted to other machines, and everyone on the way can use them: "
+            "give --tls-cert and --tls-key, or let a proxy with TLS alone reach this address"
+        )
+    return None
 
 
 async def serve(

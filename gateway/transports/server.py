@@ -13,7 +13,8 @@ import contextlib
 import ipaddress
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Generator
+import ssl
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from typing import Any, cast
 
 import uvicorn
@@ -21,7 +22,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from gateway.domain.errors import AddressUnavailable
+from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.protocol.codes import CloseCode
 from gateway.transports.hub import Hub
@@ -171,6 +172,54 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {ABORT_EXTENSION: self.transport.abort}  # type: ignore[dict-item]
 
 
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """
+    Make what TLS is served with; None: no certificate is named.
+
+    The files are read once. Clients have to speak TLS 1.2 or newer, as Python's default has it.
+
+    Raises:
+        ConfigurationError: If a file cannot be read, or certificate and key do not belong together.
+    """
+    cert, key = settings.tls_cert, settings.tls_key
+    if not cert:
+        return None
+
+    def ask() -> str:
+        # Else OpenSSL would ask at the terminal, and a service would wait for ever.
+        raise ConfigurationError("tls_key is encrypted; give a key without a passphrase")
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for name, path in (("tls_cert", cert), ("tls_key", key)):
+        try:
+            with open(path or cert, "rb"):
+                pass
+        except OSError as error:
+            raise ConfigurationError(f"{name}: {path}: {error.strerror}") from error
+    try:
+        context.load_cert_chain(cert, key or None, password=ask)
+    except ssl.SSLError as error:
+        raise ConfigurationError(
+            f"tls_cert and tls_key have to be a certificate and its key, as PEM ({error.reason})"
+        ) from error
+    return context
+
+
+def trusted(proxies: Iterable[str]) -> list[str]:
+    """
+    Name proxies as uvicorn compares them.
+
+    A socket for IPv6 may serve IPv4, too; its peers then have addresses such as ::ffff:10.0.0.5.
+    """
+    names = []
+    for proxy in proxies:
+        network = ipaddress.ip_network(proxy)
+        names.append(str(network))
+        if network.version == 4:
+            names.append(f"::ffff:{network.network_address}/{96 + network.prefixlen}")
+    return names
+
+
 def bind(host: str, port: int) -> socket.socket:
     """
     Open a listening socket, so that a taken address is found out before anything starts.
@@ -211,7 +260,7 @@ class Server(uvicorn.Server):
 
     Args:
         app: Made by ``create_app``.
-        settings: ``drain_grace`` and the limits of clients.
+        settings: ``drain_grace``, the limits of clients, ``trusted_proxies``, TLS.
         host: Where to listen.
         port: 0 takes a free one; ``url`` then tells which.
         before_stop: Ends the application's work. Awaited at shutdown after the clients were told
@@ -219,6 +268,7 @@ class Server(uvicorn.Server):
 
     Raises:
         AddressUnavailable: If the address cannot be bound.
+        ConfigurationError: If the certificate or its key cannot be used.
     """
 
     def __init__(
@@ -230,6 +280,7 @@ class Server(uvicorn.Server):
         port: int = 8000,
         before_stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        tls = tls_context(settings)
         ping_s = min(PING_INTERVAL_S_MAX, settings.client_timeout / PINGS_PER_TIMEOUT)
         super().__init__(
             uvicorn.Config(
@@ -251,6 +302,10 @@ class Server(uvicorn.Server):
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=REQUESTS_S,
+                # Without a list uvicorn would believe every process on this machine.
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=trusted(settings.trusted_proxies),
+                ssl_context_factory=None if tls is None else lambda *_: tls,
             )
         )
         self._listener = bind(host, port)
@@ -267,12 +322,12 @@ class Server(uvicorn.Server):
 
     @property
     def url(self) -> str:
-        """Its address, ``http://127.0.0.1:8000``."""
+        """Its address, ``http://127.0.0.1:8000``; with TLS ``https``."""
         host = self.config.host
         with contextlib.suppress(ValueError):
             if ipaddress.ip_address(host).version == 6:
                 host = f"[{host}]"
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self.config.is_ssl else 'http'}://{host}:{self.port}"
 
     async def wait_ready(self) -> None:
         """Wait until it accepts requests."""

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from gateway import Gateway
-from gateway.app.serve import require_secret, serve
+from gateway.app.serve import require_secret, serve, warning_for
 from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.transports.server import bind
@@ -29,6 +29,31 @@ def test_an_open_gateway_listens_nowhere_else(host: str) -> None:
     with pytest.raises(ConfigurationError, match="GATEWAY_TOKEN_SECRET"):
         require_secret(Gateway(OPEN), host)
     require_secret(Gateway(CLOSED), host)
+
+
+def test_what_needs_a_secret_is_told_before_anything_is_opened() -> None:
+    for settings in (Settings(allowed_origins=("*",)), Settings(token_issuer="them")):
+        with pytest.raises(ConfigurationError, match="secret"):
+            require_secret(Gateway(settings), "127.0.0.1")
+        with pytest.raises(ConfigurationError):  # mounted, it is served by somebody else
+            _ = Gateway(settings).app
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "words"),
+    [
+        (OPEN, "127.0.0.1", "no secret is set"),
+        (CLOSED, "127.0.0.1", None),
+        (CLOSED, "0.0.0.0", "unencrypted"),
+        (CLOSED, "gate.example", "unencrypted"),
+        (Settings(token_secret="s" * 32, tls_cert="cert.pem"), "0.0.0.0", None),
+    ],
+)
+def test_who_serves_is_told_what_others_could_do(
+    settings: Settings, host: str, words: str | None
+) -> None:
+    said = warning_for(settings, host)
+    assert said is None if words is None else words in (said or "")
 
 
 async def test_ready_is_said_when_it_serves_and_a_signal_ends_it() -> None:
