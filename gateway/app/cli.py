@@ -10,25 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
+from gateway.app.flags import address_flags, connection_flags, settings_flags
 from gateway.app.process import log_to_stderr, run, until_signal
-from gateway.app.settings import PREFIX, read_settings
+from gateway.app.settings import file_of, read_settings
 from gateway.domain.access import SCOPES
 from gateway.domain.errors import ConfigurationError, GatewayError, StoreNotThere
-from gateway.domain.settings import SETTINGS
 
 __all__ = ["main"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_URL = "ws://127.0.0.1:8000/ws"
-# Settings whose flag is declared by hand, with a longer help text.
-OWN_FLAGS = ("store",)
 
 
 class _Commands(click.Group):
@@ -49,51 +43,6 @@ class _Commands(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-def _settings_flags(command: F) -> F:
-    """Give a command one flag for each setting; the environment is read by ``read_settings``."""
-    for name in reversed(SETTINGS):
-        if name in OWN_FLAGS:
-            continue
-        setting = SETTINGS[name]
-        default = setting.default
-        shown = ",".join(default) if isinstance(default, tuple) else default
-        command = click.option(
-            f"--{name.replace('_', '-')}",
-            name,
-            metavar="TEXT" if isinstance(default, str | tuple) else "NUMBER",
-            help=f"{setting.metadata['help']}  [{PREFIX}{name.upper()}; default: {shown}]",
-        )(command)
-    return command
-
-
-def _address_flags(command: F) -> F:
-    command = click.option(
-        "--port",
-        default=8000,
-        show_default=True,
-        type=click.IntRange(0, 65535),
-        help="Port to listen on; 0 takes a free one.",
-    )(command)
-    return click.option(
-        "--host", default="127.0.0.1", show_default=True, help="Address to listen on."
-    )(command)
-
-
-def _connection_flags(command: F) -> F:
-    command = click.option(
-        "--token",
-        envvar="GATEWAY_TOKEN",
-        help="Token to connect with.  [GATEWAY_TOKEN]",
-    )(command)
-    return click.option(
-        "--url",
-        envvar="GATEWAY_URL",
-        default=DEFAULT_URL,
-        show_default=True,
-        help="Where the gateway is.  [GATEWAY_URL]",
-    )(command)
-
-
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="agent-failure-gateway", prog_name="gateway")
 def main() -> None:
@@ -109,7 +58,7 @@ def main() -> None:
 
 @main.command("serve")
 @click.argument("target", required=False, metavar="[MODULE:GATEWAY]")
-@_address_flags
+@address_flags
 @click.option(
     "--store",
     help="Where the log is kept: memory, or nats://host:4222[,...] for NATS JetStream: durable, "
@@ -122,7 +71,7 @@ def main() -> None:
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="What is logged to stderr.",
 )
-@_settings_flags
+@settings_flags
 def serve_command(
     target: str | None, host: str, port: int, log_level: str, **flags: str | None
 ) -> None:
@@ -134,17 +83,14 @@ def serve_command(
     """
     from gateway.app.gateway import Gateway
     from gateway.app.load import load
-    from gateway.app.serve import require_secret, serve
+    from gateway.app.serve import require_secret, serve, warning_for
 
     log_to_stderr(log_level)
     gateway = load(target) if target is not None else Gateway()
     gateway.configure(read_settings(os.environ, flags))
     require_secret(gateway, host)
-    if gateway.settings.open:
-        click.echo(
-            "no secret is set: everyone on this machine may do everything (GATEWAY_TOKEN_SECRET)",
-            err=True,
-        )
+    if (warning := warning_for(gateway.settings, host)) is not None:
+        click.echo(warning, err=True)
     run(serve(gateway, host=host, port=port, ready=_say_ready))
 
 
@@ -177,7 +123,7 @@ def _say_ready(url: str) -> None:
     help="What is logged to stderr.",
 )
 @click.option("--kept", type=int, hidden=True, help="Socket to the process that started this one.")
-@_connection_flags
+@connection_flags
 def work_command(
     target: str,
     concurrency: int | None,
@@ -260,7 +206,7 @@ def _work(
 
 
 @main.command("demo")
-@_address_flags
+@address_flags
 @click.option(
     "--pace",
     default=1.0,
@@ -294,7 +240,7 @@ def demo_command(host: str, port: int, pace: float) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as JSON.")
 @click.option("--user", "user_id", help="Whom to be on an open gateway; without it an operator.")
-@_connection_flags
+@connection_flags
 def tail_command(
     topics: tuple[str, ...],
     since: str | None,
@@ -331,7 +277,7 @@ def dead_letters_group() -> None:
 @click.option("--user", "user_id", metavar="ID", help="Only those of this user.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many.  [default: all]")
 @click.option("--json", "as_json", is_flag=True, help="One a line, whole, as JSON.")
-@_connection_flags
+@connection_flags
 def dead_letters_list(
     limit: int | None, as_json: bool, url: str, token: str | None, **filters: str | None
 ) -> None:
@@ -345,7 +291,7 @@ def _act_on_dead_letters(action: str, summary: str) -> None:
     @dead_letters_group.command(action, help=summary)
     @click.argument("ids", nargs=-1, required=True, metavar="ID...")
     @click.option("--json", "as_json", is_flag=True, help="One answer a line, as JSON.")
-    @_connection_flags
+    @connection_flags
     def command(ids: tuple[str, ...], as_json: bool, url: str, token: str | None) -> None:
         from gateway.app.dead_letters import act
 
@@ -397,41 +343,64 @@ def check_command(files: tuple[Path, ...], complete: bool) -> None:
     help="What it may do; may be given several times.  [default: events:read, tasks:write]",
 )
 @click.option(
+    "--expires",
     "--ttl",
-    default=3600.0,
+    "expires",
+    default="1h",
     show_default=True,
-    type=click.FloatRange(1, 10 * 365 * 86400),
-    help="Seconds until it expires.",
+    metavar="TIME",
+    help="When it expires, from now: seconds, or a number with s, m, h or d.",
 )
-def token_command(user: str, scopes: tuple[str, ...], ttl: float) -> None:
-    """Make a token, signed with GATEWAY_TOKEN_SECRET.
+@click.option("--agents", multiple=True, metavar="NAMES", help="The only agents that it may serve.")
+@click.option(
+    "--channels", multiple=True, metavar="NAMES", help="The only channels that it may use."
+)
+@click.option("--audience", help="Its aud.  [GATEWAY_TOKEN_AUDIENCE]")
+@click.option("--issuer", help="Its iss.  [GATEWAY_TOKEN_ISSUER]")
+@click.option(
+    "--token-secret-file",
+    metavar="FILE",
+    help="File that holds the secret to sign with.  [GATEWAY_TOKEN_SECRET_FILE]",
+)
+def token_command(
+    user: str,
+    scopes: tuple[str, ...],
+    expires: str,
+    agents: tuple[str, ...],
+    channels: tuple[str, ...],
+    audience: str | None,
+    issuer: str | None,
+    token_secret_file: str | None,
+) -> None:
+    """Make a token, signed with GATEWAY_TOKEN_SECRET, that a gateway of these settings takes.
 
     \b
     events:read      own events, tasks and notifications
     events:read:all  everybody's
     events:write     send notifications
     tasks:write      create, cancel and retry own tasks
+    tasks:critical   give tasks priority 0
     agent            register workers, claim tasks, report
     admin            everything
+
+    Names of agents and channels are separated by commas; a token without any is not narrowed.
+    The claims that GATEWAY_TOKEN_USER_CLAIM and GATEWAY_TOKEN_SCOPE_CLAIM name hold user and scope.
     """
-    import jwt
-
     from gateway.app.clock import SystemClock
-    from gateway.domain.names import is_user_id
+    from gateway.app.tokens import signed
 
-    if not is_user_id(user):
-        raise ConfigurationError(
-            "--user has to have 1 to 256 characters, no control characters, no space at either "
-            "end, and may not be *"
-        )
-    settings = read_settings(os.environ)
-    if not settings.token_secret:
-        raise ConfigurationError(
-            "GATEWAY_TOKEN_SECRET is not set; it has to be the gateway's own, of at least 32 bytes"
-        )
-    claims = {
-        "sub": user,
-        "scope": " ".join(scopes or ("events:read", "tasks:write")),
-        "exp": SystemClock().wall() + ttl,
+    overrides = {
+        "token_audience": audience,
+        "token_issuer": issuer,
+        file_of("token_secret"): token_secret_file,
     }
-    click.echo(jwt.encode(claims, settings.token_secret, algorithm="HS256"))
+    token = signed(
+        read_settings(os.environ, overrides),
+        user=user,
+        scopes=scopes,
+        expires=expires,
+        agents=agents,
+        channels=channels,
+        clock=SystemClock(),
+    )
+    click.echo(token)

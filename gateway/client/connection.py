@@ -93,7 +93,8 @@ class Connection:
         token: A token, or a function called for one each time it connects; None: an open
             gateway.
         user_id: The user to act as on an open gateway; None: an operator.
-        topics: Topics to follow; empty: the connection is for calls only.
+        topics: Topics to follow; empty: the connection is for calls only. A function is called
+            with each answer to ``connect``, which says who one is.
         since: The position last seen, ``"start"`` for all that is kept, None for what is new.
         snapshot: Whether each subscription asks for the state.
         types: Only these types of events (operators only); None: all.
@@ -117,7 +118,7 @@ class Connection:
         *,
         token: Token = None,
         user_id: str | None = None,
-        topics: Iterable[str] = (),
+        topics: Iterable[str] | Callable[[Mapping[str, Any]], Iterable[str]] = (),
         since: Position | Literal["start"] | None = None,
         snapshot: bool = False,
         types: Iterable[str] | None = None,
@@ -132,7 +133,7 @@ class Connection:
         self._url = url
         self._token = token
         self._user_id = user_id
-        self._topics = tuple(topics)
+        self._topics = topics if callable(topics) else tuple(topics)
         self._from_start = since == "start"
         self._snapshot = snapshot
         self._types = None if types is None else list(types)
@@ -361,7 +362,11 @@ class Connection:
         self._server_ahead_s = seconds_of(result["server_time"]) - now
 
     async def _subscribe(self, calls: Calls) -> None:
-        params: dict[str, Any] = {"topics": self._topics, "snapshot": self._snapshot}
+        topics = self._topics
+        if callable(topics):
+            assert self.hello is not None
+            topics = tuple(topics(self.hello))
+        params: dict[str, Any] = {"topics": topics, "snapshot": self._snapshot}
         if self._read_position is not None:
             params["since"] = self._read_position.as_dict()
         elif self._from_start:

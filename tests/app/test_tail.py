@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.app.tail import SAID_CHARS_MAX, _note, _own_topic, _since, line_of, tail
+from gateway.app.tail import SAID_CHARS_MAX, _note, _own_topics, _since, line_of, tail
 from gateway.client.connection import Subscribed
 from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.stream import Position
@@ -99,24 +99,18 @@ def test_a_notice_is_a_sentence(kind: str, told: Any, text: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "user_id", "topic"),
+    ("hello", "topic"),
     [
-        (None, None, "*"),
-        (None, "42", "user:42"),
-        (token("42"), None, "user:42"),
-        (token("42"), "other", "user:42"),
-        (token("ops", "events:read admin"), None, "*"),
+        ({"user_id": "local", "scopes": ["admin", "agent"]}, "*"),
+        ({"user_id": "42", "scopes": ["events:read"]}, "user:42"),
+        ({"user_id": "auth0|5f 7c", "scopes": ["events:read:all"]}, "user:auth0|5f 7c"),
     ],
 )
 def test_without_topics_an_operator_follows_everything_and_a_user_itself(
-    given: str | None, user_id: str | None, topic: str
+    hello: dict[str, Any], topic: str
 ) -> None:
-    assert _own_topic(given, user_id) == topic
-
-
-def test_a_token_that_is_none_is_told_with_the_remedy() -> None:
-    with pytest.raises(ConfigurationError, match="gateway token"):
-        _own_topic("x", None)
+    """The gateway says who one is: it alone knows which claims of a token say so."""
+    assert _own_topics(hello) == [topic]
 
 
 def test_since_is_start_or_a_whole_position() -> None:
@@ -132,9 +126,11 @@ def test_since_is_start_or_a_whole_position() -> None:
 
 
 @contextlib.asynccontextmanager
-async def tailing(here: World, *, as_json: bool) -> Any:
+async def tailing(
+    here: World, *, as_json: bool, given: str | None = None, user_id: str | None = "ann"
+) -> Any:
     following = asyncio.create_task(
-        tail((), since="start", as_json=as_json, url=here.ws, token=None, user_id="ann")
+        tail((), since="start", as_json=as_json, url=here.ws, token=given, user_id=user_id)
     )
     try:
         yield
@@ -159,6 +155,27 @@ async def test_events_come_as_json_lines_and_notes_beside_them(
         await until(lambda: arrived(2))
     assert [orjson.loads(line)["offset"] for line in out.splitlines()] == [1, 2]
     assert err.startswith((b"caught up with", b"following from"))
+
+
+async def test_a_users_own_events_come_by_a_token_that_names_its_claims_as_it_likes(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    out = b""
+
+    def arrived() -> bool:
+        nonlocal out
+        out += capsysbinary.readouterr().out
+        return b"\n" in out
+
+    theirs = token("nobody", scope="admin", uid="auth0|5f 7c", roles=["events:read"])
+    async with (
+        world(secret=SECRET, token_user_claim="uid", token_scope_claim="roles") as here,
+        tailing(here, as_json=True, given=theirs, user_id=None),
+    ):
+        await here.publish(user_id="nobody")
+        await here.publish(user_id="auth0|5f 7c")
+        await until(arrived)
+    assert [orjson.loads(line)["user_id"] for line in out.splitlines()] == ["auth0|5f 7c"]
 
 
 async def test_a_gateway_that_wants_a_token_is_told_how_to_give_one() -> None:
