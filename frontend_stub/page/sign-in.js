@@ -53,8 +53,9 @@ export function identity(place, { switchTo }) {
     autocomplete: "off",
     spellcheck: "false",
     placeholder: "everyone",
-    pattern: "[A-Za-z0-9._~@:\\-]{1,128}",
-    title: "Letters, digits and . _ ~ @ : - ; empty for an operator",
+    pattern: "[^*]|.{2,}", // whatever a sign-in issues, but not everybody
+    maxlength: "256",
+    title: "The user's id, at most 256 characters; empty for an operator",
   });
   const submit = (submitted) => {
     submitted.preventDefault();

@@ -300,6 +300,24 @@ async def test_another_user_sees_nothing_and_an_operator_everything(
     await expect(card_of(page, theirs)).to_have_count(1)
 
 
+@pytest.mark.parametrize("who", ["auth0|5f7c", "ann+test@example.org", "Änne B. Müller, 50%&x=#"])
+async def test_a_user_is_called_as_the_sign_in_calls_it(
+    page: Page, gateway: Process, who: str
+) -> None:
+    """The address keeps it: a reload comes back to the same user."""
+    await open_page(page, gateway.url, "somebody")
+    await page.get_by_label("User").fill(who)
+    await page.get_by_role("button", name="Switch").click()
+    await live(page)
+    await ask(page, "writer", f"of {who}")
+    await expect(card(page, f"of {who}")).to_have_attribute("data-status", "succeeded")
+    await page.reload()
+    await live(page)
+    await expect(page.get_by_label("User")).to_have_value(who)
+    await expect(card(page, f"of {who}")).to_have_attribute("data-status", "succeeded")
+    assert {event["user_id"] for event in await logged(page, gateway, who)} >= {who}
+
+
 async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Process) -> None:
     """The page takes a good token after a bad one, and puts none into an address."""
     addresses: list[str] = []
