@@ -28,8 +28,9 @@ settings.register_profile("soak", settings.get_profile("desk"), max_examples=200
 
 
 def pytest_configure() -> None:
-    # No test speaks TLS, yet each HTTP client would read all root certificates of the machine,
-    # which takes 70 ms of processor time. This folder holds none; child processes inherit it.
+    # Tests that speak TLS name an authority of their own, yet each HTTP client would read all root
+    # certificates of the machine, which takes 70 ms of processor time. This folder holds none;
+    # child processes inherit it.
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
     if os.environ.get("GATEWAY_SOAK") == "1":

@@ -393,6 +393,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "MESH-W15": (
         "tests/execution/holders/test_locks.py::test_the_name_of_a_holder_belongs_to_the_user_that_uses_it",
+        "tests/scenarios/test_sign_in.py::test_what_was_not_issued_for_this_gateway_opens_no_door",
         "tests/transports/test_mcp.py::test_without_a_good_token_nothing_is_answered",
         "tests/transports/test_mcp.py::test_a_session_gives_nothing_to_another_user",
         "tests/transports/test_mcp.py::test_a_foreign_page_is_refused",
