@@ -139,7 +139,10 @@ class Names:
     _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
     _ID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
-    _LENGTH = r"(?:(?<=backoff_delay )|(?<=retry_after ))\d+(?:\.\d+)?"
+    _LENGTH = (
+        r"(?:(?<=backoff_delay )|(?<=retry_after ))\d+(?:\.\d+)?"
+        r"|in (?:about (?:\d+|an?) (?:second|minute)s?|a moment)"
+    )
 
     def __init__(self, epoch: str) -> None:
         self._names: dict[tuple[str, Any], str] = {}

@@ -324,7 +324,8 @@ async def test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused(
             lost = operator.all(
                 "agent_status_changed", agent_id=zombie.agent_id, status="unhealthy"
             )
-            assert back["error_id"] == lost[0]["error_id"]
+            # On a busy machine it may have been lost, and back, before.
+            assert back["error_id"] in {event["error_id"] for event in lost}
             # It is back, and has not got its old lease back.
             assert (await agent(gateway, zombie.agent_id))["tasks"] == []
             shown = await gateway.get(f"/api/tasks/{task_id}")

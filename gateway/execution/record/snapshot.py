@@ -32,7 +32,7 @@ from gateway.domain.recovery import RetryBudget
 from gateway.domain.task import Task
 from gateway.domain.thread import Note
 from gateway.domain.worker import Worker
-from gateway.execution.record.state import RECOVERIES_KEPT, State
+from gateway.execution.record.state import State
 
 __all__ = ["READ", "VERSION", "document", "encode", "restore", "written"]
 
@@ -140,7 +140,7 @@ class _Writing:
             ),
             "degradations": list(state.degradations.values()),
             "keys": ((*key, *known) for key, known in list(state.keys.items())),
-            "recoveries": [(*key, list(times)) for key, times in state.recoveries.items()],
+            "recoveries": list(state.recoveries),
             "turns": state.queue.turns(),
             "notes": list(state.threads),
             "impacts": list(state.impacts),
@@ -278,10 +278,6 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         user_id, key, task_id, fingerprint, at = saved
         state.keys[user_id, key] = (task_id, fingerprint, at)
 
-    def recoveries(saved: tuple[str, str, list[float]]) -> None:
-        agent, kind, times = saved
-        state.recoveries[agent, kind] = deque(times, maxlen=RECOVERIES_KEPT)
-
     def letter(letter: DeadLetter) -> None:
         letter.input = packed(letter.input)
         state.dead_letters.add(letter)
@@ -302,7 +298,7 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         ),
         "degradations": lambda event: state.degradations.update({event["degradation_id"]: event}),
         "keys": key,
-        "recoveries": recoveries,
+        "recoveries": lambda saved: state.recoveries.add(*saved),
         "locks": state.locks.adopt,
         "budgets": state.budgets.adopt,
         "dead_letters": letter,

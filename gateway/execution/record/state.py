@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
-from statistics import median
 from typing import Any
 
 import orjson
@@ -36,6 +35,7 @@ from gateway.domain.facts import (
 from gateway.domain.lock import Locks
 from gateway.domain.queue import Queue
 from gateway.domain.recovery import STRATEGIES, RetryBudget, RetryBudgets
+from gateway.domain.recovery_times import RecoveryTimes
 from gateway.domain.settings import Settings
 from gateway.domain.tally import Tally, place_of
 from gateway.domain.task import Task
@@ -50,15 +50,10 @@ logger = logging.getLogger(__name__)
 
 # Ended tasks stay known for a day, at the most this many; so do idempotency keys.
 FINISHED_MAX = 100_000
-# Breakers that are known, and pairs of agent and error type whose recoveries are; at the bound the
-# oldest goes. A breaker that is not closed stays.
+# Breakers that are known; at the bound the oldest goes. One that is not closed stays.
 BREAKERS_MAX = 10_000
-RECOVERIES_MAX = 10_000
 FINISHED_AGE_S = 86_400.0
 IDEMPOTENCY_AGE_S = 86_400.0
-# Observed recovery times per agent and error type. A median of fewer than three says little.
-RECOVERIES_KEPT = 31
-RECOVERIES_MIN = 3
 # Facts that may hold the outcome of an attempt.
 JUDGED = (Failed, Leased, Finished)
 
@@ -126,7 +121,7 @@ class State:
         self.finished: deque[Task] = deque()
         self.finished_bytes = 0
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
-        self.recoveries: dict[tuple[str, str], deque[float]] = {}
+        self.recoveries = RecoveryTimes()
         self.preserving: OrderedDict[str, Task] = OrderedDict()
         self._bytes_by_user: dict[str, int] = {}
         self._bytes_all = 0
@@ -294,12 +289,8 @@ class State:
 
     def _observe_recovery(self, task: Task, at: float) -> None:
         if task.agent_name and task.last_error and task.failed_at is not None:
-            key = (task.agent_name, task.last_error["error_type"])
-            times = self.recoveries.pop(key, None) or deque(maxlen=RECOVERIES_KEPT)
-            times.append(at - task.failed_at)
-            self.recoveries[key] = times  # the longest unused comes first
-            if len(self.recoveries) > RECOVERIES_MAX:
-                del self.recoveries[next(iter(self.recoveries))]
+            kind = task.last_error["error_type"]
+            self.recoveries.add(task.agent_name, kind, (at - task.failed_at,))
 
     def _know(self, task: Task) -> None:
         self.tasks[task.task_id] = task
@@ -445,11 +436,6 @@ class State:
         """Give the id and the fingerprint of the order of a key's task; None: the key is new."""
         known = self.keys.get((user_id, key))
         return None if known is None else known[:2]
-
-    def observed_recovery_s(self, agent_name: str, error_type: str) -> float | None:
-        """Give the median recovery time in seconds; None: too few recoveries were seen."""
-        times = self.recoveries.get((agent_name, error_type), ())
-        return median(times) if len(times) >= RECOVERIES_MIN else None
 
     def expires_at(self, task: Task, now: float) -> float:
         """Tell until when what ``task`` preserves is kept at least; a live task may end now."""

@@ -68,7 +68,7 @@ class TaskDrafts:
         elif breaker is not None and breaker.state == "open":
             seconds, source = breaker.retry_after_s(now), "breaker_cooldown"
         else:
-            observed = self._state.observed_recovery_s(policy.name, failure.error_type)
+            observed = self._state.recoveries.median_s(policy.name, failure.error_type)
             if observed is not None:
                 seconds, source = observed, "observed_median"
             else:

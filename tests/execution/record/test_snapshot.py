@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.domain.recovery_times import KEPT
 from gateway.domain.settings import Settings
 from gateway.execution.record import snapshot
 from gateway.execution.record.snapshot import document, encode, restore, written
-from gateway.execution.record.state import RECOVERIES_KEPT, State
+from gateway.execution.record.state import State
 from gateway.ports import Entry
 from tests.written_before import SETTINGS, entries
 
@@ -76,9 +77,10 @@ def test_breakers_go_by_the_settings_of_now() -> None:
 def test_recovery_times_keep_their_bound() -> None:
     before = State(SETTINGS)
     saved = known(before)
-    saved["recoveries"] = [["search", "timeout", [1.0] * (RECOVERIES_KEPT + 5)]]
+    saved["recoveries"] = [["search", "timeout", [1.0] * (KEPT + 5)]]
     after = restored(json.dumps(saved).encode())
-    assert len(after.recoveries["search", "timeout"]) == RECOVERIES_KEPT
+    ((_, _, times),) = after.recoveries
+    assert len(times) == KEPT
 
 
 def test_a_field_that_an_earlier_version_did_not_have_gets_its_default() -> None:

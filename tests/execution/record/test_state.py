@@ -27,7 +27,6 @@ from gateway.execution.record import state as state_module
 from gateway.execution.record.state import (
     FINISHED_AGE_S,
     IDEMPOTENCY_AGE_S,
-    RECOVERIES_KEPT,
     State,
 )
 from tests.execution.record.story import Story
@@ -144,25 +143,25 @@ def test_over_the_bound_the_task_that_ended_first_is_dropped(
 
 def test_ended_tasks_take_no_more_memory_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """JSON is counted, and JSON is kept: as objects this input takes 20 times as much."""
-    bytes_max = 2 * 1024**2
+    bytes_max = 256 * 1024
     story = Story(finished_bytes=bytes_max)
     tracemalloc.start()
     try:
-        for number in range(100):
-            story.submitted(f"t{number}", input=[[[]] for _ in range(13_000)])
+        for number in range(40):
+            story.submitted(f"t{number}", input=[[[]] for _ in range(4_000)])
             story.finished(f"t{number}", result={"number": number})
         gc.collect()
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     state = story.state
-    assert bytes_max * 0.9 < state.finished_bytes <= bytes_max
-    assert 20 < len(state.finished) == len(state.tasks) < 100
+    assert bytes_max * 0.8 < state.finished_bytes <= bytes_max
+    assert 5 < len(state.finished) == len(state.tasks) < 40
     assert sum(task.weight for task in state.finished) == state.finished_bytes
     assert held < 1.25 * bytes_max
-    last = state.tasks["t99"]
-    assert opened(last.input) == [[[]] for _ in range(13_000)]
-    assert last.result == {"number": 99}
+    last = state.tasks["t39"]
+    assert opened(last.input) == [[[]] for _ in range(4_000)]
+    assert last.result == {"number": 39}
 
 
 # --- idempotency keys ------------------------------------------------------------------------
@@ -346,35 +345,17 @@ def test_a_recovery_time_is_known_when_three_were_seen() -> None:
     story = Story()
     for number, took_s in enumerate((9.0, 2.0)):
         recovering(story, f"t{number}", after_s=took_s)
-    assert story.state.observed_recovery_s("search", "timeout") is None
+    assert story.state.recoveries.median_s("search", "timeout") is None
     recovering(story, "t3", after_s=4.0)
-    assert story.state.observed_recovery_s("search", "timeout") == 4.0
-    assert story.state.observed_recovery_s("search", "rate_limit") is None
+    assert story.state.recoveries.median_s("search", "timeout") == 4.0
+    assert story.state.recoveries.median_s("search", "rate_limit") is None
 
 
 def test_an_answer_of_the_fallback_says_nothing_about_the_agents_recovery() -> None:
     story = Story()
     for number in range(3):
         recovering(story, f"t{number}", after_s=5.0, mode="fallback")
-    assert story.state.recoveries == {}
-
-
-def test_only_the_newest_recovery_times_are_kept() -> None:
-    story = Story()
-    for number in range(RECOVERIES_KEPT + 1):
-        recovering(story, f"t{number}", after_s=100.0 if number == 0 else 5.0)
-    times = story.state.recoveries["search", "timeout"]
-    assert (len(times), max(times)) == (RECOVERIES_KEPT, 5.0)
-
-
-def test_of_too_many_agents_those_that_recovered_last_are_known(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(state_module, "RECOVERIES_MAX", 2)
-    story = Story()
-    for number, agent in enumerate(("a", "b", "a", "c")):
-        recovering(story, f"t{number}", after_s=5.0, agent=agent)
-    assert [name for name, _ in story.state.recoveries] == ["a", "c"]
+    assert list(story.state.recoveries) == []
 
 
 # --- what is preserved -----------------------------------------------------------------------
@@ -460,12 +441,13 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
             "tally",
             "impacts",
             "open_ends",
+            "recoveries",
             "threads",
         ):
             assert value == getattr(fresh, name), name
     assert (story.state.locks.by_key, len(story.state.queue)) == ({}, 0)
     assert story.state.dead_letters.by_task == {}
-    assert list(story.state.budgets) == []
+    assert list(story.state.budgets) == list(story.state.recoveries) == []
 
 
 def test_a_task_from_a_snapshot_counts_as_if_it_had_been_folded() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import orjson
@@ -96,7 +95,7 @@ def test_a_failure_that_cannot_recover_has_no_time_to_wait() -> None:
 
 def test_what_the_upstream_asks_for_is_the_best_estimate() -> None:
     room = Room()
-    room.state.recoveries["search", "rate_limit"] = deque([5.0] * 3)
+    room.state.recoveries.add("search", "rate_limit", [5.0] * 3)
     asked = failure_with("llm_rate_limit", retry_after_s=7.0)
     assert estimate(room, asked) == (7.0, "upstream_retry_after")
     assert estimate(room, circuit_open(3.0)) == (3.0, "breaker_cooldown")
@@ -113,7 +112,7 @@ def test_what_was_observed_comes_before_what_the_catalogue_says() -> None:
     room = Room()
     by_default = default_recovery_s("rate_limit", "llm_rate_limit")
     assert estimate(room, LIMITED) == (by_default, "default")
-    room.state.recoveries["search", "rate_limit"] = deque([1.0, 5.0, 9.0])
+    room.state.recoveries.add("search", "rate_limit", [1.0, 5.0, 9.0])
     assert estimate(room, LIMITED) == (5.0, "observed_median")
 
 
