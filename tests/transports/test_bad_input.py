@@ -181,7 +181,7 @@ def on_others(
     if operation is PUBLISH:
         note = {"type": "notification", "subject": "s", "payload": 1, "channel": "c"}
         yield {**note, "user_id": "ann"}, OFTEN
-        yield {**note, "task_id": anns["task_id"]}, OFTEN
+        yield {**note, "task_id": anns["task_id"]}, {"invalid_event"}  # whoever's it is
         for type, lease in PUBLISH.events.items():
             report = {"type": type, "resources_cleaned": ["files"], "text": "x"}
             known = publication(type, lease=lease)["properties"]
