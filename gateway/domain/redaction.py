@@ -1,20 +1,28 @@
 """
 Redaction: what may be written into logs and shown to operators.
 
-Secrets are known by their look (keys, tokens, private keys, passwords in URLs, e-mail
-addresses) and by the name they stand under. Each is replaced by ``[redacted:<kind>]``, so
-that a reader still sees what was there. Redacting twice changes nothing.
+Secrets are known by their look (``secret_forms``), by the name they stand under (``secret_names``)
+and by the address they stand in (``secret_addresses``); what belongs to people, by its form and
+check digits (``personal_data``). Each is replaced by ``[redacted:<kind>]``, so that a reader still
+sees what was there. Redacting twice changes nothing.
 
-Every expression here takes time linear in the text: no part of it can match in two ways, or the
-repetition is bounded. A new expression needs its worst case in the tests.
+Everything here takes time linear in the text: no part of an expression can match in two ways, or
+the repetition is bounded. A new expression needs its worst case in the tests.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import string
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from gateway.domain.personal_data import accounts_in, cards_in, emails_in, homes_in
+from gateway.domain.secret_addresses import passwords_in, schemes_in
+from gateway.domain.secret_forms import Span, keys_in
+from gateway.domain.secret_names import flags_in, is_pair, is_secret_name, named_in
+from gateway.domain.secret_values import says_nothing
 
 __all__ = ["DEPTH_MAX", "NODES_MAX", "TEXT_CHARS_MAX", "clip", "redact", "redact_text", "shortened"]
 
@@ -23,104 +31,28 @@ TEXT_CHARS_MAX = 65_536
 DEPTH_MAX = 16
 NODES_MAX = 10_000
 
+# Secrets may touch each other; so many rounds find those that another one hid.
+ROUNDS_MAX = 4
+# What parts them as a rule.
+_PARTS = frozenset(string.whitespace + "\"'`,;:=&/@?#()[]{}<>|\\.!")
+
 CLIPPED = "[truncated]"
 TOO_DEEP = "[too deep]"
+GONE = "[redacted:secret]"
 
 # A secret that is cut in half no longer looks like one. So a cut goes back to a blank, at most
 # this many characters.
 _WORD_CHARS_MAX = 8_192
 
-# Passes over what has been redacted already, unless text follows it without a break.
-_KEPT = r"(?!\[redacted:[a-z-]{1,16}\](?:[\s\"',;&\\]|\[redacted:|$))"
-_NAMED = (
-    r"(?:pass(?:word|wd|phrase)|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key"
-    r"|private[_-]?key|credentials?)"
+_PRIVATE_KEY = re.compile(
+    # Also without its last line, since the text may have been cut.
+    r"-----BEGIN(?: |%20|\+)[A-Z0-9 %+]{0,60}(?:PRIVATE(?: |%20|\+)KEY|NKEY SEED)[A-Z %0-9+]{0,12}"
+    r"-----(?:[^-]++|-(?!----))*+(?:-----END[A-Z0-9 %+]{0,60}-----)?"
+    r"|Private-Lines: \d+\s(?:[A-Za-z0-9+/=]+\s?)+"
 )
-_QUOTE = r"\\?[\"']"
-
-_PATTERNS: tuple[tuple[str, re.Pattern[str], str], ...] = tuple(
-    (kind, re.compile(pattern), marker)
-    for kind, pattern, marker in (
-        (
-            "private-key",
-            # Also without its last line, since the text may have been cut.
-            r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-            r"(?:[^-]++|-(?!----))*+"
-            r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?",
-            r"{}",
-        ),
-        (
-            # The rest of the line, up to a closing quote: one header holds many cookies.
-            "header",
-            r"(?i)(authorization|cookie)"
-            rf"((?:{_QUOTE})?+\s{{0,4}}+[:=]\s{{0,4}}+|{_QUOTE}\s{{0,4}}+,\s{{0,4}}+)"
-            rf"(b?{_QUOTE})?+{_KEPT}[^\r\n\"'\\]++",
-            r"\1\2\3{}",
-        ),
-        (
-            "api-key",
-            r"(?<![A-Za-z0-9])(?:"
-            r"sk-[A-Za-z0-9_-]{6,}+"  # OpenAI, Anthropic, OpenRouter, DeepSeek …
-            r"|(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{8,}+"  # Stripe
-            r"|(?:AKIA|ASIA)[0-9A-Z]{12,}+"  # AWS
-            r"|AIza[A-Za-z0-9_-]{20,}+|ya29\.[A-Za-z0-9_-]{8,}+"  # Google
-            r"|gh[opsur]_[A-Za-z0-9]{8,}+|github_pat_[A-Za-z0-9_]{8,}+|glpat-[A-Za-z0-9_-]{8,}+"
-            r"|xox[a-z]-[A-Za-z0-9-]{8,}+|xapp-[A-Za-z0-9-]{8,}+"  # Slack
-            r"|(?:gsk|hf|npm|whsec)_[A-Za-z0-9]{16,}+|(?:xai|pplx)-[A-Za-z0-9]{16,}+"
-            r"|SG\.[A-Za-z0-9_-]{16,}+(?:\.[A-Za-z0-9_-]{8,}+)?"
-            r"|S[UANOCX][A-Z2-7]{56}(?![A-Z2-7])"  # NATS seeds
-            r")++",  # also several without a break, where the next has no boundary before it
-            r"{}",
-        ),
-        (
-            "jwt",
-            r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{4,}+\.[A-Za-z0-9_-]{4,}+(?:\.[A-Za-z0-9_-]*+){0,3}",
-            r"{}",
-        ),
-        ("token", rf"(?i)(bearer\s{{1,4}}+){_KEPT}[A-Za-z0-9._~+/=-]{{6,}}+", r"\1{}"),
-        (
-            "url-password",
-            r"(?<=://)[^\s/?#:@\"'<>\[\]]{0,256}:[^\s/?#\"'<>\[\]]{1,512}@",
-            r"{}@",
-        ),
-        (
-            "secret",
-            rf"(?i)({_NAMED}(?:{_QUOTE})?+\s{{0,4}}+(?:=>?+|:)\s{{0,4}}+)"
-            rf"(?:(\\?\"){_KEPT}[^\"\\]++|(\\?'){_KEPT}[^'\\]++|{_KEPT}[^\s\"',;&\\]++)",
-            r"\1\2\3{}",
-        ),
-        ("secret", rf"(?i)([?&](?:key|sig|signature|code|auth)=){_KEPT}[^\s\"'&]++", r"\1{}"),
-        (
-            "e-mail",
-            r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}",
-            r"{}",
-        ),
-    )
-)
-
-_SECRET_NAMES = frozenset(
-    {
-        "auth",
-        "authorization",
-        "cookie",
-        "cookies",
-        "credential",
-        "credentials",
-        "jwt",
-        "passphrase",
-        "passwd",
-        "pwd",
-        "proxyauthorization",
-        "setcookie",
-        "privatekey",
-        "xapikey",
-    }
-)
-_SECRET_ENDS = ("password", "secret", "token", "apikey", "secretkey", "accesskey", "credentials")
-
-
-# The end of a name tells whether it is a secret's, so no more than this is read.
-_NAME_CHARS = 128
+_END_OF_KEY = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_KEY_LETTERS = string.ascii_letters + string.digits + "+/=\\ \r\n\t"
+_KEY_CHARS_MAX = 16_384
 
 
 def redact(value: Any) -> Any:
@@ -136,9 +68,24 @@ def redact(value: Any) -> Any:
 def redact_text(text: str) -> str:
     """Copy a text without its secrets, at most ``TEXT_CHARS_MAX`` characters of it."""
     text = clip(text, TEXT_CHARS_MAX)
-    for kind, pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement.replace("{}", f"[redacted:{kind}]"), text)
+    for _ in range(ROUNDS_MAX):
+        spans = _merged(sorted(_secrets_in(text)))
+        pieces: list[str] = []
+        kept = 0
+        for start, end, kind in spans:
+            pieces += (text[kept:start], f"[redacted:{kind}]")
+            kept = end
+        glued = any(_is_glued(text, start, end) for start, end, _ in spans)
+        text = "".join((*pieces, text[kept:])) if pieces else text
+        if not glued:
+            break
     return text
+
+
+def _is_glued(text: str, start: int, end: int) -> bool:
+    """Whether another secret may touch this one, and be known only when this one is gone."""
+    before, after = text[start - 1 : start] or " ", text[end : end + 1] or " "
+    return before not in _PARTS or after not in _PARTS
 
 
 def clip(text: str, chars_max: int) -> str:
@@ -192,6 +139,48 @@ class _Cutter:
             yield value
 
 
+def _secrets_in(text: str) -> Iterator[Span]:
+    # Letter by letter: this one letter would become two.
+    small = text.replace("\u0130", "i").lower()
+    yield from _private_keys_in(text)
+    yield from keys_in(text)
+    yield from named_in(text, small)
+    yield from flags_in(text, small)
+    yield from passwords_in(text)
+    yield from schemes_in(text, small)
+    yield from emails_in(text)
+    yield from cards_in(text)
+    yield from accounts_in(text)
+    yield from homes_in(text)
+
+
+def _private_keys_in(text: str) -> Iterator[Span]:
+    if "PRIVATE" not in text and "SEED" not in text and "Private-Lines" not in text:
+        return
+    for found in _PRIVATE_KEY.finditer(text):
+        yield (*found.span(), "private-key")
+    for found in _END_OF_KEY.finditer(text):
+        # Its beginning may have been cut off.
+        before = text[max(0, found.start() - _KEY_CHARS_MAX) : found.start()]
+        yield (
+            found.start() - len(before) + len(before.rstrip(_KEY_LETTERS)),
+            found.end(),
+            "private-key",
+        )
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    """Join secrets that overlap; the first one tells the kind."""
+    merged: list[Span] = []
+    for start, end, kind in spans:
+        if merged and start < merged[-1][1]:
+            first, last, kept = merged[-1]
+            merged[-1] = (first, max(last, end), kept)
+        else:
+            merged.append((start, end, kind))
+    return merged
+
+
 class _Redactor:
     """One walk through a value; counts the values that it has seen."""
 
@@ -216,28 +205,61 @@ class _Redactor:
 
     def _mapping(self, value: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:
         copy: dict[str, Any] = {}
+        announced = _announced(value)
         for key, item in value.items():
             if self.nodes >= NODES_MAX:
                 copy[CLIPPED] = CLIPPED
                 break
-            name = redact_text(key if isinstance(key, str) else str(key))
-            if _is_secret_name(name) and item is not None and not isinstance(item, bool):
+            name = key if isinstance(key, str) else str(key)
+            if (is_secret_name(name) or name == announced) and _may_be_secret(name, item):
                 self.nodes += 1
-                copy[name] = "[redacted:secret]"
+                copy[redact_text(name)] = GONE
             else:
-                copy[name] = self.visit(item, depth=depth + 1)
+                copy[redact_text(name)] = self.visit(item, depth=depth + 1)
         return copy
 
     def _items(self, value: Any, *, depth: int) -> list[Any]:
         copy: list[Any] = []
+        before = ""
         for item in value:
             if self.nodes >= NODES_MAX:
                 copy.append(CLIPPED)
                 break
-            copy.append(self.visit(item, depth=depth + 1))
+            text = _as_text(item)
+            # ["authorization", "Bearer x"]; ["curl", "--token", "x", "https://…"]
+            listed = before.startswith("-") or len(value) == 2
+            if before and text and listed and is_pair(before, text):
+                self.nodes += 1
+                copy.append(GONE)
+            else:
+                copy.append(self.visit(item, depth=depth + 1))
+            before = text
         return copy
 
 
-def _is_secret_name(name: str) -> bool:
-    plain = re.sub(r"[-_. ]", "", name[-_NAME_CHARS:]).lower()
-    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDS)
+# Names under which a name and its value stand: {"name": "DB_PASSWORD", "value": "x"}.
+_NAMED_BY, _VALUED_BY = ("name", "key", "header"), ("value", "content")
+
+
+def _announced(value: Mapping[Any, Any]) -> str | None:
+    """Tell under which name the value stands that another entry calls secret; None: no such."""
+    for by in _NAMED_BY:
+        name = value.get(by)
+        if isinstance(name, str) and is_secret_name(name):
+            return next((valued for valued in _VALUED_BY if valued in value), None)
+    return None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value[:TEXT_CHARS_MAX].decode("utf-8", "replace")
+    return value if isinstance(value, str) else ""
+
+
+def _may_be_secret(name: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return not says_nothing(value)
+    if value is None or isinstance(value, bool):
+        return False
+    # Counts: {"tokens": 12}, {"tokens": {"prompt": 5}}, {"pass": 3, "fail": 1}.
+    return isinstance(value, list) or not name.lower().endswith(("tokens", "pass"))

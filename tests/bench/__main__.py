@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.bench import claims, error_to_frame, jetstream, kills, quick_requests, snapshots
+from tests.bench import (
+    claims,
+    error_to_frame,
+    jetstream,
+    kills,
+    quick_requests,
+    redaction,
+    snapshots,
+)
 
 
 def main() -> None:
@@ -14,6 +22,7 @@ def main() -> None:
     asyncio.run(claims.run())
     asyncio.run(quick_requests.run())
     asyncio.run(snapshots.run())
+    redaction.run()
     asyncio.run(jetstream.run())
 
 

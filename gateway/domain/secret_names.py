@@ -1,0 +1,345 @@
+r"""
+Secret names: what is secret because of the name that it stands under.
+
+``password=x``, ``"apiKey": "x"``, ``Authorization: Bearer x``, ``--token x``,
+``<SessionToken>x</SessionToken>``, ``%22secret%22%3A%22x%22``, ``password: |`` and a block of YAML.
+A name is secret by its end, so that ``OPENAI_API_KEY`` needs no row; a short tail such as
+``_header`` or ``_2`` may follow. ``secret_values`` tells what is no secret all the same.
+
+Everything is looked up in a text of small letters: an expression that ignores case takes five
+times as long.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from gateway.domain.secret_forms import Span
+from gateway.domain.secret_values import (
+    STAYS_CHARS_MAX,
+    SourceLines,
+    is_code,
+    is_count,
+    is_drawn,
+    is_place,
+    says_nothing,
+    without_scheme,
+)
+
+__all__ = ["flags_in", "is_pair", "is_secret_name", "named_in"]
+
+# --- names ------------------------------------------------------------------------------------
+
+# They begin with few different letters: a text is searched for those first.
+_NAMES = (
+    *("passwords?", "passwd", "passphrase", "passcode", "passwort", "passe", "passw", "pass"),
+    *("pwd", "pw", "psw", "pin", "secrets?", "senha", "kennwort", "contrase[nñ]a", "cvv", "cvc"),
+    *("tokens?", "keys?", "credentials?", "authorization", "auth", "cookies?", "signature", "sig"),
+    *("session[-_. ]?id", "sessid", "sid", "sas", "connstr", "conn[-_]str", "totp", "otp"),
+    *("string", "phrase", "code"),
+)
+# These are secret only where no letter stands before them: `compass` and `oauth` are not.
+_SHORT = (
+    *("pass", "passw", "passe", "pwd", "pw", "psw", "pin", "cvv", "cvc", "totp", "otp", "auth"),
+    *("sig", "sid", "sas"),
+)
+# These are secret only where one of these words stands before them.
+_AFTER: Mapping[str, tuple[str, ...]] = {
+    "key": (
+        *("api", "access", "secret", "private", "account", "auth", "admin", "encryption", "crypt"),
+        *("decryption", "signing", "sign", "master", "shared", "subscription", "service", "role"),
+        *("storage", "deploy", "license", "hmac", "session", "function", "functions", "ssh"),
+        *("root", "machine", "user", "aes", "rsa", "host", "webhook", "recovery", "integration"),
+        *("app", "application", "consumer", "project", "write", "ingest", "ingestion", "bot"),
+    ),
+    "code": ("mfa", "otp", "verification", "recovery", "backup", "2fa", "pin", "device"),
+    "phrase": ("seed", "recovery", "mnemonic"),
+    "string": ("connection", "conn"),
+}
+# What may follow a name without changing what it is.
+_TAIL = (
+    r"(?:[-_.]?(?:values?|headers?|pem|b64|base64|hash(?:ed)?|string|text|raw|plain(?:text)?|hex"
+    r"|bytes|str|old|new|current|previous|prod(?:uction)?|dev|staging|live|test|main|default"
+    r"|primary|secondary|backup|key|env|v?[0-9]{1,2})){0,3}"
+)
+_NAME = "|".join(sorted(_NAMES, key=lambda name: (name[0], -len(name))))
+_HEADERS = ("authorization", "cookie", "cookies")
+# After these a value in quotation marks may follow at once: the password 'x' is wrong.
+_SPOKEN = ("password", "passwords", "passwd", "passphrase", "passcode", "passwort", "secret")
+# After these and a colon there may be anything: signature: (a, b); pass: all.
+_VAGUE = ("sig", "signature", "auth", "sid", "pass", "pin", "sas", "string", "code")
+
+# --- what stands between a name and its value -------------------------------------------------
+
+# Quotation marks, also as other languages write them inside their own.
+_ENTITY = r"&(?:quot|apos|#0*3[49]|#x2[27]);"
+_MARK = rf"(?:\\{{0,8}}[\"'`]|{_ENTITY}|%(?:25)?2[27]|\\u002[27]|\\x2[27])"
+
+_BETWEEN = (
+    rf"(?P<mark>{_MARK})?[\])]{{0,2}}[ \t]{{0,8}}(?:"
+    # name: str = x
+    r":[ ]?(?:str|bytes|secretstr|optional\[str\]|str \| none)[ ]?=[ ]?"
+    # name = x, name: x, name => x; a quoted value may stand on the next line
+    r"|(?:[:!=]?=>?|::?|->|&(?:#61|#58|#x3[ad]|equals|colon);|\\[ux](?:00)?3[ad])"
+    r"(?:[ \t]{0,64}(?:\r?\n[ \t]{0,64}(?=[\"']))?)"
+    # name%3Dx
+    r"|(?P<percent>%(?:25)?3[ad])(?:\+|%20){0,2}"
+    # {"name": "name", "value": "x"}; <input name="name" value="x">; name: NAME\n  value: x
+    r"|,?[ ]{0,2}(?:\r?\n[ \t]{0,64})?\\?[\"']?value\\?[\"']?[ ]?[=:][ ]?"
+    # ("name", "x"), ["--name", "x"]
+    r"|(?P<pair>,)[ ]{0,2}(?=b?\\{0,8}[\"'])"
+    # <name>x
+    r"|(?P<tag>(?(mark)(?!))(?:(?<=[ ])[^<>\n]{0,80})?(?:>|&gt;))"
+    # api key provided: x; name is x; name "x"
+    r"|(?<=[ \t])(?P<said>(?:is|was|provided|given|supplied|used|sent|received|found)(?:[ ]is)?"
+    r":?[ ]|(?=[\"'`\\&]))"
+    r")"
+)
+_NAMED = re.compile(rf"(?P<name>{_NAME}){_TAIL}{_BETWEEN}")
+_AT_END = re.compile(rf"(?P<name>{_NAME})(?={_TAIL}\Z)")
+# --name x, of a command line; login u password x, of .netrc
+_FLAG = re.compile(r"-(?<![\w-]-)-?([a-z][\w-]{1,63})[ ]{1,4}(?=[^\s-])")
+_NETRC = re.compile(r"login\s{1,8}\S{1,256}\s{1,8}password\s{1,8}(\S{1,256})")
+
+# --- values -----------------------------------------------------------------------------------
+
+# Letters of a value without quotation marks. Signs between values belong to it where no other
+# name follows: a;b&c,d
+_LETTERS = (
+    r"[^\s\"'`,;&\\<>%]++"
+    r"|[,;&](?!\s|$|[\"'\]})]|(?:amp|lt|gt|quot|apos|#[0-9x][0-9a-f]{0,5});|[\w.-]{1,40}[ ]?[=:]"
+    r"|(?:user|initial|data|integrated|application|persist|trusted|min|max)[ ][\w ]{1,30}=)"
+    r"|\\(?![nrtu\"'\\])|<(?!/)|>"
+)
+_VALUE = re.compile(
+    r"(?:[bruf]{1,2}(?=[\"']))?(?:"
+    r"\"\"\"(?P<quoted3>[^\"]*+)"
+    r"|\"(?P<quoted>(?:[^\"\\]++|\\[\s\S])*+)"
+    r"|'(?P<quoted1>(?:[^'\\]++|\\[\s\S])*+)"
+    r"|`(?P<quoted2>[^`\n]*+)"
+    r"|\\\"(?P<quoted4>(?:\\\\\\\"|[^\"\\]++|\\(?!\"))*+)"
+    r"|\\'(?P<quoted5>(?:\\\\\\'|[^'\\]++|\\(?!'))*+)"
+    r"|\\{2,8}[\"'](?P<quoted6>[^\"'\\]*+)"
+    rf"|{_ENTITY}(?P<quoted7>(?:[^&]++|&(?!(?:quot|apos|#0*3[49]|#x2[27]);))*+)"
+    r"|%(?:25)?2[27](?P<quoted8>(?:[^%\s&\"']++|%(?!(?:25)?2[27]))*+)"
+    r"|\\[ux](?:00)?2[27](?P<quoted9>(?:[^\\\s]++|\\(?![ux](?:00)?2[27]))*+)"
+    r"|\[(?P<items>[^\[\]\n]{1,4096}+)\]|\((?P<both>[^()\n]{1,4096}+)\)"
+    # A block of YAML: all lines that stand as far in as its first.
+    r"|[|>][-+]?\d?[ \t]*(?P<block>\r?\n(?P<by>[ \t]+)\S[^\n]*(?:\n(?P=by)[^\n]*)*)"
+    r"|[|>][-+]?\d?(?P<line>(?:(?:\\r)?\\n[ ]+[^\\\"']*)+)"
+    rf"|(?P<plain>(?:{_LETTERS}|%)++))"
+)
+_ITEM = re.compile(r"\"[^\"]*\"|'[^']*'")
+_ESCAPED = re.compile(rf"(?:{_LETTERS}|%(?!(?:25)?(?:26|3b|2c|20|22|27|0[ad]|7d|5d)))++")
+# The rest of a header's line: many cookies, or one value with parts in quotation marks.
+_LINE = re.compile(r"(?:[^\r\n\"'\\]++|\\(?![nrtu\"'])|(?<==)\"[^\"\r\n]*\")++")
+_WORD = re.compile(r"[^\s`\"']{0,40}")
+_IDENTIFIER = re.compile(r"[a-z_]+")
+# print("the token:", token): the mark closes a text that ends with the name.
+_CLOSES = re.compile(r"(?:[:=>][\"'`](?:[,)\]};.]?(?:[\s,)\]}]|$))|[^:=>][\"'`][)\]},;])")
+# Letters of a name that may stand before the part that makes it secret.
+_STEM = "abcdefghijklmnopqrstuvwxyz0123456789_.-"
+_OPENED_BY = {")": "(", "]": "[", "}": "{", ">": "<"}
+_STOPS = tuple(".,:;!? ")
+_TRIMMED_MAX = 4
+
+
+def is_secret_name(name: str) -> bool:
+    """Tell whether a value that has this name, as a key or a parameter, is secret."""
+    small = name[-128:].lower()
+    if small.endswith(("basicauth", "httpauth", "proxyauth", "authheader", "jwt", "dsn")):
+        return True
+    return any(_is_secret(small, found) for found in _AT_END.finditer(small))
+
+
+def is_pair(name: str, value: str) -> bool:
+    """
+    Tell whether two texts that stand side by side are a secret's name and the secret.
+
+    ("authorization", "Bearer x") are; ("password", "email") are two names.
+    """
+    bare = without_scheme(value)
+    if not is_secret_name(name) or says_nothing(value) or says_nothing(bare):
+        return False
+    drawn = any(map(str.isdigit, bare)) and not is_secret_name(bare)
+    return name.startswith("-") or bare != value or "=" in value or drawn
+
+
+def named_in(text: str, small: str) -> Iterator[Span]:
+    """
+    Find the secrets in a text that stand under a name.
+
+    Args:
+        small: The text in small letters, letter by letter.
+    """
+    source = SourceLines(text)
+    done = 0
+    for found in _NAMED.finditer(small):
+        if found.start() < done or not _is_secret(small, found):
+            continue
+        place = _value(text, small, found, source)
+        if place is not None:
+            done = place[1]
+            yield (*place, "header" if found["name"] in _HEADERS else "secret")
+
+
+def flags_in(text: str, small: str) -> Iterator[Span]:
+    """Find the secrets that follow a flag of a command line (``--token x``), and in .netrc."""
+    if " -" in text or "'-" in text:
+        for found in _FLAG.finditer(small):
+            value = _VALUE.match(small, found.end()) if is_secret_name(found[1]) else None
+            if value is not None:
+                form = str(value.lastgroup)
+                start, end = value.span(form if form.startswith("quoted") else 0)
+                end = _trimmed(text, start, end)
+                if start < end and not says_nothing(text[start:end]):
+                    yield start, end, "secret"
+    if "machine " in small:
+        for found in _NETRC.finditer(text):
+            yield (*found.span(1), "secret")
+
+
+def _is_secret(small: str, found: re.Match[str]) -> bool:
+    """Tell whether a name is secret, by what stands before it."""
+    name, start = found["name"], found.start()
+    before = small[max(0, start - 24) : start]
+    if "redacted:" in before and "]" not in before.rpartition("redacted:")[2]:
+        return False  # the name of a mark
+    words = _AFTER.get(name.removesuffix("s"))
+    if words is not None:
+        return before.rstrip("-_. ").endswith(words)
+    if name in _SHORT and before[-1:].isalpha():
+        return before[-2:-1] == "\\"  # the letter belongs to an escape: \npass=
+    return not before.endswith("unexpected ")
+
+
+def _value(
+    text: str, small: str, found: re.Match[str], source: SourceLines
+) -> tuple[int, int] | None:
+    """Tell where the secret stands that a name announces; None: there is none."""
+    name = found["name"]
+    # What is cheap to see comes first: a text may be full of names.
+    if found["pair"] is not None and not _may_be_pair(small, found):
+        return None
+    if found["tag"] is not None and not _may_be_tag(small, found):
+        return None
+    if found["said"] is not None and (name in _SHORT or name in _HEADERS):
+        return None
+    value = _VALUE.match(small, found.end())
+    if value is None:
+        return None
+    form = "block" if value.lastgroup == "by" else str(value.lastgroup)
+    start, end = value.span(form)
+    if form == "plain":
+        if end - start > STAYS_CHARS_MAX:
+            return start, end
+        return _plain(text, small, found, start, end, source)
+    if form in ("block", "line"):
+        return value.start(), end
+    if form in ("items", "both"):
+        # ["k1", "k2"]; of two values the user's name and the password: auth=("user", "x").
+        listed = found["said"] is None and (form == "items" or name == "auth")
+        items = _ITEM.findall(text, start, end) if listed else ()
+        if all(map(says_nothing, items)):
+            return None
+        return (start - 1, end + 1) if form == "items" else (start, end)
+    if form != "quoted3" and (line := text.find("\n", start, end)) >= 0:
+        end = line  # it is never closed, or the mark closes what the name stands in
+    closes = found["mark"] is None and _CLOSES.match(text, start - 2) is not None
+    secret = start < end and not closes and _is_quoted_secret(text[start:end], small, found)
+    return (start, end) if secret else None
+
+
+def _before(small: str, found: re.Match[str]) -> tuple[str, str]:
+    """Give what stands before a name, and the part of the name before that which is secret."""
+    start = found.start()
+    before = small[max(0, start - 40) : start]
+    opened = before.rstrip(_STEM)
+    return opened, before[len(opened) :]
+
+
+def _may_be_pair(small: str, found: re.Match[str]) -> bool:
+    """Tell whether it is ("name", "x"), or the name is a flag: ["--name", "x"]."""
+    before, stem = _before(small, found)
+    return stem.startswith("-") or (
+        before[-1:] in ("'", '"') and before[:-1].removesuffix("b")[-1:] in ("(", "[", "{")
+    )
+
+
+def _may_be_tag(small: str, found: re.Match[str]) -> bool:
+    """Tell whether it is <name>x, with a prefix or without."""
+    before, _ = _before(small, found)
+    return before.rstrip(_STEM + ":").endswith(("<", "&lt;"))
+
+
+def _is_quoted_secret(value: str, small: str, found: re.Match[str]) -> bool:
+    name, bare = found["name"], without_scheme(value)
+    if not bare or says_nothing(value) or (bare is not value and says_nothing(bare)):
+        return False
+    if found["pair"] is not None:
+        return is_pair(_before(small, found)[1] + name, value)
+    if found["said"] is not None:
+        # Much else may stand there: invalid token '@'.
+        return name in _SPOKEN or is_drawn(bare)
+    return not is_count(name, bare) and not (name.startswith("credential") and is_place(bare))
+
+
+def _plain(
+    text: str, small: str, found: re.Match[str], start: int, end: int, source: SourceLines
+) -> tuple[int, int] | None:
+    """Tell where a value without quotation marks ends; None: it is no secret."""
+    name = found["name"]
+    bare = without_scheme(text[start : start + STAYS_CHARS_MAX])
+    first = _WORD.match(bare)
+    assert first is not None
+    if says_nothing(first[0].rstrip(",;:.!?)]}")) or source.has(start):
+        return None
+    if found["percent"] is not None:
+        escaped = _ESCAPED.match(small, start)
+        end = start if escaped is None else escaped.end()
+    elif name in _HEADERS:
+        line = _LINE.match(text, start)
+        assert line is not None
+        end = line.end()
+        if end - start > STAYS_CHARS_MAX:
+            return start, end
+    end = _trimmed(text, start, end)
+    value = text[start:end]
+    if says_nothing(value) or is_code(value) or _is_named_like_it(name, value):
+        return None
+    if found["said"] and not is_drawn(value):
+        return None
+    return (start, end) if _is_plain_secret(found, value) else None
+
+
+def _is_plain_secret(found: re.Match[str], value: str) -> bool:
+    name = found["name"]
+    if not any(map(str.isalnum, value)) and len(value) < 3:
+        return False
+    if name in ("pwd", "credential", "credentials") and is_place(value):
+        return False  # the working directory, or where a file is
+    if name in ("cookie", "cookies"):
+        return "=" in value or is_drawn(value)
+    if is_count(name, value):
+        return False
+    return name not in _VAGUE or "=" in found[0] or is_drawn(value) or value.isdigit()
+
+
+def _is_named_like_it(name: str, value: str) -> bool:
+    """Tell whether a value is a name itself: ``api_key=openai_key``, ``password=password``."""
+    small = value.lower()
+    if small == name:
+        return True
+    return "_" in small and _IDENTIFIER.fullmatch(small) is not None and is_secret_name(small)
+
+
+def _trimmed(text: str, start: int, end: int) -> int:
+    """Leave out brackets that were opened before the value, and the stop of a sentence."""
+    for _ in range(_TRIMMED_MAX):
+        last = text[end - 1] if end > start else ""
+        opener = _OPENED_BY.get(last)
+        if last not in _STOPS and (opener is None or opener in text[start : end - 1]):
+            break
+        end -= 1
+    return end
