@@ -54,7 +54,7 @@ def _traceback() -> str:
 
 
 async def _fail() -> None:
-    async with asyncio.TaskGroup() as tasks, httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client, asyncio.TaskGroup() as tasks:
         tasks.create_task(client.get("http://127.0.0.1:9/x"))
 
 
