@@ -447,7 +447,8 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
             assert value == getattr(fresh, name), name
     assert (story.state.locks.by_key, len(story.state.queue)) == ({}, 0)
     assert story.state.dead_letters.by_task == {}
-    assert list(story.state.budgets) == list(story.state.recoveries) == []
+    assert list(story.state.budgets) == []
+    assert list(story.state.recoveries) == []
 
 
 def test_a_task_from_a_snapshot_counts_as_if_it_had_been_folded() -> None:
