@@ -116,7 +116,7 @@ class Registry:
 
         def decide(lost: ExpectationFailed | None) -> Decision:
             known = self._state.workers.get(agent_id)
-            self._require_own(agents, caller)
+            self._require_own(agents, caller, named="agents" in params)
             if known is not None:
                 # An operator needs no secret; a wrong secret is refused all the same.
                 may = caller.operator and "agent_secret" not in params
@@ -157,7 +157,8 @@ class Registry:
                 return str(wanted)
         return self._intake.ids.uuid7()
 
-    def _require_own(self, agents: Sequence[AgentPolicy], caller: Caller) -> None:
+    def _require_own(self, agents: Sequence[AgentPolicy], caller: Caller, *, named: bool) -> None:
+        """Refuse what is another user's; an agent that is not named has its worker's handle."""
         if caller.operator or caller.played:
             return
         ours = (None, caller.user_id)
@@ -168,12 +169,12 @@ class Registry:
             if owner not in ours:
                 raise NameTaken(
                     f"the agent {policy.name} is another user's; choose another name",
-                    field=f"agents.{place}.name",
+                    field=f"agents.{place}.name" if named else "handle",
                 )
             if self._policies.owner_of_breaker(policy.breaker) not in ours:
                 raise NameTaken(
                     f"the breaker {policy.breaker} is another user's; choose another name",
-                    field=f"agents.{place}.breaker",
+                    field=f"agents.{place}.breaker" if named else "handle",
                 )
 
     def _require_room(self, caller: Caller) -> None:

@@ -247,6 +247,9 @@ async def test_an_agents_name_and_its_breaker_are_the_first_users(here: World) -
         with pytest.raises(NameTaken) as refused:
             await here.call("agent.register", eve, handle="evil", agents=[agent])
         assert (refused.value.code, refused.value.field) == ("name_taken", field)
+    with pytest.raises(NameTaken) as refused:
+        await here.call("agent.register", eve, handle="researcher")
+    assert refused.value.field == "handle"
     # What the gateway declares itself may be served by others, who change nothing about it.
     agent = {"name": "inproc", "timeout": 0.001, "breaker": "trap"}
     await here.call("agent.register", anyone, handle="inproc", agents=[agent])

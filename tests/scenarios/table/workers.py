@@ -157,7 +157,7 @@ WORKERS = (
             "agent.register",
             by="bob",
             handle="crew",
-            gives={"field": "agents.0.name"},
+            gives={"field": "handle"},
         ),
         do("agent.heartbeat", **proof("w"), status="busy", gives={"status": "healthy"}),
         do(
