@@ -7,6 +7,7 @@ A task that a caller may not see is not there for it (``NotFound``), so that ids
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from gateway.attempts.agents import Agents
@@ -185,10 +186,10 @@ class TaskHandlers:
             raise Conflict(f"task {task.task_id} has succeeded, there is nothing to retry")
         if self._dead_letters.known(task.task_id):
             by = "owner" if caller.user_id == task.user_id else "operator"
-            again = await self._dead_letters.retry(task.task_id, by=caller.user_id, reason=by)
-        else:
-            again = await self._acceptance.submit(Order.again(task))
-        return self.submitted(again)
+            with contextlib.suppress(NotFound):  # its letter was discarded meanwhile
+                again = await self._dead_letters.retry(task.task_id, by=caller.user_id, reason=by)
+                return self.submitted(again)
+        return self.submitted(await self._acceptance.submit(Order.again(task)))
 
     def _seen(self, params: Params, caller: Caller) -> Task:
         """Give the task, if this caller may know that there is one."""

@@ -247,6 +247,24 @@ async def test_a_retry_of_the_ended_task_needs_no_letter(here: World) -> None:
     await here.done(made["task_id"])
 
 
+async def test_a_retry_of_the_ended_task_needs_no_letter_that_is_discarded_meanwhile() -> None:
+    """The task is there all the same, so that it cannot be told that there is none."""
+    cluster = Cluster(retry_base=0.01)
+    node = cluster.node(declare)
+    async with until_killed(node.engine):
+        about = {"task_id": await died_on(node)}
+
+        async def discard(drafts: Sequence[Draft]) -> None:
+            node.log.before = None
+            await node.engine.call("dead_letter.discard", about, LOCAL_OPERATOR)
+
+        node.log.before = discard
+        made = await node.engine.call("task.retry", about, LOCAL_OPERATOR)
+    (again,) = cluster.said("task_submitted", retry_of=about["task_id"])
+    assert again["task_id"] == made["task_id"]
+    assert cluster.said("dead_letter_changed", action="retried") == []
+
+
 async def test_a_retry_while_the_breaker_is_open_is_refused_and_can_be_made_later(
     open_world: OpenWorld,
 ) -> None:
