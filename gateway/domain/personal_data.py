@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["accounts_in", "cards_in", "emails_in", "homes_in"]
+from gateway.domain.secret_forms import Span
 
-Span = tuple[int, int, str]
+__all__ = ["accounts_in", "cards_in", "emails_in", "homes_in"]
 
 # --- e-mail -----------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ def emails_in(text: str) -> Iterator[Span]:
 
 # In one piece, or in the groups that are printed on cards.
 _NUMBER = re.compile(
-    r"(?<![\w.+-])[2-6]\d{3}"
+    r"[2-6](?<![\w.+-][2-6])\d{3}"
     r"(?:\d{9,15}|([ -])(?:\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{6}\1\d{4,5}))(?![\w-]|\.\d)"
 )
 # First digits and lengths (ISO/IEC 7812, the schemes' own lists).
@@ -94,7 +94,8 @@ def _luhn(number: str) -> bool:
 # --- bank accounts ----------------------------------------------------------------------------
 
 _IBAN = re.compile(
-    r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])"
+    r"[A-Z](?<![A-Za-z0-9][A-Z])[A-Z]\d{2}"
+    r"(?:[ ]?[A-Z0-9]{4}){2,7}(?:[ ]?[A-Z0-9]{1,3})?(?![A-Za-z0-9])"
 )
 # Lengths (the IBAN registry of SWIFT).
 _LENGTHS = {

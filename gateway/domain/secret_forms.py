@@ -274,7 +274,7 @@ _HOOK = r"[^\s\"'<>()\[\]{}\\?#]+"
 
 AROUND: tuple[Around, ...] = (
     # Plain base64 soon has a sign that ends a word.
-    Around("AWS Bedrock", ("ABSK",), rf"ABSK{_B}{{60,}}={{0,2}}",
+    Around("AWS Bedrock", ("ABSK",), rf"(?<!{_B}{{8}})ABSK{_B}{{60,}}={{0,2}}",
            "docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html"),
     Around("Fly", ("fo1_", "fm1r_", "fm1a_", "fm2_"), r"f[mo][12][ra]?_[\w+/=-]{32,}",
            "fly.io/docs"),
@@ -390,6 +390,8 @@ _ESCAPED = {
     "[": re.compile(r"[0-9]{1,3}m"),
     ";": re.compile(r"[0-9]{1,3}m"),
 }
+# No key around something is shorter.
+_LONG = re.compile(r"\S{20}")
 _AROUND = tuple(
     (has, re.compile(each.pattern), re.compile(rf"(?:{each.before})\Z"), each.back, each.kind)
     for each in AROUND
@@ -401,6 +403,8 @@ def keys_in(text: str) -> Iterator[Span]:
     """Find the keys in a text that are known by their look, in no certain order."""
     for word in _WORD.finditer(text):
         yield from _in_word(text, *word.span())
+    if _LONG.search(text) is None:
+        return
     for has, pattern, before, back, kind in _AROUND:
         at = text.find(has)
         while at >= 0:
