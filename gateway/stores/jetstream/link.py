@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import urlsplit
 
 import nats.errors
 
 from gateway.domain.errors import ConfigurationError, StoreNotThere, StoreUnavailable
 from gateway.stores.jetstream import wire
+from gateway.stores.jetstream.address import host_of, with_login_of, without_secrets
 from gateway.stores.jetstream.pause import pause
 from gateway.stores.jetstream.session import FAILURES, ApiError, Session, SessionLost
 
-__all__ = ["Link", "store_away", "without_secrets"]
+__all__ = ["Link", "store_away"]
 
 logger = logging.getLogger(__name__)
 
@@ -184,10 +183,10 @@ class Link:
                 raise
             else:
                 # The servers of a cluster name each other.
-                known = set(map(_host, self._servers))
+                known = set(map(host_of, self._servers))
                 for server in session.servers:
-                    if _host(server) not in known:
-                        self._servers.append(_with_secrets_of(url, server))
+                    if host_of(server) not in known:
+                        self._servers.append(with_login_of(url, server))
                 return session
             if session is not None:
                 await session.close()
@@ -292,17 +291,3 @@ def _remedy(error: BaseException) -> str:
     if isinstance(error, ApiError) and error.err_code:
         return "the log of nats-server says more"
     return "start nats-server there, with JetStream (-js), or correct the address"
-
-
-def without_secrets(url: str) -> str:
-    """Give the address without user and password, to be shown."""
-    return re.sub(r"(^|//)[^/]*@", r"\1", url)
-
-
-def _host(url: str) -> str:
-    return without_secrets(url).rpartition("//")[2]
-
-
-def _with_secrets_of(url: str, server: str) -> str:
-    user, at, _ = urlsplit(url).netloc.rpartition("@")
-    return server.replace("://", f"://{user}{at}", 1)

@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from gateway.stores.jetstream import wire
+from gateway.stores.jetstream.address import login_of, without_secrets
 
 __all__ = ["FAILURES", "ApiError", "Msg", "Session", "SessionLost", "answer_of"]
 
@@ -110,7 +111,8 @@ class Session:
                 logger.warning("nats: %s", error)
 
         connecting = client.connect(
-            [url],
+            [without_secrets(url)],
+            **login_of(url)._asdict(),
             name=name,
             allow_reconnect=False,
             ping_interval=_PING_INTERVAL_S,
