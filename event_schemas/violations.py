@@ -114,7 +114,8 @@ def _form(way: Any) -> str:
 
 def _name(step: object) -> str:
     # A sender may call a field anything, even what cannot be encoded.
-    return str(step)[:ECHO_CHARS_MAX].encode(errors="replace").decode()
+    name = str(step).encode(errors="replace").decode()
+    return name if len(name) <= ECHO_CHARS_MAX else f"a name of {len(name)} characters"
 
 
 def _allowed(rule: str, allowed: Any) -> str:
@@ -147,16 +148,21 @@ def _bare(value: object) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show a value in at most ``ECHO_CHARS_MAX`` characters; of a container only its kind."""
+    """
+    Show a value in at most ``ECHO_CHARS_MAX`` characters; of a container only its kind.
+
+    A text is shown whole or not at all: half a secret no longer looks like one.
+    """
     match value:
         case dict():
             return "an object"
         case list():
             return "an array"
         case str():
-            cut = "…" if len(value) > ECHO_CHARS_MAX // 2 else ""
             # Escapes take up to six characters each.
-            return json.dumps(value[: ECHO_CHARS_MAX // 2])[:ECHO_CHARS_MAX] + cut
+            shown = json.dumps(value) if len(value) <= ECHO_CHARS_MAX else ""
+            fits = 0 < len(shown) <= ECHO_CHARS_MAX
+            return shown if fits else f"a text of {len(value)} characters"
         case None | bool() | int() | float():
             return json.dumps(value)
         case _:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.redaction import quoted
 from gateway.domain.settings import SETTINGS, Settings
 
 __all__ = ["PREFIX", "as_text", "file_of", "read_secret", "read_settings"]
@@ -100,7 +101,7 @@ def _value(name: str, text: str) -> Any:
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise ConfigurationError(
-            f"{PREFIX}{name.upper()} has to be {wanted}, it is {text[:64]!r}"
+            f"{PREFIX}{name.upper()} has to be {wanted}, it is {quoted(text)}"
         ) from None
 
 

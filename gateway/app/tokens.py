@@ -10,6 +10,7 @@ import jwt
 
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.names import is_name, is_user_id
+from gateway.domain.redaction import quoted
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
 
@@ -89,6 +90,6 @@ def _names_of(given: Iterable[str], flag: str) -> list[str]:
         if not is_name(name):
             raise ConfigurationError(
                 f"{flag} has to be names of 1 to 128 of A-Z a-z 0-9 . _ ~ @ : -, with commas "
-                f"between them; {name[:64]!r} is none"
+                f"between them; {quoted(name)} is none"
             )
     return names

@@ -22,6 +22,7 @@ from gateway.domain import own_failures
 from gateway.domain.description import describe
 from gateway.domain.errors import RequestError, StaleTerm, Unavailable
 from gateway.domain.failure import Failure
+from gateway.domain.redaction import Redacted
 from gateway.ports import Clock
 from gateway.values import RESULT_BYTES_MAX
 
@@ -64,7 +65,7 @@ class Listener(Protocol):
         failure: Failure,
         *,
         cause: str,
-        detail: Mapping[str, Any] | None = None,
+        detail: Redacted | None = None,
         rest: Rest | None = None,
     ) -> object:
         """Take why the attempt failed, and decide what comes next."""
@@ -133,7 +134,7 @@ class Reporter:
                 failure, cause="exception", detail=describe(error), rest=Rest(steps=rest.steps)
             )
 
-    async def fail(self, failure: Failure, *, cause: str, detail: Mapping[str, Any] | None) -> None:
+    async def fail(self, failure: Failure, *, cause: str, detail: Redacted | None) -> None:
         """Tell why the attempt failed, along with what waits."""
         rest = await self._tell_ahead(self._pieces.close(), text_too=False)
         await self._fail(failure, cause=cause, detail=detail, rest=rest)
@@ -171,7 +172,7 @@ class Reporter:
         return rest
 
     async def _fail(
-        self, failure: Failure, *, cause: str, detail: Mapping[str, Any] | None, rest: Rest
+        self, failure: Failure, *, cause: str, detail: Redacted | None, rest: Rest
     ) -> None:
         await self._told(
             self._listener.fail,

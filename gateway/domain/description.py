@@ -13,7 +13,7 @@ import traceback
 from typing import Any
 
 from gateway.domain.evidence import attribute, chain_of, headers_of, leaves_of, status_of
-from gateway.domain.redaction import TEXT_CHARS_MAX, clip, redact_text
+from gateway.domain.redaction import TEXT_CHARS_MAX, Redacted, clip, redact_text
 
 __all__ = ["DETAIL_BYTES_MAX", "describe"]
 
@@ -29,7 +29,7 @@ _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "x-ms-r
 _LEAST_IMPORTANT_FIRST = ("leaves", "chain", "stack", "text")
 
 
-def describe(error: BaseException) -> dict[str, Any]:
+def describe(error: BaseException) -> Redacted:
     """
     Make the detail of an exception.
 
@@ -41,9 +41,11 @@ def describe(error: BaseException) -> dict[str, Any]:
         At most ``DETAIL_BYTES_MAX`` bytes of JSON.
     """
     try:
-        return _bounded(_describe(error))
+        return Redacted(_bounded(_describe(error)))
     except Exception:  # noqa: BLE001 - a poor detail is better than none
-        return {"exception": "unknown", "text": "[not readable]", "chain": [], "stack": []}
+        return Redacted(
+            {"exception": "unknown", "text": "[not readable]", "chain": [], "stack": []}
+        )
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

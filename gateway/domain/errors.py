@@ -26,6 +26,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from gateway.domain.redaction import redact_text
+
 __all__ = [
     "AddressUnavailable",
     "AgentFailure",
@@ -213,6 +215,8 @@ class RequestError(GatewayError):
     """
     A request is refused; state is unchanged.
 
+    What it repeats of the request is redacted: it goes on into logs, and to operators.
+
     Attributes:
         message: For the caller's developers.
         code: The text code, the same over WebSocket and HTTP.
@@ -232,10 +236,10 @@ class RequestError(GatewayError):
         field: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = redact_text(message)
+        super().__init__(self.message)
         self.code = code or self.code
-        self.field = field
+        self.field = None if field is None else redact_text(field)
         self.retry_after = retry_after
 
     def data(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import json
 import re
 import string
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NewType
 
 from gateway.domain.personal_data import accounts_in, cards_in, emails_in, homes_in
 from gateway.domain.secret_addresses import passwords_in, schemes_in
@@ -24,7 +24,18 @@ from gateway.domain.secret_forms import Span, keys_in
 from gateway.domain.secret_names import flags_in, is_pair, is_secret_name, named_in
 from gateway.domain.secret_values import says_nothing
 
-__all__ = ["DEPTH_MAX", "NODES_MAX", "TEXT_CHARS_MAX", "clip", "redact", "redact_text", "shortened"]
+__all__ = [
+    "DEPTH_MAX",
+    "NODES_MAX",
+    "TEXT_CHARS_MAX",
+    "Redacted",
+    "clip",
+    "quoted",
+    "redact",
+    "redact_text",
+    "redacted",
+    "shortened",
+]
 
 # Bounds of one redacted value; a marker stands for what is beyond them.
 TEXT_CHARS_MAX = 65_536
@@ -35,6 +46,8 @@ NODES_MAX = 10_000
 ROUNDS_MAX = 4
 # What parts them as a rule.
 _PARTS = frozenset(string.whitespace + "\"'`,;:=&/@?#()[]{}<>|\\.!")
+
+QUOTED_CHARS_READ = 1_024
 
 CLIPPED = "[truncated]"
 TOO_DEEP = "[too deep]"
@@ -53,6 +66,15 @@ _PRIVATE_KEY = re.compile(
 _END_OF_KEY = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LETTERS = string.ascii_letters + string.digits + "+/=\\ \r\n\t"
 _KEY_CHARS_MAX = 16_384
+
+
+# What operators may be shown. Every event is made from this type, so that nothing else gets there.
+Redacted = NewType("Redacted", dict[str, Any])
+
+
+def redacted(detail: Mapping[str, Any]) -> Redacted:
+    """Copy what operators are to be shown, without its secrets; within the bounds of ``redact``."""
+    return Redacted(redact(detail))
 
 
 def redact(value: Any) -> Any:
@@ -86,6 +108,16 @@ def _is_glued(text: str, start: int, end: int) -> bool:
     """Whether another secret may touch this one, and be known only when this one is gone."""
     before, after = text[start - 1 : start] or " ", text[end : end + 1] or " "
     return before not in _PARTS or after not in _PARTS
+
+
+def quoted(value: object, *, chars_max: int = 64) -> str:
+    """
+    Repeat what somebody sent, for a refusal: as Python writes it, redacted, and then cut.
+
+    Of a long one no more than ``QUOTED_CHARS_READ`` characters are looked at.
+    """
+    text = redact_text(ascii(value)[:QUOTED_CHARS_READ])
+    return text if len(text) <= chars_max else f"{text[:chars_max]}…"
 
 
 def clip(text: str, chars_max: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.redaction import quoted, redact_text
 
 __all__ = [
     "ANY_ORIGIN",
@@ -34,8 +35,7 @@ ANY_ORIGIN = "*"
 
 def _setting(default: Any, help: str, *, secret: bool = False) -> Any:
     """A secret may also come from a file, and is not shown."""
-    about = {"help": help, "secret": secret}
-    return dataclasses.field(default=default, repr=not secret, metadata=about)
+    return dataclasses.field(default=default, metadata={"help": help, "secret": secret})
 
 
 _NATS = re.compile(r"(?:nats|tls)://[^\s,]+")
@@ -110,6 +110,16 @@ class Settings:
     heartbeat_interval: float = _setting(25.0, "time between heartbeats to a client")
     client_timeout: float = _setting(60.0, "time without a sign of life before a client is closed")
     connect_timeout: float = _setting(10.0, "time a connection has to send connect")
+
+    def __repr__(self) -> str:
+        """Show every setting, and no secret: an address of the store may hold a password."""
+        shown = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            secret = field.metadata["secret"] and value
+            text = "[redacted:secret]" if secret else redact_text(repr(value))
+            shown.append(f"{field.name}={text}")
+        return f"Settings({', '.join(shown)})"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -226,7 +236,7 @@ def _require_network(text: str) -> None:
     except ValueError:
         raise ConfigurationError(
             "trusted_proxies has to be addresses or networks, such as 10.0.0.5 or 10.0.0.0/8; "
-            f"{text[:64]!r} is neither"
+            f"{quoted(text)} is neither"
         ) from None
 
 

@@ -21,6 +21,7 @@ from jwt.algorithms import HMACAlgorithm
 from gateway.domain.access import LOCAL_OPERATOR, OPEN_USER_SCOPES, SCOPES, Caller
 from gateway.domain.errors import ConfigurationError, NotPermitted, Unauthenticated
 from gateway.domain.names import is_name, is_user_id
+from gateway.domain.redaction import quoted
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
 from gateway.transports.keys import KEY_ALGORITHMS, Keys
@@ -281,5 +282,4 @@ def _names_of(claims: Mapping[str, Any], claim: str) -> frozenset[str] | None:
 
 def _shown(value: object) -> str:
     # What came from outside is not to write lines of its own into a log.
-    text = ascii(value)
-    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
+    return quoted(value, chars_max=SHOWN_CHARS_MAX)

@@ -17,6 +17,7 @@ from starlette.types import Receive
 
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, TooLarge, UnsupportedMedia
+from gateway.domain.redaction import quoted
 from gateway.protocol.operations import HEADER_PARAMS, Operation
 from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
 from gateway.transports.access import Access
@@ -211,7 +212,7 @@ def _require_plain_json(content_type: str) -> None:
     kind, _, parameters = content_type.partition(";")
     if kind.strip() != JSON:
         raise UnsupportedMedia(
-            f"the body has to be {JSON}, this one says {ascii(kind.strip())[:100]}; "
+            f"the body has to be {JSON}, this one says {quoted(kind.strip())}; "
             f"send `Content-Type: {JSON}`"
         )
     charset = parameters.replace('"', "").replace(" ", "").partition("charset=")[2]

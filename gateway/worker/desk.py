@@ -26,6 +26,7 @@ from gateway.client.errors import CallFailed
 from gateway.domain.errors import ConfigurationError, GatewayError, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.preserved import Kept
+from gateway.domain.redaction import Redacted
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
 from gateway.values import RESULT_BYTES_MAX, measured
@@ -218,7 +219,7 @@ class _Desk:
         failure: Failure,
         *,
         cause: str,
-        detail: Mapping[str, Any] | None = None,
+        detail: Redacted | None = None,
         rest: Rest | None = None,
     ) -> None:
         """Take why the attempt failed."""

@@ -33,6 +33,7 @@ from gateway.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from tests.domain.secret_samples import KEYS
 
 E = TypeVar("E", bound=GatewayError)
 
@@ -129,6 +130,17 @@ def test_a_refusal_tells_the_field_and_when_to_come_back_where_they_are_known() 
     assert (str(refusal), refusal.message) == ("shed", "shed")
     assert Rejected.code == "rejected"
     assert Unavailable("later", retry_after=0.0).data()["retry_after"] == 0.0
+
+
+def test_a_refusal_repeats_no_secret() -> None:
+    """It goes into logs, and into what operators see of a report that was refused."""
+    key = KEYS["github"]
+    refusal = InvalidParams(f"there is no agent {key}", field=f"input.{key}")
+    assert refusal.message == str(refusal) == "there is no agent [redacted:api-key]"
+    assert refusal.data() == {"code": "invalid_params", "field": "input.[redacted:api-key]"}
+    held = LockHeld("taken by ann@example.org", holder="ann@example.org", retry_after=None)
+    assert held.message == "taken by [redacted:e-mail]"
+    assert held.data()["holder"] == "ann@example.org"  # a name that a caller gave is its own
 
 
 def test_an_older_term_is_a_conflict() -> None:

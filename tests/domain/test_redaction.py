@@ -17,6 +17,7 @@ from gateway.domain.redaction import (
     NODES_MAX,
     TEXT_CHARS_MAX,
     clip,
+    quoted,
     redact,
     redact_text,
     shortened,
@@ -201,6 +202,18 @@ def test_what_is_too_long_is_cut_with_a_mark(value: Any) -> None:
 def test_what_is_short_enough_stays_as_it_is() -> None:
     value = {"a": ["b", 1, None, True, 1.5], "c": {"d": "e" * 1_000}}
     assert shortened(value, bytes_max=len(json.dumps(value))) is value
+
+
+def test_what_was_sent_is_repeated_in_quotation_marks_without_secrets_and_not_at_length() -> None:
+    assert quoted("what?") == "'what?'"
+    assert quoted("two\nlines") == "'two\\nlines'"
+    assert quoted(["a", 1]) == "['a', 1]"
+    assert quoted("x" * 100) == "'" + "x" * 63 + "…"
+    assert quoted("x" * 100, chars_max=10) == "'" + "x" * 9 + "…"
+    for name, key in KEYS.items():
+        for text in (key, f"the key {key}", "w " * 20 + key):
+            shown = MARK.sub("", quoted(text))
+            assert [part for part in fragments(key) if part in shown] == [], name
 
 
 def test_a_cut_leaves_no_half_of_a_secret() -> None:

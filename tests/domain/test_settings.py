@@ -164,7 +164,14 @@ def test_this_machine_is_told_from_others(host: str, here: bool) -> None:
 
 
 def test_a_secret_is_not_shown_with_the_settings() -> None:
-    assert "hunter2" not in repr(Settings(token_secret="hunter2" * 5))
+    store = "nats://bob:p/s@s%hunter2@db:4222"
+    settings = Settings(token_secret="hunter2" * 5, store=store, workers=7)
+    for shown in (repr(settings), str(settings), f"{settings}"):
+        assert "hunter2" not in shown
+        assert "token_secret=[redacted:secret], jwks=''" in shown
+        assert "store='nats://[redacted:url-password]@db:4222'" in shown
+        assert "workers=7" in shown
+    assert "token_secret=''," in repr(Settings())
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))

@@ -31,7 +31,7 @@ from gateway.domain.errors import (
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.names import is_name, is_user_id
 from gateway.domain.preserved import Preserved
-from gateway.domain.redaction import redact
+from gateway.domain.redaction import Redacted, clip, quoted, redacted
 from gateway.domain.settings import Settings
 from gateway.domain.stream import Position
 from gateway.domain.thread import THREAD_MAX, may_see
@@ -54,6 +54,8 @@ Report = Mapping[str, Any]
 PAYLOAD_BYTES_MAX = 64 * 1024
 # How much of a refused report operators are shown, in bytes.
 REPORTED_BYTES_MAX = 16 * 1024
+# How much of the names of its fields, where it cannot be shown itself.
+REPORTED_NAMES_CHARS_MAX = 1_000
 # A sender may call a field anything; so much of the name is repeated.
 FIELD_CHARS_MAX = 80
 # Fields of ``recovered`` that the report's own sentence gives.
@@ -120,7 +122,7 @@ class Publishing:
                 raise NotPermitted("this token is not for that agent", field="agent_name")
             draft, error_id = await self._report(type, said, event_id)
         else:
-            raise InvalidEvent(f"there is no event type {type[:64]!r}; see /schemas", field="type")
+            raise InvalidEvent(f"there is no event type {quoted(type)}; see /schemas", field="type")
         offset = await self._intake.append([draft])
         return {
             "event_id": event_id,
@@ -305,7 +307,7 @@ class Publishing:
             user_id=user_id if is_user_id(user_id) else "local",
             agent_name=policy.name,
             message=messages.developer_message(failure, agent_name=policy.name),
-            detail={"reported": _reported(fields), "refused": error.message},
+            detail=redacted({"reported": _reported(fields), "refused": error.message}),
             will_retry=False,
             max_attempts=1,
             cause="reported",
@@ -398,12 +400,13 @@ def _reported(fields: Report) -> Any:
     try:
         measured(dict(fields), field="event", bytes_max=REPORTED_BYTES_MAX)
     except RequestError:
-        return f"not readable; fields: {', '.join(sorted(map(ascii, fields)))}"[:1000]
-    return redact(dict(fields))
+        names = ", ".join(sorted(map(ascii, fields)))
+        return clip(f"not readable; fields: {names}", REPORTED_NAMES_CHARS_MAX)
+    return dict(fields)
 
 
-def _said_by_reporter(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+def _said_by_reporter(fields: Mapping[str, Any]) -> Redacted | None:
     said = {
         f"reported_{name}": fields[name] for name in ("message", "user_message") if name in fields
     }
-    return redact(said) if said else None
+    return redacted(said) if said else None

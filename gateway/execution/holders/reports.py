@@ -15,7 +15,7 @@ from typing import Any
 from gateway.attempts.pieces import Piece, Rest
 from gateway.domain import own_failures
 from gateway.domain.errors import InvalidParams, NotFound, StaleTerm, Unavailable
-from gateway.domain.redaction import redact
+from gateway.domain.redaction import redacted
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
@@ -145,7 +145,7 @@ class Reports:
             task.term,
             failure,
             cause=failure.error_type if lost else "reported",
-            detail=redact(detail),
+            detail=redacted(detail),
             rest=rest,
         )
         return task

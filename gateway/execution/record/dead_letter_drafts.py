@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.redaction import Redacted
 from gateway.domain.task import Task, subject_of
 from gateway.execution.record.intake import Intake
 from gateway.ports import Draft
@@ -46,7 +47,7 @@ class DeadLetterDrafts:
             message=f"dead letter {told}",
             agent_name=of.agent_name,
             task_id=of.task_id,
-            detail=None if by is None else {"by": by},
+            detail=None if by is None else Redacted({"by": by}),
             action=action,
             reason=reason,
             retried_as=retried_as,

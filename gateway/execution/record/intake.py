@@ -27,7 +27,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.events import BOOKKEEPING, topics_of
 from gateway.domain.facts import Fact, to_json
-from gateway.domain.redaction import shortened
+from gateway.domain.redaction import Redacted, shortened
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.ports import Clock, Draft, EventLog, IdSource
 from gateway.values import EVENT_BYTES_MAX
@@ -81,7 +81,7 @@ class Intake:
         agent_name: str | None = None,
         task_id: str | None = None,
         attempt: int | None = None,
-        detail: Mapping[str, Any] | None = None,
+        detail: Redacted | None = None,
         fact: Fact | None = None,
         **own: Any,
     ) -> Draft:
@@ -92,7 +92,7 @@ class Intake:
             type: The event's type.
             subject: The subject on which decisions about it exclude each other.
             event_id: Its id, from ``ids``, for a writer that has to know it; None: a new one.
-            detail: For operators only, redacted already; at most ``DETAIL_BYTES_MAX`` of it.
+            detail: For operators only; at most ``DETAIL_BYTES_MAX`` of it.
             fact: The hidden half, for the folds; None: the event says it all.
             **own: The type's own fields, failure fields, and optional envelope fields.
 
@@ -223,7 +223,7 @@ def require_valid(validator: event_schemas.Validator, type: str, event: Mapping[
     )
 
 
-def _encoded(detail: Mapping[str, Any]) -> bytes:
+def _encoded(detail: Redacted) -> bytes:
     encoded = orjson.dumps(detail)
     if len(encoded) > DETAIL_BYTES_MAX:
         encoded = orjson.dumps(shortened(orjson.loads(encoded), bytes_max=DETAIL_BYTES_MAX))

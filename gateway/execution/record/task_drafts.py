@@ -21,6 +21,7 @@ from gateway.domain.breaker import Kind, Outcome
 from gateway.domain.facts import Failed, Finished, Leased, Produced, Progressed, Salvaged
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import STRATEGIES, Next
+from gateway.domain.redaction import Redacted
 from gateway.domain.task import Task, past_errors, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.record.failure_fields import Fields, about, over, recovered
@@ -177,7 +178,7 @@ class TaskDrafts:
         after: Next,
         *,
         cause: str,
-        detail: Mapping[str, Any] | None,
+        detail: Redacted | None,
         outcome: Outcome | None,
     ) -> Draft:
         """
@@ -185,7 +186,7 @@ class TaskDrafts:
 
         Args:
             cause: How the failure came to us: exception, timeout, agent_lost, reported, cancelled.
-            detail: For operators, redacted already.
+            detail: For operators.
             outcome: For the breaker that admitted the attempt; None: no breaker judges it.
         """
         will_retry = after.will_retry

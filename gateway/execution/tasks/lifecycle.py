@@ -19,6 +19,7 @@ from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTe
 from gateway.domain.facts import Progressed, Started, Submitted
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import Next
+from gateway.domain.redaction import Redacted
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Way
 from gateway.execution.record.intake import Decision, Intake
@@ -264,7 +265,7 @@ class Lifecycle:
         failure: Failure,
         *,
         cause: str,
-        detail: Mapping[str, Any] | None = None,
+        detail: Redacted | None = None,
         rest: Rest | None = None,
         require: Callable[[Task], None] = lambda task: None,
     ) -> Next:
@@ -274,7 +275,7 @@ class Lifecycle:
         Args:
             failure: The failure, classified.
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
-            detail: For operators, redacted already.
+            detail: For operators.
             rest: What the attempt had not told yet; None: nothing.
             require: A condition beyond the term. It raises if it does not hold, and is asked
                 again after each lost race.

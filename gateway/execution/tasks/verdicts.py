@@ -7,12 +7,10 @@ budgets are folds of the log, so that every node on it judges alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from gateway.attempts.pieces import Rest
 from gateway.domain.failure import RETRIED_TYPES, Failure
 from gateway.domain.recovery import Backoff, Next, next_step
+from gateway.domain.redaction import Redacted
 from gateway.domain.task import Task
 from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.record.policies import Policies
@@ -107,7 +105,7 @@ class Verdicts:
         after: Next,
         *,
         cause: str,
-        detail: Mapping[str, Any] | None,
+        detail: Redacted | None,
         rest: Rest,
     ) -> list[Draft]:
         """
@@ -116,7 +114,7 @@ class Verdicts:
         Args:
             after: What comes next, as ``after`` has decided.
             cause: How it came to us: exception, timeout, agent_lost, reported, cancelled.
-            detail: For operators, redacted already.
+            detail: For operators.
             rest: What the attempt had not told yet.
         """
         policy = self._policies.of_task(task)

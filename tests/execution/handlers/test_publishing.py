@@ -24,6 +24,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.thread import THREAD_MAX
+from tests.domain.secret_samples import KEYS, fragments
 from tests.execution.anything import VALUES
 from tests.execution.world import VirtualLoop, World, world
 
@@ -31,6 +32,7 @@ AGENT = Caller("backend", frozenset({"agent", "events:read"}))
 SENDER = Caller("ann", frozenset({"events:write", "events:read"}))
 READER = Caller("ann", frozenset({"events:read"}))
 
+PASSWORD = "hunter2" + "-Zx9"
 ABOUT: dict[str, Any] = {"user_id": "ann", "agent_name": "search"}
 
 
@@ -318,6 +320,28 @@ async def test_a_failure_report_that_does_not_comply_is_not_silent(
         "event_invalid",
     )
     assert len(here.entries[0].operator) < 64 * 1024
+
+
+@pytest.mark.parametrize("name", ["github", "jwt", "azure openai", "openai project"])
+async def test_what_operators_see_of_a_refused_report_has_no_secret(here: World, name: str) -> None:
+    """A refusal repeats what was sent, and half a key does not look like one."""
+    key = KEYS[name]
+    for changes in (
+        {"error_type": key},
+        {"message": f"{'word ' * 60_000}{key}"},
+        {key: 1},
+        {"error_code": key, "message": f"password={PASSWORD}"},
+        {"is_recoverable": f"Bearer {key}", "user_message": "x " * 250 + key},
+    ):
+        with pytest.raises((InvalidEvent, InvalidParams, TooLarge)) as refused:
+            await publish(here, **{"type": "agent_error", **ABOUT, **changes})
+        said = f"{refused.value} {refused.value.data()}"
+        shown = said + here.entries[-1].operator.decode()
+        shown = shown.replace("[redacted:api-key]", "").replace("[redacted:secret]", "")
+        assert [part for part in fragments(key) | fragments(PASSWORD) if part in shown] == [], shown
+    with pytest.raises((InvalidEvent, InvalidParams)) as refused:
+        await publish(here, type=key)
+    assert [part for part in fragments(key) if part in str(refused.value)] == []
 
 
 async def test_a_failure_report_without_a_user_is_still_told(here: World) -> None:

@@ -23,6 +23,7 @@ from gateway.domain.errors import (
 from gateway.domain.own_failures import agent_lost, cancelled, no_worker, shutdown
 from gateway.domain.queue import routes_of
 from gateway.domain.recovery import Next
+from gateway.domain.redaction import Redacted
 from gateway.domain.task import Task as Record
 from gateway.errors import RateLimited
 from gateway.execution.guards.breakers import Admission, StandIn
@@ -296,7 +297,12 @@ async def test_a_failed_attempt_returns_what_comes_next() -> None:
     room = Room(SEARCH)
     task = await room.running()
     after = await room.lifecycle.fail(
-        task.task_id, 1, DOWN, cause="exception", rest=Rest(text="rest"), detail={"why": "x"}
+        task.task_id,
+        1,
+        DOWN,
+        cause="exception",
+        rest=Rest(text="rest"),
+        detail=Redacted({"why": "x"}),
     )
     assert (after.step, task.status) == ("retry", "waiting")
     assert room.types[2:] == ["partial_result_preserved", "agent_error", "recovery_attempt"]
