@@ -17,7 +17,7 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -460,11 +460,21 @@ FAULTS: dict[str, tuple[Any, str, Any, str]] = {
 }
 
 
+@contextlib.contextmanager
+def spoiled(where: Any, name: str, instead: Any) -> Iterator[None]:
+    """Plant a fault into the product."""
+    right = vars(where)[name]
+    setattr(where, name, instead)
+    try:
+        yield
+    finally:
+        setattr(where, name, right)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_found(fault: str) -> None:
     where, name, instead, words = FAULTS[fault]
-    monkeypatch.setattr(where, name, instead)
-    with pytest.raises(AssertionError, match=words):
+    with spoiled(where, name, instead), pytest.raises(AssertionError, match=words):
         run_state_machine_as_test(InMemory, settings=UNTIL_FOUND)
 
 
