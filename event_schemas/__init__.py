@@ -17,7 +17,7 @@ from event_schemas.documents import (
 )
 from event_schemas.publications import FILLED_IN, publication
 from event_schemas.validation import Validator, validator
-from event_schemas.violations import Violation
+from event_schemas.violations import Violation, field_name
 
 # What every event carries as ``schema_version``.
 SCHEMA_VERSION = "1"
@@ -33,6 +33,7 @@ __all__ = [
     "bundle",
     "document",
     "example",
+    "field_name",
     "publication",
     "validator",
 ]

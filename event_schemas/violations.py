@@ -14,7 +14,7 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
-__all__ = ["END_OF_TEXT", "Violation", "describe"]
+__all__ = ["END_OF_TEXT", "Violation", "describe", "field_name"]
 
 # How much of a value, or of a sender's own field name, is shown: enough to recognise it.
 ECHO_CHARS_MAX = 80
@@ -67,7 +67,7 @@ def _rank(rule: str) -> int:
 
 
 def _worded(error: ValidationError) -> Iterator[Violation]:
-    path = ".".join(map(_name, error.absolute_path))
+    path = ".".join(map(field_name, error.absolute_path))
     prefix = path and path + "."
     rule = str(error.validator)
     allowed: Any = error.validator_value
@@ -78,7 +78,7 @@ def _worded(error: ValidationError) -> Iterator[Violation]:
         rule = rule if path else "unevaluatedProperties"
         for field in value:
             if field not in schema["properties"]:
-                yield Violation(prefix + _name(field), rule, "is not a field known here")
+                yield Violation(prefix + field_name(field), rule, "is not a field known here")
     elif rule == "required":
         # jsonschema gives one error per missing field, and names the field in prose only. So the
         # fields are taken from the schema each time; `describe` drops the repetitions.
@@ -112,8 +112,8 @@ def _form(way: Any) -> str:
     return str(way.get("type", "of another form"))
 
 
-def _name(step: object) -> str:
-    # A sender may call a field anything, even what cannot be encoded.
+def field_name(step: object) -> str:
+    """Show a field's name: a sender may call it anything, even what cannot be encoded."""
     name = str(step).encode(errors="replace").decode()
     return name if len(name) <= ECHO_CHARS_MAX else f"a name of {len(name)} characters"
 

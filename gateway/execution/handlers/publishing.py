@@ -56,8 +56,6 @@ PAYLOAD_BYTES_MAX = 64 * 1024
 REPORTED_BYTES_MAX = 16 * 1024
 # How much of the names of its fields, where it cannot be shown itself.
 REPORTED_NAMES_CHARS_MAX = 1_000
-# A sender may call a field anything; so much of the name is repeated.
-FIELD_CHARS_MAX = 80
 # Fields of ``recovered`` that the report's own sentence gives.
 SAID = ("message", "user_message", "error_id")
 # A longer delay, in seconds, gives no time that RFC 3339 can write down.
@@ -388,7 +386,7 @@ def _bounded(params: Report) -> None:
         measured(dict(params), field="event", bytes_max=EVENT_BYTES_MAX)
     except TooLarge as error:
         longest = max(params, key=lambda name: len(orjson.dumps({name: params[name]})))
-        raise TooLarge(error.message, field=longest[:FIELD_CHARS_MAX]) from None
+        raise TooLarge(error.message, field=event_schemas.field_name(longest)) from None
 
 
 def _number(value: Any) -> float:
