@@ -55,6 +55,8 @@ from tests.stores.jetstream.world import new_stream
 
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 RUNS, RUNS_ON_NATS, STEPS_MAX = (1000, 100, 100) if SOAK else (20, 4, 30)
+# Only a test that fails takes that long, in seconds: it looks for the shortest way to fail again.
+SHRINKING_S = 3600 if SOAK else 400
 # What a test waits for at the most, in seconds; only one that fails takes that long.
 WAIT_S = 10.0
 
@@ -385,6 +387,7 @@ class OnNats(Machine):
         return not types.isdisjoint({"agent_error", "lock_expired"})
 
 
+@pytest.mark.timeout(SHRINKING_S)
 @pytest.mark.requirement("MESH-03", "MESH-07", "MESH-W9", "WEFT-06")
 @pytest.mark.parametrize("machine", [InMemory, FarAway])
 def test_whatever_is_asked_the_book_explains_the_answers(machine: type[Machine]) -> None:
@@ -393,6 +396,7 @@ def test_whatever_is_asked_the_book_explains_the_answers(machine: type[Machine])
     )
 
 
+@pytest.mark.timeout(SHRINKING_S)
 @pytest.mark.requirement("MESH-03", "WEFT-06")
 def test_on_nats_the_book_explains_the_answers(server: NatsServer) -> None:
     run_state_machine_as_test(
