@@ -9,6 +9,7 @@ whatever takes the task from its holder gives the lock back in the same append (
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 from gateway.domain.access import Caller

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gateway.domain.access import Caller
 from gateway.domain.errors import Conflict, LockHeld, NotFound, NotPermitted
 from gateway.domain.lock import view
+from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.kept import Cluster, until_killed
 from tests.execution.world import World, another_node
@@ -144,6 +146,26 @@ async def test_the_name_of_a_holder_belongs_to_the_user_that_uses_it(here: World
     assert refused.value.field == "holder"
     await here.call("lock.release", ANN, **proof(lock))
     assert (await acquire(here, "a", BOB, resource_key="file:2"))["term"] == 1
+
+
+async def test_of_two_users_that_take_one_name_at_once_the_first_has_it() -> None:
+    """They lock different resources, so that neither append is in the way of the other."""
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+        name = {"holder": "a"}
+
+        async def first(drafts: Sequence[Draft]) -> None:
+            node.log.before = None
+            await node.engine.call("lock.acquire", {"resource_key": "file:1", **name}, ANN)
+
+        node.log.before = first
+        with pytest.raises(NotPermitted):
+            await node.engine.call("lock.acquire", {"resource_key": "file:2", **name}, BOB)
+        held = [lock for lock in node.state.locks.by_key.values() if lock.state == "held"]
+        assert [(lock.resource_key, lock.owner) for lock in held] == [("file:1", "ann")]
+        again = await node.engine.call("lock.acquire", {"resource_key": "file:2", **name}, ANN)
+        assert again["term"] == 2
 
 
 @pytest.mark.requirement("MESH-03", "MESH-W9")
