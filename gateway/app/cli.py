@@ -21,6 +21,7 @@ from gateway.app.process import log_to_stderr, run, until_signal
 from gateway.app.settings import file_of, read_settings
 from gateway.domain.access import SCOPES
 from gateway.domain.errors import ConfigurationError, GatewayError, StoreNotThere
+from gateway.domain.redaction import redact_text
 
 __all__ = ["main"]
 
@@ -36,11 +37,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except StoreNotThere as error:
             # Nothing is wrong with the command.
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(redact_text(str(error))) from error
         except ConfigurationError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(redact_text(str(error))) from error
         except GatewayError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(redact_text(str(error))) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,12 +6,18 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
+import threading
 from collections.abc import Coroutine
+from types import TracebackType
 from typing import Any
 
-from gateway.domain.redaction import redact
+from gateway.domain.diagnostics import is_redacted, logger_of, traceback_of
+from gateway.domain.redaction import redact_text
 
 __all__ = ["log_to_stderr", "run", "until_signal"]
+
+logger = logger_of(__name__)
 
 
 def run(work: Any) -> None:
@@ -36,15 +42,19 @@ async def until_signal(work: Coroutine[Any, Any, None]) -> None:
 
 
 class _Redacted(logging.Formatter):
-    """Removes secrets from every record, from tracebacks too."""
+    """Removes secrets from every record, from tracebacks too; also from those of libraries."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return str(redact(super().format(record)))
+        text = super().format(record)
+        return text if is_redacted(record) else redact_text(text)
+
+    def formatException(self, ei: Any) -> str:
+        return traceback_of(ei[1], ei[2])
 
 
 def log_to_stderr(level: str) -> None:
     """
-    Log to stderr, one line a record, without secrets.
+    Log to stderr, one line a record, without secrets; also what ends the process or a thread.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
@@ -53,4 +63,17 @@ def log_to_stderr(level: str) -> None:
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)-8s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # uvicorn's lines at INFO say what our own lines say better.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # noqa: TID251 - not ours
+    sys.excepthook = _say_end
+    threading.excepthook = _say_thread_end
+
+
+def _say_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logger.critical("the process has ended", exc_info=(kind, error, trace))
+
+
+def _say_thread_end(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None and ended.exc_type is not SystemExit:
+        name = "" if ended.thread is None else ended.thread.name
+        error = (ended.exc_type, ended.exc_value, ended.exc_traceback)
+        logger.error("thread %s has ended", name, exc_info=error)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from gateway.client.connection import Connection, Refused, Subscribed
 from gateway.domain.errors import ConfigurationError, GatewayError, InvalidParams
+from gateway.domain.redaction import redact_text
 from gateway.domain.stream import Position, parse_position
 
 __all__ = ["line_of", "tail"]
@@ -59,7 +60,7 @@ async def tail(
             if degraded == was:
                 return
         if (text := _note(kind, told)) is not None:
-            notes.print(Text(text, style="dim"))
+            notes.print(Text(redact_text(text), style="dim"))
 
     connection = Connection(
         url,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -28,6 +27,7 @@ from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.classification import classify
 from gateway.domain.description import describe
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import Conflict, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
@@ -35,7 +35,7 @@ from gateway.ports import Clock
 
 __all__ = ["Attempts"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How long to wait, in seconds, after a piece was told. It makes ten pieces a second at the most,
 # the last one included.

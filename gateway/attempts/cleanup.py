@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import dataclasses
 import inspect
-import logging
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -20,10 +19,11 @@ from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import end_all, resident_bytes
 from gateway.attempts.task import Resources, Task
 from gateway.attempts.threads import Threads
+from gateway.domain.diagnostics import logger_of
 
 __all__ = ["Cleaned", "clean", "status_of"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How long a hook may take, in seconds. One that takes longer is named as a leftover.
 HOOK_LIMIT_S = 5.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Pieces, Rest
 from gateway.attempts.tries import Tries
 from gateway.domain import own_failures
 from gateway.domain.description import describe
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import RequestError, StaleTerm, Unavailable
 from gateway.domain.failure import Failure
 from gateway.domain.redaction import Redacted
@@ -28,7 +28,7 @@ from gateway.values import RESULT_BYTES_MAX
 
 __all__ = ["Listener", "Reporter"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How long to wait, in seconds, before telling again what the store did not take, unless the store
 # says how long.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ import orjson
 
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import RequestError, Unavailable
 from gateway.domain.task import Task
 from gateway.execution.handlers.params import check
@@ -28,7 +28,7 @@ from gateway.protocol.operations import OPERATIONS
 
 __all__ = ["Engine"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How long attempts that a drain has ended have to clean up, in seconds.
 CLEAN_LIMIT_S = 2.0

@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import logging
 from collections.abc import Awaitable, Callable, Container
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import Unavailable
 from gateway.ports import Clock
 
 __all__ = ["Monitor"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 Action = Callable[[], Awaitable[None]]
 

@@ -19,6 +19,7 @@ import jwt
 from jwt.algorithms import HMACAlgorithm
 
 from gateway.domain.access import LOCAL_OPERATOR, OPEN_USER_SCOPES, SCOPES, Caller
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError, NotPermitted, Unauthenticated
 from gateway.domain.names import is_name, is_user_id
 from gateway.domain.redaction import quoted
@@ -44,7 +45,7 @@ SHOWN_CHARS_MAX = 80
 # Tells whether a signature fits a text.
 Fits = Callable[[jwt.PyJWK], bool]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class TokenExpired(Unauthenticated):

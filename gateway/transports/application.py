@@ -124,7 +124,7 @@ def create_app(
             upgrade_route("/ws"),
             EventStreamDoor(hub, service, access).route(),
             McpDoor(service, access).route(),
-            *health_routes(service),
+            *health_routes(service, access),
             *document_routes(open_gateway=open_gateway),
             *page_routes(frontend_dir),
         ],

@@ -9,7 +9,6 @@ nothing older.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import RequestError, StoreUnavailable
+from gateway.domain.redaction import redact_text
 from gateway.domain.stream import Position
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Service
@@ -40,7 +41,9 @@ __all__ = [
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
+
+NOT_READY = "ask another node, or this one again in a moment"
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -65,19 +68,31 @@ def _routed(path: str) -> str:
     return path.replace("{user_id}", "{user_id:path}")
 
 
-def health_routes(service: Service) -> list[BaseRoute]:
-    """Make ``/health`` (the process is alive) and ``/ready`` (a balancer may send requests)."""
+def health_routes(service: Service, access: Access) -> list[BaseRoute]:
+    """
+    Make ``/health`` (the process is alive) and ``/ready`` (a balancer may send requests).
+
+    Why it should not is for operators: others are told one sentence, whatever the reason.
+    """
 
     async def health(request: Request) -> Response:
         return json_response({"status": "ok", "timestamp": rfc3339(service.clock.wall())})
 
     async def ready(request: Request) -> Response:
         if (reason := service.reason) is not None:
-            return problem(503, "unavailable", f"not ready: {reason}", retry_after=1.0)
+            shown = redact_text(reason) if await _is_operator(request, access) else NOT_READY
+            return problem(503, "unavailable", f"not ready: {shown}", retry_after=1.0)
         position = Position(service.log.epoch, service.log.head).as_dict()
         return json_response({"status": "ready", "position": position})
 
     return [Route("/health", health), Route("/ready", ready)]
+
+
+async def _is_operator(request: Request, access: Access) -> bool:
+    try:
+        return (await caller_of(request, access)).operator
+    except RequestError:
+        return False
 
 
 def upgrade_route(path: str) -> BaseRoute:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.settings import Settings
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Connections
@@ -43,7 +43,7 @@ LOOK_S_MIN, LOOK_S_MAX = 0.02, 1.0
 RESTART_S = 1.0
 RECONNECT_SPREAD_S = 5.0
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class Hub:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
-import logging
 import threading
 import urllib.request
 from collections import Counter
@@ -25,6 +24,7 @@ from urllib.parse import urlsplit
 import jwt
 import orjson
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError, Unavailable
 from gateway.domain.settings import is_loopback
 from gateway.ports import Clock
@@ -50,7 +50,7 @@ AGAIN_S = 10.0
 FIRST_AGAIN_S, DOUBLINGS_MAX = 1.0, 4
 assert FIRST_AGAIN_S * 2**DOUBLINGS_MAX >= AGAIN_S
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class Keys:

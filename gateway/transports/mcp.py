@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.domain.access import Caller
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import InvalidParams, RequestError, Unauthenticated
 from gateway.execution.service import Service
 from gateway.protocol import session
@@ -61,7 +61,7 @@ REQUEST_CANCELLED = -32800
 # User id, session id, request id: together they name one call of one client.
 _Key = tuple[str, str, session.Id]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class McpDoor:

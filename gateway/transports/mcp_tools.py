@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.access import Caller
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import RequestError, StoreUnavailable, Unavailable
 from gateway.execution.service import Service
 from gateway.protocol.operations import OPERATIONS, Operation
@@ -70,7 +71,7 @@ _CALLER = "gateway.caller"
 
 _CODES = {METHOD_NOT_FOUND: "method_not_found", INVALID_PARAMS: "invalid_params"}
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class McpTools:
@@ -96,7 +97,8 @@ class McpTools:
         )
         self._server.middleware.append(_with_text_codes)
         # The SDK logs three lines at INFO for each request.
-        if (sdk := logging.getLogger("mcp.server")).level == logging.NOTSET:
+        sdk = logging.getLogger("mcp.server")  # noqa: TID251 - not ours
+        if sdk.level == logging.NOTSET:
             sdk.setLevel(logging.WARNING)
 
     async def serve(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:

@@ -234,7 +234,9 @@ def _beside() -> dict[str, Any]:
             }
         },
         "/health": _open_document("Say that the process is alive."),
-        "/ready": _open_document("Say whether this node should be asked now; 503 says why not."),
+        "/ready": _open_document(
+            "Say whether this node should be asked now; 503 says why not, to operators."
+        ),
         "/schemas": _open_document("List the types of events with their schemas.", kept=True),
     }
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from gateway.domain.diagnostics import logger_of
+
 __all__ = ["Refusals"]
 
 # For how long refusals for one reason are counted together, in seconds.
 TOGETHER_S = 1.0
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class Refusals:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Generator, Iterable
@@ -22,6 +21,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.protocol.codes import CloseCode
@@ -56,7 +56,7 @@ KEEP_ALIVE_S = 75
 
 BACKLOG = 4096
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 def _no_bytes() -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any, cast
@@ -20,6 +19,7 @@ from starlette.websockets import WebSocket
 
 import event_schemas
 from gateway.domain.access import Caller
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import (
     InvalidParams,
     NotPermitted,
@@ -67,7 +67,7 @@ CLOSE_WAIT_S = 5.0
 
 _METHODS = frozenset(OPERATIONS) | SESSION_PARAMS.keys()
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class WebSocketDoor:

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.client.errors import CallFailed, Disconnected
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import GatewayError, StaleTerm
 from gateway.worker.pause import pause
 from gateway.worker.registration import ANSWER_WAIT_S, Identity, Registration
 
 __all__ = ["Claim", "Claimer"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # The answer to ``task.claim``: a task, its term, and what earlier attempts left.
 Claim = Mapping[str, Any]

@@ -8,7 +8,6 @@ another way, over the wire; text whose fate there is unknown is asked for before
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +22,7 @@ from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Rest
 from gateway.attempts.tries import Tries
 from gateway.client.connection import Refused
 from gateway.client.errors import CallFailed
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError, GatewayError, RequestError, StaleTerm
 from gateway.domain.failure import Failure
 from gateway.domain.preserved import Kept
@@ -36,7 +36,7 @@ from gateway.worker.registration import Identity
 
 __all__ = ["work"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # What is not told yet when an attempt ends goes into the same call as its end, up to this size.
 REST_BYTES_MAX = 48 * 1024

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import fcntl
 import itertools
-import logging
 import math
 import os
 import pathlib
@@ -29,13 +28,14 @@ import orjson
 from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import resident_bytes, state_of
 from gateway.client.http_calls import HttpCalls
+from gateway.domain.diagnostics import logger_of
 from gateway.worker.line import EXIT_MEMORY
 from gateway.worker.losses import Losses, Process, clear, ending_of
 from gateway.worker.pause import pause
 
 __all__ = ["Keeper"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How often the memory of the process is looked at, in seconds.
 LOOK_EVERY_S = 0.1

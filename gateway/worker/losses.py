@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
 import signal
@@ -24,12 +23,13 @@ from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import end_all
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
+from gateway.domain.diagnostics import logger_of
 from gateway.worker.line import EXIT_MEMORY
 from gateway.worker.pause import pause
 
 __all__ = ["Key", "Losses", "Process", "clear", "ending_of"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How long a loss is told to a gateway that does not answer, and how long between two tries.
 REPORT_WITHIN_S = 30.0

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -23,12 +22,13 @@ from gateway.client.calls import Calls
 from gateway.client.connection import Connection
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
+from gateway.domain.diagnostics import logger_of
 from gateway.worker.loop_lag import LoopLag
 from gateway.worker.pause import pause
 
 __all__ = ["ANSWER_WAIT_S", "Identity", "Registration"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # An answer is given up this long after it was due.
 ANSWER_WAIT_S = 10.0

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from gateway.app.process import log_to_stderr, run, until_signal
+from gateway.domain.diagnostics import logger_of
+from tests.domain.secret_samples import KEYS, fragments
 
 
 def test_a_coroutine_is_run_to_its_end() -> None:
@@ -50,7 +54,7 @@ def test_the_log_goes_to_stderr_without_secrets_even_in_a_traceback(
 ) -> None:
     secret = "sk-" + "a1B2" * 12
     log_to_stderr("info")
-    logger = logging.getLogger("gateway.test")
+    logger = logger_of("gateway.test")
     logger.debug("too quiet")
     logger.warning("key %s", secret)
     try:
@@ -66,11 +70,56 @@ def test_the_log_goes_to_stderr_without_secrets_even_in_a_traceback(
 
 
 @pytest.mark.usefixtures("process_kept")
+def test_what_libraries_log_has_no_secrets_either(capsys: pytest.CaptureFixture[str]) -> None:
+    key = KEYS["openai project"]
+    log_to_stderr("info")
+    library = logging.getLogger("some.library")  # noqa: TID251 - not ours
+    library.warning("the key %s", key)
+    try:
+        raise ValueError(key)
+    except ValueError:
+        library.exception("it failed")
+    said = capsys.readouterr().err
+    assert "WARNING  some.library: the key [redacted:api-key]" in said
+    assert "ValueError: [redacted:api-key]" in said
+    assert [part for part in fragments(key) if part in said.replace("[redacted:api-key]", "")] == []
+
+
+DYING = """
+import sys, threading
+from gateway.app.process import log_to_stderr
+
+def fail(key):
+    raise ValueError("the key " + key)
+
+log_to_stderr("info")
+thread = threading.Thread(target=fail, args=sys.argv[1:], name="t1")
+thread.start()
+thread.join()
+fail(sys.argv[1])
+"""
+
+
+def test_what_ends_the_process_or_a_thread_is_said_without_secrets() -> None:
+    key = KEYS["anthropic"]
+    ended = subprocess.run(
+        [sys.executable, "-c", DYING, key], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "thread t1 has ended" in ended.stderr
+    assert "the process has ended" in ended.stderr
+    assert ended.stderr.count("ValueError: the key [redacted:api-key]") == 2
+    bare = ended.stderr.replace("[redacted:api-key]", "")
+    assert [part for part in fragments(key) if part in bare] == []
+
+
+@pytest.mark.usefixtures("process_kept")
 def test_uvicorn_is_heard_from_warnings_on(capsys: pytest.CaptureFixture[str]) -> None:
     log_to_stderr("info")
     for name in ("uvicorn", "uvicorn.error"):
-        logging.getLogger(name).info("started server process")
-        logging.getLogger(name).warning("something is wrong")
+        library = logging.getLogger(name)  # noqa: TID251 - not ours
+        library.info("started server process")
+        library.warning("something is wrong")
     said = capsys.readouterr().err
     assert "started" not in said
     assert said.count("something is wrong") == 2

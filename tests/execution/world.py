@@ -131,6 +131,7 @@ class AwayLog:
     def __init__(self, log: EventLog) -> None:
         self._log = log
         self._away = False
+        self.reason: str | None = None
         self._watchers: Followers[[]] = Followers()
 
     def __getattr__(self, name: str) -> Any:

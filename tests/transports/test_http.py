@@ -18,6 +18,7 @@ from gateway.domain.errors import (
 )
 from gateway.ports import EventLog
 from gateway.protocol.operations import OPERATIONS
+from gateway.transports.http import NOT_READY
 from tests.execution.world import AwayLog
 from tests.transports.http_client import Answer, ask, plain_http
 from tests.transports.mcp_client import say
@@ -124,6 +125,31 @@ async def test_an_unexpected_error_is_logged_and_not_told(caplog: pytest.LogCapt
         check_problem(answer, 500, "internal_error")
         assert "open sesame" not in answer.text
     assert "open sesame" in caplog.text
+
+
+@pytest.mark.parametrize("scope", [None, "events:read:all", "admin", "none of ours"])
+async def test_why_it_is_not_ready_is_for_operators(scope: str | None) -> None:
+    """The reason may be what the store's client said, with all that its address has."""
+    logs: list[AwayLog] = []
+
+    def wrap(log: EventLog) -> EventLog:
+        logs.append(AwayLog(log))
+        return logs[0]
+
+    async with world(wrap_log=wrap, secret=SECRET) as here:
+        logs[0].away, logs[0].reason = True, "no nats://bob:p/s@s%@db:4222, token=abc123"
+        signed = None if scope is None else token("ann", scope)
+        answer = await ask(here, "GET", "/ready", token=signed)
+        check_problem(answer, 503, "unavailable")
+        if scope == "admin":
+            assert answer.json["detail"] == (
+                "not ready: no nats://[redacted:url-password]@db:4222, token=[redacted:secret]"
+            )
+        else:
+            assert answer.json["detail"] == f"not ready: {NOT_READY}"
+        assert (await ask(here, "GET", "/ready", token="forged")).json["detail"] == (
+            f"not ready: {NOT_READY}"
+        )
 
 
 DEEP = b'{"agent":"a","input":' + b"[" * 99 + b"]" * 99 + b"}"
@@ -397,7 +423,7 @@ async def test_ready_tells_the_position_or_why_not() -> None:
         logs[0].away = True
         answer = await ask(here, "GET", "/ready")
         check_problem(answer, 503, "unavailable")
-        assert "not ready: " in answer.json["detail"]
+        assert "not ready: the store is away" in answer.json["detail"]
         assert answer.headers["retry-after"] == "1"
         # The process is alive all the same: restarting it would not bring the store back.
         assert (await ask(here, "GET", "/health")).status == 200

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
 import signal
@@ -19,11 +18,12 @@ from collections.abc import AsyncIterator, Callable
 
 from gateway.app.demo.writer import MODEL_URL_VARIABLE
 from gateway.app.settings import PREFIX
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import Conflict
 
 __all__ = ["Crew"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 TARGET = "gateway.app.demo.writer:gateway"
 HANDLES = ("writer-a", "writer-b")

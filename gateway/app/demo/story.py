@@ -8,7 +8,6 @@ what the upstream does, the same story takes another course.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 
 from gateway import Gateway
@@ -16,11 +15,12 @@ from gateway.app.demo.agents import PROMPTS
 from gateway.app.demo.faults import BY_SCHEDULE, Plan
 from gateway.app.demo.pauses import Pauses
 from gateway.app.gateway import Handle
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError, Rejected, TaskFailed
 
 __all__ = ["USER", "Story"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # The user that the story asks for; the page acts as the same user unless told otherwise.
 USER = "demo"

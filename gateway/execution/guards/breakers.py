@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import logging
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +25,7 @@ import pybreaker
 
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.breaker import Breaker, Outcome, subject_of
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ExpectationFailed, Unavailable
 from gateway.domain.task import Task
 from gateway.execution.record.breaker_drafts import BreakerDrafts
@@ -35,7 +35,7 @@ from gateway.ports import Draft
 
 __all__ = ["Admission", "Breakers", "Refusal", "StandIn", "Way"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

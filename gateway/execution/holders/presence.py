@@ -10,10 +10,10 @@ Silence is counted in monotonic seconds: a wall clock that is set makes no worke
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from gateway.domain import worker as workers
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ExpectationFailed, RequestError, StaleTerm, Unavailable
 from gateway.domain.own_failures import agent_lost
 from gateway.domain.settings import Settings
@@ -26,7 +26,7 @@ from gateway.execution.record.worker_drafts import WorkerDrafts
 
 __all__ = ["Presence"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # Silence is counted on the monotonic clock, timers run on the wall clock. A look that their
 # rounding makes too early finds nothing and plans the next one for at once, again and again; so

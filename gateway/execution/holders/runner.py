@@ -9,12 +9,12 @@ runner goes on with the others.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from gateway.attempts.agents import Declared
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
 from gateway.domain import own_failures
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import Conflict, ExpectationFailed, Unavailable
 from gateway.domain.queue import routes_of
 from gateway.domain.task import Task
@@ -26,7 +26,7 @@ from gateway.execution.tasks.lifecycle import Lifecycle
 
 __all__ = ["Runner"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # Tasks that are tried before the next look; another holder may take the first ones meanwhile.
 TRIES_MAX = 16

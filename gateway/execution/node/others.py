@@ -8,11 +8,11 @@ and a request to leave has to be made again.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import orjson
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import RequestError
 from gateway.execution.holders.presence import Presence
 from gateway.execution.node.membership import Membership
@@ -21,7 +21,7 @@ from gateway.ports import Clock, Pulse
 
 __all__ = ["Others"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # The subjects of signals: workers that were heard; a worker that is to leave; the offset of a
 # snapshot that was saved. These words are on the wire.

@@ -8,13 +8,12 @@ skew, so the youngest of many tells the skew.
 
 from __future__ import annotations
 
-import logging
-
+from gateway.domain.diagnostics import logger_of
 from gateway.ports import Clock, Entry
 
 __all__ = ["Skew"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # So many entries are judged by the youngest among them.
 ENTRIES = 50

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from collections import deque
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import StoreUnavailable, Unavailable
 from gateway.domain.settings import Settings
 from gateway.execution.monitor import Monitor
@@ -27,7 +27,7 @@ from gateway.ports import Clock, Entry, EventLog, Snapshot
 
 __all__ = ["StoreWatch"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # A snapshot is due after this part of each of the log's bounds: an entry is saved long before it is
 # dropped, even when some snapshots fail.

@@ -8,7 +8,6 @@ appended with the last offset that it has read.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
 from typing import Any
@@ -20,6 +19,7 @@ from gateway.domain import task as tasks
 from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome
 from gateway.domain.dead_letter import DeadLetters
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.facts import (
     Fact,
     Failed,
@@ -46,7 +46,7 @@ from gateway.ports import Entry
 
 __all__ = ["State"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # Ended tasks stay known for a day, at the most this many; so do idempotency keys.
 FINISHED_MAX = 100_000

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from gateway.domain.diagnostics import logger_of
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Msg, Session, SessionLost
 
 __all__ = ["Delivery", "Feed"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How often the server sends a heartbeat when it has nothing else to send.
 _HEARTBEAT_S = 1.0

@@ -9,11 +9,11 @@ often, and when it does not answer twice running, another server is tried.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import nats.errors
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError, StoreNotThere, StoreUnavailable
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.address import host_of, with_login_of, without_secrets
@@ -22,7 +22,7 @@ from gateway.stores.jetstream.session import FAILURES, ApiError, Session, Sessio
 
 __all__ = ["Link", "store_away"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How often the stream is asked whether it is there, and how many times running it may fail to
 # answer before the session ends.

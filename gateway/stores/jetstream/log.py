@@ -20,10 +20,10 @@ What the port leaves open:
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Clock, Draft, Entry, IdSource, Progress, Reader, Snapshot
 from gateway.stores.followers import Followers
@@ -48,7 +48,7 @@ from gateway.stores.jetstream.writing import Writer
 
 __all__ = ["JetStreamLog"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How many messages before the snapshot a start reads all the same, for this node's memory: most
 # browsers that come back after a restart were no further behind.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable
 from urllib.parse import unquote
 
+from gateway.domain.diagnostics import logger_of
 from gateway.ports import Hearer
 from gateway.stores.followers import Followers
 from gateway.stores.jetstream.codec import name_to_token
@@ -14,7 +14,7 @@ from gateway.stores.jetstream.session import Msg, Session, SessionLost
 
 __all__ = ["NatsPulse"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class NatsPulse:

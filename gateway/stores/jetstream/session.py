@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -20,12 +19,13 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from gateway.domain.diagnostics import logger_of
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.address import login_of, without_secrets
 
 __all__ = ["FAILURES", "ApiError", "Msg", "Session", "SessionLost", "answer_of"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # nats-py gives the connection up when its own pings, this far apart, are not answered. The link
 # looks much more often; the pings are for the time before the link looks after the session.

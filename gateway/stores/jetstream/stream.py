@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import re
 from typing import Any
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.timestamps import seconds_of
 from gateway.stores.jetstream import wire
@@ -29,7 +29,7 @@ __all__ = [
     "time_of_stream",
 ]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 FORMAT = "1"
 _EPOCH, _FORMAT = "gateway-epoch", "gateway-format"

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import logging
 from collections.abc import Callable
 
+from gateway.domain.diagnostics import logger_of
 from gateway.ports import Clock, Entry
 from gateway.stores.followers import Followers
 from gateway.stores.jetstream.codec import Foreign, last_offset_of, unpack
@@ -23,7 +23,7 @@ from gateway.stores.subjects import Subjects
 
 __all__ = ["View"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # So much of the log's end stays in this node's memory; what is older is read from the stream when a
 # reader asks for it. Most browsers that come back were away for less.

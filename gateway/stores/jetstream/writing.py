@@ -18,10 +18,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ExpectationFailed, StoreUnavailable, TooLarge
 from gateway.ports import Draft
 from gateway.stores.jetstream import wire
@@ -50,7 +50,7 @@ from gateway.stores.jetstream.view import View
 
 __all__ = ["Writer"]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 # How many appends are under way at once. More wait for their turn, because the server drops
 # messages that it cannot queue.
