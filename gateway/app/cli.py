@@ -240,12 +240,19 @@ def demo_command(host: str, port: int, pace: float) -> None:
     help="Replay from here first; without it only what happens from now on.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One event a line, as JSON.")
+@click.option(
+    "--detail",
+    "with_detail",
+    is_flag=True,
+    help="Beneath a failure what operators alone see: exception, causes, stack; without secrets.",
+)
 @click.option("--user", "user_id", help="Whom to be on an open gateway; without it an operator.")
 @connection_flags
 def tail_command(
     topics: tuple[str, ...],
     since: str | None,
     as_json: bool,
+    with_detail: bool,
     user_id: str | None,
     url: str,
     token: str | None,
@@ -259,7 +266,15 @@ def tail_command(
     """
     from gateway.app.tail import tail
 
-    work = tail(topics, since=since, as_json=as_json, url=url, token=token, user_id=user_id)
+    work = tail(
+        topics,
+        since=since,
+        as_json=as_json,
+        url=url,
+        token=token,
+        user_id=user_id,
+        with_detail=with_detail,
+    )
     run(until_signal(work))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -15,7 +16,7 @@ from gateway.domain.errors import ConfigurationError, GatewayError, InvalidParam
 from gateway.domain.redaction import redact_text
 from gateway.domain.stream import Position, parse_position
 
-__all__ = ["line_of", "tail"]
+__all__ = ["line_of", "lines_of", "tail"]
 
 STYLES = {"info": "green", "warning": "yellow", "error": "red", "critical": "bold white on red"}
 # A line shows this much of an event's text; --json shows all of it.
@@ -30,6 +31,7 @@ async def tail(
     url: str,
     token: str | None,
     user_id: str | None,
+    with_detail: bool = False,
 ) -> None:
     """
     Print events until cancelled.
@@ -41,6 +43,7 @@ async def tail(
         url: The gateway's WebSocket, ``ws://127.0.0.1:8000/ws``.
         token: The bearer token; None: an open gateway.
         user_id: The user to act as on an open gateway; None: an operator.
+        with_detail: Print beneath an event what operators alone see of it.
 
     Raises:
         ConfigurationError: If ``since`` or ``url`` cannot be read.
@@ -79,6 +82,8 @@ async def tail(
                     sys.stdout.flush()
                 else:
                     console.print(line_of(event))
+                    if with_detail and event.get("detail"):
+                        console.print(lines_of(event["detail"]))
     except Refused as error:
         raise GatewayError(f"{url}: {error}; give a token with --token or GATEWAY_TOKEN") from error
 
@@ -123,6 +128,23 @@ def line_of(event: Mapping[str, Any]) -> Text:
     line.append(about, style="cyan")
     line.append(f"  {_said(event)}")
     return line
+
+
+def lines_of(detail: Mapping[str, Any]) -> Text:
+    """Draw what operators see of an event, a line for each value."""
+    return Text("\n".join(f"    {line}" for line in _lines(detail)), style="dim")
+
+
+def _lines(value: Any) -> Iterator[str]:
+    pairs = value.items() if isinstance(value, Mapping) else (("-", each) for each in value)
+    for name, each in pairs:
+        if isinstance(each, Mapping | list) and each:
+            yield f"{name}:" if name != "-" else name
+            yield from (f"  {line}" for line in _lines(each))
+        else:
+            # A text of several lines is one; signs that a terminal would obey are written out.
+            text = json.dumps(each, ensure_ascii=False)
+            yield f"{name}: {text}" if name != "-" else f"- {text}"
 
 
 def _said(event: Mapping[str, Any]) -> str:

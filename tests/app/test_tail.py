@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.app.tail import SAID_CHARS_MAX, _note, _own_topics, _since, line_of, tail
+from gateway.app.tail import SAID_CHARS_MAX, _note, _own_topics, _since, line_of, lines_of, tail
 from gateway.client.connection import Subscribed
 from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.stream import Position
@@ -55,6 +55,30 @@ def test_a_long_text_is_cut_at_the_bound(length: int, shown: int) -> None:
 
 def test_an_unknown_severity_is_shown_without_a_style() -> None:
     assert "dire" in line_of(EVENT | {"severity": "dire"}).plain
+
+
+def test_a_detail_is_a_line_for_each_value() -> None:
+    detail = {
+        "exception": "ValueError",
+        "text": "two\nlines \x1b[31mred",
+        "chain": [{"exception": "KeyError", "text": "é"}],
+        "stack": ["a.py:1 in f", "b.py:2 in g"],
+        "leaves": [],
+        "status": 429,
+    }
+    assert lines_of(detail).plain.splitlines() == [
+        '    exception: "ValueError"',
+        r'    text: "two\nlines \u001b[31mred"',
+        "    chain:",
+        "      -",
+        '        exception: "KeyError"',
+        '        text: "é"',
+        "    stack:",
+        '      - "a.py:1 in f"',
+        '      - "b.py:2 in g"',
+        "    leaves: []",
+        "    status: 429",
+    ]
 
 
 # --- notes ----------------------------------------------------------------------------------
