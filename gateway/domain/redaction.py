@@ -61,7 +61,7 @@ _PRIVATE_KEY = re.compile(
     # Also without its last line, since the text may have been cut.
     r"-----BEGIN(?: |%20|\+)[A-Z0-9 %+]{0,60}(?:PRIVATE(?: |%20|\+)KEY|NKEY SEED)[A-Z %0-9+]{0,12}"
     r"-----(?:[^-]++|-(?!----))*+(?:-----END[A-Z0-9 %+]{0,60}-----)?"
-    r"|Private-Lines: \d+\s(?:[A-Za-z0-9+/=]+\s?)+"
+    r"|Private-Lines: \d+(?:(?:\s|\\{1,8}[rn]){1,2}[A-Za-z0-9+/=]+)+"
 )
 _END_OF_KEY = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LETTERS = string.ascii_letters + string.digits + "+/=\\ \r\n\t"

@@ -74,14 +74,14 @@ _VAGUE = ("sig", "signature", "auth", "sid", "pass", "pin", "sas", "string", "co
 
 # Quotation marks, also as other languages write them inside their own.
 _ENTITY = r"&(?:quot|apos|#0*3[49]|#x2[27]);"
-_MARK = rf"(?:\\{{0,8}}[\"'`]|{_ENTITY}|%(?:25)?2[27]|\\u002[27]|\\x2[27])"
+_MARK = rf"(?:\\{{0,8}}[\"'`]|{_ENTITY}|%(?:25)?2[27]|\\{{1,8}}[ux](?:00)?2[27])"
 
 _BETWEEN = (
     rf"(?P<mark>{_MARK})?[\])]{{0,2}}[ \t]{{0,8}}(?:"
     # name: str = x
     r":[ ]?(?:str|bytes|secretstr|optional\[str\]|str \| none)[ ]?=[ ]?"
     # name = x, name: x, name => x; a quoted value may stand on the next line
-    r"|(?:[:!=]?=>?|::?|->|&(?:#61|#58|#x3[ad]|equals|colon);|\\[ux](?:00)?3[ad])"
+    r"|(?:[:!=]?=>?|::?|->|&(?:#61|#58|#x3[ad]|equals|colon);|\\{1,8}[ux](?:00)?3[ad])"
     r"(?:[ \t]{0,64}(?:\r?\n[ \t]{0,64}(?=[\"']))?)"
     # name%3Dx
     r"|(?P<percent>%(?:25)?3[ad])(?:\+|%20){0,2}"
@@ -110,24 +110,25 @@ _LETTERS = (
     r"[^\s\"'`,;&\\<>%]++"
     r"|[,;&](?!\s|$|[\"'\]})]|(?:amp|lt|gt|quot|apos|#[0-9x][0-9a-f]{0,5});|[\w.-]{1,40}[ ]?[=:]"
     r"|(?:user|initial|data|integrated|application|persist|trusted|min|max)[ ][\w ]{1,30}=)"
-    r"|\\(?![nrtu\"'\\])|<(?!/)|>"
+    r"|\\{1,8}+(?![nrtu\"'])|<(?!/)|>"
 )
 _VALUE = re.compile(
     r"(?:[bruf]{1,2}(?=[\"']))?(?:"
     r"\"\"\"(?P<quoted3>[^\"]*+)"
-    r"|\"(?P<quoted>(?:[^\"\\]++|\\[\s\S])*+)"
-    r"|'(?P<quoted1>(?:[^'\\]++|\\[\s\S])*+)"
+    # A mark in the middle of a word closes nothing: an escape of it was escaped once more.
+    r"|\"(?P<quoted>(?:[^\"\\]++|\\[\s\S]|(?<=\\)\"(?=\w))*+)"
+    r"|'(?P<quoted1>(?:[^'\\]++|\\[\s\S]|(?<=\\)'(?=\w))*+)"
     r"|`(?P<quoted2>[^`\n]*+)"
     r"|\\\"(?P<quoted4>(?:\\\\\\\"|[^\"\\]++|\\(?!\"))*+)"
     r"|\\'(?P<quoted5>(?:\\\\\\'|[^'\\]++|\\(?!'))*+)"
     r"|\\{2,8}[\"'](?P<quoted6>[^\"'\\]*+)"
     rf"|{_ENTITY}(?P<quoted7>(?:[^&]++|&(?!(?:quot|apos|#0*3[49]|#x2[27]);))*+)"
     r"|%(?:25)?2[27](?P<quoted8>(?:[^%\s&\"']++|%(?!(?:25)?2[27]))*+)"
-    r"|\\[ux](?:00)?2[27](?P<quoted9>(?:[^\\\s]++|\\(?![ux](?:00)?2[27]))*+)"
+    r"|\\{1,8}[ux](?:00)?2[27](?P<quoted9>(?:[^\\\s]++|\\++(?![ux](?:00)?2[27]))*+)"
     r"|\[(?P<items>[^\[\]\n]{1,4096}+)\]|\((?P<both>[^()\n]{1,4096}+)\)"
     # A block of YAML: all lines that stand as far in as its first.
     r"|[|>][-+]?\d?[ \t]*(?P<block>\r?\n(?P<by>[ \t]+)\S[^\n]*(?:\n(?P=by)[^\n]*)*)"
-    r"|[|>][-+]?\d?(?P<line>(?:(?:\\r)?\\n[ ]+[^\\\"']*)+)"
+    r"|[|>][-+]?\d?(?P<line>(?:(?:\\{1,8}r)?\\{1,8}n[ ]+[^\\\"']*)+)"
     rf"|(?P<plain>(?:{_LETTERS}|%)++))"
 )
 _ITEM = re.compile(r"\"[^\"]*\"|'[^']*'")

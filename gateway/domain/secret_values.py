@@ -151,5 +151,12 @@ class SourceLines:
             end = text.find("\n", at)
             self._end = len(text) if end < 0 else end
             above = text.rfind("\n", 0, max(0, begin - 1)) + 1
-            self._source = text.startswith("    ", begin) and text.startswith("  ", above)
+            self._source = (
+                _SOURCE.match(text, begin) is not None and _ABOVE.match(text, above) is not None
+            )
         return self._source
+
+
+# Of a group of exceptions each line has a margin.
+_SOURCE = re.compile(r" +\| {5}| {4}(?! *[|+])")
+_ABOVE = re.compile(r"(?: +\| )?  File \"| +\| {5}| {4}(?! *[|+])")

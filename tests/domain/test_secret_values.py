@@ -73,4 +73,11 @@ def test_lines_of_source_stand_below_the_place_that_they_are_from() -> None:
     lines = SourceLines(text)
     places = [text.index(part) for part in ("File", "x = 1", "^^^", "Value", "not code")]
     assert [lines.has(place) for place in places] == [False, True, True, False, False]
+    text = '    |   File "a.py", line 1, in f\n    |     x = 1\n    | ValueError: y\n    +---\n'
+    lines = SourceLines(text)
+    assert [lines.has(text.index(part)) for part in ("File", "x = 1", "Value", "+--")] == [
+        *(False, True, False, False)
+    ]
+    text = '  File "a.py", line 1, in f\n    +-+---- 1 ----\n      | ValueError: y\n'
+    assert not SourceLines(text).has(text.index("y\n"))
     assert not SourceLines("  above\n    below").has(12)

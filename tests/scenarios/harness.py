@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
 import orjson
@@ -116,6 +116,7 @@ async def gateway_process(
     target: str | None = "tests.scenarios.agents:gateway",
     port: int = 0,
     env: Mapping[str, str] | None = None,
+    said: IO[bytes] | None = None,
     **settings: object,
 ) -> AsyncIterator[GatewayProcess]:
     """
@@ -124,6 +125,7 @@ async def gateway_process(
     Args:
         upstream: Base URL of the agents' upstream, without ``/v1``.
         port: Where it listens; 0: on a free one.
+        said: Gets what it says on stderr; None: the stderr of the tests does.
         settings: ``retry_base=0.1`` becomes ``GATEWAY_RETRY_BASE``.
     """
     if STORE == "nats":
@@ -143,6 +145,7 @@ async def gateway_process(
         cwd=ROOT,
         env=environment,
         stdout=asyncio.subprocess.PIPE,
+        stderr=said,
         limit=2**20,
     )
     assert process.stdout is not None
@@ -208,6 +211,7 @@ async def worker_process(
     env: Mapping[str, str] | None = None,
     wait: bool = True,
     notes: bool = False,
+    said: IO[bytes] | None = None,
 ) -> AsyncIterator[WorkerProcess]:
     """
     Start a worker.
@@ -218,6 +222,7 @@ async def worker_process(
         upstream: Base URL of the agents' upstream, without ``/v1``.
         wait: Whether to wait until the gateway has accepted it.
         notes: Whether what it says on stderr is for ``note`` instead.
+        said: Gets what it says on stderr; None: the stderr of the tests does, or ``note``.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "work", target),
@@ -230,7 +235,7 @@ async def worker_process(
             **(env or {}),
         },
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE if notes else None,
+        stderr=asyncio.subprocess.PIPE if notes else said,
     )
     worker = WorkerProcess(process)
     try:
