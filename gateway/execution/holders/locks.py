@@ -9,7 +9,6 @@ whatever takes the task from its holder gives the lock back in the same append (
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 
 from gateway.domain.access import Caller
