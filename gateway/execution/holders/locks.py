@@ -9,6 +9,7 @@ whatever takes the task from its holder gives the lock back in the same append (
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 from gateway.domain.access import Caller
@@ -90,6 +91,13 @@ class Locks:
         lock = mine or self._state.locks.of_id(lock_id)
         if lock is None or lock.state != "held":
             raise self._ended(lock_id)
+        try:
+            self._require_name(holder, caller)
+        except NotPermitted:
+            # Another user took the name at the same moment, with another resource, and was first.
+            with contextlib.suppress(Conflict, NotFound):  # it has ended already
+                await self.release(lock.lock_id, holder, lock.term, caller)
+            raise
         return lock, mine is not None
 
     async def renew(
