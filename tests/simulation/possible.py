@@ -304,8 +304,13 @@ def _held(book: Book, call: Call, answer: Answer) -> Job | None:
 def _renew(book: Book, call: Call, answer: Answer) -> None:
     """A heartbeat and an update renew a lease; in its first third only one with a length does."""
     if (job := _held(book, call, answer)) is not None:
-        lease_s = call.params.get("lease_ttl")
-        if lease_s is not None or job.lease_ends - answer.at <= job.lease_s * 2 / 3:
+        lease_s, told = call.params.get("lease_ttl"), answer.result["lease_expires_at"]
+        from_then_on = job.lease_ends - job.lease_s * 2 / 3
+        if answer.at < from_then_on <= answer.until:  # it was decided some time between them
+            renews = told is not None and seconds_of(told) > job.lease_ends + book.bounds.slack_s
+        else:
+            renews = from_then_on <= answer.at
+        if renews or lease_s is not None:
             _leased(book, job, answer, lease_s or job.lease_s)
 
 
@@ -375,6 +380,8 @@ def _remove(book: Book, call: Call, answer: Answer) -> None:
 def _acquire(book: Book, call: Call, answer: Answer) -> None:
     key, holder = call.params["resource_key"], call.params["holder"]
     lock = book.lock_on(key)
+    if answer.code == "lock_expired" and not answer.alone:
+        return  # it was given back at the same moment, before its holder was told of it
     taken = lock is not None and lock.holder != holder
     held = [lock for lock in book.locks.values() if lock.state == "held"]
     others = any(lock.holder == holder and lock.owner != call.by for lock in held)
