@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import httpx2
 import orjson
+import pytest
 
 from tests.domain.secret_samples import SECRETS
 from tests.scenarios.doors import Door, HttpDoor, SocketDoor, ToolDoor, tools_of
@@ -156,6 +157,7 @@ async def ask(doors: list[Door], answers: list[Any]) -> None:
         answers.append(answer)
 
 
+@pytest.mark.own_store  # which has no part in it
 async def test_five_hundred_failures_with_secrets_give_none_away_by_any_door(
     tmp_path: Path,
 ) -> None:

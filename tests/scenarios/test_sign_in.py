@@ -32,7 +32,8 @@ from tests.scenarios.harness import (
 )
 from tests.transports.mcp_client import HEADERS, call
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# The store has no part in it, so once is enough.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]
 
 CLOCK = SystemClock()
 AGENTS = "tests.scenarios.worker_agents:gateway"

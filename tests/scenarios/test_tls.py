@@ -19,7 +19,8 @@ from gateway.domain.settings import Settings
 from tests.identity import Authority
 from tests.scenarios.harness import WAIT_S, GatewayProcess, browser, gateway_process, worker_process
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# The store has no part in it, so once is enough.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]
 
 SECRET = "s" * 32
 AGENTS = "tests.scenarios.worker_agents:gateway"

@@ -202,6 +202,7 @@ def changes_of(schema: Mapping[str, Any]) -> Iterator[tuple[str, Event]]:
             yield name, {name: value}
 
 
+@pytest.mark.own_store  # which has no part in it
 @pytest.mark.requirement("MESH-08", "MESH-W16")
 @ALL
 async def test_a_tool_takes_what_its_schema_takes_and_refuses_the_rest(
@@ -269,6 +270,7 @@ def blame(answer: Refused | Event) -> tuple[str | None, str | None, int | None] 
     return None
 
 
+@pytest.mark.own_store
 @pytest.mark.requirement("MESH-08")
 async def test_an_event_is_taken_if_it_complies_with_the_schema_of_its_type(
     gateway: GatewayProcess,
