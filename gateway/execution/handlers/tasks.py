@@ -123,10 +123,13 @@ class TaskHandlers:
             user_id = caller.user_id
         last = before = offset_of(params.get("cursor"), field="cursor")
         page = Page(params)
-        # A copy: others have their turn meanwhile.
-        newest_first = reversed(list(self._state.tasks_of(user_id)))
-        for number, task in enumerate(newest_first, start=1):
-            if number % LOOKS_AT_ONCE == 0:
+        newest_first = self._state.newest_of(user_id)
+        looks = 0
+        while (task := next(newest_first, None)) is not None:
+            looks += 1
+            if looks % LOOKS_AT_ONCE == 0:
+                # Others have their turn, and may add tasks meanwhile.
+                newest_first = iter(list(newest_first))
                 await self._clock.sleep(0)
             if before is not None and task.sequence >= before:
                 continue

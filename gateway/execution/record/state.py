@@ -9,7 +9,7 @@ appended with the last offset that it has read.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
@@ -388,10 +388,10 @@ class State:
 
     # --- questions --------------------------------------------------------------------------
 
-    def tasks_of(self, user_id: str | None) -> Collection[Task]:
-        """Give the tasks of a user, the oldest first; None: of all users."""
+    def newest_of(self, user_id: str | None) -> Iterator[Task]:
+        """Give the tasks of a user, the newest first; None: of all users."""
         of = self.tasks if user_id is None else self._of_user.get(user_id, {})
-        return of.values()
+        return iter(reversed(of.values()))
 
     @property
     def running(self) -> int:
