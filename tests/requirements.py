@@ -339,6 +339,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "FLUX-12": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),
+    "FLUX-14": (
+        "tests/scenarios/test_floods.py::test_a_storm_of_one_user_is_told_when_to_come_back_and_others_do_not_notice",
+    ),
     "FLUX-16": (
         "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
     ),

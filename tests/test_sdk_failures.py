@@ -16,8 +16,8 @@ import httpx2
 import openai
 import pytest
 
+from gateway.domain.agent_failures import InvalidResponse
 from gateway.domain.classification import classify
-from gateway.domain.errors import InvalidResponse
 from gateway.domain.failure import Failure
 from gateway.domain.messages import user_message
 from tests.upstream import DNS_URL, Upstream, upstream_process

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.attempts.task import Task
 from gateway.attempts.threads import Threads
-from gateway.domain.errors import InvalidInput
+from gateway.domain.agent_failures import InvalidInput
 
 __all__ = ["InputMismatch", "call", "is_async", "thread_of"]
 

@@ -17,8 +17,9 @@ import dataclasses
 from typing import NamedTuple
 
 from gateway.domain import signatures
+from gateway.domain.agent_failures import AgentFailure, NotRetryable
 from gateway.domain.error_codes import CODES, failure_with
-from gateway.domain.errors import AgentFailure, GatewayError, LogError, NotRetryable, RequestError
+from gateway.domain.errors import GatewayError, LogError, RequestError
 from gateway.domain.evidence import (
     LEAVES_MAX,
     Evidence,

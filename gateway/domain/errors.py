@@ -2,15 +2,13 @@
 Every error that the gateway raises, in one tree, split by what the reader can do about it.
 
     GatewayError
-    ├── AgentFailure        raised by an agent's code, to be exact about its own failure
-    │   ├── RateLimited, ServiceUnavailable, UpstreamTimeout, ConnectionLost    try again
-    │   ├── InvalidResponse, DatabaseLost                                        try again
-    │   └── NotRetryable, InvalidInput, ContentRefused, AuthFailed, ResourceExhausted
+    ├── AgentFailure        raised by an agent's code (agent_failures.py)
     ├── RequestError        answered to a caller, by WebSocket or HTTP
     │   ├── Repair it: InvalidParams, InvalidEvent, TooLarge, UnsupportedMedia
     │   ├── Ask for rights: NotFound, NotPermitted, Unauthenticated
     │   ├── Decide again: Conflict, NameTaken, StaleTerm, LockHeld
-    │   └── Come back later: Rejected, RateLimitedRequest, TooManyWorkers, Unavailable
+    │   └── Come back later: Rejected, RateLimitedRequest, TooManyWorkers, TooManyConnections,
+    │       Unavailable
     ├── LogError            what the log answers to a writer
     │   └── ExpectationFailed, StoreUnavailable
     ├── TaskFailed          a task that the caller waited for did not succeed
@@ -26,46 +24,36 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from gateway.domain.rates import wait_told
 from gateway.domain.redaction import redact_text
 
 __all__ = [
     "AddressUnavailable",
-    "AgentFailure",
     "AttemptOver",
-    "AuthFailed",
     "ConfigurationError",
     "Conflict",
-    "ConnectionLost",
-    "ContentRefused",
-    "DatabaseLost",
     "ExpectationFailed",
     "GatewayError",
     "InvalidEvent",
-    "InvalidInput",
     "InvalidParams",
-    "InvalidResponse",
     "LockHeld",
     "LogError",
     "NameTaken",
     "NotFound",
     "NotPermitted",
-    "NotRetryable",
-    "RateLimited",
     "RateLimitedRequest",
     "Rejected",
     "RequestError",
-    "ResourceExhausted",
-    "ServiceUnavailable",
     "StaleTerm",
     "StoreNotThere",
     "StoreUnavailable",
     "TaskFailed",
     "TooLarge",
+    "TooManyConnections",
     "TooManyWorkers",
     "Unauthenticated",
     "Unavailable",
     "UnsupportedMedia",
-    "UpstreamTimeout",
 ]
 
 
@@ -73,107 +61,7 @@ class GatewayError(Exception):
     """The root; catch it only to tell the gateway's errors from all others."""
 
 
-# --- raised by agents -----------------------------------------------------------------------
-
-
-class AgentFailure(GatewayError):
-    """
-    An agent's own, exact account of why it failed.
-
-    Args:
-        message: For developers; goes to operators as detail, never to users.
-        error_code: The exact kind, when it is more than the class's default.
-        retry_after: Seconds after which the upstream wants to be asked again; None when it
-            did not say.
-    """
-
-    error_type: ClassVar[str] = "processing_error"
-    default_code: ClassVar[str] = "agent_exception"
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        error_code: str | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message or type(self).__name__)
-        self.error_code = error_code or self.default_code
-        self.retry_after = retry_after
-
-
-class RateLimited(AgentFailure):
-    """The upstream asks for fewer requests."""
-
-    error_type = "rate_limit"
-    default_code = "llm_rate_limit"
-
-
-class ServiceUnavailable(AgentFailure):
-    """The upstream is down or overloaded."""
-
-    error_type = "service_unavailable"
-    default_code = "upstream_unavailable"
-
-
-class UpstreamTimeout(AgentFailure):
-    """The upstream did not answer in time."""
-
-    error_type = "timeout"
-    default_code = "llm_timeout"
-
-
-class ConnectionLost(AgentFailure):
-    """The connection to the upstream broke."""
-
-    error_type = "network_error"
-    default_code = "connection_interrupted"
-
-
-class InvalidResponse(AgentFailure):
-    """The upstream answered with something unusable: bad JSON, a stream that ended early."""
-
-    error_type = "validation_error"
-    default_code = "llm_invalid_response"
-
-
-class DatabaseLost(AgentFailure):
-    """A database the agent needs is away."""
-
-    error_type = "database_error"
-    default_code = "database_connection_lost"
-
-
-class NotRetryable(AgentFailure):
-    """The agent failed, and trying again would not help."""
-
-
-class InvalidInput(AgentFailure):
-    """What the user asked for cannot be worked on as it is."""
-
-    error_type = "invalid_input"
-    default_code = "invalid_input"
-
-
-class ContentRefused(AgentFailure):
-    """The upstream refuses to work on this content."""
-
-    error_type = "content_refused"
-    default_code = "llm_content_filtered"
-
-
-class AuthFailed(AgentFailure):
-    """The upstream does not accept the agent's credentials."""
-
-    error_type = "auth_error"
-    default_code = "llm_auth_failed"
-
-
-class ResourceExhausted(AgentFailure):
-    """Memory, disk, quota or capacity ran out."""
-
-    error_type = "resource_limit"
-    default_code = "capacity_exceeded"
+# --- about tasks ----------------------------------------------------------------------------
 
 
 class TaskFailed(GatewayError):
@@ -248,7 +136,7 @@ class RequestError(GatewayError):
         if self.field is not None:
             data["field"] = self.field
         if self.retry_after is not None:
-            data["retry_after"] = round(self.retry_after, 3)
+            data["retry_after"] = wait_told(self.retry_after)
         return data
 
 
@@ -382,6 +270,12 @@ class TooManyWorkers(RateLimitedRequest):
     """As many workers of this user, or of all, are registered as may be."""
 
     code = "too_many_workers"
+
+
+class TooManyConnections(RateLimitedRequest):
+    """As many connections of this user, or from this address, are open as may be."""
+
+    code = "too_many_connections"
 
 
 class Unavailable(RequestError):

@@ -17,6 +17,7 @@ from gateway.domain.redaction import quoted, redact_text
 
 __all__ = [
     "ANY_ORIGIN",
+    "FRAME_BYTES_MIN",
     "INPUT_BYTES_MAX",
     "PARTIAL_BYTES_TASK_MAX",
     "SETTINGS",
@@ -32,10 +33,21 @@ INPUT_BYTES_MAX = 512 * 1024
 # As an allowed origin it allows every origin.
 ANY_ORIGIN = "*"
 
+# The longest message that a client may send on a WebSocket before it has connected, in bytes.
+FRAME_BYTES_MIN = 65_536
 
-def _setting(default: Any, help: str, *, secret: bool = False) -> Any:
-    """A secret may also come from a file, and is not shown."""
-    return dataclasses.field(default=default, metadata={"help": help, "secret": secret})
+
+def _setting(default: Any, help: str, *, secret: bool = False, off: bool = False) -> Any:
+    """
+    Declare a setting.
+
+    Args:
+        secret: It may also come from a file, and is not shown.
+        off: 0 is allowed, and means that there is no such limit.
+    """
+    help = f"{help}; 0: no limit" if off else help
+    metadata = {"help": help, "secret": secret, "off": off}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 _NATS = re.compile(r"(?:nats|tls)://[^\s,]+")
@@ -106,7 +118,23 @@ class Settings:
     drain_grace: float = _setting(10.0, "time that running tasks get at shutdown")
     send_bytes: int = _setting(262_144, "unsent bytes of one connection before it reads the log")
     stall_timeout: float = _setting(5.0, "time a socket may accept nothing before it is freed")
-    max_connections: int = _setting(20_000, "WebSocket and SSE connections at once")
+    max_connections: int = _setting(
+        20_000, "connections at once, those of plain HTTP and of operators too", off=True
+    )
+    max_connections_user: int = _setting(200, "connections of one user, not an operator", off=True)
+    max_connections_address: int = _setting(
+        2_000, "connections from one address, not of operators", off=True
+    )
+    rate_http: int = _setting(
+        1_000, "requests per second and user over HTTP, twice as many at once", off=True
+    )
+    rate_ws: int = _setting(
+        1_000, "frames per second and user over WebSocket, twice as many at once", off=True
+    )
+    frame_bytes: int = _setting(1024**2, "longest message on a WebSocket; 65536 before connect")
+    head_timeout: float = _setting(
+        10.0, "time for a request's head; its body has as long, and 1 s more for each KiB"
+    )
     heartbeat_interval: float = _setting(25.0, "time between heartbeats to a client")
     client_timeout: float = _setting(60.0, "time without a sign of life before a client is closed")
     connect_timeout: float = _setting(10.0, "time a connection has to send connect")
@@ -124,8 +152,10 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, float | int) and not 0 < value < 2**53:
-                raise ConfigurationError(f"{field.name} has to be over 0, it is {value}")
+            off = field.metadata["off"]
+            if isinstance(value, float | int) and not (0 < value < 2**53 or (off and value == 0)):
+                least = "0 or more" if off else "over 0"
+                raise ConfigurationError(f"{field.name} has to be {least}, it is {value}")
         if self.token_secret and len(self.token_secret.encode()) < 32:
             raise ConfigurationError(
                 f"token_secret has to have at least 32 bytes, it has "
@@ -171,6 +201,11 @@ class Settings:
         self._ordered("partial_bytes_task", "partial_bytes_user")
         self._ordered("partial_bytes_user", "partial_bytes_all")
         self._ordered("heartbeat_interval", "client_timeout")
+        if self.frame_bytes < FRAME_BYTES_MIN:
+            raise ConfigurationError(
+                f"frame_bytes has to be at least {FRAME_BYTES_MIN}, which a client may send before "
+                f"it has connected; it is {self.frame_bytes}"
+            )
 
     @property
     def open(self) -> bool:

@@ -127,8 +127,23 @@ class Session:
             if self._malformed >= MALFORMED_IN_A_ROW_MAX:
                 return dataclasses.replace(found, close=CloseCode.bad_request)
             return found
-        self._malformed = 0
+        if self.phase is Phase.READY:
+            self._malformed = 0
         return found if isinstance(found, Refusal) else self._admit(found)
+
+    def ready(self) -> None:
+        """Take in that the client has connected: its requests are served."""
+        self.phase = Phase.READY
+        self._malformed = 0
+
+    def refused(self) -> CloseCode | None:
+        """
+        Take in that a request was refused before the client has connected.
+
+        It counts as a malformed frame. Returns the code to close with; None: the connection stays.
+        """
+        self._malformed += 1
+        return CloseCode.bad_request if self._malformed >= MALFORMED_IN_A_ROW_MAX else None
 
     def _admit(self, request: Request) -> Request | Refusal:
         admitted = _ADMITTED[self.phase]

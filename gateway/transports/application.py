@@ -23,9 +23,10 @@ from gateway.transports.event_stream import EventStreamDoor
 from gateway.transports.guard import Guard
 from gateway.transports.http import health_routes, operation_routes, upgrade_route
 from gateway.transports.hub import Hub
+from gateway.transports.limits import Limits
 from gateway.transports.mcp import MCP_HEADERS, SESSION_HEADER, McpDoor
 from gateway.transports.pages import document_routes, page_routes
-from gateway.transports.problem import http_problem
+from gateway.transports.problem import http_problem, server_error
 from gateway.transports.request_id import HEADER as REQUEST_ID
 from gateway.transports.request_id import RequestIds
 from gateway.transports.websocket import WebSocketDoor
@@ -64,7 +65,8 @@ def create_app(
         extra_routes: More routes, which match before ours.
 
     Returns:
-        The app; ``app.state.hub`` is its hub, ``app.state.access`` turns tokens into callers.
+        The app; ``app.state.hub`` is its hub, ``app.state.access`` turns tokens into callers,
+        ``app.state.limits`` counts connections and requests.
 
     Raises:
         ConfigurationError: If the secret or the file of keys cannot be used, or an open gateway
@@ -83,6 +85,7 @@ def create_app(
         count=service.connections,
     )
     access = Access(settings, service.clock, open_gateway=open_gateway)
+    limits = Limits(settings, service.clock)
 
     @contextlib.asynccontextmanager
     async def whole_lifespan(app: Starlette) -> AsyncIterator[Any]:
@@ -119,23 +122,24 @@ def create_app(
         routes=[
             *extra_routes,
             # Routes are tried in this order; these have the most requests.
-            *operation_routes(service, access),
-            WebSocketRoute("/ws", WebSocketDoor(hub, service, access).serve),
+            *operation_routes(service, access, limits),
+            WebSocketRoute("/ws", WebSocketDoor(hub, service, access, limits).serve),
             upgrade_route("/ws"),
-            EventStreamDoor(hub, service, access).route(),
-            McpDoor(service, access).route(),
+            EventStreamDoor(hub, service, access, limits).route(),
+            McpDoor(service, access, limits).route(),
             *health_routes(service, access),
             *document_routes(open_gateway=open_gateway),
             *page_routes(frontend_dir),
         ],
         middleware=middleware,
-        exception_handlers={HTTPException: http_problem},
+        exception_handlers={HTTPException: http_problem, Exception: server_error},
         lifespan=whole_lifespan,
     )
     # A path has one spelling: a redirect would cost a round trip, and lose a body.
     app.router.redirect_slashes = False
     app.state.hub = hub
     app.state.access = access
+    app.state.limits = limits
     return app
 
 

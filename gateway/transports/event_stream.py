@@ -4,6 +4,10 @@
 The stream gives a reader the same as a subscription over a WebSocket: positions, replay, gaps
 and bounds are the hub's. ``id:`` is ``epoch:offset``. A browser sends the last id it received as
 ``Last-Event-ID`` when it reconnects (HTML Living Standard, 9.2.4), and the stream resumes there.
+
+An ``EventSource`` never comes back after another status than 200 (9.2.3). So what may be tried
+again later, when a gateway is full, about to end or without its store, is told inside a stream that
+ends at once, with the time to come back.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -20,21 +24,32 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from gateway.domain.access import Caller
-from gateway.domain.errors import InvalidParams, NotPermitted, Unavailable
+from gateway.domain.errors import (
+    InvalidParams,
+    NotPermitted,
+    RateLimitedRequest,
+    RequestError,
+    StoreUnavailable,
+    TooManyConnections,
+    Unavailable,
+)
 from gateway.domain.stream import Position, parse_position
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Service
-from gateway.ports import Clock
 from gateway.protocol.codes import CloseCode
 from gateway.transports.access import Access
 from gateway.transports.follower import EVERYTHING, Audience, EventStreamForm
 from gateway.transports.http import answer_errors
-from gateway.transports.hub import Hub
-from gateway.transports.requests import caller_of, query_of, wait_disconnect
+from gateway.transports.hub import RECONNECT_SPREAD_S, RESTART_S, Hub
+from gateway.transports.limits import RETRY_S, Limits
+from gateway.transports.places import place_of
+from gateway.transports.requests import query_of, wait_disconnect
 from gateway.transports.sink import ABORT_EXTENSION, PumpedSink
 from gateway.transports.subscription import Start, begin, check_topics
 
-__all__ = ["EventStreamDoor"]
+__all__ = ["PATH", "EventStreamDoor"]
+
+PATH = "/api/events/stream"
 
 # A comma separates topics; one inside a user id (`user:Doe, Jane`) does not.
 _BETWEEN_TOPICS = re.compile(r",(?=(?:\*|system)(?:,|$)|(?:user|task|agent|channel|recipient):)")
@@ -42,7 +57,8 @@ _LISTS = ("topic", "types")
 _KNOWN = frozenset({"topic", "types", "since", "snapshot"})
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-store",
+    # A proxy that compresses would hold events back.
+    "cache-control": "no-store, no-transform",
     # Without it nginx buffers the events.
     "x-accel-buffering": "no",
 }
@@ -56,11 +72,13 @@ class EventStreamDoor:
         hub: Feeds the streams.
         service: Checks parameters and topics, and gives snapshots.
         access: Turns tokens into callers.
+        limits: Count the streams and the requests for them.
     """
 
-    def __init__(self, hub: Hub, service: Service, access: Access) -> None:
-        self._hub = hub
-        self._service = service
+    def __init__(self, hub: Hub, service: Service, access: Access, limits: Limits) -> None:
+        self.hub = hub
+        self.service = service
+        self.limits = limits
         self._access = access
         self.form = EventStreamForm(service.log.epoch)
         self._audiences = {
@@ -70,18 +88,46 @@ class EventStreamDoor:
 
     def route(self) -> Route:
         """Make the route for an application."""
-        return Route("/api/events/stream", answer_errors(self._open), methods=["GET"])
+        return Route(PATH, answer_errors(self._answer), methods=["GET"])
+
+    async def _answer(self, request: Request) -> Response:
+        if not self.hub.running and not self.hub.draining:
+            raise Unavailable("the gateway does not run", retry_after=RETRY_S)
+        try:
+            return await self._open(request)
+        except (Unavailable, RateLimitedRequest) as error:
+            return self._later(request, error)
+        except StoreUnavailable as error:
+            return self._later(request, _away(error.retry_after))
+
+    def _later(self, request: Request, error: RequestError) -> Response:
+        """Tell what is wrong and when to come back, and end."""
+        told = {"message": error.message, **error.data()}
+        if (degradation := self.service.degradation) is not None:
+            told["degradation"] = degradation
+        # Apart from each other, since many readers may be told so at once.
+        wait_s = (error.retry_after or 0.0) + RECONNECT_SPREAD_S * self.service.ids.random()
+        body = f"retry: {math.ceil(wait_s * 1000)}\n".encode()
+        headers = dict(_HEADERS)
+        if (place := place_of(request.scope)) is not None and place.crowded is not None:
+            headers["connection"] = "close"
+        return Response(body + self.form.notice("unavailable", told), 200, headers)
 
     async def _open(self, request: Request) -> Response:
-        hub, service = self._hub, self._service
-        caller = await caller_of(request, self._access)
+        hub, service = self.hub, self.service
+        caller = await self.limits.admitted(request, self._access)
         params = self._params(request, caller)
         service.check_params("subscribe", params)
         check_topics(service, caller, params["topics"])
-        if not hub.running or hub.draining:
-            raise Unavailable("the gateway does not run, or is about to end", retry_after=2.0)
-        if hub.full:
-            raise Unavailable("too many connections", code="too_many_connections", retry_after=5.0)
+        if hub.draining:
+            raise Unavailable("the gateway is about to end", retry_after=RESTART_S)
+        if service.degradation is not None:
+            raise _away(RETRY_S)
+        place = place_of(request.scope)
+        if hub.full or (place is not None and place.crowded is not None):
+            raise Unavailable(
+                "there are too many connections", code=TooManyConnections.code, retry_after=RETRY_S
+            )
         if request.method == "HEAD":
             return Response(headers=_HEADERS)  # what a GET would begin with, and no stream
         audience = self._audiences[caller.operator]
@@ -99,7 +145,8 @@ class EventStreamDoor:
             since=params.get("since"),
             snapshot=params.get("snapshot", False),
         )
-        return _Stream(self, hub, service.clock, caller, params["topics"], audience, start)
+        self.limits.require_room(caller)
+        return _Stream(self, caller, params["topics"], audience, start)
 
     def _params(self, request: Request, caller: Caller) -> dict[str, Any]:
         query = query_of(request, repeated=_LISTS)
@@ -121,7 +168,7 @@ class EventStreamDoor:
         if since == "start":
             params["since"] = since
         elif since is not None:
-            position = parse_position(since, epoch=self._service.log.epoch, field=field)
+            position = parse_position(since, epoch=self.service.log.epoch, field=field)
             params["since"] = position.as_dict()
         return params
 
@@ -132,8 +179,6 @@ class _Stream(Response):
     def __init__(
         self,
         door: EventStreamDoor,
-        hub: Hub,
-        clock: Clock,
         caller: Caller,
         topics: Sequence[str],
         audience: Audience,
@@ -143,8 +188,9 @@ class _Stream(Response):
         # Starlette has set the length of the empty body.
         del self.headers["content-length"]
         self._door = door
-        self._hub = hub
-        self._clock = clock
+        self._hub = door.hub
+        self._service = door.service
+        self._clock = door.service.clock
         self._caller = caller
         self._topics = topics
         self._audience = audience
@@ -156,7 +202,10 @@ class _Stream(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
+        with self._door.limits.held(self._caller):
+            await self._stream(scope, receive, send)
 
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_some(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
@@ -174,14 +223,24 @@ class _Stream(Response):
         gone = asyncio.create_task(wait_disconnect(receive))
         follower = self._hub.join(sink, self._audience)
         heartbeat_at = self._clock.monotonic()
+        degradation: Mapping[str, Any] | None = None
 
         def look(now: float) -> float:
-            nonlocal heartbeat_at
+            nonlocal heartbeat_at, degradation
             expires_at = self._caller.expires_at
             if expires_at is not None and self._clock.wall() >= expires_at:
                 # The client reconnects with a new token and resumes.
                 sink.close(CloseCode.token_expired, "token expired")
                 return math.inf
+            if degradation is not self._service.degradation:
+                # A comment would not reach the page.
+                degradation = self._service.degradation
+                told = {
+                    "offset": self._hub.told(follower),
+                    "server_time": rfc3339(self._clock.wall()),
+                    **({} if degradation is None else {"degradation": degradation}),
+                }
+                follower.tell("heartbeat", told)
             if now >= heartbeat_at:
                 time = rfc3339(self._clock.wall())
                 # An id without data is no event, and moves the browser's Last-Event-ID (HTML
@@ -213,3 +272,7 @@ class _Stream(Response):
         if snapshot is not None:
             opening += form.notice("snapshot", snapshot)
         return opening
+
+
+def _away(retry_after: float) -> Unavailable:
+    return Unavailable("the store is away", retry_after=retry_after)

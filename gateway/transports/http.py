@@ -26,9 +26,11 @@ from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Service
 from gateway.protocol.operations import OPERATIONS, Operation
 from gateway.transports.access import Access
+from gateway.transports.limits import Limits
 from gateway.transports.problem import problem, problem_of
 from gateway.transports.request_id import request_id
 from gateway.transports.requests import caller_of, params_of, wait_disconnect
+from gateway.transports.safe_headers import NO_STORE
 
 __all__ = [
     "answer_errors",
@@ -51,14 +53,18 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
     return Response(orjson.dumps(value), status, headers, "application/json")
 
 
-def operation_routes(service: Service, access: Access) -> list[BaseRoute]:
+def operation_routes(service: Service, access: Access, limits: Limits) -> list[BaseRoute]:
     """Make the routes of all operations; paths without parameters come first."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS.values():
         for path in filter(None, (operation.path, operation.also_at)):
             by_path.setdefault(path, {})[operation.method] = operation
     return [
-        Route(_routed(path), _endpoint(by_path[path], service, access), methods=list(by_path[path]))
+        Route(
+            _routed(path),
+            _endpoint(by_path[path], service, access, limits),
+            methods=list(by_path[path]),
+        )
         for path in sorted(by_path, key=lambda path: (path.count("{"), path))
     ]
 
@@ -76,14 +82,15 @@ def health_routes(service: Service, access: Access) -> list[BaseRoute]:
     """
 
     async def health(request: Request) -> Response:
-        return json_response({"status": "ok", "timestamp": rfc3339(service.clock.wall())})
+        told = {"status": "ok", "timestamp": rfc3339(service.clock.wall())}
+        return json_response(told, headers=NO_STORE)
 
     async def ready(request: Request) -> Response:
         if (reason := service.reason) is not None:
             shown = redact_text(reason) if await _is_operator(request, access) else NOT_READY
             return problem(503, "unavailable", f"not ready: {shown}", retry_after=1.0)
         position = Position(service.log.epoch, service.log.head).as_dict()
-        return json_response({"status": "ready", "position": position})
+        return json_response({"status": "ready", "position": position}, headers=NO_STORE)
 
     return [Route("/health", health), Route("/ready", ready)]
 
@@ -125,20 +132,23 @@ def answer_errors(endpoint: Endpoint) -> Endpoint:
     return answered
 
 
-def _endpoint(operations: Mapping[str, Operation], service: Service, access: Access) -> Endpoint:
+def _endpoint(
+    operations: Mapping[str, Operation], service: Service, access: Access, limits: Limits
+) -> Endpoint:
     async def call(request: Request) -> Response:
         # Starlette accepts HEAD wherever GET is served.
         operation = operations.get(request.method) or operations["GET"]
-        caller = await caller_of(request, access)
-        params = await params_of(request, operation)
-        log = service.log
-        # What is read is at least as new as this; an await may let newer entries in.
-        position = Position(log.epoch, log.head)
-        work = service.call(operation.name, params, caller)
-        result = await (while_there(request, work) if operation.waits else work)
+        caller = await limits.admitted(request, access)
+        with limits.held(caller):
+            params = await params_of(request, operation)
+            log = service.log
+            # What is read is at least as new as this; an await may let newer entries in.
+            position = Position(log.epoch, log.head)
+            work = service.call(operation.name, params, caller)
+            result = await (while_there(request, work) if operation.waits else work)
         if operation.method != "GET":
             position = Position(log.epoch, log.head)  # what was written is in
-        headers = {"position": str(position), "cache-control": "no-store"}
+        headers = {"position": str(position), **NO_STORE}
         if result is None:
             return Response(status_code=204, headers=headers)
         headers |= _location(request, operation, result)

@@ -118,7 +118,8 @@ class Hub:
     @property
     def full(self) -> bool:
         """Whether there are as many connections as ``max_connections`` allows."""
-        return len(self._followers) >= self.settings.max_connections
+        most = self.settings.max_connections
+        return bool(most) and len(self._followers) >= most
 
     @property
     def followers(self) -> Sequence[Follower]:

@@ -41,6 +41,11 @@ class InFlight:
             self._waiting.add(task)
         task.add_done_callback(self._done)
 
+    @property
+    def full(self) -> bool:
+        """Whether as many run as may."""
+        return len(self._tasks) >= IN_FLIGHT_MAX
+
     async def wait_turn(self) -> None:
         """Wait until fewer than ``IN_FLIGHT_MAX`` requests run."""
         while len(self._tasks) >= IN_FLIGHT_MAX:

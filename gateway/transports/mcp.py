@@ -25,7 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.domain.access import Caller
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import InvalidParams, RequestError, Unauthenticated
+from gateway.domain.errors import InvalidParams, RequestError
 from gateway.execution.service import Service
 from gateway.protocol import session
 from gateway.protocol.operations import OPERATIONS
@@ -33,8 +33,10 @@ from gateway.protocol.session import Refusal, refusal_of, request_of, unreadable
 from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
 from gateway.transports.access import Access
 from gateway.transports.http import json_response, while_there
-from gateway.transports.problem import problem, when_again
-from gateway.transports.requests import BODY_BYTES_MAX, body_of, caller_of, query_of
+from gateway.transports.limits import Limits
+from gateway.transports.problem import headers_of, problem
+from gateway.transports.requests import BODY_BYTES_MAX, body_of, query_of
+from gateway.transports.safe_headers import NO_STORE
 
 if TYPE_CHECKING:
     from gateway.transports.mcp_tools import McpTools
@@ -71,11 +73,13 @@ class McpDoor:
     Args:
         service: What answers the operations.
         access: Turns tokens into callers.
+        limits: Count the requests, as those of HTTP.
     """
 
-    def __init__(self, service: Service, access: Access) -> None:
+    def __init__(self, service: Service, access: Access, limits: Limits) -> None:
         self._service = service
         self._access = access
+        self._limits = limits
         self._tools: McpTools | None = None
         self._missing = False
         # The calls that wait now; `notifications/cancelled` ends one of them.
@@ -109,7 +113,11 @@ class McpDoor:
             # There is no stream of the server's own messages (GET), and no session to end (DELETE).
             detail = f"{PATH} takes POST: one MCP message each"
             return problem(405, "method_not_allowed", detail, headers={"allow": "POST"})
-        caller = await caller_of(request, self._access)
+        caller = await self._limits.admitted(request, self._access)
+        with self._limits.held(caller):
+            return await self._answer_to(caller, request, out)
+
+    async def _answer_to(self, caller: Caller, request: Request, out: _Out) -> Response | None:
         for name in query_of(request):
             raise InvalidParams(f"{name} belongs into the message, not the query", field=name)
         body, message = await _message_in(request)
@@ -149,7 +157,7 @@ class McpDoor:
             key = _key(request, caller, params.get("requestId"))
             if key is not None and (waiting := self._waiting.get(key)) is not None:
                 waiting.cancel()
-        return Response(status_code=202)
+        return Response(status_code=202, headers=NO_STORE)
 
     async def _serve_long(
         self, request: Request, key: _Key | None, serving: asyncio.Future[None]
@@ -192,7 +200,7 @@ class _Out:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.headers: dict[str, str] = {}
+        self.headers: dict[str, str] = dict(NO_STORE)
         self.begun = False
 
     async def __call__(self, message: Message) -> None:
@@ -255,11 +263,9 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 
 def _refused(error: RequestError) -> Response:
-    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else {}
-    headers |= when_again(error.retry_after)
-    return _told(refusal_of(error, None), error.http_status, headers)
+    return _told(refusal_of(error, None), error.http_status, headers_of(error))
 
 
-def _told(refusal: Refusal, status: int, headers: dict[str, str] | None = None) -> Response:
+def _told(refusal: Refusal, status: int, headers: dict[str, str] = NO_STORE) -> Response:
     """Answer with a JSON-RPC error; MCP clients read one under every HTTP status."""
     return json_response(refusal.as_dict(), status, headers)

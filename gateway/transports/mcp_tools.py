@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -214,7 +215,7 @@ def _answered(result: dict[str, Any]) -> types.CallToolResult:
 def _refused(error: RequestError) -> types.CallToolResult:
     text = f"{error.message} ({error.code})"
     if error.retry_after is not None:
-        text += f"; try again in {error.retry_after:.1f} s"
+        text += f"; try again in {math.ceil(error.retry_after * 10) / 10:.1f} s"
     return types.CallToolResult(
         content=[types.TextContent(type="text", text=text)],
         structured_content=error.data(),

@@ -21,22 +21,13 @@ from gateway.transports.asyncapi import asyncapi_document
 from gateway.transports.http import answer_errors
 from gateway.transports.openapi import openapi_document
 from gateway.transports.problem import problem
+from gateway.transports.safe_headers import page_policy
 
 __all__ = ["document_routes", "page_routes"]
 
 # Asked again each time, answered 304 while it is the same: nothing is stale after an update.
-_ASKED_AGAIN = {"cache-control": "no-cache"}
-# Scripts, styles and pictures from here only, and connections home (`ws:` since `'self'` does
-# not cover WebSockets in every browser).
-_PAGE_HEADERS = {
-    "content-security-policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; "
-        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    **_ASKED_AGAIN,
-}
+NO_CACHE = "no-cache"
+_ASKED_AGAIN = {"cache-control": NO_CACHE}
 # How many descriptions are kept ready; each place that the gateway is mounted at has its own.
 PLACES_MAX = 16
 
@@ -57,9 +48,14 @@ def page_routes(directory: Path | None) -> list[BaseRoute]:
             text = await asyncio.to_thread(index.read_bytes)
         except OSError:
             return problem(404, "not_found", "this gateway has no page")
-        return _document(request, text, "text/html; charset=utf-8", _PAGE_HEADERS)
+        headers = _page_headers(request.scope)
+        return _document(request, text, "text/html; charset=utf-8", headers)
 
     return [Route("/", page), Mount("/static", _Files(directory=directory, check_dir=False))]
+
+
+def _page_headers(scope: Scope) -> dict[str, str]:
+    return {"content-security-policy": page_policy(scope), "cache-control": NO_CACHE}
 
 
 class _Files(StaticFiles):
@@ -68,7 +64,8 @@ class _Files(StaticFiles):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                more = [(name.encode(), value.encode()) for name, value in _PAGE_HEADERS.items()]
+                page = _page_headers(scope)
+                more = [(name.encode(), value.encode()) for name, value in page.items()]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 

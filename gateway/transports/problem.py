@@ -11,9 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.domain.errors import RequestError, StoreUnavailable, Unauthenticated, Unavailable
+from gateway.domain.rates import wait_told
 from gateway.transports.request_id import request_id
+from gateway.transports.safe_headers import NO_STORE, safe
 
-__all__ = ["http_problem", "problem", "problem_of", "when_again"]
+__all__ = ["headers_of", "http_problem", "problem", "problem_of", "server_error"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -60,28 +62,19 @@ def problem(
     body |= members
     if (name := request_id()) is not None:
         body["request_id"] = name
-    headers = dict(headers or {})
+    headers = {**NO_STORE, **(headers or {})}
     if field is not None:
         body["field"] = field
     if retry_after is not None:
-        body["retry_after"] = round(retry_after, 3)
-    headers |= when_again(retry_after)
+        body["retry_after"] = wait_told(retry_after)
+        headers["retry-after"] = _whole_seconds(retry_after)
     return Response(orjson.dumps(body), status, headers, MEDIA_TYPE)
-
-
-def when_again(retry_after: float | None) -> dict[str, str]:
-    """Give the header that says when to try again, in seconds; None: there is none."""
-    if retry_after is None:
-        return {}
-    # Whole seconds (RFC 9110, 10.2.3), rounded up: an earlier retry would be refused again.
-    return {"retry-after": str(max(1, math.ceil(retry_after)))}
 
 
 def problem_of(error: RequestError | StoreUnavailable) -> Response:
     """Answer with an error that an operation raised."""
     if isinstance(error, StoreUnavailable):
         error = Unavailable("the store is away", retry_after=error.retry_after)
-    headers = {"www-authenticate": "Bearer"} if isinstance(error, Unauthenticated) else None
     known = ("code", "field", "retry_after")
     return problem(
         error.http_status,
@@ -89,9 +82,29 @@ def problem_of(error: RequestError | StoreUnavailable) -> Response:
         error.message,
         field=error.field,
         retry_after=error.retry_after,
-        headers=headers,
+        headers=headers_of(error),
         **{name: value for name, value in error.data().items() if name not in known},
     )
+
+
+def headers_of(error: RequestError) -> dict[str, str]:
+    """Give the headers that the answer to an error has by any HTTP door."""
+    headers = dict(NO_STORE)
+    if isinstance(error, Unauthenticated):
+        headers["www-authenticate"] = "Bearer"
+    if error.retry_after is not None:
+        headers["retry-after"] = _whole_seconds(error.retry_after)
+    return headers
+
+
+def _whole_seconds(seconds: float) -> str:
+    """As Retry-After has them (RFC 9110, 10.2.3), rounded up: earlier it would be refused again."""
+    return str(max(1, math.ceil(seconds)))
+
+
+async def server_error(request: Request, error: Exception) -> Response:
+    """Answer where something broke that no door has caught; the server logs it."""
+    return safe(problem(500, "internal_error", "internal error"))
 
 
 async def http_problem(request: Request, error: Exception) -> Response:

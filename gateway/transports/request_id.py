@@ -1,6 +1,8 @@
 """
 Request ids: one name for each HTTP request, in its answer, in its problem and in the log.
 
+Since it sees each answer, it adds the headers that every answer has, too.
+
 A caller may give it, ``X-Request-Id``; one that is missing, or that is no name of ours, is made
 here. It is echoed in the answer, so that a report of a failure leads to the line in the log.
 """
@@ -13,6 +15,7 @@ from contextvars import ContextVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.ports import IdSource
+from gateway.transports.safe_headers import SAFE_HEADERS
 
 __all__ = ["HEADER", "RequestIds", "request_id"]
 
@@ -51,7 +54,8 @@ class RequestIds:
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (_HEADER, name.encode())]
+                named_by = (_HEADER, name.encode())
+                message["headers"] = [*message.get("headers", ()), named_by, *SAFE_HEADERS]
             await send(message)
 
         token = _current.set(name)

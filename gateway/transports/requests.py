@@ -7,7 +7,6 @@ one place or from two, is refused: it would not be clear which value counts.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -37,9 +36,6 @@ __all__ = [
 BODY_BYTES_MAX = 1024 * 1024
 
 JSON = "application/json"
-
-# A body has to arrive within this time, in seconds; otherwise the request is refused.
-BODY_WAIT_S = 30.0
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
@@ -130,7 +126,7 @@ async def caller_of(request: Request, access: Access) -> Caller:
 
 async def body_of(request: Request, *, bytes_max: int) -> bytes:
     """
-    Read a request's body.
+    Read a request's body. How fast it arrives is for the server to judge.
 
     Args:
         request: The request.
@@ -138,26 +134,21 @@ async def body_of(request: Request, *, bytes_max: int) -> bytes:
 
     Raises:
         TooLarge: If the body is longer.
-        InvalidParams: If it has not arrived within ``BODY_WAIT_S``.
         ClientDisconnect: If the client disconnects before its end.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > bytes_max:
         raise _too_large(int(declared), bytes_max)
     body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_WAIT_S):
-            more = True
-            while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientDisconnect
-                body += message.get("body", b"")
-                if len(body) > bytes_max:
-                    raise _too_large(len(body), bytes_max)
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise InvalidParams(f"the body was not complete within {BODY_WAIT_S:.0f} s") from None
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > bytes_max:
+            raise _too_large(len(body), bytes_max)
+        more = message.get("more_body", False)
     return bytes(body)
 
 

@@ -1,5 +1,5 @@
 """
-The server: uvicorn, with ready-made frames, an orderly shutdown and no log lines of its own.
+The server: uvicorn with our protocols, an orderly shutdown and no log lines of its own.
 
 uvicorn closes every WebSocket with 1012 within milliseconds of SIGTERM, so the application could
 send nothing more. Here the order is: every client is told when to reconnect, the application
@@ -14,23 +14,20 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from typing import Any, cast
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
-from gateway.protocol.codes import CloseCode
+from gateway.transports.event_stream import PATH
+from gateway.transports.frames_protocol import FramesProtocol
+from gateway.transports.http_protocol import bounded
 from gateway.transports.hub import Hub
-from gateway.transports.problem import problem
-from gateway.transports.sink import ABORT_EXTENSION, FRAMES_EXTENSION, do_nothing
-from gateway.transports.websocket import FRAME_BYTES_MAX
+from gateway.transports.limits import Crowded
 
-__all__ = ["FramesProtocol", "HttpProtocol", "Server", "bind"]
+__all__ = ["Server", "bind"]
 
 # Pings go out three times within a client's timeout, and at least this often, in seconds, because
 # some proxies drop a connection that is idle for 30 s.
@@ -57,119 +54,6 @@ KEEP_ALIVE_S = 75
 BACKLOG = 4096
 
 logger = logger_of(__name__)
-
-
-def _no_bytes() -> int:
-    """``unsent`` while there is no transport."""
-    return 0
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-class FramesProtocol(WebSocketsSansIOProtocol):
-    """
-    uvicorn's WebSocket protocol as a ``Sink``, offered in ``scope["extensions"]``.
-
-    The application makes a frame once and writes the same bytes to many sockets. That works only
-    without extensions such as permessage-deflate (RFC 7692), which would change each frame.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.on_writable: Callable[[], None] = do_nothing
-        self.on_alive: Callable[[], None] = do_nothing
-        self.unsent: Callable[[], int] = _no_bytes
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        # The hub calls this once per socket and turn, so it is the transport's own method.
-        self.unsent = self.transport.get_write_buffer_size
-
-    def handle_connect(self, event: Any) -> None:
-        super().handle_connect(event)
-        if self.response.status_code == 101:
-            assert not self.conn.extensions
-            extensions = cast("dict[str, object]", self.scope["extensions"])
-            extensions[FRAMES_EXTENSION] = self
-
-    # --- the sink -------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        if not self.close_sent and not self.transport.is_closing():
-            self.transport.write(data)
-
-    def set_room(self, unsent_max: int) -> None:
-        self.transport.set_write_buffer_limits(high=unsent_max, low=unsent_max // 4)
-
-    def close(self, code: int, reason: str) -> None:
-        # As uvicorn's `send` does it, which would wait for a peer that may not read.
-        if self.close_sent or self.transport.is_closing():
-            return
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.conn.send_close(code, reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
-
-    def abort(self) -> None:
-        self.transport.abort()
-
-    # --- what uvicorn calls ---------------------------------------------------------------
-
-    def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text" and not _is_utf8(b"".join(self.frames)):
-            # 1007 (RFC 6455, 8.1). uvicorn would do the same, but log the peer's mistake with a
-            # traceback.
-            self.frames = []
-            self.conn.send_close(CloseCode.invalid_utf8)
-            self.handle_parser_exception()
-            return
-        super().send_receive_event_to_app()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.on_writable()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.unsent = _no_bytes
-        self.on_writable()
-
-    def handle_ping(self) -> None:
-        super().handle_ping()
-        self.on_alive()
-
-    def handle_pong(self, event: Any) -> None:
-        super().handle_pong(event)
-        self.on_alive()
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """
-    uvicorn's HTTP protocol, with a function for dropping a peer that does not read.
-
-    What is no HTTP at all is refused like everything else, by a problem (RFC 9457).
-    """
-
-    def send_400_response(self, msg: str) -> None:
-        response = problem(400, "bad_request", "this is not HTTP/1.1 as RFC 9112 has it")
-        head = [b"HTTP/1.1 400 Bad Request\r\n"]
-        head += [b"%b: %b\r\n" % header for header in response.raw_headers]
-        self.transport.write(b"".join(head) + b"connection: close\r\n\r\n" + response.body)
-        self.transport.close()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT_EXTENSION: self.transport.abort}  # type: ignore[dict-item]
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -282,15 +166,20 @@ class Server(uvicorn.Server):
     ) -> None:
         tls = tls_context(settings)
         ping_s = min(PING_INTERVAL_S_MAX, settings.client_timeout / PINGS_PER_TIMEOUT)
+        protocol = bounded(
+            app.state.limits,
+            head_s=settings.head_timeout,
+            crowded=Crowded(app, app.state.access, streams=PATH),
+        )
         super().__init__(
             uvicorn.Config(
                 app,
                 host=host,
                 port=port,
-                http=HttpProtocol,
+                http=protocol,
                 ws=FramesProtocol,
                 ws_per_message_deflate=False,
-                ws_max_size=FRAME_BYTES_MAX,
+                ws_max_size=settings.frame_bytes,
                 ws_ping_interval=ping_s,
                 # The WebSocket door closes a client that does not answer with 4012; uvicorn
                 # would close it with 1011.

@@ -1,7 +1,7 @@
 """
 The sink: the end of a connection that bytes go into, as little of it as the hub needs.
 
-Our server lets the hub write ready frames and offers its own sink (``server.FramesProtocol``, at
+Our server lets the hub write ready frames and offers its own sink (``FramesProtocol``, at
 ``scope["extensions"]["gateway.frames"]``). Under any other ASGI server, and for streams over
 HTTP, a ``PumpedSink`` holds the bytes that the server has not taken yet and sends them in order.
 """
@@ -12,7 +12,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-__all__ = ["ABORT_EXTENSION", "FRAMES_EXTENSION", "PumpedSink", "Sink", "do_nothing"]
+from starlette.websockets import WebSocket
+
+from gateway.domain.settings import FRAME_BYTES_MIN
+from gateway.protocol.frames import payloads_of
+
+__all__ = [
+    "ABORT_EXTENSION",
+    "FRAMES_EXTENSION",
+    "PumpedSink",
+    "Sink",
+    "do_nothing",
+    "websocket_sink",
+]
 
 # The extension in a WebSocket's scope that is the server's own sink.
 FRAMES_EXTENSION = "gateway.frames"
@@ -28,11 +40,12 @@ class Sink(Protocol):
     Attributes:
         on_writable: Called when the unsent bytes have fallen to the room or below, and at the
             end of the connection.
-        on_alive: Called when the peer sends a ping or a pong.
+        on_alive: Called for each frame of the peer's that brings no message: a ping, a pong, a
+            fragment.
     """
 
     on_writable: Callable[[], None]
-    on_alive: Callable[[], None]
+    on_alive: Callable[[], object]
 
     def write(self, data: bytes) -> None:
         """Take whole frames, in order; after ``close`` or ``abort`` do nothing."""
@@ -44,6 +57,10 @@ class Sink(Protocol):
 
     def set_room(self, unsent_max: int) -> None:
         """Call ``on_writable`` when the unsent bytes fall from above ``unsent_max`` to it."""
+        ...
+
+    def take_up_to(self, message_bytes: int) -> None:
+        """Take messages of up to this length from the peer; a longer one is closed with 1009."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -75,7 +92,7 @@ class PumpedSink:
         on_abort: Callable[[], None],
     ) -> None:
         self.on_writable: Callable[[], None] = do_nothing
-        self.on_alive: Callable[[], None] = do_nothing
+        self.on_alive: Callable[[], object] = do_nothing
         self._send = send
         self._end = end
         self._on_abort = on_abort
@@ -86,6 +103,7 @@ class PumpedSink:
         self._goodbye: tuple[int, str] | None = None
         self._over = False
         self._aborted = False
+        self._message_bytes_max = FRAME_BYTES_MIN
 
     def write(self, data: bytes) -> None:
         if not self._over:
@@ -98,6 +116,14 @@ class PumpedSink:
 
     def set_room(self, unsent_max: int) -> None:
         self._room = unsent_max
+
+    def take_up_to(self, message_bytes: int) -> None:
+        self._message_bytes_max = message_bytes
+
+    def is_too_long(self, message: str | bytes) -> bool:
+        """Whether the server has taken a message that is over the bound of ``take_up_to``."""
+        data = message.encode() if isinstance(message, str) else message
+        return len(data) > self._message_bytes_max
 
     def close(self, code: int, reason: str) -> None:
         if not self._over:
@@ -144,6 +170,19 @@ class PumpedSink:
             self._unsent = max(0, self._unsent - len(data))
             if self._unsent <= self._room:
                 self.on_writable()
+
+
+def websocket_sink(websocket: WebSocket, on_abort: Callable[[], None]) -> PumpedSink:
+    """Make the sink of a WebSocket under a server that is not ours; see ``PumpedSink``."""
+
+    async def send(frames: bytes) -> None:
+        for payload in payloads_of(frames):
+            await websocket.send({"type": "websocket.send", "text": payload.decode()})
+
+    async def end(code: int, reason: str) -> None:
+        await websocket.close(code, reason)
+
+    return PumpedSink(send, end, on_abort)
 
 
 def do_nothing() -> None:

@@ -23,31 +23,33 @@ from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import (
     InvalidParams,
     NotPermitted,
+    RateLimitedRequest,
     RequestError,
     StoreUnavailable,
-    Unauthenticated,
     Unavailable,
 )
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Service
 from gateway.protocol.codes import CloseCode
-from gateway.protocol.frames import payloads_of, text_frame
+from gateway.protocol.frames import text_frame
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
 from gateway.protocol.session import (
     INTERNAL_ERROR,
     Id,
-    Phase,
     Refusal,
     Request,
     Session,
     refusal_of,
     reply,
 )
-from gateway.transports.access import Access, TokenExpired
+from gateway.transports.access import Access
 from gateway.transports.follower import Audience, Follower, WebSocketForm
 from gateway.transports.hub import Hub
 from gateway.transports.in_flight import IN_FLIGHT_MAX, InFlight
-from gateway.transports.sink import FRAMES_EXTENSION, PumpedSink, Sink
+from gateway.transports.lifeline import Lifeline
+from gateway.transports.limits import Closing, Limits
+from gateway.transports.places import place_of
+from gateway.transports.sink import FRAMES_EXTENSION, Sink, websocket_sink
 from gateway.transports.subscription import begin, check_topics
 from gateway.values import EVENT_BYTES_MAX
 
@@ -55,8 +57,6 @@ __all__ = ["SUBPROTOCOL", "WebSocketDoor"]
 
 SUBPROTOCOL = "agent-events.v1"
 TOKEN_SUBPROTOCOL = "bearer."
-
-FRAME_BYTES_MAX = 65_536
 
 # Topics that one connection follows; a page has a handful, an operator follows "*".
 TOPICS_MAX = 1_024
@@ -78,12 +78,14 @@ class WebSocketDoor:
         hub: Feeds the connections.
         service: Carries out operations.
         access: Turns tokens into callers.
+        limits: Count the connections and their frames.
     """
 
-    def __init__(self, hub: Hub, service: Service, access: Access) -> None:
+    def __init__(self, hub: Hub, service: Service, access: Access, limits: Limits) -> None:
         self.hub = hub
         self.service = service
         self.access = access
+        self.limits = limits
         form = WebSocketForm()
         self._audiences = {
             operator: Audience(form, operator=operator, types=None) for operator in (False, True)
@@ -102,7 +104,8 @@ class WebSocketDoor:
         if self.hub.draining:
             await websocket.close(CloseCode.restarting, "restarting")
             return
-        if self.hub.full:
+        place = place_of(websocket.scope)
+        if self.hub.full or (place is not None and place.crowded == "gateway"):
             await websocket.close(CloseCode.too_many_connections, "too many connections")
             return
         token = next(
@@ -136,20 +139,23 @@ class _Connection:
         self._session_id = door.service.ids.uuid7()
         self._caller: Caller | None = None
         self._subscribed = False
+        self._reading = asyncio.Lock()
+        self._unsent_max = self._hub.settings.send_bytes
         self._in_flight = InFlight()
+        self._limits = door.limits.socket(websocket.scope)
         # Bounds the rest of the connection once its end has been decided.
         self._rest = asyncio.timeout(None)
         extensions = websocket.scope.get("extensions") or {}
         offered = extensions.get(FRAMES_EXTENSION)
-        self._pumped = None if offered is not None else self._make_pump()
+        self._pumped = None
+        if offered is None:
+            self._pumped = websocket_sink(websocket, lambda: self._end_within(0))
         self._sink: Sink = self._pumped or cast("Sink", offered)
-        self._sink.on_alive = self._alive
+        self._sink.on_alive = self._take_frame
         self._follower: Follower = self._hub.join(self._sink, door.audience(None))
         now = self._clock.monotonic()
-        self._alive_at = self._heartbeat_at = now
-        self._degradation: Mapping[str, Any] | None = None
+        self._life = Lifeline(self._hub.settings, look_s=self._hub.look_s, now=now)
         self._busy = False
-        self._connect_by = now + self._hub.settings.connect_timeout
         self._follower.on_due = self._look
         self._follower.due = now
 
@@ -167,6 +173,7 @@ class _Connection:
             self._sink.abort()
         finally:
             self._hub.leave(self._follower)
+            self._limits.leave()
             # This comes first: a waiting `task.claim` must not take a task for a connection that
             # is gone.
             self._in_flight.stop_waiting()
@@ -178,33 +185,31 @@ class _Connection:
 
     async def _receive_all(self) -> None:
         while (message := await self._websocket.receive())["type"] == "websocket.receive":
-            self._alive()
-            if self._rest.when() is not None:
-                continue
+            wait_s = self._take_frame()
             text = message.get("text")
-            found = self._session.receive(text if text is not None else message.get("bytes", b""))
+            frame: str | bytes = text if text is not None else message.get("bytes", b"")
+            if self._pumped is not None and self._pumped.is_too_long(frame):
+                self._close(CloseCode.frame_too_large)
+            if self._rest.when() is not None or self._follower.gone:
+                continue
+            found = self._session.receive(frame)
             self._busy = True
             try:
                 if isinstance(found, Refusal):
                     self._refuse(found)
+                elif wait_s:
+                    often = RateLimitedRequest("too many requests of this user", retry_after=wait_s)
+                    self._refuse(refusal_of(often, found.id))
                 else:
                     await self._take(found)
                 # Read the next frame only when its reply has room and its request may run.
-                await self._follower.wait_room(self._hub.settings.send_bytes)
-                await self._in_flight.wait_turn()
+                if self._sink.unsent() > self._unsent_max:
+                    await self._follower.wait_room(self._unsent_max)
+                if self._in_flight.full:
+                    await self._in_flight.wait_turn()
             finally:
                 self._busy = False
-                self._alive()
-
-    def _make_pump(self) -> PumpedSink:
-        async def send(frames: bytes) -> None:
-            for payload in payloads_of(frames):
-                await self._websocket.send({"type": "websocket.send", "text": payload.decode()})
-
-        async def end(code: int, reason: str) -> None:
-            await self._websocket.close(code, reason)
-
-        return PumpedSink(send, end, lambda: self._end_within(0))
+                self._life.alive_at = self._clock.monotonic()
 
     def _close(self, code: CloseCode) -> None:
         self._in_flight.stop_waiting()
@@ -218,75 +223,74 @@ class _Connection:
 
     # --- what is due ----------------------------------------------------------------------
 
-    def _alive(self) -> None:
-        self._alive_at = self._clock.monotonic()
+    def _take_frame(self) -> float:
+        """Take in that a frame came; returns 0, or in how many seconds one may come."""
+        self._life.alive_at = now = self._clock.monotonic()
+        wait_s = self._limits.take(now)
+        if self._limits.hopeless:
+            self._close(CloseCode.too_many_requests)
+        return wait_s
 
     def _look(self, now: float) -> float:
         """Close what is over, send a heartbeat when due, return when to look again."""
-        settings = self._hub.settings
-        caller = self._caller
-        if caller is None:
-            if now >= self._connect_by:
-                self._close(CloseCode.no_connect_in_time)
-                return math.inf
-            return self._connect_by
-        if caller.expires_at is not None and self._clock.wall() >= caller.expires_at:
-            self._close(CloseCode.token_expired)
+        life, caller, wall = self._life, self._caller, self._clock.wall()
+        code = life.over(now, wall, caller, busy=self._busy)
+        if code is not None:
+            self._close(code)
             return math.inf
-        lost_at = self._alive_at + settings.client_timeout
-        if now >= lost_at and not self._busy:
-            self._close(CloseCode.no_sign_of_life)
-            return math.inf
-        # Two looks early: the hub calls at its own pace, and a heartbeat is never late.
-        interval_s = settings.heartbeat_interval - 2 * self._hub.look_s
         degradation = self._service.degradation
-        if now >= self._heartbeat_at + interval_s or degradation is not self._degradation:
-            self._heartbeat_at, self._degradation = now, degradation
+        if caller is not None and life.beats(now, degradation):
             told = self._hub.told(self._follower)
-            beat = {"offset": told, "server_time": rfc3339(self._clock.wall())}
+            beat = {"offset": told, "server_time": rfc3339(wall)}
             if degradation is not None:
                 beat["degradation"] = degradation
             self._follower.tell("heartbeat", beat)
-        expires_in = math.inf
-        if caller.expires_at is not None:
-            expires_in = caller.expires_at - self._clock.wall()
-        return min(
-            self._heartbeat_at + interval_s,
-            max(lost_at, now + self._hub.look_s),
-            now + expires_in,
-        )
+        return life.due(now, wall, caller)
 
     # --- requests -------------------------------------------------------------------------
 
     async def _take(self, request: Request) -> None:
         own = _SESSION_METHODS.get(request.method)
         if own is None:
-            waits = OPERATIONS[request.method].waits
-            self._in_flight.start(self._call(request), waits=waits)
+            operation = OPERATIONS[request.method]
+            # What is read may be long: one answer after the other, so that they do not add up.
+            work = self._call_in_turn if operation.method == "GET" else self._call
+            self._in_flight.start(work(request), waits=operation.waits)
             return
         # The connection's own methods run in order, before the next frame is read.
-        await self._answer(request, own(self, request))
+        try:
+            await own(self, request)
+        except Exception as error:  # noqa: BLE001 - told, or logged
+            self._tell(request, error)
+
+    async def _call_in_turn(self, request: Request) -> None:
+        async with self._reading:
+            await self._call(request)
 
     async def _call(self, request: Request) -> None:
-        async def work() -> None:
-            assert self._caller is not None
-            result = await self._service.call(request.method, request.params, self._caller)
-            self._reply(request.id, result)
-
-        await self._answer(request, work())
-
-    async def _answer(self, request: Request, work: Any) -> None:
         try:
-            await work
-        except _Final as final:
-            self._refuse(refusal_of(final.error, request.id, close=final.close))
-        except RequestError as error:
-            self._refuse(refusal_of(error, request.id))
-        except StoreUnavailable as error:
+            if self._sink.unsent() > self._unsent_max:
+                await self._follower.wait_room(self._unsent_max)
+            if not self._follower.gone:
+                assert self._caller is not None
+                result = await self._service.call(request.method, request.params, self._caller)
+                self._reply(request.id, result)
+        except Exception as error:  # noqa: BLE001 - told, or logged
+            self._tell(request, error)
+
+    def _tell(self, request: Request, error: Exception) -> None:
+        """Answer with an error; one that nobody expected is logged, not shown."""
+        if isinstance(error, Closing):
+            self._refuse(refusal_of(error.error, request.id, close=error.close))
+        elif isinstance(error, RequestError):
+            # Before it has connected, a client that is refused again and again is cut off.
+            close = self._session.refused() if self._caller is None else None
+            self._refuse(refusal_of(error, request.id, close=close))
+        elif isinstance(error, StoreUnavailable):
             away = Unavailable("the store is away", retry_after=error.retry_after)
             self._refuse(refusal_of(away, request.id))
-        except Exception:
-            logger.exception("%s failed", request.method)
+        else:
+            logger.error("%s failed", request.method, exc_info=error)
             data = {"code": "internal_error"}
             self._refuse(Refusal(request.id, INTERNAL_ERROR, "internal error", data))
 
@@ -302,17 +306,14 @@ class _Connection:
 
     async def _take_handshake_token(self, token: str) -> None:
         try:
-            self._admit(await self._door.access.caller(token))
-        except _Final as final:
+            self._admit(await self._limits.sign_in(self._door.access, token))
+        except Closing as final:
             self._close(final.close)
-        except (Unauthenticated, Unavailable) as error:
-            self._close(_code_for(error))
 
     def _admit(self, caller: Caller) -> None:
-        if not caller.scopes:
-            raise _Final(NotPermitted("this token gives no right at all"), CloseCode.not_permitted)
         self._caller = dataclasses.replace(caller, session_id=self._session_id)
-        self._session.phase = Phase.READY
+        self._session.ready()
+        self._sink.take_up_to(self._hub.settings.frame_bytes)
         self._hub.readdress(
             self._follower, self._door.audience(caller, self._follower.audience.types)
         )
@@ -322,10 +323,7 @@ class _Connection:
         self._service.check_params("connect", request.params)
         token, user_id = request.params.get("token"), request.params.get("user_id")
         if self._caller is None:
-            try:
-                self._admit(await self._door.access.caller(token, user_id=user_id))
-            except (Unauthenticated, Unavailable) as error:
-                raise _Final(error, _code_for(error)) from None
+            self._admit(await self._limits.sign_in(self._door.access, token, user_id=user_id))
         elif token is not None or user_id is not None:
             self._refresh(await self._door.access.caller(token, user_id=user_id))
         caller = self._caller
@@ -341,7 +339,7 @@ class _Connection:
                 "heartbeat_interval": settings.heartbeat_interval,
                 "schema_version": event_schemas.SCHEMA_VERSION,
                 "limits": {
-                    "frame_bytes": FRAME_BYTES_MAX,
+                    "frame_bytes": settings.frame_bytes,
                     "event_bytes": EVENT_BYTES_MAX,
                     "unsent_bytes": settings.send_bytes,
                     "in_flight": IN_FLIGHT_MAX,
@@ -354,6 +352,7 @@ class _Connection:
         assert self._caller is not None
         if caller.user_id != self._caller.user_id:
             raise NotPermitted("a connection belongs to one user, this token is another's")
+        self._limits.belongs_to(caller)
         self._admit(caller)
         # The new token may have fewer scopes; topics that they do not cover end here.
         lost = []
@@ -423,18 +422,3 @@ _SESSION_METHODS = {
     "ping": _Connection._ping,
 }
 assert _SESSION_METHODS.keys() == SESSION_PARAMS.keys()
-
-
-class _Final(Exception):
-    """A refusal after which the connection ends."""
-
-    def __init__(self, error: RequestError, close: CloseCode) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.close = close
-
-
-def _code_for(error: Unauthenticated | Unavailable) -> CloseCode:
-    if isinstance(error, Unavailable):
-        return CloseCode.try_again_later
-    return CloseCode.token_expired if isinstance(error, TokenExpired) else CloseCode.invalid_token

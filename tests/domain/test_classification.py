@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain import errors
+from gateway.domain import agent_failures, errors
 from gateway.domain.classification import classify
 from gateway.domain.error_codes import CODES, TYPES
 from gateway.domain.failure import Failure
@@ -64,28 +64,36 @@ def caused(outer: BaseException, *causes: BaseException) -> BaseException:
 @pytest.mark.parametrize(
     ("error", "expected", "retryable"),
     [
-        (errors.RateLimited(retry_after=7), ("rate_limit", "llm_rate_limit"), True),
-        (errors.ServiceUnavailable(), ("service_unavailable", "upstream_unavailable"), True),
-        (errors.UpstreamTimeout(), ("timeout", "llm_timeout"), True),
-        (errors.ConnectionLost(), ("network_error", "connection_interrupted"), True),
-        (errors.InvalidResponse(), ("validation_error", "llm_invalid_response"), True),
-        (errors.DatabaseLost(), ("database_error", "database_connection_lost"), True),
-        (errors.NotRetryable(), ("processing_error", "agent_exception"), False),
-        (errors.InvalidInput(), ("invalid_input", "invalid_input"), False),
-        (errors.ContentRefused(), ("content_refused", "llm_content_filtered"), False),
-        (errors.AuthFailed(), ("auth_error", "llm_auth_failed"), False),
-        (errors.ResourceExhausted(), ("resource_limit", "capacity_exceeded"), False),
+        (agent_failures.RateLimited(retry_after=7), ("rate_limit", "llm_rate_limit"), True),
         (
-            errors.ResourceExhausted(error_code="disk_full"),
+            agent_failures.ServiceUnavailable(),
+            ("service_unavailable", "upstream_unavailable"),
+            True,
+        ),
+        (agent_failures.UpstreamTimeout(), ("timeout", "llm_timeout"), True),
+        (agent_failures.ConnectionLost(), ("network_error", "connection_interrupted"), True),
+        (agent_failures.InvalidResponse(), ("validation_error", "llm_invalid_response"), True),
+        (agent_failures.DatabaseLost(), ("database_error", "database_connection_lost"), True),
+        (agent_failures.NotRetryable(), ("processing_error", "agent_exception"), False),
+        (agent_failures.InvalidInput(), ("invalid_input", "invalid_input"), False),
+        (agent_failures.ContentRefused(), ("content_refused", "llm_content_filtered"), False),
+        (agent_failures.AuthFailed(), ("auth_error", "llm_auth_failed"), False),
+        (agent_failures.ResourceExhausted(), ("resource_limit", "capacity_exceeded"), False),
+        (
+            agent_failures.ResourceExhausted(error_code="disk_full"),
             ("resource_limit", "disk_full"),
             False,
         ),
-        (errors.AgentFailure(error_code="my_own"), ("processing_error", "my_own"), False),
-        (errors.RateLimited(error_code="Not A Code"), ("rate_limit", "llm_rate_limit"), True),
+        (agent_failures.AgentFailure(error_code="my_own"), ("processing_error", "my_own"), False),
+        (
+            agent_failures.RateLimited(error_code="Not A Code"),
+            ("rate_limit", "llm_rate_limit"),
+            True,
+        ),
     ],
 )
 def test_an_agents_own_account_is_taken_at_its_word(
-    error: errors.AgentFailure, expected: tuple[str, str], retryable: bool
+    error: agent_failures.AgentFailure, expected: tuple[str, str], retryable: bool
 ) -> None:
     failure = classify(error, now=NOW)
     assert (failure.error_type, failure.error_code) == expected
@@ -94,7 +102,7 @@ def test_an_agents_own_account_is_taken_at_its_word(
 
 
 def test_not_retryable_says_that_trying_again_is_no_use() -> None:
-    failure = classify(errors.NotRetryable(retry_after=3), now=NOW)
+    failure = classify(agent_failures.NotRetryable(retry_after=3), now=NOW)
     assert (failure.retry_possible, failure.is_recoverable) == (False, False)
     assert failure.retry_after_s is None
 
@@ -402,8 +410,11 @@ def test_a_wrappers_own_delay_counts() -> None:
 
 
 def test_the_outermost_that_is_known_decides() -> None:
-    assert kind(caused(errors.InvalidInput(), make("E", status_code=503)))[0] == "invalid_input"
-    assert kind(caused(RuntimeError(), errors.InvalidResponse()))[0] == "validation_error"
+    assert (
+        kind(caused(agent_failures.InvalidInput(), make("E", status_code=503)))[0]
+        == "invalid_input"
+    )
+    assert kind(caused(RuntimeError(), agent_failures.InvalidResponse()))[0] == "validation_error"
 
 
 def test_a_chain_is_followed_ten_deep_and_never_in_circles() -> None:
@@ -428,7 +439,7 @@ def test_of_a_group_the_worst_leaf_decides() -> None:
 
 
 def test_of_equal_leaves_the_longest_delay_decides() -> None:
-    group = ExceptionGroup("x", [errors.RateLimited(retry_after=n) for n in (2, 9, 4)])
+    group = ExceptionGroup("x", [agent_failures.RateLimited(retry_after=n) for n in (2, 9, 4)])
     assert classify(group, now=NOW).retry_after_s == 9.0
 
 
@@ -466,7 +477,7 @@ def test_a_group_of_cancellations_is_a_cancellation() -> None:
 def test_a_cause_that_is_exact_about_another_kind_does_not_replace_what_is_known() -> None:
     """A lost connection is refined by a timeout, not by a rate limit or by an agent's own word."""
     lost = make("APIConnectionError")
-    assert kind(caused(lost, errors.RateLimited(), make("ReadTimeout")))[1] == "llm_timeout"
+    assert kind(caused(lost, agent_failures.RateLimited(), make("ReadTimeout")))[1] == "llm_timeout"
     lost = make("APIConnectionError")
     assert kind(caused(lost, make("E", status_code=429)))[1] == "connection_failed"
 
@@ -563,7 +574,7 @@ MAKERS: list[Callable[[], BaseException]] = [
     lambda: make("E"),
     lambda: make("ReadTimeout"),
     lambda: make("OperationalError", module="sqlite3"),
-    lambda: make("E", errors.AgentFailure),
+    lambda: make("E", agent_failures.AgentFailure),
     lambda: make("E", errors.RequestError),
     lambda: make("E", OSError),
     lambda: make("E", BaseException),

@@ -9,10 +9,8 @@ from typing import TypeVar
 import pytest
 
 from gateway import errors as public
-from gateway.domain import errors
-from gateway.domain.error_codes import CODES, failure_with
+from gateway.domain import agent_failures, errors
 from gateway.domain.errors import (
-    AgentFailure,
     AttemptOver,
     Conflict,
     ExpectationFailed,
@@ -22,7 +20,6 @@ from gateway.domain.errors import (
     LogError,
     NotFound,
     NotPermitted,
-    RateLimited,
     RateLimitedRequest,
     Rejected,
     RequestError,
@@ -46,7 +43,6 @@ def below(root: type[E]) -> Iterator[type[E]]:
 
 
 TREE: list[type[GatewayError]] = [GatewayError, *below(GatewayError)]
-FAILURES: list[type[AgentFailure]] = [AgentFailure, *below(AgentFailure)]
 
 
 @pytest.mark.parametrize("kind", TREE)
@@ -57,33 +53,9 @@ def test_every_error_is_exported_and_drawn(kind: type[GatewayError]) -> None:
 
 def test_the_public_names_are_those_of_the_tree() -> None:
     for name in public.__all__:
-        assert getattr(public, name) is getattr(errors, name)
-    assert {kind.__name__ for kind in FAILURES} <= set(public.__all__)
-
-
-# --- raised by agents ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", FAILURES)
-def test_a_failure_of_an_agent_has_a_known_code_of_its_type(kind: type[AgentFailure]) -> None:
-    failure = kind()
-    assert CODES[failure.error_code].error_type == kind.error_type
-    assert str(failure) == kind.__name__
-    assert failure.retry_after is None
-
-
-def test_an_agent_may_be_more_exact_than_the_class() -> None:
-    failure = RateLimited("the limit per minute", error_code="model_busy", retry_after=7)
-    assert (failure.error_type, failure.error_code) == ("rate_limit", "model_busy")
-    assert (str(failure), failure.retry_after) == ("the limit per minute", 7)
-
-
-def test_the_failures_that_are_drawn_to_be_tried_again_are() -> None:
-    retried = {kind.__name__ for kind in FAILURES if failure_with(kind.default_code).retryable}
-    assert retried == {
-        *("RateLimited", "ServiceUnavailable", "UpstreamTimeout"),
-        *("ConnectionLost", "InvalidResponse", "DatabaseLost"),
-    }
+        room = agent_failures if name in agent_failures.__all__ else errors
+        assert getattr(public, name) is getattr(room, name)
+    assert set(agent_failures.__all__) <= set(public.__all__)
 
 
 # --- answered to callers ---------------------------------------------------------------------
@@ -103,6 +75,8 @@ def test_the_failures_that_are_drawn_to_be_tried_again_are() -> None:
         (StaleTerm, "stale_term", 409, -32005),
         (Rejected, "rejected", 503, -32010),
         (RateLimitedRequest, "rate_limited", 429, -32011),
+        (errors.TooManyWorkers, "too_many_workers", 429, -32011),
+        (errors.TooManyConnections, "too_many_connections", 429, -32011),
         (Unavailable, "unavailable", 503, -32012),
     ],
 )

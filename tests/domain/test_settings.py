@@ -29,11 +29,23 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     assert (it.log_events, it.log_bytes, it.log_age) == (100_000, 256 * 1024**2, 86_400)
     assert (it.drain_grace, it.send_bytes, it.stall_timeout) == (10, 262_144, 5)
     assert (it.max_connections, it.store) == (20_000, "memory")
+    assert (it.max_connections_user, it.max_connections_address) == (200, 2_000)
+    assert (it.rate_http, it.rate_ws, it.frame_bytes) == (1_000, 1_000, 1024**2)
+    assert (it.head_timeout, it.connect_timeout) == (10, 10)
+
+
+# Limits of clients: 0 switches them off.
+SWITCHED = ["max_connections", "max_connections_address", "max_connections_user"]
+SWITCHED += ["rate_http", "rate_ws"]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, -math.inf, 2**60])
 def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
+    if value == 0 and name in SWITCHED:
+        assert "0: no limit" in SETTINGS[name].metadata["help"]
+        Settings(**{name: value})  # type: ignore[arg-type]
+        return
     with pytest.raises(ConfigurationError, match=name):
         Settings(**{name: value})  # type: ignore[arg-type]
 
@@ -71,6 +83,7 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
         {"partial_bytes_all": 4 * 1024**2 - 1},
         {"partial_bytes_task": PARTIAL_BYTES_TASK_MAX + 1},
         {"heartbeat_interval": 61.0},
+        {"frame_bytes": 65_535},
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -> None:
@@ -100,6 +113,7 @@ def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -
         {"retry_base": 30.0},
         {"partial_bytes_user": 262_144},
         {"heartbeat_interval": 60.0},
+        {"frame_bytes": 65_536},
     ],
 )
 def test_settings_that_just_fit_are_taken(changes: dict[str, Any]) -> None:

@@ -201,6 +201,11 @@ async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most
             await until(lambda: is_away(gateway))
             refused = await gateway.http.post("/api/tasks", json={"agent": "once"})
             assert refused.status_code == 503
+            # An EventSource would not come back after 503, nor hear anything on a log that stands.
+            stream = await gateway.http.get("/api/events/stream")
+            assert stream.status_code == 200
+            assert stream.text.startswith("retry: ")
+            assert '"the store is away"' in stream.text
             await server.start()
             finished = await page.finished(task["task_id"], within_s=20)
             assert finished["outcome"] == "succeeded"

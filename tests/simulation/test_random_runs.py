@@ -20,7 +20,8 @@ import pytest
 from gateway import Task
 from gateway.domain import task as tasks
 from gateway.domain.access import LOCAL_OPERATOR
-from gateway.domain.errors import AgentFailure, AttemptOver, RequestError
+from gateway.domain.agent_failures import AgentFailure
+from gateway.domain.errors import AttemptOver, RequestError
 from gateway.errors import (
     ContentRefused,
     InvalidResponse,

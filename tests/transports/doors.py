@@ -18,6 +18,7 @@ import httpx2
 import orjson
 
 from gateway.protocol.operations import Operation
+from gateway.transports.http_protocol import URL_BYTES_MAX
 from tests.transports.http_client import plain_http
 from tests.transports.mcp_client import HEADERS, call
 from tests.transports.world import Wire, World, connected
@@ -101,16 +102,12 @@ class Http:
         # Starlette's routes end at a slash; a query's texts are read by their schema's type.
         whole = not any("/" in params[name] or "\n" in params[name] for name in in_path)
         rest = [value for name, value in params.items() if name not in in_path]
-        return whole and (operation.method != "GET" or all(isinstance(each, str) for each in rest))
+        if operation.method == "GET" and not all(isinstance(each, str) for each in rest):
+            return False
+        return whole and len(self._written(operation, params)[0]) <= URL_BYTES_MAX
 
     async def ask(self, operation: Operation, params: Params) -> Any:
-        rest = {name: value for name, value in params.items() if name not in _in_path(operation)}
-        url = url_of(operation, params)
-        if operation.method == "GET":
-            url, body = f"{url}?{urlencode(rest)}" if rest else url, None
-        else:
-            body = orjson.dumps(rest) if rest else None
-        return await self.send(operation.method, url, body)
+        return await self.send(operation.method, *self._written(operation, params))
 
     async def send(self, method: str, url: str, body: bytes | None = None, **headers: str) -> Any:
         """Send a request as it is."""
@@ -125,6 +122,14 @@ class Http:
         problem = orjson.loads(answer.content)
         assert problem["status"] == answer.status_code
         return Refused(problem["code"], problem.get("field"), problem["detail"])
+
+    def _written(self, operation: Operation, params: Params) -> tuple[str, bytes | None]:
+        """The URL and the body."""
+        rest = {name: value for name, value in params.items() if name not in _in_path(operation)}
+        url = url_of(operation, params)
+        if operation.method == "GET":
+            return f"{url}?{urlencode(rest)}" if rest else url, None
+        return url, orjson.dumps(rest) if rest else None
 
 
 def url_of(operation: Operation, params: Params) -> str:

@@ -61,7 +61,7 @@ class HandSink:
 
     def __init__(self, accepts: float = math.inf) -> None:
         self.on_writable: Callable[[], None] = lambda: None
-        self.on_alive: Callable[[], None] = lambda: None
+        self.on_alive: Callable[[], object] = lambda: None
         self.accepts = accepts
         self.received = b""
         self.writes = 0
@@ -84,6 +84,9 @@ class HandSink:
 
     def set_room(self, unsent_max: int) -> None:
         self._room = unsent_max
+
+    def take_up_to(self, message_bytes: int) -> None:
+        pass
 
     def close(self, code: int, reason: str) -> None:
         self.closed = self.closed or code

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from gateway.client.connection import Connection
-from gateway.transports.server import FramesProtocol
+from gateway.transports.frames_protocol import FramesProtocol
 from tests.transports.world import BOTH_SERVERS, World, connected, dumps, offsets, until, world
 
 pytestmark = BOTH_SERVERS

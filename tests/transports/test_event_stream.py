@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.transports.http_client import ask, stream
+from gateway.ports import EventLog
+from tests.execution.world import AwayLog
+from tests.transports.http_client import Stream, ask, stream
 from tests.transports.world import BOTH_SERVERS, SECRET, offsets, token, until, world
 
 PATH = "/api/events/stream?topic=user:ann"
@@ -112,9 +117,86 @@ async def test_a_caller_is_needed_and_counted() -> None:
             await reader.next()
             await here.publish()
             assert len(await reader.events(1)) == 1
-            answer = await ask(here, "GET", PATH, token=token("ann"))
-            assert (answer.status, answer.json["code"]) == (503, "too_many_connections")
+            async with stream(here, PATH, token=token("ann")) as late:
+                told = await told_and_ended(late)
+            assert told["code"] == "too_many_connections"
         await until(lambda: here.hub.connections == 0)
+
+
+async def told_and_ended(reader: Stream) -> dict[str, Any]:
+    """
+    Check that a reader is told what is wrong in a stream that ends; gives what it says.
+
+    After any other status than 200 an ``EventSource`` stays away for ever.
+    """
+    assert reader.response.status_code == 200
+    assert reader.response.headers["content-type"].startswith("text/event-stream")
+    (only,) = await reader.rest()
+    assert only["event"] == "unavailable"
+    # It keeps the position that it has seen last.
+    assert "id" not in only
+    assert 0 < int(only["retry"]) < 60_000
+    data: dict[str, Any] = only["data"]
+    assert only["data"]["retry_after"] * 1000 <= int(only["retry"])
+    return data
+
+
+def away_logs() -> tuple[list[AwayLog], Callable[[EventLog], EventLog]]:
+    """A log that can go away, once a world is made with the function."""
+    logs: list[AwayLog] = []
+
+    def wrap(log: EventLog) -> EventLog:
+        logs.append(AwayLog(log))
+        return logs[0]
+
+    return logs, wrap
+
+
+async def test_a_stream_that_is_opened_while_the_store_is_away_says_so_and_ends() -> None:
+    """It was silent, on a log that stands still, and looked well."""
+    logs, wrap = away_logs()
+    async with world(wrap_log=wrap) as here:
+        logs[0].away = True
+        async with stream(here, PATH) as reader:
+            told = await told_and_ended(reader)
+        assert (told["code"], told["message"]) == ("unavailable", "the store is away")
+        assert told["degradation"]["scope"] == "store"
+        answer = await ask(here, "HEAD", PATH)
+        assert (answer.status, answer.text) == (200, "")
+        # What is wrong for good is a refusal as ever.
+        assert (await ask(here, "GET", "/api/events/stream?topic=nothing")).status == 400
+        assert here.hub.connections == 0
+        logs[0].away = False
+        async with stream(here, PATH) as reader:
+            assert (await reader.next())["event"] == "subscribed"
+
+
+async def test_a_stream_that_is_open_hears_at_once_that_the_store_is_away_and_back() -> None:
+    logs, wrap = away_logs()
+    async with world(wrap_log=wrap) as here, stream(here, PATH) as reader:
+        assert (await reader.next())["event"] == "subscribed"
+        logs[0].away = True
+        while (block := await reader.next()).get("event") != "heartbeat":
+            pass
+        assert block["data"]["degradation"]["scope"] == "store"
+        assert "id" not in block
+        logs[0].away = False
+        while (block := await reader.next()).get("event") != "heartbeat":
+            pass
+        assert "degradation" not in block["data"]
+
+
+async def test_a_stream_that_is_opened_while_the_gateway_ends_says_so() -> None:
+    gate = asyncio.Event()
+    async with world(before_stop=gate.wait) as here, stream(here, PATH) as reader:
+        await reader.next()
+        async with contextlib.AsyncExitStack() as stack:
+            # The listener closes only after the work has ended.
+            here.server.should_exit = True
+            await until(lambda: here.hub.draining)
+            late = await stack.enter_async_context(stream(here, PATH))
+            assert (await told_and_ended(late))["code"] == "unavailable"
+        gate.set()
 
 
 async def test_a_stream_ends_with_its_token_and_with_the_gateway() -> None:

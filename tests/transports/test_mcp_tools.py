@@ -159,8 +159,8 @@ async def test_that_there_is_none_is_an_empty_object() -> None:
         (Conflict("it has ended"), {"code": "conflict"}, "it has ended (conflict)"),
         (
             LockHeld("held", holder="ann", retry_after=1.2345),
-            {"code": "lock_held", "field": "resource_key", "retry_after": 1.234, "holder": "ann"},
-            "held (lock_held); try again in 1.2 s",
+            {"code": "lock_held", "field": "resource_key", "retry_after": 1.235, "holder": "ann"},
+            "held (lock_held); try again in 1.3 s",
         ),
         (NotPermitted("no"), {"code": "not_permitted"}, "no (not_permitted)"),
         (

@@ -17,28 +17,13 @@ from gateway.domain.errors import (
     Unauthenticated,
 )
 from gateway.transports.access import TokenExpired
-from gateway.transports.problem import http_problem, problem, problem_of, when_again
+from gateway.transports.problem import http_problem, problem, problem_of
 
 
 def body(answer: Response) -> dict[str, object]:
     assert answer.headers["content-type"] == "application/problem+json"
     found: dict[str, object] = orjson.loads(answer.body)
     return found
-
-
-@pytest.mark.parametrize(
-    ("seconds", "header"),
-    [
-        (None, {}),
-        (0.0, {"retry-after": "1"}),
-        (1.0, {"retry-after": "1"}),
-        (1.01, {"retry-after": "2"}),
-    ],
-)
-def test_a_wait_is_told_in_whole_seconds_and_never_too_short(
-    seconds: float | None, header: dict[str, str]
-) -> None:
-    assert when_again(seconds) == header
 
 
 def test_a_problem_has_the_members_of_the_standard_and_only_what_is_known() -> None:

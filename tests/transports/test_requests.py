@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -156,17 +155,6 @@ async def test_a_body_of_the_bound_is_taken_and_one_byte_more_is_not() -> None:
         await body_of(request(headers=[("content-length", "5")]), bytes_max=4)
     # A length that is none is the server's to refuse.
     assert await body_of(request(b"1", headers=[("content-length", "x")]), bytes_max=4) == b"1"
-
-
-async def test_a_body_that_never_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "BODY_WAIT_S", 0.01)
-
-    async def receive() -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    with pytest.raises(InvalidParams, match="not complete"):
-        await body_of(Request({"type": "http", "headers": []}, receive), bytes_max=4)
 
 
 async def test_a_client_that_disconnects_ends_its_body() -> None:

@@ -23,7 +23,8 @@ from gateway import Gateway
 from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.domain.timestamps import seconds_of
-from gateway.transports.server import FramesProtocol, Server, bind, tls_context, trusted
+from gateway.transports.frames_protocol import FramesProtocol
+from gateway.transports.server import Server, bind, tls_context, trusted
 from tests.identity import Authority
 from tests.transports.http_client import plain_http
 from tests.transports.world import (

@@ -310,12 +310,20 @@ async def test_malformed_frames_in_a_row_end_the_connection() -> None:
         assert code == CloseCode.bad_request
 
 
-async def test_a_frame_of_the_limit_is_taken_and_one_byte_more_is_not() -> None:
-    async with world() as here, connected(here) as client:
-        frame = '{"jsonrpc":"2.0","id":1,"method":"ping"'
-        await client.send(frame + " " * (65_536 - len(frame) - 1) + "}")
-        assert "result" in await client.next()
-        await client.send(frame + " " * (65_536 - len(frame)) + "}")
+@BOTH_SERVERS
+@pytest.mark.parametrize("limit", [65_536, 200_000])
+async def test_a_frame_of_the_limit_is_taken_and_one_byte_more_is_not(
+    fast: bool, limit: int
+) -> None:
+    """Before it has connected a client may send 64 KiB, whatever the setting says."""
+    frame = '{"jsonrpc":"2.0","id":1,"method":"ping"'
+    async with world(fast=fast, frame_bytes=200_000) as here, wire(here) as client:
+        if limit > 65_536:
+            hello = await client.result("connect")
+            assert hello["limits"]["frame_bytes"] == limit
+        await client.send(frame + " " * (limit - len(frame) - 1) + "}")
+        assert (await client.next())["id"] == 1
+        await client.send(frame + " " * (limit - len(frame)) + "}")
         assert (await client.closed())[0] == 1009
 
 
@@ -365,7 +373,7 @@ async def test_requests_run_side_by_side_up_to_a_bound() -> None:
 
         here.engine.script = slow
         for id in range(100):
-            await client.send({"jsonrpc": "2.0", "id": id, "method": "task.list", "params": {}})
+            await client.send({"jsonrpc": "2.0", "id": id, "method": "task.cancel", "params": {}})
         await until(lambda: len(running) >= 32)
         await here.engine.clock.sleep(0.05)
         assert len(running) == 32

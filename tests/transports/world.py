@@ -29,6 +29,7 @@ from gateway.ports import Draft, EventLog
 from gateway.stores.memory import MemoryLog
 from gateway.transports.application import create_app
 from gateway.transports.hub import Hub
+from gateway.transports.limits import Limits
 from gateway.transports.server import Server, bind
 
 SECRET = "s" * 32
@@ -72,6 +73,7 @@ class World:
 
     engine: ScriptedEngine
     hub: Hub
+    limits: Limits
     port: int
     fast: bool
     server: uvicorn.Server
@@ -187,7 +189,7 @@ async def world(
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([listener]))
-    here = World(engine, app.state.hub, port, fast, server, serving)
+    here = World(engine, app.state.hub, app.state.limits, port, fast, server, serving)
     with hurried():
         try:
             await until(lambda: server.started or serving.done())

@@ -24,10 +24,13 @@ from gateway.app.demo.faults import Plan
 from gateway.app.demo.model import reply, words_of
 from gateway.app.demo.pauses import Pauses
 from gateway.domain.errors import RequestError
+from gateway.domain.settings import Settings
 from gateway.ports import Clock
 from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.transports.http_protocol import bounded
+from gateway.transports.limits import Limits
 from gateway.transports.requests import body_of
-from gateway.transports.server import HttpProtocol, bind
+from gateway.transports.server import bind
 from gateway.transports.sink import ABORT_EXTENSION
 
 __all__ = ["Upstream"]
@@ -63,10 +66,11 @@ class Upstream:
         self._answers = 0
         self._listener = bind("127.0.0.1", 0)
         app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
+        settings = Settings()
         self._server = _Inner(
             uvicorn.Config(
                 app,
-                http=HttpProtocol,
+                http=bounded(Limits(settings, clock), head_s=settings.head_timeout, crowded=app),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -1,0 +1,69 @@
+"""
+Rates: how often somebody may ask. One token bucket for each key, bounded in number.
+
+A bucket holds ``burst`` tokens, ``rate`` of them come back each second, and a request takes one.
+All that is kept of a bucket is when it will be full again (the generic cell rate algorithm,
+ITU-T I.371, appendix I). A bucket that is full again says nothing, so it is forgotten.
+
+Times are seconds on a monotonic clock, given as ``now``. Nothing here reads a clock.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["Buckets", "wait_told"]
+
+# Divided by a rate the pieces of a burst do not add up exactly; less than this is rounding, in
+# seconds.
+ROUNDING_S = 1e-6
+
+
+class Buckets:
+    """
+    The buckets of all keys.
+
+    Args:
+        rate: Tokens that come back each second.
+        burst: Tokens that a full bucket holds, at least 1.
+    """
+
+    def __init__(self, *, rate: float, burst: float) -> None:
+        assert rate > 0
+        assert burst >= 1
+        self._token_s = 1 / rate
+        self._burst_s = burst / rate
+        self._full_at: dict[str, float] = {}
+        # When to look for buckets that are full again. No bucket takes longer than a burst to
+        # fill, so at most those of two bursts are kept.
+        self._sweep_at = 0.0
+
+    def __len__(self) -> int:
+        """How many buckets are kept."""
+        return len(self._full_at)
+
+    def take(self, key: str, now: float) -> float:
+        """
+        Take a token.
+
+        Returns:
+            0 when there was one; else the seconds until there is one, and nothing is taken.
+        """
+        full_at = self._full_at.get(key, now)
+        after = (full_at if full_at > now else now) + self._token_s
+        wait_s = after - now - self._burst_s
+        if wait_s > ROUNDING_S:
+            return wait_s
+        if now >= self._sweep_at:
+            self._sweep(now)
+        self._full_at[key] = after
+        return 0.0
+
+    def _sweep(self, now: float) -> None:
+        self._sweep_at = now + self._burst_s
+        self._full_at = {key: at for key, at in self._full_at.items() if at > now}
+
+
+def wait_told(seconds: float) -> float:
+    """Round a time to wait up to milliseconds: after what is told, it is not too early."""
+    return math.ceil(seconds * 1000 - 1e-6) / 1000

@@ -1,0 +1,312 @@
+"""
+Limits of clients: how many connections a user has, and how many requests a second each sends.
+
+A user's rate holds for all its connections together, at each door for itself. Operators are exempt.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.domain.access import Caller
+from gateway.domain.errors import (
+    NotPermitted,
+    RateLimitedRequest,
+    RequestError,
+    TooManyConnections,
+    Unauthenticated,
+    Unavailable,
+)
+from gateway.domain.rates import Buckets
+from gateway.domain.settings import Settings
+from gateway.ports import Clock
+from gateway.protocol.codes import CloseCode
+from gateway.transports.access import Access, TokenExpired
+from gateway.transports.places import Counts, Places, network_of, place_of
+from gateway.transports.problem import problem
+from gateway.transports.requests import caller_of
+from gateway.transports.safe_headers import safe
+
+__all__ = ["RETRY_S", "Closing", "Crowded", "Limits", "SocketLimits"]
+
+# A bucket holds the tokens of this many seconds.
+BURST_S = 2.0
+
+# A socket is closed when so many of its frames were refused within a second: it does not heed what
+# it is told.
+REFUSED_MAX, REFUSED_WITHIN_S = 100, 1.0
+
+# When to try again after there was no room, in seconds.
+RETRY_S = 5.0
+
+
+class Limits:
+    """
+    The limits of this process, and what counts against them.
+
+    Args:
+        settings: The limits; those that are 0 do not hold.
+        clock: The time.
+
+    Attributes:
+        places: The places of all connections.
+        users: How many each user has: WebSockets, streams, and requests that are answered now.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.places = Places(settings)
+        self.users = Counts(settings.max_connections_user)
+        self._clock = clock
+        self._http = _buckets(settings.rate_http)
+        self._ws = _buckets(settings.rate_ws)
+        # Sign-ins that are refused have no user, and count for their address.
+        self._strangers = _buckets(settings.rate_http)
+
+    async def admitted(self, request: Request, access: Access) -> Caller:
+        """
+        Give the caller of an HTTP request, which counts against its rate.
+
+        Raises:
+            RateLimitedRequest: If it asks too often, or its address has been refused too often.
+            RequestError: Whatever ``access`` refuses it with.
+        """
+        try:
+            caller = await caller_of(request, access)
+        except Unauthenticated:
+            self.count_stranger(request.scope)
+            raise
+        if caller.operator:
+            if (place := place_of(request.scope)) is not None:
+                place.exempt()
+        elif self._http is not None:
+            wait_s = self._http.take(caller.user_id, self._clock.monotonic())
+            if wait_s:
+                raise RateLimitedRequest("too many requests of this user", retry_after=wait_s)
+        return caller
+
+    def count_stranger(self, scope: Scope) -> None:
+        """
+        Count a refused sign-in against its address.
+
+        Raises:
+            RateLimitedRequest: If there were too many.
+        """
+        address = network_of((scope.get("client") or (None,))[0])
+        if self._strangers is not None and address is not None:
+            wait_s = self._strangers.take(address, self._clock.monotonic())
+            if wait_s:
+                raise RateLimitedRequest("too many refused sign-ins", retry_after=wait_s)
+
+    def require_room(self, caller: Caller) -> None:
+        """
+        Check that a user may have one connection more.
+
+        Raises:
+            TooManyConnections: If it has as many as it may; operators may have any number.
+        """
+        if not caller.operator and self.users.full(caller.user_id):
+            raise TooManyConnections("this user has too many connections", retry_after=RETRY_S)
+
+    def held(self, caller: Caller) -> AbstractContextManager[None]:
+        """
+        Hold a place of the caller's inside ``with``: it has a connection, or a request is answered.
+
+        Raises:
+            TooManyConnections: As ``require_room``.
+        """
+        if caller.operator:
+            return _NOT_HELD
+        self.require_room(caller)
+        return _Held(self.users, caller.user_id)
+
+    def socket(self, scope: Scope) -> SocketLimits:
+        """Give what a WebSocket counts with."""
+        return SocketLimits(self, scope, self._ws)
+
+
+class Closing(Exception):
+    """
+    A refusal after which a WebSocket is closed.
+
+    Attributes:
+        error: The refusal.
+        close: The code to close with.
+    """
+
+    def __init__(self, error: RequestError, close: CloseCode) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.close = close
+
+
+class SocketLimits:
+    """
+    One WebSocket: its frames against its user's rate, itself among its user's connections.
+
+    Attributes:
+        hopeless: Whether it goes on although it is refused, or sends as many frames before it has
+            connected: it has to be closed.
+    """
+
+    def __init__(self, limits: Limits, scope: Scope, rates: Buckets | None) -> None:
+        self.hopeless = False
+        self._limits = limits
+        self._scope = scope
+        self._held: AbstractContextManager[None] | None = None
+        self._rates = self._all_rates = rates
+        self._user_id: str | None = None
+        self._refused = 0
+        self._refused_since = -math.inf
+
+    def take(self, now: float) -> float:
+        """
+        Count a frame.
+
+        Args:
+            now: Monotonic seconds.
+
+        Returns:
+            0, or in how many seconds there may be one.
+        """
+        rates, user_id = self._rates, self._user_id
+        if rates is None:
+            return 0.0
+        # Until it has connected, a client has little to send but that.
+        wait_s = 0.0 if user_id is None else rates.take(user_id, now)
+        if wait_s or user_id is None:
+            if now - self._refused_since >= REFUSED_WITHIN_S:
+                self._refused, self._refused_since = 0, now
+            self._refused += 1
+            self.hopeless = self._refused >= REFUSED_MAX
+        return wait_s
+
+    async def sign_in(
+        self, access: Access, token: str | None, *, user_id: str | None = None
+    ) -> Caller:
+        """
+        Give the caller, and count for it from now on; see ``Access.caller``.
+
+        Raises:
+            Closing: If it is refused for good, or there is no room.
+            RequestError: If it is refused, and may try again on this connection.
+        """
+        try:
+            caller = await access.caller(token, user_id=user_id)
+        except Unavailable as error:  # nobody can say now whether the token is good
+            raise Closing(error, CloseCode.try_again_later) from None
+        except Unauthenticated as error:
+            expired = isinstance(error, TokenExpired)
+            code = CloseCode.token_expired if expired else CloseCode.invalid_token
+            try:
+                self._limits.count_stranger(self._scope)
+            except RateLimitedRequest as often:
+                raise Closing(often, CloseCode.too_many_requests) from None
+            raise Closing(error, code) from None
+        if not caller.scopes:
+            raise Closing(NotPermitted("this token gives no right at all"), CloseCode.not_permitted)
+        self.belongs_to(caller)
+        return caller
+
+    def belongs_to(self, caller: Caller) -> None:
+        """
+        Count for this caller from now on.
+
+        Raises:
+            Closing: If there are too many connections of the user, or from the address.
+        """
+        place = place_of(self._scope)
+        if place is not None and caller.operator:
+            place.exempt()
+        if self._held is None:
+            try:
+                if place is not None and place.crowded is not None:
+                    raise TooManyConnections(
+                        "there are too many connections from this address", retry_after=RETRY_S
+                    )
+                held = self._limits.held(caller)
+            except TooManyConnections as error:
+                raise Closing(error, CloseCode.too_many_connections) from None
+            held.__enter__()
+            self._held = held
+        self._user_id = caller.user_id
+        self._refused = 0
+        self._rates = None if caller.operator else self._all_rates
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        if self._held is not None:
+            self._held.__exit__(None, None, None)
+            self._held = None
+
+
+class Crowded:
+    """
+    The application for a connection that is over a limit: an ASGI application in front of it.
+
+    Args:
+        app: The application.
+        access: Finds out who is an operator.
+        streams: The path of server-sent events. An ``EventSource`` would never come back after a
+            refusal, so the application itself tells it.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, *, streams: str) -> None:
+        self._app = app
+        self._access = access
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        place = place_of(scope)
+        assert scope["type"] == "http"
+        assert place is not None
+        if place.crowded == "address" and await self._is_operator(scope):
+            place.exempt()
+        if place.crowded is None or scope["path"] == self._streams:
+            await self._app(scope, receive, send)
+            return
+        whose = "from this address" if place.crowded == "address" else "at this gateway"
+        refusal = problem(
+            429 if place.crowded == "address" else 503,
+            TooManyConnections.code,
+            f"there are too many connections {whose}",
+            retry_after=RETRY_S,
+            headers={"connection": "close"},
+        )
+        await safe(refusal)(scope, receive, send)
+
+    async def _is_operator(self, scope: Scope) -> bool:
+        try:
+            return (await caller_of(Request(scope), self._access)).operator
+        except RequestError:
+            return False
+
+
+class _Held:
+    __slots__ = ("_counts", "_key")
+
+    def __init__(self, counts: Counts, key: str) -> None:
+        self._counts = counts
+        self._key = key
+
+    def __enter__(self) -> None:
+        self._counts.enter(self._key)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._counts.leave(self._key)
+
+
+_NOT_HELD = nullcontext()
+
+
+def _buckets(rate: float) -> Buckets | None:
+    return Buckets(rate=rate, burst=max(1.0, rate * BURST_S)) if rate else None
