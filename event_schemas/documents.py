@@ -50,11 +50,19 @@ TYPES: tuple[str, ...] = (
     "lock_changed",
     "mode_changed",
     "dead_letter_changed",
+    "audit_recorded",
 )
 
 # They are in the log for the gateway's own state; only operators see them.
 BOOKKEEPING_TYPES: frozenset[str] = frozenset(
-    {"agent_registered", "lease_changed", "lock_changed", "mode_changed", "dead_letter_changed"}
+    {
+        "agent_registered",
+        "lease_changed",
+        "lock_changed",
+        "mode_changed",
+        "dead_letter_changed",
+        "audit_recorded",
+    }
 )
 
 # These carry every failure field, always. agent_status_changed carries all of them or none.

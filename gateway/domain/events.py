@@ -33,6 +33,7 @@ BOOKKEEPING = frozenset(
         "lock_changed",
         "mode_changed",
         "dead_letter_changed",
+        "audit_recorded",
     }
 )
 

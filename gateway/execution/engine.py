@@ -54,7 +54,13 @@ class Engine:
         if operation.or_scope is None or not caller.has(operation.or_scope):
             caller.require(operation.scope)
         check(name, params)
-        return await self.parts.handlers[name](params, caller)
+        result = await self.parts.handlers[name](params, caller)
+        if operation.audited:
+            await self.parts.audit.taken(operation, params, by=caller.user_id)
+        return result
+
+    def sign_in_refused(self, reason: str) -> None:
+        self.parts.audit.sign_in_refused(reason)
 
     @property
     def connections(self) -> Connections:

@@ -13,6 +13,7 @@ from gateway.attempts.agents import Agents
 from gateway.attempts.attempt import Attempts
 from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
+from gateway.execution.guards.audit import Audit
 from gateway.execution.guards.breakers import Breakers
 from gateway.execution.guards.refusals import Refusals
 from gateway.execution.handlers.breakers import BreakerHandlers
@@ -45,6 +46,7 @@ from gateway.execution.node.others import Others
 from gateway.execution.node.skew import Skew
 from gateway.execution.node.watch import StoreWatch
 from gateway.execution.reactions import Reactions
+from gateway.execution.record.audit_drafts import AuditDrafts
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.record.in_doubt import InDoubt
@@ -119,6 +121,7 @@ class Parts:
         # --- guards ---
         self.breakers = Breakers(self.state, self.intake, breaker_drafts)
         self.refusals = Refusals(self.intake, RefusalDrafts(self.intake), self.monitor)
+        self.audit = Audit(self.intake, AuditDrafts(self.intake), self.monitor)
 
         # --- tasks: from the order to the one end ---
         verdicts = Verdicts(
@@ -269,6 +272,7 @@ class Parts:
                 self.presence,
                 self.monitor,
                 self.refusals,
+                self.audit,
                 self.limits,
                 self.breakers,
                 self.attempts,

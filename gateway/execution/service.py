@@ -93,6 +93,10 @@ class Service(Protocol):
         """
         ...
 
+    def sign_in_refused(self, reason: str) -> None:
+        """Take in that a token was not accepted; ``reason`` is one of a few, for operators."""
+        ...
+
     def check_params(self, name: str, params: Any) -> None:
         """
         Check parameters against the schema of an operation or of a session's method.

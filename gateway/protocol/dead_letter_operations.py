@@ -88,6 +88,7 @@ DEAD_LETTER_OPERATIONS: tuple[Operation, ...] = (
         TASK_ID,
         SUBMITTED,
         errors=("not_found", "conflict", "circuit_breaker_open", "priority_load_shedding"),
+        audited=True,
     ),
     Operation(
         "dead_letter.discard",
@@ -98,5 +99,6 @@ DEAD_LETTER_OPERATIONS: tuple[Operation, ...] = (
         TASK_ID,
         DEAD_LETTER,
         errors=("not_found",),
+        audited=True,
     ),
 )

@@ -37,6 +37,7 @@ class Operation:
         waits: Whether it may wait for long. It is then ended and undone when its caller
             disconnects.
         tool: Whether it is also an MCP tool, of the same name.
+        audited: Whether it is recorded for operators that it was carried out, and by whom.
         events: The types of events that its parameters may be, as ``type`` says; the rest of
             each stands in ``event_schemas``. With each the parameters of a report on the caller's
             own task; None: it is on no task. Empty: the parameters are no event.
@@ -56,6 +57,7 @@ class Operation:
     one_of: tuple[str, ...] = ()
     waits: bool = False
     tool: bool = False
+    audited: bool = False
     events: Mapping[str, Schema | None] = dataclasses.field(default_factory=dict)
 
 

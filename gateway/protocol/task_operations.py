@@ -107,6 +107,7 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         TASK_ID,
         TASK,
         errors=("not_found", "conflict"),
+        audited=True,
     ),
     Operation(
         "task.retry",
@@ -117,5 +118,6 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         TASK_ID,
         SUBMITTED,
         errors=("not_found", "conflict", "circuit_breaker_open"),
+        audited=True,
     ),
 )

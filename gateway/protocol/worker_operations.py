@@ -251,6 +251,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         WORKER,
         errors=("not_found",),
         tool=True,
+        audited=True,
     ),
     Operation(
         "agent.shutdown",
@@ -265,5 +266,6 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         ),
         WORKER,
         errors=("not_found",),
+        audited=True,
     ),
 )

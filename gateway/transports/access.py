@@ -62,17 +62,25 @@ class Access:
         settings: The secret and the keys, and what tokens have to say.
         clock: What ``exp`` and ``nbf`` are compared with.
         open_gateway: There is no secret; a caller that gives no user id is an operator.
+        refused: Takes in each token that is not accepted, by one of a few reasons.
 
     Raises:
         ConfigurationError: If the secret or the file of keys cannot be used.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, *, open_gateway: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        *,
+        open_gateway: bool,
+        refused: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         self._settings = settings
         self._secret = _prepared(settings.token_secret)
         self._keys = Keys(settings.jwks, clock) if settings.jwks else None
         self._clock = clock
-        self._refusals = Refusals()
+        self._refusals = Refusals(refused)
         self.open = open_gateway
         assert open_gateway or self._secret or self._keys
 

@@ -84,7 +84,9 @@ def create_app(
         lag_wait_s=lag_wait_s,
         count=service.connections,
     )
-    access = Access(settings, service.clock, open_gateway=open_gateway)
+    access = Access(
+        settings, service.clock, open_gateway=open_gateway, refused=service.sign_in_refused
+    )
     limits = Limits(settings, service.clock)
 
     @contextlib.asynccontextmanager

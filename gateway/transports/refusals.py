@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from gateway.domain.diagnostics import logger_of
 
@@ -21,9 +22,15 @@ logger = logger_of(__name__)
 
 
 class Refusals:
-    """Logs refusals. What is kept is bounded by the number of reasons, which are ours."""
+    """
+    Logs refusals. What is kept is bounded by the number of reasons, which are ours.
 
-    def __init__(self) -> None:
+    Args:
+        counted: Takes in each refusal, by its reason.
+    """
+
+    def __init__(self, counted: Callable[[str], None]) -> None:
+        self._counted = counted
         # How many were not logged yet, by reason, while a second runs on that loop.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._more: dict[str, int] = {}
@@ -37,6 +44,7 @@ class Refusals:
             about: What was found, cut to what a line may hold; only the first one's is logged.
             level: Of the log.
         """
+        self._counted(reason)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._more = loop, {}

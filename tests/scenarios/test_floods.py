@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import orjson
 import psutil
@@ -145,6 +146,7 @@ async def answers_of(
         f"Authorization: Bearer {token(user_id)}\r\n\r\n"
     ).encode()
     answers: list[tuple[int, str | None]] = []
+    refusals: list[dict[str, Any]] = []
     with contextlib.closing(writer):
         for _ in range(count):
             writer.write(request)
@@ -152,11 +154,11 @@ async def answers_of(
             fields = dict(line.split(": ", 1) for line in head.strip().split("\r\n")[1:])
             body = orjson.loads(await reader.readexactly(int(fields["content-length"])))
             status = int(head.split()[1])
-            if status == 429:
-                assert body["code"] == "rate_limited"
-                assert 0 < body["retry_after"] <= 1 / RATE + 0.001
             answers.append((status, fields.get("retry-after")))
+            refusals += [body] if status == 429 else []
             await CLOCK.sleep(pause_s)
+    assert {body["code"] for body in refusals} <= {"rate_limited"}
+    assert all(0 < body["retry_after"] <= 1 / RATE + 0.001 for body in refusals)
     return answers
 
 

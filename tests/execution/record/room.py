@@ -19,6 +19,7 @@ from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.guards.breakers import Admission, StandIn
 from gateway.execution.parts import Parts
+from gateway.execution.record.audit_drafts import AuditDrafts
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.refusal_drafts import RefusalDrafts
 from gateway.execution.record.task_drafts import TaskDrafts
@@ -140,6 +141,7 @@ class Room:
         self.task_drafts = TaskDrafts(self.intake, self.state)
         self.breaker_drafts = BreakerDrafts(self.intake, self.policies)
         self.refusal_drafts = RefusalDrafts(self.intake)
+        self.audit_drafts = AuditDrafts(self.intake)
         self.worker_drafts = WorkerDrafts(self.intake, self.settings)
         self.entries: list[Entry] = []
         self.undone: list[str] = []
