@@ -1,7 +1,8 @@
 """
 Rates: how often somebody may ask. One token bucket for each key, bounded in number.
 
-A bucket holds ``burst`` tokens, ``rate`` of them come back each second, and a request takes one.
+A bucket holds ``burst`` tokens, ``rate`` of them come back each second. A request takes one, or as
+many as it has bytes.
 All that is kept of a bucket is when it will be full again (the generic cell rate algorithm,
 ITU-T I.371, appendix I). A bucket that is full again says nothing, so it is forgotten.
 
@@ -42,15 +43,16 @@ class Buckets:
         """How many buckets are kept."""
         return len(self._full_at)
 
-    def take(self, key: str, now: float) -> float:
+    def take(self, key: str, now: float, tokens: float = 1) -> float:
         """
-        Take a token.
+        Take tokens: as many as a full bucket holds, when more are asked for.
 
         Returns:
-            0 when there was one; else the seconds until there is one, and nothing is taken.
+            0 when there were as many; else the seconds until there are, and nothing is taken.
         """
         full_at = self._full_at.get(key, now)
-        after = (full_at if full_at > now else now) + self._token_s
+        takes_s = self._token_s * tokens
+        after = (full_at if full_at > now else now) + min(takes_s, self._burst_s)
         wait_s = after - now - self._burst_s
         if wait_s > ROUNDING_S:
             return wait_s

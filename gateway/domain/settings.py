@@ -131,6 +131,9 @@ class Settings:
     rate_ws: int = _setting(
         1_000, "frames per second and user over WebSocket, twice as many at once", off=True
     )
+    publish_bytes: int = _setting(
+        65_536, "bytes per second and user that events to publish may have, 1 MiB at once", off=True
+    )
     frame_bytes: int = _setting(1024**2, "longest message on a WebSocket; 65536 before connect")
     head_timeout: float = _setting(
         10.0, "time for a request's head; its body has as long, and 1 s more for each KiB"

@@ -56,7 +56,13 @@ def subject_of(task_id: str) -> str:
 
 @dataclasses.dataclass(slots=True)
 class Attempt:
-    """One try; times in seconds since the Unix epoch."""
+    """
+    One try; times in seconds since the Unix epoch.
+
+    Attributes:
+        released: Whether it was given back.
+        cleaned: Whether it was told what was cleaned up after it.
+    """
 
     number: int
     agent_id: str
@@ -66,6 +72,7 @@ class Attempt:
     ended_at: float | None = None
     error: dict[str, Any] | None = None
     released: bool = False
+    cleaned: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands on the wire."""
@@ -219,6 +226,8 @@ def apply(
         at: When the log accepted it, in seconds since the Unix epoch.
     """
     task.last_offset = offset
+    if event["type"] == "resource_cleanup":
+        _cleaned(task, event)
     if not task.live:
         return
     if fold := _FOLDS.get(event["type"]):
@@ -332,6 +341,12 @@ def _recovering(task: Task, event: Mapping[str, Any], fact: None, at: float) -> 
 def _recovered(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
     task.error_id = task.failed_at = None
     task.recoveries = 0
+
+
+def _cleaned(task: Task, event: Mapping[str, Any]) -> None:
+    for attempt in task.attempts:
+        if attempt.number == event["attempt"]:
+            attempt.cleaned = True
 
 
 def _finished(task: Task, event: Mapping[str, Any], fact: Finished, at: float) -> None:

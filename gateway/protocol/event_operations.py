@@ -101,7 +101,10 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             "required": ["event_id", "position"],
         },
         status=201,
-        errors=("invalid_event", "not_found", "stale_term", "thread_full", "too_large"),
+        errors=(
+            *("invalid_event", "not_found", "rate_limited", "stale_term", "thread_full"),
+            "too_large",
+        ),
         tool=True,
         events=PUBLISHED,
     ),

@@ -68,3 +68,13 @@ def test_no_schedule_gets_more_than_the_burst_and_the_rate(
 def test_a_wait_is_told_no_shorter_than_it_is(seconds: float, told: float) -> None:
     """A request after what was told would be refused again."""
     assert wait_told(seconds) == told
+
+
+def test_what_has_several_tokens_takes_them_together_and_more_than_all_takes_all() -> None:
+    buckets = Buckets(rate=100, burst=1000)
+    assert buckets.take("ann", 0.0, 600) == 0
+    assert round(buckets.take("ann", 0.0, 500), 6) == 1.0
+    assert buckets.take("ann", 1.0, 500) == 0
+    assert buckets.take("ann", 2.0, 5000) > 8
+    assert buckets.take("ann", 11.0, 5000) == 0
+    assert buckets.take("bob", 11.0, 5000) == 0

@@ -249,9 +249,15 @@ def _claimed(book: Book, job: Job, worker: Worker, params: Params, answer: Answe
     if job.holder is None:
         require(claim["term"] > job.term, f"term {claim['term']} comes after term {job.term}")
         _begun(book, job, worker, params, answer, term=claim["term"])
+        _leased(book, job, answer, params["lease_ttl"])
+    elif (key := params.get("resource_key")) is not None and (
+        (lock := book.lock_on(key)) is None or lock.task_id is None
+    ):
+        _leased(book, job, answer, params["lease_ttl"])  # in one entry with its new lock
+    else:
+        _renewed(book, job, answer, params["lease_ttl"])
     told = [claim[name] for name in ("agent_id", "term", "attempt", "user_id", "input")]
     require(told == [job.holder, job.term, job.attempts, job.user, job.input], f"it is {job}")
-    _leased(book, job, answer, params["lease_ttl"])
     if (key := params.get("resource_key")) is not None:
         shown = claim["lock"]
         lock = book.lock_on(key) or _new_lock(book, key, worker.agent_id, CREW, shown)
@@ -302,16 +308,24 @@ def _held(book: Book, call: Call, answer: Answer) -> Job | None:
 
 
 def _renew(book: Book, call: Call, answer: Answer) -> None:
-    """A heartbeat and an update renew a lease; in its first third only one with a length does."""
+    """A heartbeat and an update renew a lease, where that moves its end by a third."""
     if (job := _held(book, call, answer)) is not None:
-        lease_s, told = call.params.get("lease_ttl"), answer.result["lease_expires_at"]
-        from_then_on = job.lease_ends - job.lease_s * 2 / 3
-        if answer.at < from_then_on <= answer.until:  # it was decided some time between them
-            renews = told is not None and seconds_of(told) > job.lease_ends + book.bounds.slack_s
-        else:
-            renews = from_then_on <= answer.at
-        if renews or lease_s is not None:
-            _leased(book, job, answer, lease_s or job.lease_s)
+        _renewed(book, job, answer, call.params.get("lease_ttl"))
+
+
+def _renewed(book: Book, job: Job, answer: Answer, asked_s: float | None) -> None:
+    """A holder asks for a fresh lease; without a length it is never shortened."""
+    lease_s, slack_s = asked_s or job.lease_s, book.bounds.slack_s
+    gained_s = [at + lease_s - job.lease_ends for at in (answer.at, answer.until)]
+    moved_s = gained_s if asked_s is None else [abs(one) for one in gained_s]
+    if min(moved_s) - slack_s <= lease_s / 3 <= max(moved_s) + slack_s:
+        # It was decided some time between them.
+        told = answer.result["lease_expires_at"]
+        renews = told is not None and abs(seconds_of(told) - job.lease_ends) > slack_s
+    else:
+        renews = min(moved_s) > lease_s / 3
+    if renews:
+        _leased(book, job, answer, lease_s)
 
 
 def _complete(book: Book, call: Call, answer: Answer) -> None:

@@ -25,12 +25,14 @@ from gateway.domain.errors import (
     InvalidEvent,
     NotFound,
     NotPermitted,
+    RateLimitedRequest,
     RequestError,
     TooLarge,
 )
 from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.names import is_name, is_user_id
 from gateway.domain.preserved import Preserved
+from gateway.domain.rates import Buckets
 from gateway.domain.redaction import Redacted, clip, quoted, redacted
 from gateway.domain.settings import Settings
 from gateway.domain.stream import Position
@@ -52,6 +54,8 @@ Report = Mapping[str, Any]
 
 # Of a notification, as JSON.
 PAYLOAD_BYTES_MAX = 64 * 1024
+# What a user may publish at once, in bytes, before the rate of its bytes counts.
+BURST_BYTES = 1024**2
 # How much of a refused report operators are shown, in bytes.
 REPORTED_BYTES_MAX = 16 * 1024
 # How much of the names of its fields, where it cannot be shown itself.
@@ -84,6 +88,8 @@ class Publishing:
         self._policies = policies
         self._tasks = tasks
         self._settings = settings
+        rate = settings.publish_bytes
+        self._bytes = Buckets(rate=rate, burst=max(BURST_BYTES, rate)) if rate else None
         self.by_name: dict[str, Handler] = {"event.publish": self.publish}
 
     async def publish(self, params: Report, caller: Caller) -> Any:
@@ -97,6 +103,7 @@ class Publishing:
             NotFound: If it ends a failure that is not open for this user, or answers what is not
                 there.
             NotPermitted: If this caller may not publish that.
+            RateLimitedRequest: If this user has published too many bytes.
             TooLarge: If it is over 256 KiB.
         """
         type = params["type"]
@@ -118,15 +125,34 @@ class Publishing:
             name = params.get("agent_name")
             if isinstance(name, str) and not caller.may_serve(name):
                 raise NotPermitted("this token is not for that agent", field="agent_name")
-            draft, error_id = await self._report(type, said, event_id)
+            draft, error_id = await self._report(type, said, caller, event_id)
         else:
             raise InvalidEvent(f"there is no event type {quoted(type)}; see /schemas", field="type")
+        self._take_bytes(draft, caller)
         offset = await self._intake.append([draft])
         return {
             "event_id": event_id,
             "position": Position(self._log.epoch, offset).as_dict(),
             "error_id": error_id,
         }
+
+    def _take_bytes(self, draft: Draft, caller: Caller) -> None:
+        """
+        Count what is published against the caller's rate; operators are exempt.
+
+        Raises:
+            RateLimitedRequest: If it is too much now.
+        """
+        if self._bytes is None or caller.operator:
+            return
+        size = len(draft.body) + len(draft.detail or b"")
+        wait_s = self._bytes.take(caller.user_id, self._clock.monotonic(), size)
+        if wait_s:
+            raise RateLimitedRequest(
+                f"this user has published too much: {self._settings.publish_bytes} bytes a second, "
+                f"and {BURST_BYTES} at once",
+                retry_after=wait_s,
+            )
 
     # --- notifications ----------------------------------------------------------------------
 
@@ -178,7 +204,9 @@ class Publishing:
 
     # --- reports ----------------------------------------------------------------------------
 
-    async def _report(self, type: str, params: Report, event_id: str) -> tuple[Draft, str | None]:
+    async def _report(
+        self, type: str, params: Report, caller: Caller, event_id: str
+    ) -> tuple[Draft, str | None]:
         try:
             fields = self._checked(params)
             error_id = fields.get("error_id") or self._intake.ids.uuid7()
@@ -186,7 +214,7 @@ class Publishing:
             draft = self._completed(type, fields, error_id, event_id)
         except RequestError as error:
             if type == "agent_error":
-                await self._in_its_place(params, error)
+                await self._in_its_place(params, caller, error)
             raise
         return draft, error_id
 
@@ -292,7 +320,9 @@ class Publishing:
         fields = recovered("agent", opened[0], reported.error_id, took_s=took_s, attempts=1)
         return {name: fields[name] for name in fields if name not in SAID}
 
-    async def _in_its_place(self, fields: Mapping[str, Any], error: RequestError) -> None:
+    async def _in_its_place(
+        self, fields: Mapping[str, Any], caller: Caller, error: RequestError
+    ) -> None:
         """Tell the user that an agent failed, although its report was refused."""
         user_id = fields.get("user_id")
         agent_name = fields.get("agent_name")
@@ -318,6 +348,7 @@ class Publishing:
                 ),
             ),
         )
+        self._take_bytes(draft, caller)
         await self._intake.append([draft])
 
     def _checked(self, params: Report) -> dict[str, Any]:

@@ -110,8 +110,11 @@ class TaskReports:
         if task is None:
             raise NotFound(f"there is no task {report['task_id']}", field="task_id")
         made = (worker.agent_id, report["term"])
-        if made not in ((attempt.agent_id, attempt.term) for attempt in task.attempts):
+        found = [attempt for attempt in task.attempts if (attempt.agent_id, attempt.term) == made]
+        if not found:
             raise StaleTerm("this worker made no attempt under that term", field="term")
+        if found[0].cleaned:
+            raise Conflict("the cleanup of this attempt was told before, and is told once")
         await self._lifecycle.cleaned(
             task.task_id,
             report["term"],

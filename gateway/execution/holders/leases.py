@@ -61,11 +61,12 @@ class Leases:
         beside: Callable[[], Decision] = lambda: ((), {}),
     ) -> Task:
         """
-        Start a lease afresh; does nothing in the first third of its length.
+        Start a lease afresh; does nothing where that moves its end by less than a third.
 
         Args:
             term: Under which the holder acts.
-            ttl_s: The length of this renewal in seconds, at once; None: as it was granted.
+            ttl_s: The length of this renewal in seconds; None: as it was granted, and no shorter
+                than it is.
             beside: Decides what is appended with it or not at all: a lock that the holder takes.
 
         Raises:
@@ -77,10 +78,11 @@ class Leases:
             length_s = ttl_s or task.lease_ttl_s
             if length_s is None or task.lease_expires_at is None:
                 return None
-            left_s = task.lease_expires_at - self._clock.wall()
-            if ttl_s is None and left_s > length_s * (1 - RENEW_SHARE):
-                return None
+            gained_s = self._clock.wall() + length_s - task.lease_expires_at
+            moved_s = gained_s if ttl_s is None else abs(gained_s)
             drafts, expected = beside()
+            if not drafts and moved_s < length_s * RENEW_SHARE:
+                return None
             return [*drafts, self._drafts.lease_changed(task, "renewed", length_s)], expected
 
         await self._lifecycle.decide(task_id, decide)

@@ -82,7 +82,10 @@ class Reports:
     async def heartbeat(self, worker: Worker, params: Params) -> dict[str, Any]:
         """Renew the lease; the worker may give it a new length."""
         task, term = await self._held(worker, params), params["term"]
-        await self._leases.renew(task.task_id, term, ttl_s=params.get("lease_ttl"))
+        ttl_s = params.get("lease_ttl")
+        if ttl_s is not None:
+            await self._pace(task.task_id)  # lengths that go up and down are an entry each
+        await self._leases.renew(task.task_id, term, ttl_s=ttl_s)
         return _renewed(task, term)
 
     async def update(self, worker: Worker, params: Params) -> dict[str, Any]:
@@ -156,7 +159,7 @@ class Reports:
         return await self._leases.release(task.task_id, task.term)
 
     async def _pace(self, task_id: str) -> None:
-        """Wait for a piece's turn: people get at most ten a second of one task."""
+        """Wait for an entry's turn: there are at most ten a second of one task."""
         now = self._clock.monotonic()
         turn_at = max(now, self._next_piece_at.pop(task_id, 0.0))
         self._next_piece_at[task_id] = turn_at + PIECE_EVERY_S

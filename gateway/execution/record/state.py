@@ -190,7 +190,7 @@ class State:
         if known is None or not known.live:
             if known is not None:  # an end is final
                 self._changes(known)
-                known.last_offset = entry.offset
+                tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
             self._dead_letter(task_id, event, entry)
             return
         self._changes(known)

@@ -22,7 +22,7 @@ from gateway.domain.facts import Failed, Finished, Leased, Produced, Progressed,
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import STRATEGIES, Next
 from gateway.domain.redaction import Redacted
-from gateway.domain.task import Task, past_errors, subject_of
+from gateway.domain.task import Attempt, Task, past_errors, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.record.failure_fields import Fields, about, over, recovered
 from gateway.execution.record.intake import Intake
@@ -377,11 +377,11 @@ class TaskDrafts:
     def cleaned(
         self,
         task: Task,
+        attempt: Attempt,
         *,
         resources: list[str],
         memory_freed: int,
         leftovers: list[str],
-        error: Mapping[str, Any] | None,
         status: str | None = None,
     ) -> Draft:
         """
@@ -391,16 +391,18 @@ class TaskDrafts:
             resources: Kinds of resources that are gone.
             memory_freed: In bytes.
             leftovers: What is still there.
-            error: The failure fields of the attempt; None: it did not fail.
             status: What the worker calls it. The lists decide if it is None, or if it claims
                 success and something is left.
         """
         if status is None or (status == "success" and leftovers):
             status = status_of(resources, leftovers)
         message, said = sentence("resource_cleanup", cleanup_status=status)
+        error = attempt.error
         return self.of_task(
             "resource_cleanup",
             task,
+            attempt=attempt.number,
+            agent_id=attempt.agent_id,
             severity="info" if status == "success" else "warning",
             message=message,
             resources_cleaned=resources,

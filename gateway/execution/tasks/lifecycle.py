@@ -367,7 +367,7 @@ class Lifecycle:
         self, task_id: str, term: int, *, tries: Tries | None = None, **found: Any
     ) -> None:
         """
-        Tell what was cleaned up after an attempt, also after the task's end.
+        Tell what was cleaned up after an attempt, once, also after the task's end.
 
         Args:
             term: Of the attempt.
@@ -378,13 +378,13 @@ class Lifecycle:
             StaleTerm: If no attempt was made under that term.
         """
 
-        def decide(task: Task) -> Decision:
-            made = [attempt for attempt in task.attempts if attempt.term == term]
-            if not made:
+        def decide(task: Task) -> Decision | None:
+            made = next((attempt for attempt in task.attempts if attempt.term == term), None)
+            if made is None:
                 raise StaleTerm(
                     f"task {task_id}: no attempt was made under term {term}", field="term"
                 )
-            return [self._drafts.cleaned(task, error=made[0].error, **found)], {}
+            return None if made.cleaned else ([self._drafts.cleaned(task, made, **found)], {})
 
         await self.decide(task_id, decide, tries=tries)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -18,6 +19,7 @@ from gateway.domain.errors import (
     InvalidParams,
     NotFound,
     NotPermitted,
+    RateLimitedRequest,
     RequestError,
     StaleTerm,
     TooLarge,
@@ -26,10 +28,12 @@ from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.thread import THREAD_MAX
 from tests.domain.secret_samples import KEYS, fragments
 from tests.execution.anything import VALUES
+from tests.execution.conftest import OpenWorld
 from tests.execution.world import VirtualLoop, World, world
 
 AGENT = Caller("backend", frozenset({"agent", "events:read"}))
 SENDER = Caller("ann", frozenset({"events:write", "events:read"}))
+BOB = Caller("bob", frozenset({"events:write", "events:read"}))
 READER = Caller("ann", frozenset({"events:read"}))
 
 PASSWORD = "hunter2" + "-Zx9"
@@ -481,3 +485,53 @@ def test_whatever_is_published_complies_or_is_refused(
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(one())
+
+
+# --- how much ----------------------------------------------------------------------------------
+
+
+async def test_a_user_publishes_so_many_bytes_a_second_and_keeps_everybody_elses_history(
+    open_world: OpenWorld,
+) -> None:
+    here = await open_world(log_bytes=4 * 1024**2)
+    await publish(here, BOB, type="notification", subject="bob's", payload=1, channel="c")
+    note = {"type": "notification", "subject": "s", "payload": "x" * 60_000, "channel": "c"}
+    taken, waits = 0, []
+    for _ in range(200):
+        try:
+            await publish(here, SENDER, **note)
+            taken += 1
+        except RateLimitedRequest as error:
+            waits.append(error.retry_after or 0.0)
+    assert 10 <= taken <= 18
+    assert 0 < max(waits) <= 1
+    assert here.said("notification", subject="bob's")
+    # Others are not concerned, nor are operators; after the time that was told it goes on.
+    await publish(here, BOB, **note)
+    for _ in range(20):
+        await publish(here, LOCAL_OPERATOR, **note)
+    await here.passing(max(waits))
+    await publish(here, SENDER, **note)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"message": "x" * 4_000}, {"steps": [1], "detail": "x" * 9_000}]
+)
+async def test_reports_count_and_those_that_are_told_in_place_of_refused_ones(
+    here: World, fields: dict[str, Any]
+) -> None:
+    async def report_until_it_is_too_much() -> None:
+        for _ in range(2_000):
+            with contextlib.suppress(InvalidEvent):
+                await publish(here, type="agent_error", **ABOUT, **fields)
+
+    with pytest.raises(RateLimitedRequest, match="65536 bytes a second"):
+        await report_until_it_is_too_much()
+
+
+async def test_without_a_rate_any_number_of_bytes_is_published(open_world: OpenWorld) -> None:
+    here = await open_world(publish_bytes=0)
+    for _ in range(40):
+        await publish(
+            here, SENDER, type="notification", subject="s", payload="x" * 60_000, channel="c"
+        )

@@ -133,6 +133,24 @@ async def test_a_report_names_the_lease_under_which_it_is_made(here: World, miss
 # --- cleaning up ---------------------------------------------------------------------------------
 
 
+async def test_a_cleanup_is_told_once_for_each_attempt_and_names_that_attempt(here: World) -> None:
+    worker = await hand(here)
+    await here.submit("writer", max_attempts=2)
+    await worker.claim()
+    first = dict(worker.claimed)
+    await worker.tell("task.fail", message="no", error_type="timeout")
+    await worker.claim(wait=30)
+    await worker.tell("task.complete", result=1)
+    told = {"type": "resource_cleanup", "resources_cleaned": ["process"]}
+    await worker.tell("event.publish", **told)
+    for _ in range(50):
+        with pytest.raises(Conflict, match="told once"):
+            await worker.tell("event.publish", **told)
+    worker.claimed = first
+    await worker.tell("event.publish", **told)
+    assert [event["attempt"] for event in here.said("resource_cleanup")] == [2, 1]
+
+
 async def test_a_cleanup_may_be_told_after_the_end_by_the_worker_that_made_the_attempt(
     here: World,
 ) -> None:

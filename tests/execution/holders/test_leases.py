@@ -204,6 +204,34 @@ async def test_a_length_that_a_holder_asks_for_applies_at_once_and_to_this_renew
     await worker.tell("task.complete", result=1)
 
 
+async def test_beats_with_a_length_are_an_entry_only_where_they_move_the_end_by_a_third(
+    here: World,
+) -> None:
+    worker = await hand(here, agents=[{"name": "writer", "timeout": 1000}])
+    await here.submit("writer")
+    await worker.claim(lease_ttl=30)
+    for _ in range(100):
+        await worker.tell("task.heartbeat", lease_ttl=30)
+    assert len(here.said("lease_changed", action="renewed")) <= 1
+    # Lengths that go up and down are an entry each, and have to wait for their turn.
+    began = here.engine.clock.wall()
+    for number in range(40):
+        await worker.tell("task.heartbeat", lease_ttl=(10, 60)[number % 2])
+    assert here.engine.clock.wall() - began == pytest.approx(4, abs=0.2)
+    await worker.tell("task.complete", result=1)
+
+
+async def test_a_claim_that_is_asked_for_again_and_again_is_one_entry(here: World) -> None:
+    worker = await hand(here)
+    task_id = await here.submit("writer")
+    await worker.claim(task_id=task_id, lease_ttl=30, resource_key="file")
+    head = here.engine.log.head
+    for _ in range(50):
+        await worker.claim(task_id=task_id, lease_ttl=30, resource_key="file")
+    assert here.engine.log.head == head
+    await worker.tell("task.complete", result=1)
+
+
 async def test_a_beat_without_a_length_never_shortens_what_another_beat_was_promised() -> None:
     """It is on its way when the other comes, and is decided again after it."""
     cluster = Cluster()

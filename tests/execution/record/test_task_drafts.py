@@ -324,13 +324,14 @@ async def test_a_cleanup_is_told_as_it_was_found(
     task = await room.running()
     draft = room.task_drafts.cleaned(
         task,
+        task.attempts[0],
         resources=resources,
         memory_freed=0,
         leftovers=leftovers,
-        error=None,
         status=claimed,
     )
     event = body_of(draft)
+    assert (event["attempt"], event["agent_id"]) == (1, task.holder)
     assert (event["cleanup_status"], event["severity"]) == (status, severity)
     assert (event["retry_possible"], event["is_recoverable"]) == (False, True)
 
@@ -339,9 +340,7 @@ async def test_a_cleanup_after_a_failure_belongs_to_it() -> None:
     room = Room(POLICY)
     task = await failed(room)
     event = body_of(
-        room.task_drafts.cleaned(
-            task, resources=[], memory_freed=0, leftovers=[], error=task.last_error
-        )
+        room.task_drafts.cleaned(task, task.attempts[0], resources=[], memory_freed=0, leftovers=[])
     )
     assert (event["error_id"], event["error_code"]) == (ERROR_ID, "llm_rate_limit")
     assert event["retry_possible"]
