@@ -25,7 +25,7 @@ _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
 _ESCAPED = re.compile(r"((?:[\w.~-]|%(?!2F|40))*%3A[^/?#]*)%40", re.IGNORECASE)
 _MARK = re.compile(r"\[redacted:[a-z-]{1,16}\]@")
 # A token that stands in the place of a user.
-_TOKEN = re.compile(r"(?=[^@]*\d)[\w.~%+=-]{12,}|[\w.~%+=-]{24,}")
+_TOKEN = re.compile(r"(?=[^@]*\d)[\w.~%+=-]{10,}|[\w.~%+=-]{24,}")
 # user:password@host:port without a scheme; scott/tiger@ of Oracle.
 _BARE = re.compile(
     r"(?<![\w/.@:+-])([A-Za-z][\w.+-]{0,63}:[^\s:@\"'<>,;(){}\[\]]{1,128})"
@@ -85,7 +85,7 @@ def _userinfo(address: str) -> int | None:
     return address.rindex("@")
 
 
-_NAMES = ("bearer", "basic", "negotiate", "ntlm", "dpop", "apikey", "token")
+_NAMES = ("bearer", "basic", "negotiate", "ntlm", "dpop", "apikey")
 _SCHEME = re.compile(
     rf"(?<![a-z0-9_-])({'|'.join(_NAMES)})(?:\s{{1,4}}|%20|\+|:\s?)"
     r"([a-z0-9._~+/=-]{6,}+|[a-z0-9._~%-]{6,}+)"
@@ -100,6 +100,12 @@ _CURL = re.compile(
     r"([^\s:\"'-][^\s:\"']{0,63}:[^\s\"']+)"
 )
 _CURL_CHARS_MAX = 400
+# Tools that take a password by a short flag.
+_TOOLS = ("sshpass", "mysql", "mariadb", "docker login", "podman login", "redis-cli", "ldapsearch")
+_TOOL = re.compile(
+    rf"(?:{'|'.join(_TOOLS)})(?:dump|admin)?[ ][^\n;|&]{{0,200}}?(?<=[ ])-[paw][ ]?[\"']?"
+    r"([^\s\"';|&-][^\s\"';|&]{0,256})"
+)
 
 
 def schemes_in(text: str, small: str) -> Iterator[Span]:
@@ -118,6 +124,9 @@ def schemes_in(text: str, small: str) -> Iterator[Span]:
         for found in _QUERY.finditer(text):
             if is_drawn(found[1]):
                 yield (*found.span(1), "secret")
+    if any(map(small.__contains__, _TOOLS)):
+        for found in _TOOL.finditer(text):
+            yield (*found.span(1), "secret")
     if "curl" in small:
         for found in _CURL.finditer(text):
             if "curl" in small[max(0, found.start() - _CURL_CHARS_MAX) : found.start()]:
@@ -128,11 +137,8 @@ def _is_credential(scheme: str, value: str) -> bool:
     """Tell a credential from a word: ``Bearer abc1`` from ``bearer tokens``."""
     if scheme == "basic":
         return _names_user(value)
-    digits = any(map(str.isdigit, value))
-    if scheme == "token":
-        return digits and len(value) >= 20
     plain = value.rstrip(".=")
-    if digits or len(plain) >= 16:
+    if any(map(str.isdigit, plain)) or len(plain) >= 16:
         return True
     # realm=, error=; authentication, Token
     return not (plain.replace("-", "").isalpha() and plain[1:].islower())

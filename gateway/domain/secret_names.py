@@ -36,13 +36,14 @@ _NAMES = (
     *("passwords?", "passwd", "passphrase", "passcode", "passwort", "passe", "passw", "pass"),
     *("pwd", "pw", "psw", "pin", "secrets?", "senha", "kennwort", "contrase[nñ]a", "cvv", "cvc"),
     *("tokens?", "keys?", "credentials?", "authorization", "auth", "cookies?", "signature", "sig"),
-    *("session[-_. ]?id", "sessid", "sid", "sas", "connstr", "conn[-_]str", "totp", "otp"),
+    *("session[-_. ]?id", "session", "sessid", "sess", "sid", "sas", "connstr", "conn[-_]str"),
+    *("csrf", "xsrf", "samlresponse", "assertion", "hmac", "psk", "totp", "otp"),
     *("string", "phrase", "code"),
 )
 # These are secret only where no letter stands before them: `compass` and `oauth` are not.
 _SHORT = (
     *("pass", "passw", "passe", "pwd", "pw", "psw", "pin", "cvv", "cvc", "totp", "otp", "auth"),
-    *("sig", "sid", "sas"),
+    *("sig", "sid", "sas", "sess", "session", "psk", "hmac", "csrf", "xsrf"),
 )
 # These are secret only where one of these words stands before them.
 _AFTER: Mapping[str, tuple[str, ...]] = {
@@ -53,7 +54,10 @@ _AFTER: Mapping[str, tuple[str, ...]] = {
         *("root", "machine", "user", "aes", "rsa", "host", "webhook", "recovery", "integration"),
         *("app", "application", "consumer", "project", "write", "ingest", "ingestion", "bot"),
     ),
-    "code": ("mfa", "otp", "verification", "recovery", "backup", "2fa", "pin", "device"),
+    "code": (
+        *("mfa", "otp", "verification", "recovery", "backup", "2fa", "pin", "device", "sms"),
+        *("auth", "access", "authorization", "security", "login"),
+    ),
     "phrase": ("seed", "recovery", "mnemonic"),
     "string": ("connection", "conn"),
 }
@@ -61,7 +65,7 @@ _AFTER: Mapping[str, tuple[str, ...]] = {
 _TAIL = (
     r"(?:[-_.]?(?:values?|headers?|pem|b64|base64|hash(?:ed)?|string|text|raw|plain(?:text)?|hex"
     r"|bytes|str|old|new|current|previous|prod(?:uction)?|dev|staging|live|test|main|default"
-    r"|primary|secondary|backup|key|env|v?[0-9]{1,2})){0,3}"
+    r"|primary|secondary|backup|key|env|json|data|blob|enc(?:rypted)?|v?[0-9]{1,2})){0,3}"
 )
 _NAME = "|".join(sorted(_NAMES, key=lambda name: (name[0], -len(name))))
 _HEADERS = ("authorization", "cookie", "cookies")
@@ -69,6 +73,8 @@ _HEADERS = ("authorization", "cookie", "cookies")
 _SPOKEN = ("password", "passwords", "passwd", "passphrase", "passcode", "passwort", "secret")
 # After these and a colon there may be anything: signature: (a, b); pass: all.
 _VAGUE = ("sig", "signature", "auth", "sid", "pass", "pin", "sas", "string", "code")
+# After these there may be anything at all: session=self.session.
+_OBJECTS = ("session", "sess", "assertion", "hmac", "csrf", "xsrf", "samlresponse")
 
 # --- what stands between a name and its value -------------------------------------------------
 
@@ -93,7 +99,7 @@ _BETWEEN = (
     r"|(?P<tag>(?(mark)(?!))(?:(?<=[ ])[^<>\n]{0,80})?(?:>|&gt;))"
     # api key provided: x; name is x; name "x"
     r"|(?<=[ \t])(?P<said>(?:is|was|provided|given|supplied|used|sent|received|found)(?:[ ]is)?"
-    r":?[ ]|(?=[\"'`\\&]))"
+    r":?[ ]|(?=[\"'`\\&]|(?=\S{0,30}\d)(?=\S{0,30}[a-z])\S{8}))"
     r")"
 )
 _NAMED = re.compile(rf"(?P<name>{_NAME}){_TAIL}{_BETWEEN}")
@@ -151,7 +157,10 @@ def is_secret_name(name: str) -> bool:
     small = name[-128:].lower()
     if small.endswith(("basicauth", "httpauth", "proxyauth", "authheader", "jwt", "dsn")):
         return True
-    return any(_is_secret(small, found) for found in _AT_END.finditer(small))
+    return any(
+        found["name"] not in _OBJECTS and _is_secret(small, found)
+        for found in _AT_END.finditer(small)
+    )
 
 
 def is_pair(name: str, value: str) -> bool:
@@ -225,7 +234,7 @@ def _value(
         return None
     if found["tag"] is not None and not _may_be_tag(small, found):
         return None
-    if found["said"] is not None and (name in _SHORT or name in _HEADERS):
+    if found["said"] is not None and (name in _SHORT or name in _HEADERS or name in _OBJECTS):
         return None
     value = _VALUE.match(small, found.end())
     if value is None:
@@ -283,6 +292,8 @@ def _is_quoted_secret(value: str, small: str, found: re.Match[str]) -> bool:
     if found["said"] is not None:
         # Much else may stand there: invalid token '@'.
         return name in _SPOKEN or is_drawn(bare)
+    if name in _OBJECTS and not is_drawn(bare):
+        return False
     return not is_count(name, bare) and not (name.startswith("credential") and is_place(bare))
 
 
@@ -309,12 +320,24 @@ def _plain(
     value = text[start:end]
     if says_nothing(value) or is_code(value) or _is_named_like_it(name, value):
         return None
-    if found["said"] and not is_drawn(value):
+    if found["mark"] == "`" and not is_drawn(value):
+        return None  # `token`: makes one
+    if found["said"] is not None and not _is_said(found["said"], value):
         return None
-    return (start, end) if _is_plain_secret(found, value) else None
+    return (start, end) if _is_plain_secret(small, found, value) else None
 
 
-def _is_plain_secret(found: re.Match[str], value: str) -> bool:
+def _is_said(words: str, value: str) -> bool:
+    """Tell whether a value may follow without a sign: ``api key provided: x``, ``API_KEY x``."""
+    if words:
+        return is_drawn(value)
+    return len(value) >= 8 and is_drawn(value) and not _UUID.fullmatch(value)
+
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def _is_plain_secret(small: str, found: re.Match[str], value: str) -> bool:
     name = found["name"]
     if not any(map(str.isalnum, value)) and len(value) < 3:
         return False
@@ -324,7 +347,11 @@ def _is_plain_secret(found: re.Match[str], value: str) -> bool:
         return "=" in value or is_drawn(value)
     if is_count(name, value):
         return False
-    return name not in _VAGUE or "=" in found[0] or is_drawn(value) or value.isdigit()
+    if is_drawn(value) or (value.isdigit() and name not in _OBJECTS):
+        return True
+    if name == "pass" and _before(small, found)[1]:
+        return True  # db_pass: x
+    return name not in _OBJECTS and (name not in _VAGUE or "=" in found[0])
 
 
 def _is_named_like_it(name: str, value: str) -> bool:

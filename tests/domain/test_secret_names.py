@@ -19,6 +19,7 @@ def found(text: str) -> list[str]:
         "hashed_password", "password_hash", "token", "accessToken", "refresh_token", "tokens",
         "api_key", "api_keys", "apiKey", "X-Api-Key", "x-goog-api-key", "OPENAI_API_KEY",
         "private_key_pem", "client_secret", "secrets", "secret_key_base64", "auth", "auth_header",
+        "credentials_json", "passwordEncrypted",
         "basicAuth", "Authorization", "Proxy-Authorization", "cookie", "Set-Cookie", "cookies",
         "connectionString", "connection_string", "credentials", "aws_secret_access_key", "pwd",
         "passphrase", "session_id", "sessionid", "PHPSESSID", "connect.sid", "csrf_token", "jwt",
