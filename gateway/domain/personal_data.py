@@ -16,10 +16,8 @@ __all__ = ["accounts_in", "cards_in", "emails_in", "homes_in"]
 
 # --- e-mail -----------------------------------------------------------------------------------
 
-# The sign itself, and as addresses, HTML and JSON write it.
-_AT_SIGN = r"(?:@|%(?:25)?40|&#0*64;|&#x40;|&commat;|\\u0040)"
 _DOMAIN = re.compile(
-    rf"{_AT_SIGN}(?:[^\W_](?:[\w-]{{0,61}}[^\W_])?\.){{1,8}}([^\W\d_]{{2,24}}|xn--[\w-]{{2,59}})(?![\w(])"
+    r"@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[\w-]{2,59})(?![\w(])"
 )
 _LOCAL_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.!#$%&*+?^_`{|}~-"
 _LOCAL_CHARS_MAX = 64
@@ -32,12 +30,12 @@ _ENDINGS = """
 _NO_DOMAINS = frozenset(_ENDINGS.split())
 # Whom the tools of programmers log in as; no person.
 _NO_PEOPLE = ("git", "hg", "svn")
-_VERSION = re.compile(rf"{_AT_SIGN}v?\d+\.\d")
+_VERSION = re.compile(r"@v?\d+\.\d")
 
 
 def emails_in(text: str) -> Iterator[Span]:
     """Find e-mail addresses (RFC 5321; letters of any language)."""
-    if "@" not in text and "40" not in text and "64;" not in text and "&commat;" not in text:
+    if "@" not in text:
         return
     for found in _DOMAIN.finditer(text):
         end = found.start()
@@ -139,8 +137,7 @@ def _after(text: str, start: int, letters: int) -> int:
 _HOME = re.compile(
     r"(?:(?<![\w.~\]-])(?:file:/{2,3})?/(?:(?:var|export|usr)/)?(?:home|Users)/"
     r"|(?<![A-Za-z0-9])[A-Za-z]:(?:\\{1,4}|/)(?:Users|Documents and Settings)(?:\\{1,4}|/)"
-    r"|(?<![\w.~\]-])/mnt/[a-z]/Users/|(?<![A-Za-z0-9])[A-Za-z]%3A(?:%5C|%2F)Users(?:%5C|%2F)"
-    r"|%2F(?:home|Users)%2F)"
+    r"|(?<![\w.~\]-])/mnt/[a-z]/Users/)"
     r"([^\s/\\\"'<>:;,|?*%&()\[\]{}]{1,64})"
 )
 # Folders there that are nobody's.

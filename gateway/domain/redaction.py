@@ -18,6 +18,7 @@ import string
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NewType
 
+from gateway.domain.escapes import LEVELS_MAX, View, view_of
 from gateway.domain.personal_data import accounts_in, cards_in, emails_in, homes_in
 from gateway.domain.secret_addresses import passwords_in, schemes_in
 from gateway.domain.secret_forms import Span, keys_in
@@ -45,7 +46,7 @@ NODES_MAX = 10_000
 # Secrets may touch each other; so many rounds find those that another one hid.
 ROUNDS_MAX = 4
 # What parts them as a rule.
-_PARTS = frozenset(string.whitespace + "\"'`,;:=&/@?#()[]{}<>|\\.!")
+_PARTS = frozenset(string.whitespace + "%\"'`,;:=&/@?#()[]{}<>|\\.!")
 
 QUOTED_CHARS_READ = 1_024
 
@@ -59,12 +60,12 @@ _WORD_CHARS_MAX = 8_192
 
 _PRIVATE_KEY = re.compile(
     # Also without its last line, since the text may have been cut.
-    r"-----BEGIN(?: |%20|\+)[A-Z0-9 %+]{0,60}(?:PRIVATE(?: |%20|\+)KEY|NKEY SEED)[A-Z %0-9+]{0,12}"
-    r"-----(?:[^-]++|-(?!----))*+(?:-----END[A-Z0-9 %+]{0,60}-----)?"
-    r"|Private-Lines: \d+(?:(?:\s|\\{1,8}[rn]){1,2}[A-Za-z0-9+/=]+)+"
+    r"-----BEGIN[ +][A-Z0-9 +]{0,60}(?:PRIVATE[ +]KEY|NKEY[ +]SEED)[A-Z +]{0,12}-----"
+    r"(?:[^-]++|-(?!----))*+(?:-----END[A-Z0-9 +]{0,60}-----)?"
+    r"|Private-Lines: \d+(?:(?:[\s|]|\\{1,32}[rn]){1,80}+[A-Za-z0-9+/=]+)+"
 )
 _END_OF_KEY = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_KEY_LETTERS = string.ascii_letters + string.digits + "+/=\\ \r\n\t"
+_KEY_LETTERS = string.ascii_letters + string.digits + "+/=\\| \r\n\t"
 _KEY_CHARS_MAX = 16_384
 
 
@@ -107,6 +108,8 @@ def redact_text(text: str) -> str:
 def _is_glued(text: str, start: int, end: int) -> bool:
     """Whether another secret may touch this one, and be known only when this one is gone."""
     before, after = text[start - 1 : start] or " ", text[end : end + 1] or " "
+    if text[max(0, start - 3) : start - 2] == "%":
+        before = "%"  # an escape, such as %22
     return before not in _PARTS or after not in _PARTS
 
 
@@ -172,6 +175,20 @@ class _Cutter:
 
 
 def _secrets_in(text: str) -> Iterator[Span]:
+    yield from _plain_in(text)
+    # The same in what is escaped.
+    views: list[View] = []
+    view = view_of(text)
+    while view is not None and len(views) < LEVELS_MAX:
+        views.append(view)
+        for start, end, kind in _plain_in(view.text):
+            for each in reversed(views):
+                start, end = each.place(start, end)
+            yield start, end, kind
+        view = view_of(view.text)
+
+
+def _plain_in(text: str) -> Iterator[Span]:
     # Letter by letter: this one letter would become two.
     small = text.replace("\u0130", "i").lower()
     yield from _private_keys_in(text)

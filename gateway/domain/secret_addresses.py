@@ -18,11 +18,10 @@ from gateway.domain.secret_values import is_drawn
 __all__ = ["passwords_in", "schemes_in"]
 
 _KIND = "url-password"
-# What follows the sign of an address, up to where no address goes on; plain, escaped, in JSON.
-_RUN = re.compile(r":(?://|\\/\\/)([^\s\"'<>`]{1,2048}+)|%3[Aa]%2[Ff]%2[Ff]([^\s\"'<>`]{1,2048}+)")
-_NEXT = re.compile(r"[,;|]?[\w+.-]{1,32}(?:://|%3A%2F%2F)")
+# What follows the sign of an address, up to where no address goes on.
+_RUN = re.compile(r":(?://|\\/\\/)([^\s\"'<>`]{1,2048}+)")
+_NEXT = re.compile(r"[,;|]?[\w+.-]{1,32}://")
 _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
-_ESCAPED = re.compile(r"((?:[\w.~-]|%(?!2F|40))*%3A[^/?#]*)%40", re.IGNORECASE)
 _MARK = re.compile(r"\[redacted:[a-z-]{1,16}\]@")
 # A token that stands in the place of a user.
 _TOKEN = re.compile(r"(?=[^@]*\d)[\w.~%+=-]{10,}|[\w.~%+=-]{24,}")
@@ -36,12 +35,11 @@ _ORACLE = re.compile(r"jdbc:oracle:\w+:([^\s/@:]{1,64}/[^\s@]{1,128})@")
 
 def passwords_in(text: str) -> Iterator[Span]:
     """Find users and passwords in addresses, such as ``nats://user:password@host:4222``."""
-    if "@" not in text and "%40" not in text:
+    if "@" not in text:
         return
     for run in _RUN.finditer(text):
-        part = run.lastindex or 0
-        if "@" in run[part] or "%40" in run[part]:
-            yield from _of_run(run[part], run.start(part))
+        if "@" in run[1]:
+            yield from _of_run(run[1], run.start(1))
     for pattern in (_BARE, _ORACLE):
         for found in pattern.finditer(text):
             yield (*found.span(1), _KIND)
@@ -61,11 +59,7 @@ def _of_run(run: str, start: int) -> Iterator[Span]:
 
 def _userinfo(address: str) -> int | None:
     """Tell how many letters user and password have; None: there are none, or no secret ones."""
-    if "@" not in address:
-        # An address inside an address, escaped.
-        found = _ESCAPED.match(address)
-        return None if found is None else found.end(1)
-    if _MARK.match(address):
+    if "@" not in address or _MARK.match(address):
         return None
     authority = re.split(r"[/?#,]", address, maxsplit=1)[0]
     user, colon, password = address.partition(":")
@@ -87,8 +81,8 @@ def _userinfo(address: str) -> int | None:
 
 _NAMES = ("bearer", "basic", "negotiate", "ntlm", "dpop", "apikey")
 _SCHEME = re.compile(
-    rf"(?<![a-z0-9_-])({'|'.join(_NAMES)})(?:\s{{1,4}}|%20|\+|:\s?)"
-    r"([a-z0-9._~+/=-]{6,}+|[a-z0-9._~%-]{6,}+)"
+    rf"(?<![a-z0-9_-])({'|'.join(_NAMES)})(?:\s{{1,4}}|\+|:\s?)"
+    r"([a-z0-9._~+/=-]{6,}+)"
 )
 _QUERY = re.compile(
     r"[?&](?:amp;)?(?:key|code|auth|sign|hmac|ticket|assertion|samlresponse|appkey)="

@@ -2,7 +2,7 @@ r"""
 Secret names: what is secret because of the name that it stands under.
 
 ``password=x``, ``"apiKey": "x"``, ``Authorization: Bearer x``, ``--token x``,
-``<SessionToken>x</SessionToken>``, ``%22secret%22%3A%22x%22``, ``password: |`` and a block of YAML.
+``<SessionToken>x</SessionToken>``, ``password: |`` and a block of YAML.
 A name is secret by its end, so that ``OPENAI_API_KEY`` needs no row; a short tail such as
 ``_header`` or ``_2`` may follow. ``secret_values`` tells what is no secret all the same.
 
@@ -27,14 +27,25 @@ from gateway.domain.secret_values import (
     without_scheme,
 )
 
-__all__ = ["flags_in", "is_pair", "is_secret_name", "named_in"]
+__all__ = ["NAMES_READ_MAX", "flags_in", "is_pair", "is_secret_name", "named_in"]
 
 # --- names ------------------------------------------------------------------------------------
 
 # They begin with few different letters: a text is searched for those first.
 _NAMES = (
     *("passwords?", "passwd", "passphrase", "passcode", "passwort", "passe", "passw", "pass"),
-    *("pwd", "pw", "psw", "pin", "secrets?", "senha", "kennwort", "contrase[nñ]a", "cvv", "cvc"),
+    *(
+        "pwd",
+        "pw",
+        "psw",
+        "pin",
+        "secrets?",
+        "senha",
+        "kennwort",
+        r"contrase(?:[nñ]|\\{1,32}u00f1|\\{1,32}xc3\\{1,32}xb1)a",
+        "cvv",
+        "cvc",
+    ),
     *("tokens?", "keys?", "credentials?", "authorization", "auth", "cookies?", "signature", "sig"),
     *("session[-_. ]?id", "session", "sessid", "sess", "sid", "sas", "connstr", "conn[-_]str"),
     *("csrf", "xsrf", "samlresponse", "assertion", "hmac", "psk", "totp", "otp"),
@@ -78,28 +89,27 @@ _OBJECTS = ("session", "sess", "assertion", "hmac", "csrf", "xsrf", "samlrespons
 
 # --- what stands between a name and its value -------------------------------------------------
 
-# Quotation marks, also as other languages write them inside their own.
-_ENTITY = r"&(?:quot|apos|#0*3[49]|#x2[27]);"
-_MARK = rf"(?:\\{{0,8}}[\"'`]|{_ENTITY}|%(?:25)?2[27]|\\{{1,8}}[ux](?:00)?2[27])"
+# Quotation marks, also escaped.
+_MARK = r"\\{0,32}[\"'`]"
+
+_BREAK = r"(?:\r?\n(?: {1,32}\| )?|(?:\\{1,32}r)?\\{1,32}n)"
 
 _BETWEEN = (
     rf"(?P<mark>{_MARK})?[\])]{{0,2}}[ \t]{{0,8}}(?:"
     # name: str = x
     r":[ ]?(?:str|bytes|secretstr|optional\[str\]|str \| none)[ ]?=[ ]?"
     # name = x, name: x, name => x; a quoted value may stand on the next line
-    r"|(?:[:!=]?=>?|::?|->|&(?:#61|#58|#x3[ad]|equals|colon);|\\{1,8}[ux](?:00)?3[ad])"
-    r"(?:[ \t]{0,64}(?:\r?\n[ \t]{0,64}(?=[\"']))?)"
-    # name%3Dx
-    r"|(?P<percent>%(?:25)?3[ad])(?:\+|%20){0,2}"
+    r"|(?:[:!=]?=>?|::?|->)"
+    rf"(?:[ \t]{{0,64}}(?:{_BREAK}[ \t]{{0,64}}(?=\\{{0,32}}[\"']))?)"
     # {"name": "name", "value": "x"}; <input name="name" value="x">; name: NAME\n  value: x
-    r"|,?[ ]{0,2}(?:\r?\n[ \t]{0,64})?\\?[\"']?value\\?[\"']?[ ]?[=:][ ]?"
+    rf"|,?[ ]{{0,2}}(?:{_BREAK}[ \t]{{0,64}})?\\{{0,32}}[\"']?value\\{{0,32}}[\"']?[ ]?[=:][ ]?"
     # ("name", "x"), ["--name", "x"]
-    r"|(?P<pair>,)[ ]{0,2}(?=b?\\{0,8}[\"'])"
+    r"|(?P<pair>,)[ ]{0,2}(?=b?\\{0,32}[\"'])"
     # <name>x
-    r"|(?P<tag>(?(mark)(?!))(?:(?<=[ ])[^<>\n]{0,80})?(?:>|&gt;))"
+    r"|(?P<tag>(?(mark)(?!))(?:(?<=[ ])[^<>\n]{0,80})?>)"
     # api key provided: x; name is x; name "x"
     r"|(?<=[ \t])(?P<said>(?:is|was|provided|given|supplied|used|sent|received|found)(?:[ ]is)?"
-    r":?[ ]|(?=[\"'`\\&]|(?=\S{0,30}\d)(?=\S{0,30}[a-z])\S{8}))"
+    r":?[ ]|(?=[\"'`\\]|(?=\S{0,30}\d)(?=\S{0,30}[a-z])\S{8}))"
     r")"
 )
 _NAMED = re.compile(rf"(?P<name>{_NAME}){_TAIL}{_BETWEEN}")
@@ -113,38 +123,37 @@ _NETRC = re.compile(r"login\s{1,8}\S{1,256}\s{1,8}password\s{1,8}(\S{1,256})")
 # Letters of a value without quotation marks. Signs between values belong to it where no other
 # name follows: a;b&c,d
 _LETTERS = (
-    r"[^\s\"'`,;&\\<>%]++"
-    r"|[,;&](?!\s|$|[\"'\]})]|(?:amp|lt|gt|quot|apos|#[0-9x][0-9a-f]{0,5});|[\w.-]{1,40}[ ]?[=:]"
+    r"[^\s\"'`,;&\\<>]++"
+    r"|[,;&](?!\s|$|[\"'\]})]|(?:amp|lt|gt);|[\w.-]{1,40}[ ]?[=:]"
     r"|(?:user|initial|data|integrated|application|persist|trusted|min|max)[ ][\w ]{1,30}=)"
-    r"|\\{1,8}+(?![nrtu\"'])|<(?!/)|>"
+    r"|\\{1,32}+(?![nrtu\"'])|<(?!/)|>"
 )
 _VALUE = re.compile(
     r"(?:[bruf]{1,2}(?=[\"']))?(?:"
     r"\"\"\"(?P<quoted3>[^\"]*+)"
+    r"|(?:\\{1,32}[\"']){3}(?P<quoted7>[^\"'\\]*+)"
     # A mark in the middle of a word closes nothing: an escape of it was escaped once more.
     r"|\"(?P<quoted>(?:[^\"\\]++|\\[\s\S]|(?<=\\)\"(?=\w))*+)"
     r"|'(?P<quoted1>(?:[^'\\]++|\\[\s\S]|(?<=\\)'(?=\w))*+)"
     r"|`(?P<quoted2>[^`\n]*+)"
     r"|\\\"(?P<quoted4>(?:\\\\\\\"|[^\"\\]++|\\(?!\"))*+)"
     r"|\\'(?P<quoted5>(?:\\\\\\'|[^'\\]++|\\(?!'))*+)"
-    r"|\\{2,8}[\"'](?P<quoted6>[^\"'\\]*+)"
-    rf"|{_ENTITY}(?P<quoted7>(?:[^&]++|&(?!(?:quot|apos|#0*3[49]|#x2[27]);))*+)"
-    r"|%(?:25)?2[27](?P<quoted8>(?:[^%\s&\"']++|%(?!(?:25)?2[27]))*+)"
-    r"|\\{1,8}[ux](?:00)?2[27](?P<quoted9>(?:[^\\\s]++|\\++(?![ux](?:00)?2[27]))*+)"
+    r"|\\{2,32}[\"'](?P<quoted6>[^\"'\\]*+)"
     r"|\[(?P<items>[^\[\]\n]{1,4096}+)\]|\((?P<both>[^()\n]{1,4096}+)\)"
     # A block of YAML: all lines that stand as far in as its first.
     r"|[|>][-+]?\d?[ \t]*(?P<block>\r?\n(?P<by>[ \t]+)\S[^\n]*(?:\n(?P=by)[^\n]*)*)"
-    r"|[|>][-+]?\d?(?P<line>(?:(?:\\{1,8}r)?\\{1,8}n[ ]+[^\\\"']*)+)"
-    rf"|(?P<plain>(?:{_LETTERS}|%)++))"
+    r"|[|>][-+]?\d?(?P<line>(?:(?:\\{1,32}r)?\\{1,32}n[ ]+[^\\\"']*)+)"
+    rf"|(?P<plain>(?:{_LETTERS})++))"
 )
 _ITEM = re.compile(r"\"[^\"]*\"|'[^']*'")
-_ESCAPED = re.compile(rf"(?:{_LETTERS}|%(?!(?:25)?(?:26|3b|2c|20|22|27|0[ad]|7d|5d)))++")
 # The rest of a header's line: many cookies, or one value with parts in quotation marks.
-_LINE = re.compile(r"(?:[^\r\n\"'\\]++|\\(?![nrtu\"'])|(?<==)\"[^\"\r\n]*\")++")
+_LINE = re.compile(r"(?:[^\r\n\"'\\]++|(?<==)\\{0,32}\"[^\"\r\n]*\"|\\(?![nrtu\"']))++")
 _WORD = re.compile(r"[^\s`\"']{0,40}")
 _IDENTIFIER = re.compile(r"[a-z_]+")
 # print("the token:", token): the mark closes a text that ends with the name.
 _CLOSES = re.compile(r"(?:[:=>][\"'`](?:[,)\]};.]?(?:[\s,)\]}]|$))|[^:=>][\"'`][)\]},;])")
+# No text that somebody wrote has more secret names; of one that has, the values are not read.
+NAMES_READ_MAX = 1_000
 # Letters of a name that may stand before the part that makes it secret.
 _STEM = "abcdefghijklmnopqrstuvwxyz0123456789_.-"
 _OPENED_BY = {")": "(", "]": "[", "}": "{", ">": "<"}
@@ -184,11 +193,12 @@ def named_in(text: str, small: str) -> Iterator[Span]:
         small: The text in small letters, letter by letter.
     """
     source = SourceLines(text)
-    done = 0
+    done = names = 0
     for found in _NAMED.finditer(small):
         if found.start() < done or not _is_secret(small, found):
             continue
-        place = _value(text, small, found, source)
+        names += 1
+        place = _value(text, small, found, source if names <= NAMES_READ_MAX else None)
         if place is not None:
             done = place[1]
             yield (*place, "header" if found["name"] in _HEADERS else "secret")
@@ -225,9 +235,14 @@ def _is_secret(small: str, found: re.Match[str]) -> bool:
 
 
 def _value(
-    text: str, small: str, found: re.Match[str], source: SourceLines
+    text: str, small: str, found: re.Match[str], source: SourceLines | None
 ) -> tuple[int, int] | None:
-    """Tell where the secret stands that a name announces; None: there is none."""
+    """
+    Tell where the secret stands that a name announces; None: there is none.
+
+    Args:
+        source: The lines of source; None: whatever stands there is taken for a secret.
+    """
     name = found["name"]
     # What is cheap to see comes first: a text may be full of names.
     if found["pair"] is not None and not _may_be_pair(small, found):
@@ -242,7 +257,7 @@ def _value(
     form = "block" if value.lastgroup == "by" else str(value.lastgroup)
     start, end = value.span(form)
     if form == "plain":
-        if end - start > STAYS_CHARS_MAX:
+        if source is None or end - start > STAYS_CHARS_MAX:
             return start, end
         return _plain(text, small, found, start, end, source)
     if form in ("block", "line"):
@@ -256,6 +271,8 @@ def _value(
         return (start - 1, end + 1) if form == "items" else (start, end)
     if form != "quoted3" and (line := text.find("\n", start, end)) >= 0:
         end = line  # it is never closed, or the mark closes what the name stands in
+    if source is None:
+        return (start, end) if start < end else None
     closes = found["mark"] is None and _CLOSES.match(text, start - 2) is not None
     secret = start < end and not closes and _is_quoted_secret(text[start:end], small, found)
     return (start, end) if secret else None
@@ -273,14 +290,15 @@ def _may_be_pair(small: str, found: re.Match[str]) -> bool:
     """Tell whether it is ("name", "x"), or the name is a flag: ["--name", "x"]."""
     before, stem = _before(small, found)
     return stem.startswith("-") or (
-        before[-1:] in ("'", '"') and before[:-1].removesuffix("b")[-1:] in ("(", "[", "{")
+        before[-1:] in ("'", '"')
+        and before[:-1].rstrip("\\").removesuffix("b")[-1:] in ("(", "[", "{")
     )
 
 
 def _may_be_tag(small: str, found: re.Match[str]) -> bool:
     """Tell whether it is <name>x, with a prefix or without."""
     before, _ = _before(small, found)
-    return before.rstrip(_STEM + ":").endswith(("<", "&lt;"))
+    return before.rstrip(_STEM + ":").endswith("<")
 
 
 def _is_quoted_secret(value: str, small: str, found: re.Match[str]) -> bool:
@@ -307,10 +325,7 @@ def _plain(
     assert first is not None
     if says_nothing(first[0].rstrip(",;:.!?)]}")) or source.has(start):
         return None
-    if found["percent"] is not None:
-        escaped = _ESCAPED.match(small, start)
-        end = start if escaped is None else escaped.end()
-    elif name in _HEADERS:
+    if name in _HEADERS:
         line = _LINE.match(text, start)
         assert line is not None
         end = line.end()

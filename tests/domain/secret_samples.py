@@ -9,10 +9,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import string
 from collections.abc import Iterator
 
-__all__ = ["AROUND", "KEYS", "SECRETS", "base64_of", "fragments", "hexadecimal", "letters"]
+__all__ = [
+    "AROUND",
+    "KEYS",
+    "MARK",
+    "PERSONAL",
+    "SECRETS",
+    "base64_of",
+    "fragments",
+    "hexadecimal",
+    "letters",
+    "runs",
+]
 
 _LOWER, _UPPER, _DIGITS = string.ascii_lowercase, string.ascii_uppercase, string.digits
 _MIXED = _LOWER + _UPPER + _DIGITS
@@ -565,6 +577,16 @@ def _all() -> Iterator[tuple[str, str, str]]:
 
 # Name, text, and what must not be left of it.
 SECRETS: tuple[tuple[str, str, str], ...] = tuple(_all())
+
+
+MARK = re.compile(r"\[redacted:[a-z-]+\]")
+
+
+def runs(secret: str, size: int = 8) -> set[str]:
+    """All runs of so many letters and digits that no escape changes, and that are no word."""
+    plain = re.findall(r"[A-Za-z0-9]+", secret)
+    found = {part[at : at + size] for part in plain for at in range(len(part) - size + 1)}
+    return {run for run in found if re.search(r"[0-9A-Z]", run)}
 
 
 def fragments(secret: str, size: int = 6) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.description import describe
 from gateway.domain.diagnostics import is_redacted, logger_of, traceback_of
 from gateway.domain.redaction import TEXT_CHARS_MAX
-from tests.domain.secret_samples import KEYS, fragments
+from tests.domain.secret_samples import KEYS, MARK, SECRETS, fragments, runs
+from tests.domain.secret_shapes import SHAPES
 
 KEY = KEYS["openai project"]
 
@@ -120,6 +123,20 @@ def test_an_exception_of_any_kind_can_be_written_down() -> None:
     assert "exception str() failed" in traceback_of(Unreadable(), None)
     assert traceback_of(Unwritable("x"), None) == "Unwritable: it cannot be written down"
     assert traceback_of(ValueError(KEY), None) == "ValueError: [redacted:api-key]"
+
+
+@pytest.mark.parametrize("number", range(len(SHAPES)))
+def test_no_shape_of_an_exception_gives_a_secret_away(number: int) -> None:
+    """Neither to the log nor to operators; every third sample, another third in the next shape."""
+    for _, text, secret in SECRETS[number % 3 :: 3]:
+        error = SHAPES[number](text)
+        try:
+            raise error
+        except BaseException as caught:  # noqa: BLE001 - any shape
+            shown = traceback_of(caught, caught.__traceback__), json.dumps(describe(caught))
+        for where in shown:
+            left = MARK.sub("\0", where)
+            assert [run for run in runs(secret) if run in left] == [], where
 
 
 def test_of_a_long_traceback_the_end_is_kept() -> None:

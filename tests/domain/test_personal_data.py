@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.domain.escapes import view_of
 from gateway.domain.personal_data import accounts_in, cards_in, emails_in, homes_in
 from tests.domain.harmless_samples import HARMLESS
 from tests.domain.secret_samples import PERSONAL
@@ -14,7 +15,7 @@ def found(text: str) -> list[str]:
     return [text[start:end] for start, end, _ in sorted(spans)]
 
 
-@pytest.mark.parametrize(("form", "secret"), PERSONAL)
+@pytest.mark.parametrize(("form", "secret"), [row for row in PERSONAL if not view_of(row[1])])
 def test_it_is_found_as_a_whole_and_nothing_else_is(form: str, secret: str) -> None:
     assert found(form.replace("{}", secret)) == [secret]
 

@@ -48,7 +48,6 @@ def test_a_password_in_an_address_may_have_any_sign(user: str, password: str) ->
         (f"https://{letters(20)}@h/x", [letters(20)]),
         ("nats://a:b@h,nats://c:d@i", ["a:b", "c:d"]),
         ("nats://a:4222,nats://b:4222", []),
-        ("nats%3A%2F%2Fu%3Ap%40h", ["u%3Ap"]),
         ("bob:pw@db:5432", ["bob:pw"]),
         ("image:1.25@sha256:" + "0" * 64, []),
         ("jdbc:oracle:thin:scott/tiger@//h", ["scott/tiger"]),
@@ -69,7 +68,7 @@ BASIC = base64.b64encode(b"bob:x").decode()
     [
         ("Bearer abc.def-1", ["abc.def-1"]),
         (f"Basic {BASIC}", [BASIC]),
-        (f"basic%20{BASIC}", [BASIC]),
+        (f"basic+{BASIC}", [BASIC]),
         ("Basic authentication", []),
         ("Basic usage:", []),
         ("bearer tokens", []),

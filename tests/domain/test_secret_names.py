@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.domain.secret_names import flags_in, is_pair, is_secret_name, named_in
+from gateway.domain.secret_names import (
+    NAMES_READ_MAX,
+    flags_in,
+    is_pair,
+    is_secret_name,
+    named_in,
+)
 from tests.domain.harmless_samples import HARMLESS
 
 
@@ -77,6 +83,13 @@ def test_what_says_nothing_or_is_code_stays(text: str) -> None:
 )  # fmt: skip
 def test_a_value_ends_where_its_kind_ends(text: str, secrets: list[str]) -> None:
     assert found(text) == secrets
+
+
+def test_in_a_text_full_of_names_every_value_is_taken_for_a_secret() -> None:
+    """Nobody wrote it, and to read each would cost too much."""
+    few, many = "token=none " * NAMES_READ_MAX, "token=none " * (NAMES_READ_MAX + 1)
+    assert found(few) == []
+    assert found(many) == ["none"]
 
 
 def test_a_header_is_shown_as_one() -> None:
