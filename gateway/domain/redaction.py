@@ -38,10 +38,10 @@ __all__ = [
     "shortened",
 ]
 
-# Bounds of one redacted value; a marker stands for what is beyond them.
+# Bounds of one redacted value, all its texts together; a marker stands for what is beyond them.
 TEXT_CHARS_MAX = 65_536
 DEPTH_MAX = 16
-NODES_MAX = 10_000
+NODES_MAX = 2_000
 
 # Secrets may touch each other; so many rounds find those that another one hid.
 ROUNDS_MAX = 4
@@ -82,8 +82,8 @@ def redact(value: Any) -> Any:
     """
     Copy a JSON-like value without its secrets.
 
-    The copy is bounded: ``DEPTH_MAX`` levels, ``NODES_MAX`` values in all, ``TEXT_CHARS_MAX``
-    characters a text. A value that is not JSON becomes the name of its type.
+    The copy is bounded: ``DEPTH_MAX`` levels; in all, ``NODES_MAX`` names and values and
+    ``TEXT_CHARS_MAX`` characters. A value that is not JSON becomes the name of its type.
     """
     return _Redactor().visit(value, depth=0)
 
@@ -130,7 +130,7 @@ def clip(text: str, chars_max: int) -> str:
     kept = text[: max(0, chars_max - len(CLIPPED) - 1)]
     blank = max(kept.rfind(" "), kept.rfind("\n"))
     kept = kept[:blank] if blank > len(kept) - _WORD_CHARS_MAX else kept[:-_WORD_CHARS_MAX]
-    return f"{kept.rstrip()} {CLIPPED}"
+    return f"{kept.rstrip()} {CLIPPED}".lstrip()
 
 
 def shortened(value: Any, *, bytes_max: int) -> Any:
@@ -231,19 +231,20 @@ def _merged(spans: list[Span]) -> list[Span]:
 
 
 class _Redactor:
-    """One walk through a value; counts the values that it has seen."""
+    """One walk through a value; counts the values and the characters that it has seen."""
 
     def __init__(self) -> None:
         self.nodes = 0
+        self._chars = 0
 
     def visit(self, value: Any, *, depth: int) -> Any:
         self.nodes += 1
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, str):
-            return redact_text(value)
+            return self._text(value)
         if isinstance(value, bytes | bytearray):
-            return redact_text(value[:TEXT_CHARS_MAX].decode("utf-8", "replace"))
+            return self._text(value[: TEXT_CHARS_MAX + 1].decode("utf-8", "replace"))
         if depth >= DEPTH_MAX:
             return TOO_DEEP
         if isinstance(value, Mapping):
@@ -252,26 +253,36 @@ class _Redactor:
             return self._items(value, depth=depth)
         return f"[{type(value).__name__}]"
 
+    def _text(self, text: str) -> str:
+        room = max(0, TEXT_CHARS_MAX - self._chars)
+        self._chars += len(text)
+        return redact_text(clip(text, room))
+
+    def _is_full(self) -> bool:
+        return self.nodes >= NODES_MAX or self._chars >= TEXT_CHARS_MAX
+
     def _mapping(self, value: Mapping[Any, Any], *, depth: int) -> dict[str, Any]:
         copy: dict[str, Any] = {}
         announced = _announced(value)
         for key, item in value.items():
-            if self.nodes >= NODES_MAX:
+            if self._is_full():
                 copy[CLIPPED] = CLIPPED
                 break
             name = key if isinstance(key, str) else str(key)
+            shown = self._text(name)
+            self.nodes += 1
             if (is_secret_name(name) or name == announced) and _may_be_secret(name, item):
                 self.nodes += 1
-                copy[redact_text(name)] = GONE
+                copy[shown] = GONE
             else:
-                copy[redact_text(name)] = self.visit(item, depth=depth + 1)
+                copy[shown] = self.visit(item, depth=depth + 1)
         return copy
 
     def _items(self, value: Any, *, depth: int) -> list[Any]:
         copy: list[Any] = []
         before = ""
         for item in value:
-            if self.nodes >= NODES_MAX:
+            if self._is_full():
                 copy.append(CLIPPED)
                 break
             text = _as_text(item)

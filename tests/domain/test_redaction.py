@@ -204,8 +204,19 @@ def test_depth_and_size_are_bounded() -> None:
     assert len(wide) == NODES_MAX
     broad = redact({str(number): number for number in range(NODES_MAX + 5)})
     assert broad["[truncated]"] == "[truncated]"
-    assert len(broad) == NODES_MAX
+    assert len(broad) == NODES_MAX // 2 + 1
     assert len(redact("word " * TEXT_CHARS_MAX)) <= TEXT_CHARS_MAX
+
+
+def test_all_texts_of_a_value_share_the_bound() -> None:
+    texts = ["word " * 1_000] * 20
+    shown = redact(texts)
+    assert shown[:13] == texts[:13]
+    assert shown[13].endswith("word [truncated]")
+    assert shown[14:] == ["[truncated]"]
+    named = redact({f"name {n}": text for n, text in enumerate(texts)})
+    assert list(named) == [*(f"name {n}" for n in range(14)), "[truncated]"]
+    assert named["name 13"].endswith("word [truncated]")
 
 
 @pytest.mark.parametrize(
