@@ -1,10 +1,11 @@
 """
 Redaction: what may be written into logs and shown to operators.
 
-Secrets are known by their look (``secret_forms``), by the name they stand under (``secret_names``)
-and by the address they stand in (``secret_addresses``); what belongs to people, by its form and
-check digits (``personal_data``). Each is replaced by ``[redacted:<kind>]``, so that a reader still
-sees what was there. Redacting twice changes nothing.
+Secrets are known by their look (``secret_forms``), by the name they stand under (``secret_names``),
+by the address they stand in (``secret_addresses``), and by what else is written around them
+(``secret_phrases``); what belongs to people, by its form and check digits (``personal_data``).
+Each is replaced by ``[redacted:<kind>]``, so that a reader still sees what was there. Redacting
+twice changes nothing.
 
 Everything here takes time linear in the text: no part of an expression can match in two ways, or
 the repetition is bounded. A new expression needs its worst case in the tests.
@@ -23,7 +24,8 @@ from gateway.domain.personal_data import accounts_in, cards_in, emails_in, homes
 from gateway.domain.secret_addresses import passwords_in, schemes_in
 from gateway.domain.secret_forms import Span, keys_in
 from gateway.domain.secret_names import flags_in, is_pair, is_secret_name, named_in
-from gateway.domain.secret_values import says_nothing
+from gateway.domain.secret_phrases import phrases_in
+from gateway.domain.secret_values import is_key, says_nothing, without_scheme
 
 __all__ = [
     "DEPTH_MAX",
@@ -60,10 +62,12 @@ _WORD_CHARS_MAX = 8_192
 
 _PRIVATE_KEY = re.compile(
     # Also without its last line, since the text may have been cut.
-    r"-----BEGIN[ +][A-Z0-9 +]{0,60}(?:PRIVATE[ +]KEY|NKEY[ +]SEED)[A-Z +]{0,12}-----"
-    r"(?:[^-]++|-(?!----))*+(?:-----END[A-Z0-9 +]{0,60}-----)?"
+    r"----(?:-|[ ])BEGIN[ +][A-Z0-9 +]{0,60}(?:PRIVATE[ +]KEY|NKEY[ +]SEED)[A-Z +]{0,12}----"
+    r"(?:[^-]++|-(?!---))*+(?:-{4,5}[ ]?END[A-Z0-9 +]{0,60}-----?)?"
     r"|Private-Lines: \d+(?:(?:[\s|]|\\{1,32}[rn]){1,80}+[A-Za-z0-9+/=]+)+"
 )
+_BEGIN_OF_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----\s*\Z")
+_KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{1,128}\s*|-----END [A-Z0-9 ]{0,60}-----\s*|\s*")
 _END_OF_KEY = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LETTERS = string.ascii_letters + string.digits + "+/=\\| \r\n\t"
 _KEY_CHARS_MAX = 16_384
@@ -197,6 +201,7 @@ def _plain_in(text: str) -> Iterator[Span]:
     yield from flags_in(text, small)
     yield from passwords_in(text)
     yield from schemes_in(text, small)
+    yield from phrases_in(text, small)
     yield from emails_in(text)
     yield from cards_in(text)
     yield from accounts_in(text)
@@ -271,7 +276,8 @@ class _Redactor:
             name = key if isinstance(key, str) else str(key)
             shown = self._text(name)
             self.nodes += 1
-            if (is_secret_name(name) or name == announced) and _may_be_secret(name, item):
+            secret = name == announced or is_secret_name(name) or (name in _KTY and "kty" in value)
+            if secret and _may_be_secret(name, item):
                 self.nodes += 1
                 copy[shown] = GONE
             else:
@@ -280,25 +286,35 @@ class _Redactor:
 
     def _items(self, value: Any, *, depth: int) -> list[Any]:
         copy: list[Any] = []
-        before = ""
+        before, keyed = "", False
         for item in value:
             if self._is_full():
                 copy.append(CLIPPED)
                 break
             text = _as_text(item)
-            # ["authorization", "Bearer x"]; ["curl", "--token", "x", "https://…"]
-            listed = before.startswith("-") or len(value) == 2
-            if before and text and listed and is_pair(before, text):
+            # ["authorization", "Bearer x"]; ["curl", "--token", "x", "https://…"]; of a longer
+            # list the next one may be a name as well.
+            listed = before.startswith("-") or len(value) == 2 or is_key(without_scheme(text))
+            if keyed := keyed and _KEY_LINE.fullmatch(text) is not None:
+                self.nodes += 1
+                copy.append("[redacted:private-key]")
+            elif before and text and listed and is_pair(before, text):
                 self.nodes += 1
                 copy.append(GONE)
             else:
                 copy.append(self.visit(item, depth=depth + 1))
             before = text
+            # Lines of a text.
+            keyed = "-----END" not in text if keyed else _BEGIN_OF_KEY.search(text) is not None
         return copy
 
 
 # Names under which a name and its value stand: {"name": "DB_PASSWORD", "value": "x"}.
-_NAMED_BY, _VALUED_BY = ("name", "key", "header"), ("value", "content")
+_NAMED_BY = ("name", "key", "header", "k", "Name", "Key")
+_VALUED_BY = ("value", "content", "v", "Value")
+_VALUES = frozenset(("value", "default", "const", "example", "examples", "enum"))
+# Of a key as JSON (RFC 7517) these are secret.
+_KTY = frozenset(("d", "p", "q", "dp", "dq", "qi", "k"))
 
 
 def _announced(value: Mapping[Any, Any]) -> str | None:
@@ -322,4 +338,8 @@ def _may_be_secret(name: str, value: Any) -> bool:
     if value is None or isinstance(value, bool):
         return False
     # Counts: {"tokens": 12}, {"tokens": {"prompt": 5}}, {"pass": 3, "fail": 1}.
-    return isinstance(value, list) or not name.lower().endswith(("tokens", "pass"))
+    if isinstance(value, dict) and says_nothing(str(value.get("type", "?x"))):
+        return not _VALUES.isdisjoint(value)  # a schema describes it
+    if isinstance(value, list):
+        return not all(isinstance(item, int) for item in value)
+    return not name.lower().endswith(("tokens", "pass"))

@@ -1,5 +1,5 @@
 """
-Secrets in addresses, and after words that go before a secret: ``Bearer``, ``Basic``, ``curl -u``.
+Secrets in addresses, and after the names of schemes: ``Bearer``, ``Basic``.
 
 An address may hold a user and a password, and people write passwords into it as they are: with a
 slash, an at sign or a percent sign. Where the password then ends is guessed, and rather too late.
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from gateway.domain.secret_forms import Span
-from gateway.domain.secret_values import is_drawn
+from gateway.domain.secret_values import is_drawn, is_key
 
 __all__ = ["passwords_in", "schemes_in"]
 
@@ -81,30 +81,26 @@ def _userinfo(address: str) -> int | None:
 
 _NAMES = ("bearer", "basic", "negotiate", "ntlm", "dpop", "apikey")
 _SCHEME = re.compile(
-    rf"(?<![a-z0-9_-])({'|'.join(_NAMES)})(?:\s{{1,4}}|\+|:\s?)"
-    r"([a-z0-9._~+/=-]{6,}+)"
+    rf"(?<![a-z0-9_-])({'|'.join(_NAMES)})(?:\s{{1,4}}|\+|:\s?|\\{{0,8}}[\"']?,\s?\\{{0,8}}[\"']?)"
+    r"((?!(?:bearer|basic)[^a-z0-9])[a-z0-9._~+/=-]{6,}+)"
 )
 _QUERY = re.compile(
     r"[?&](?:amp;)?(?:key|code|auth|sign|hmac|ticket|assertion|samlresponse|appkey)="
     r"([^\s&\"'<>#\[\]]{8,}+)",
     re.IGNORECASE,
 )
-_CURL = re.compile(
-    r"(?<![\w-])(?:-u|-U|--user|--proxy-user)(?:[ =]{1,2}|[\"'], ?[\"'])?[\"']?"
-    r"([^\s:\"'-][^\s:\"']{0,63}:[^\s\"']+)"
-)
-_CURL_CHARS_MAX = 400
-# Tools that take a password by a short flag.
-_TOOLS = ("sshpass", "mysql", "mariadb", "docker login", "podman login", "redis-cli", "ldapsearch")
-_TOOL = re.compile(
-    rf"(?:{'|'.join(_TOOLS)})(?:dump|admin)?[ ][^\n;|&]{{0,200}}?(?<=[ ])-[paw][ ]?[\"']?"
-    r"([^\s\"';|&-][^\s\"';|&]{0,256})"
+
+# Who knows such a link is let in.
+_LINK = re.compile(
+    r"/(?:(?:re)?set[-_]?password|password[-_/]?reset|magic[-_]?link|verify[-_]?email"
+    r"|confirm[-_]?email|activate|invite|invitations?)/([\w.~%=-]{16,512}+)",
+    re.IGNORECASE,
 )
 
 
 def schemes_in(text: str, small: str) -> Iterator[Span]:
     """
-    Find what follows the name of an authentication scheme, and users of ``curl``.
+    Find what follows the name of an authentication scheme, and keys in a query.
 
     Args:
         small: The text in small letters.
@@ -118,12 +114,9 @@ def schemes_in(text: str, small: str) -> Iterator[Span]:
         for found in _QUERY.finditer(text):
             if is_drawn(found[1]):
                 yield (*found.span(1), "secret")
-    if any(map(small.__contains__, _TOOLS)):
-        for found in _TOOL.finditer(text):
-            yield (*found.span(1), "secret")
-    if "curl" in small:
-        for found in _CURL.finditer(text):
-            if "curl" in small[max(0, found.start() - _CURL_CHARS_MAX) : found.start()]:
+    if "://" in text:
+        for found in _LINK.finditer(text):
+            if is_key(found[1]):
                 yield (*found.span(1), "secret")
 
 

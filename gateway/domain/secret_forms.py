@@ -117,7 +117,8 @@ FORMS: tuple[Form, ...] = (
     Form("ElevenLabs", ("sk_",), rf"{_H}{{40,}}", "elevenlabs.io/docs"),
     Form("HeyGen", ("sk_V2_",), rf"{_W}{{20,}}", "docs.heygen.com"),
     # --- clouds -----------------------------------------------------------------------------------
-    Form("AWS access key", ("AKIA", "ASIA", "ABIA", "ACCA"), r"[0-9A-Z]{12,}",
+    Form("AWS access key", ("AKIA", "ASIA", "ABIA", "ACCA"),
+         r"[0-9A-Z]{12,}(?:[:/][A-Za-z0-9+/]{40}(?![A-Za-z0-9+/]))?",
          "docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html"),
     Form("AWS session token", ("IQoJb3JpZ2luX2Vj", "FwoGZXIvYXdz", "FQoGZXIvYXdz", "AQoDYXdz"),
          r"[A-Za-z0-9+/=%_-]{16,}", "docs.aws.amazon.com/STS"),
@@ -265,17 +266,23 @@ FORMS: tuple[Form, ...] = (
 )  # fmt: skip
 
 # What a token of JSON parts begins with: `{"`, in base64 (RFC 7515). Without a second part only
-# where it begins as a token's header does: other JSON is no secret.
+# where it begins as a token's header does: other JSON is no secret. The first part of others has a
+# bound, since another may begin at each sign in it.
 _JWT = (
-    rf"eyJ(?:{_W}{{4,}}\.{_W}{{4,}}(?:\.{_W}*){{0,3}}"
-    rf"|(?:hbGciOi|0eXAiOi|raWQiOi|lbmMiOi|jdHkiOi){_W}{{10,}})"
+    rf"eyJ(?:(?:hbGciOi|0eXAiOi|raWQiOi|lbmMiOi|jdHkiOi){_W}{{10,}}+(?:\.{_W}*+){{0,4}}"
+    rf"|{_W}{{4,256}}\.{_W}{{4,}}(?:\.{_W}*){{0,3}})"
+)
+# The rest of one that was wrapped, or has a line for each part.
+_WRAPPED = re.compile(
+    r"(?:\.?(?:\r?\n|\\{1,32}n)[ \t|>]{0,32}(?=[\w.-]{0,99}?[a-z])(?=[\w.-]{0,99}?[A-Z])"
+    r"(?=[\w.-]{0,99}?[0-9])(?:[\w-]{1,11}\.)?[\w-]{12,}+(?:\.[\w-]{12,}+){0,2}(?=\.?(?:[\s\"'\\:,;)\]}]|$)))+"
 )
 
 _HOOK = r"[^\s\"'<>()\[\]{}\\?#]+"
 
 AROUND: tuple[Around, ...] = (
     # Plain base64 soon has a sign that ends a word.
-    Around("AWS Bedrock", ("ABSK",), rf"(?<!{_B}{{8}})ABSK{_B}{{60,}}={{0,2}}",
+    Around("AWS Bedrock", ("ABSK",), rf"(?<![A-Za-z0-9+]{{8}})ABSK{_B}{{60,}}={{0,2}}",
            "docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html"),
     Around("Fly", ("fo1_", "fm1r_", "fm1a_", "fm2_"), r"f[mo][12][ra]?_[\w+/=-]{32,}",
            "fly.io/docs"),
@@ -285,7 +292,7 @@ AROUND: tuple[Around, ...] = (
            "docs.sentry.io"),
     Around("Stripe webhooks", ("whsec_",), rf"whsec_{_B}{{16,}}={{0,2}}",
            "docs.stripe.com/webhooks"),
-    Around("Google refresh token", ("1//0",), rf"(?<![A-Za-z0-9+/]{{8}})1//0{_W}{{40,}}",
+    Around("Google refresh token", ("1//0",), rf"(?<![A-Za-z0-9+]{{8}})1//0{_W}{{40,}}",
            "developers.google.com/identity/protocols/oauth2"),
     Around("Google authorization code", ("4/0A", "4%2F0A"), rf"4(?:/|%2F)0A{_W}{{40,}}",
            "developers.google.com/identity/protocols/oauth2"),
@@ -324,8 +331,8 @@ AROUND: tuple[Around, ...] = (
     Around("hashes of passwords", ("$argon2", "$scrypt", "$pbkdf2"),
            r"\$(?:argon2(?:id|i|d)|scrypt|pbkdf2[\w-]*)\$[^\s\"',;\\]{20,}",
            "github.com/P-H-C/phc-string-format", kind="secret"),
-    Around("hashes of passwords", ("$6$", "$5$", "$1$", "$y$"),
-           r"\$[651y]\$(?:[\w./=]{1,40}\$){1,2}[./A-Za-z0-9]{20,}",
+    Around("hashes of passwords", ("$6$", "$5$", "$1$", "$y$", "$apr1$"),
+           r"\$(?:[651y]|apr1)\$(?:[\w./=]{1,40}\$){1,2}[./A-Za-z0-9]{20,}",
            "en.wikipedia.org/wiki/Crypt_(C)", kind="secret"),
     Around("hashes of passwords", ("pbkdf2_sha", "pbkdf2:sha", "scrypt:"),
            r"(?:pbkdf2_sha\d+\$\d+\$|pbkdf2:sha\d+:\d+\$|scrypt:\d+:\d+:\d+\$)"
@@ -434,5 +441,10 @@ def _in_word(text: str, start: int, end: int) -> Iterator[Span]:
             found = None if sign is None else _AT.match(text, sign.end())
         if found is None:
             return
-        yield (*found.span(), "jwt" if found[0].startswith("eyJ") else "api-key")
+        if not found[0].startswith("eyJ"):
+            yield (*found.span(), "api-key")
+        elif (more := _WRAPPED.match(text, found.end())) is None:
+            yield (*found.span(), "jwt")
+        else:
+            yield found.start(), more.end(), "jwt"
         start = max(found.end(), start + 1)

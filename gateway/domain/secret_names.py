@@ -22,6 +22,7 @@ from gateway.domain.secret_values import (
     is_code,
     is_count,
     is_drawn,
+    is_key,
     is_place,
     says_nothing,
     without_scheme,
@@ -49,12 +50,14 @@ _NAMES = (
     *("tokens?", "keys?", "credentials?", "authorization", "auth", "cookies?", "signature", "sig"),
     *("session[-_. ]?id", "session", "sessid", "sess", "sid", "sas", "connstr", "conn[-_]str"),
     *("csrf", "xsrf", "samlresponse", "assertion", "hmac", "psk", "totp", "otp"),
-    *("string", "phrase", "code"),
+    *("string", "phrase", "code", "verifier", "jwt", "pat", "creds?"),
+    *("密码", "密碼", "パスワード", "пароль"),
 )
 # These are secret only where no letter stands before them: `compass` and `oauth` are not.
 _SHORT = (
     *("pass", "passw", "passe", "pwd", "pw", "psw", "pin", "cvv", "cvc", "totp", "otp", "auth"),
-    *("sig", "sid", "sas", "sess", "session", "psk", "hmac", "csrf", "xsrf"),
+    *("sig", "sid", "sas", "sess", "session", "psk", "hmac", "csrf", "xsrf", "jwt", "pat"),
+    *("cred", "creds"),
 )
 # These are secret only where one of these words stands before them.
 _AFTER: Mapping[str, tuple[str, ...]] = {
@@ -71,12 +74,13 @@ _AFTER: Mapping[str, tuple[str, ...]] = {
     ),
     "phrase": ("seed", "recovery", "mnemonic"),
     "string": ("connection", "conn"),
+    "verifier": ("code",),
 }
 # What may follow a name without changing what it is.
 _TAIL = (
     r"(?:[-_.]?(?:values?|headers?|pem|b64|base64|hash(?:ed)?|string|text|raw|plain(?:text)?|hex"
     r"|bytes|str|old|new|current|previous|prod(?:uction)?|dev|staging|live|test|main|default"
-    r"|primary|secondary|backup|key|env|json|data|blob|enc(?:rypted)?|v?[0-9]{1,2})){0,3}"
+    r"|primary|secondary|backup|confirm(?:ation)?|repeat(?:ed)?|key|env|json|data|blob|enc(?:rypted)?|v?[0-9]{1,2})){0,3}"
 )
 _NAME = "|".join(sorted(_NAMES, key=lambda name: (name[0], -len(name))))
 _HEADERS = ("authorization", "cookie", "cookies")
@@ -85,7 +89,9 @@ _SPOKEN = ("password", "passwords", "passwd", "passphrase", "passcode", "passwor
 # After these and a colon there may be anything: signature: (a, b); pass: all.
 _VAGUE = ("sig", "signature", "auth", "sid", "pass", "pin", "sas", "string", "code")
 # After these there may be anything at all: session=self.session.
-_OBJECTS = ("session", "sess", "assertion", "hmac", "csrf", "xsrf", "samlresponse")
+_OBJECTS = ("session", "sess", "assertion", "hmac", "csrf", "xsrf", "samlresponse", "jwt", "pat")
+# As keys of a mapping these are secret, too.
+_KEYS = ("basicauth", "httpauth", "proxyauth", "authheader", "jwt", "dsn", "_pat", "bearer")
 
 # --- what stands between a name and its value -------------------------------------------------
 
@@ -94,21 +100,29 @@ _MARK = r"\\{0,32}[\"'`]"
 
 _BREAK = r"(?:\r?\n(?: {1,32}\| )?|(?:\\{1,32}r)?\\{1,32}n)"
 
+# What colours a word in a terminal; the first sign may have been escaped.
+_COLOUR = r"(?:[\x1b ]{1,2}\[[0-9;]{1,8}m){0,2}"
+
 _BETWEEN = (
-    rf"(?P<mark>{_MARK})?[\])]{{0,2}}[ \t]{{0,8}}(?:"
+    rf"(?P<mark>{_MARK})?[\])]{{0,2}}{_COLOUR}[ \t]{{0,8}}(?:"
     # name: str = x
     r":[ ]?(?:str|bytes|secretstr|optional\[str\]|str \| none)[ ]?=[ ]?"
+    # name:\n  value: x
+    rf"|:{_BREAK}[ \t]{{1,64}}value:[ ]{{1,4}}"
     # name = x, name: x, name => x; a quoted value may stand on the next line
-    r"|(?:[:!=]?=>?|::?|->)"
-    rf"(?:[ \t]{{0,64}}(?:{_BREAK}[ \t]{{0,64}}(?=\\{{0,32}}[\"']))?)"
+    rf"|(?:[:!=]?=>?|::?|->|：){_COLOUR}"
+    rf"(?:[ \t\xa0]{{0,64}}(?:{_BREAK}[ \t]{{0,64}}(?=\\{{0,32}}[\"']))?)"
     # {"name": "name", "value": "x"}; <input name="name" value="x">; name: NAME\n  value: x
     rf"|,?[ ]{{0,2}}(?:{_BREAK}[ \t]{{0,64}})?\\{{0,32}}[\"']?value\\{{0,32}}[\"']?[ ]?[=:][ ]?"
     # ("name", "x"), ["--name", "x"]
     r"|(?P<pair>,)[ ]{0,2}(?=b?\\{0,32}[\"'])"
+    # set_name("x"), Name("x")
+    r"|(?P<call>\()(?=b?\\{0,32}[\"'])"
     # <name>x
     r"|(?P<tag>(?(mark)(?!))(?:(?<=[ ])[^<>\n]{0,80})?>)"
     # api key provided: x; name is x; name "x"
-    r"|(?<=[ \t])(?P<said>(?:is|was|provided|given|supplied|used|sent|received|found)(?:[ ]is)?"
+    r"|(?<=[ \t])(?P<said>[|│][ ]{1,64}"
+    r"|(?:is|was|provided|given|supplied|used|sent|received|found)(?:[ ]is)?"
     r":?[ ]|(?=[\"'`\\]|(?=\S{0,30}\d)(?=\S{0,30}[a-z])\S{8}))"
     r")"
 )
@@ -128,8 +142,11 @@ _LETTERS = (
     r"|(?:user|initial|data|integrated|application|persist|trusted|min|max)[ ][\w ]{1,30}=)"
     r"|\\{1,32}+(?![nrtu\"'])|<(?!/)|>"
 )
+# A word that has the rest of its line to itself.
+_ALONE = r"[^\s:=<>\"'\\]{8,256}+(?=\r?\n|\Z|\\{1,32}[rn]|\\{0,32}[\"'])"
 _VALUE = re.compile(
-    r"(?:[bruf]{1,2}(?=[\"']))?(?:"
+    # b"x"; Some("x"); an anchor or a type of YAML
+    r"(?:[bruf]{1,2}(?=[\"'])|some\((?=\\{0,32}[\"'])|[&!]!?\w{1,32}[ ](?=\S))?(?:"
     r"\"\"\"(?P<quoted3>[^\"]*+)"
     r"|(?:\\{1,32}[\"']){3}(?P<quoted7>[^\"'\\]*+)"
     # A mark in the middle of a word closes nothing: an escape of it was escaped once more.
@@ -139,7 +156,10 @@ _VALUE = re.compile(
     r"|\\\"(?P<quoted4>(?:\\\\\\\"|[^\"\\]++|\\(?!\"))*+)"
     r"|\\'(?P<quoted5>(?:\\\\\\'|[^'\\]++|\\(?!'))*+)"
     r"|\\{2,32}[\"'](?P<quoted6>[^\"'\\]*+)"
-    r"|\[(?P<items>[^\[\]\n]{1,4096}+)\]|\((?P<both>[^()\n]{1,4096}+)\)"
+    r"|\[(?P<items>[^\[\]]{1,4096}+)\]|\{(?=(?:[\s|]|\\{1,32}[rn]){0,80}\\{0,32}[\"'])(?P<within>[^{}]{1,4096}+)\}|\((?P<both>[^()\n]{1,4096}+)\)"
+    # Items of YAML, or one alone in its line.
+    rf"|(?P<lines>{_BREAK}[ \t]{{1,64}}+(?:-[ ]{{1,4}})?(?P<first>{_ALONE})"
+    rf"(?:{_BREAK}[ \t]{{1,64}}+-[ ]{{1,4}}{_ALONE})*+)"
     # A block of YAML: all lines that stand as far in as its first.
     r"|[|>][-+]?\d?[ \t]*(?P<block>\r?\n(?P<by>[ \t]+)\S[^\n]*(?:\n(?P=by)[^\n]*)*)"
     r"|[|>][-+]?\d?(?P<line>(?:(?:\\{1,32}r)?\\{1,32}n[ ]+[^\\\"']*)+)"
@@ -147,7 +167,9 @@ _VALUE = re.compile(
 )
 _ITEM = re.compile(r"\"[^\"]*\"|'[^']*'")
 # The rest of a header's line: many cookies, or one value with parts in quotation marks.
-_LINE = re.compile(r"(?:[^\r\n\"'\\]++|(?<==)\\{0,32}\"[^\"\r\n]*\"|\\(?![nrtu\"']))++")
+_LINE = re.compile(
+    r"(?:[^\r\n\"'\\]++|(?<==)\\{0,32}(?:\"[^\"\r\n]*\"|'[^'\r\n]*')|\\(?![nrtu\"']))++"
+)
 _WORD = re.compile(r"[^\s`\"']{0,40}")
 _IDENTIFIER = re.compile(r"[a-z_]+")
 # print("the token:", token): the mark closes a text that ends with the name.
@@ -164,7 +186,7 @@ _TRIMMED_MAX = 4
 def is_secret_name(name: str) -> bool:
     """Tell whether a value that has this name, as a key or a parameter, is secret."""
     small = name[-128:].lower()
-    if small.endswith(("basicauth", "httpauth", "proxyauth", "authheader", "jwt", "dsn")):
+    if small == "pat" or small.endswith(_KEYS):
         return True
     return any(
         found["name"] not in _OBJECTS and _is_secret(small, found)
@@ -245,7 +267,7 @@ def _value(
     """
     name = found["name"]
     # What is cheap to see comes first: a text may be full of names.
-    if found["pair"] is not None and not _may_be_pair(small, found):
+    if found["pair"] is not None and _opener(small, found) not in ("-", "(", "[", "{", ","):
         return None
     if found["tag"] is not None and not _may_be_tag(small, found):
         return None
@@ -262,12 +284,23 @@ def _value(
         return _plain(text, small, found, start, end, source)
     if form in ("block", "line"):
         return value.start(), end
+    if form == "lines":
+        first = text[slice(*value.span("first"))]
+        stands = found["said"] is None and found["name"] not in _OBJECTS and is_key(first)
+        return (value.start("first"), end) if stands else None
+    if form == "within":
+        # {"token": {"value": "x"}}; that of a schema describes it.
+        stands = found["said"] is None and found["name"] not in (*_OBJECTS, "tokens")
+        items = _ITEM.findall(text, start, end) if stands else ()
+        return (start, end) if any(is_key(item.strip("\"'\\")) for item in items) else None
     if form in ("items", "both"):
         # ["k1", "k2"]; of two values the user's name and the password: auth=("user", "x").
         listed = found["said"] is None and (form == "items" or name == "auth")
         items = _ITEM.findall(text, start, end) if listed else ()
         if all(map(says_nothing, items)):
             return None
+        if found["name"] == "tokens" and not any(is_key(item.strip("\"'\\")) for item in items):
+            return None  # the words of a text
         return (start - 1, end + 1) if form == "items" else (start, end)
     if form != "quoted3" and (line := text.find("\n", start, end)) >= 0:
         end = line  # it is never closed, or the mark closes what the name stands in
@@ -286,13 +319,13 @@ def _before(small: str, found: re.Match[str]) -> tuple[str, str]:
     return opened, before[len(opened) :]
 
 
-def _may_be_pair(small: str, found: re.Match[str]) -> bool:
-    """Tell whether it is ("name", "x"), or the name is a flag: ["--name", "x"]."""
+def _opener(small: str, found: re.Match[str]) -> str:
+    """Give the sign before a name in quotation marks: of ("name", of , "name", of "--name"."""
     before, stem = _before(small, found)
-    return stem.startswith("-") or (
-        before[-1:] in ("'", '"')
-        and before[:-1].rstrip("\\").removesuffix("b")[-1:] in ("(", "[", "{")
-    )
+    if stem.startswith("-"):
+        return "-"
+    quoted = before[-1:] in ("'", '"')
+    return before[:-1].rstrip("\\").removesuffix("b").rstrip()[-1:] if quoted else ""
 
 
 def _may_be_tag(small: str, found: re.Match[str]) -> bool:
@@ -306,13 +339,21 @@ def _is_quoted_secret(value: str, small: str, found: re.Match[str]) -> bool:
     if not bare or says_nothing(value) or (bare is not value and says_nothing(bare)):
         return False
     if found["pair"] is not None:
-        return is_pair(_before(small, found)[1] + name, value)
+        # In a list of many the name may be anything.
+        sure = bare is not value or is_key(value) or _opener(small, found) != ","
+        return sure and is_pair(_before(small, found)[1] + name, value)
+    if found["call"] is not None:
+        return (
+            name not in _OBJECTS
+            and is_key(value)
+            and not any(map(_before(small, found)[1].__contains__, _ASKS))
+        )
     if found["said"] is not None:
         # Much else may stand there: invalid token '@'.
         return name in _SPOKEN or is_drawn(bare)
     if name in _OBJECTS and not is_drawn(bare):
         return False
-    return not is_count(name, bare) and not (name.startswith("credential") and is_place(bare))
+    return not is_count(name, bare) and not (name.startswith("cred") and is_place(bare))
 
 
 def _plain(
@@ -342,8 +383,14 @@ def _plain(
     return (start, end) if _is_plain_secret(small, found, value) else None
 
 
+# Functions that take the name of a secret, and none.
+_ASKS = ("get", "load", "fetch", "read", "find", "check", "has", "is_", "delete", "remove")
+
+
 def _is_said(words: str, value: str) -> bool:
     """Tell whether a value may follow without a sign: ``api key provided: x``, ``API_KEY x``."""
+    if words[:1] in ("|", "│"):
+        return is_key(value)
     if words:
         return is_drawn(value)
     return len(value) >= 8 and is_drawn(value) and not _UUID.fullmatch(value)
@@ -356,7 +403,7 @@ def _is_plain_secret(small: str, found: re.Match[str], value: str) -> bool:
     name = found["name"]
     if not any(map(str.isalnum, value)) and len(value) < 3:
         return False
-    if name in ("pwd", "credential", "credentials") and is_place(value):
+    if (name == "pwd" or name.startswith("cred")) and is_place(value):
         return False  # the working directory, or where a file is
     if name in ("cookie", "cookies"):
         return "=" in value or is_drawn(value)

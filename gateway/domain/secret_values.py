@@ -16,6 +16,7 @@ __all__ = [
     "is_code",
     "is_count",
     "is_drawn",
+    "is_key",
     "is_place",
     "says_nothing",
     "without_scheme",
@@ -81,6 +82,12 @@ _SCHEME = re.compile(
 _DIGITS = re.compile(r"[\d_.,]+%?")
 # A digit among letters, capitals inside, or too long for a word.
 _DRAWN = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{6,}|(?=\S+[A-Z])(?=\S*[a-z])\S{8,}|\S{20,}")
+_KEY = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{8,}")
+# Names with a number, places, ids, and times.
+_NO_KEY = re.compile(
+    r"[A-Za-z]+(?:[-_.][A-Za-z]+)*[-_.]?\d{1,4}|[a-z0-9_.-]*(?:/[a-z0-9_.-]+)+|[a-z]+://.*"
+    r"|[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|\d{4}-\d\d-\d\d.*"
+)
 _PLACE = re.compile(r"[~/.]|[A-Za-z]:[\\/]")
 
 
@@ -116,6 +123,11 @@ def is_code(value: str) -> bool:
 def is_drawn(value: str) -> bool:
     """Tell whether a value looks drawn by chance: nobody would write it as a word."""
     return len(value) > STAYS_CHARS_MAX or _DRAWN.fullmatch(value) is not None
+
+
+def is_key(value: str) -> bool:
+    """Tell whether a value looks like a key wherever it stands: letters with digits, and no id."""
+    return _KEY.fullmatch(value) is not None and _NO_KEY.fullmatch(value) is None
 
 
 def is_place(value: str) -> bool:

@@ -74,13 +74,13 @@ BASIC = base64.b64encode(b"bob:x").decode()
         ("bearer tokens", []),
         ('Bearer realm="x"', []),
         ("Negotiate YIIabc1", ["YIIabc1"]),
-        ("mysql -u root -px1 db", ["x1"]),
-        ("curl -u bob:x h", ["bob:x"]),
-        ("curl -X GET -u 'bob:x' h", ["bob:x"]),
-        ("docker run -u 1000:1000 x", []),
+        ("['bearer', 'abc.def-1']", ["abc.def-1"]),
+        ("['bearer', 'basic']", []),
         ("?key=abcdef12", ["abcdef12"]),
         ("?code=429", []),
         ("?key=users", []),
+        (f"https://h/password-reset/{letters(20)}", [letters(20)]),
+        ("https://h/password-reset/how-to-do-it-right", []),
     ],
 )
 def test_what_follows_a_scheme_is_a_credential_or_a_word(text: str, secrets: list[str]) -> None:

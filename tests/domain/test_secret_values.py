@@ -10,6 +10,7 @@ from gateway.domain.secret_values import (
     is_code,
     is_count,
     is_drawn,
+    is_key,
     is_place,
     says_nothing,
     without_scheme,
@@ -29,6 +30,24 @@ from gateway.domain.secret_values import (
 )  # fmt: skip
 def test_what_says_nothing(value: str) -> None:
     assert says_nothing(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["hunter2-Zx9", "a7imQXyl", "0a1b2c3d", "x/7imQXylul", "pw-4-all"]
+)
+def test_what_looks_like_a_key_wherever_it_stands(value: str) -> None:
+    assert is_key(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "swordfish", "a1", "12345678", "worker-12", "created_at2", "v1/secrets/db-2", "two w0rds x",
+        "https://h/a1b2c3d4", "018f2c7e-7a30-7c3e-8f62-2b1d6a1e8c11", "2026-11-29T05:04:54Z",
+    ],
+)  # fmt: skip
+def test_names_places_ids_and_times_are_no_keys(value: str) -> None:
+    assert not is_key(value)
 
 
 @pytest.mark.parametrize(
