@@ -250,6 +250,29 @@ class EventLog(Protocol):
         """
         ...
 
+    async def scan(
+        self, *, after: int, topics: Iterable[str] | None, limit: int
+    ) -> tuple[list[Entry], int | None]:
+        """
+        Look at about ``limit`` kept entries with an offset over ``after``, and give those wanted.
+
+        Where the log cannot find the entries of a topic it looks at all, so that ``read`` may take
+        long for a topic that has few; this does not.
+
+        Args:
+            after: The last offset already seen.
+            topics: Only entries of any of these topics; None: every entry.
+            limit: How many entries at the most. Of those that are not wanted a few more may be
+                looked at.
+
+        Returns:
+            The entries, and the offset to go on after; None: there are no more.
+
+        Raises:
+            StoreUnavailable: As ``read``.
+        """
+        ...
+
     def last_offset(self, subject: str) -> int:
         """Give the offset of the subject's last entry; 0 when none is remembered."""
         ...

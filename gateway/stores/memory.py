@@ -121,6 +121,12 @@ class MemoryLog:
             size_max=size_max,
         )
 
+    async def scan(
+        self, *, after: int, topics: Iterable[str] | None, limit: int
+    ) -> tuple[list[Entry], int | None]:
+        found = await self.read(after=after, topics=topics, limit=limit)
+        return found, found[-1].offset if len(found) == limit else None
+
     def last_offset(self, subject: str) -> int:
         return self._subjects.last(subject)
 

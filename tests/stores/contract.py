@@ -370,6 +370,21 @@ class EventLogContract:
         assert await places(topics=[]) == []
         assert await places(topics=(name for name in "ac")) == [1, 3, 5, 6, 7]
 
+    async def test_scanning_goes_on_until_there_are_no_more(self, log: EventLog) -> None:
+        """However many are looked at in one call, none is passed over and none comes twice."""
+        topics = (("a",), (), ("b",), (), ("a", "b"), (), (), ("a",))
+        at = [await log.append([draft("x/1", *its)]) for its in topics]
+        assert await log.scan(after=at[-1], topics=None, limit=2) == ([], None)
+        for wanted, places in ((["a"], [0, 4, 7]), (["c"], []), (None, range(8)), ([], [])):
+            for limit in (1, 2, 100):
+                found: list[int] = []
+                after: int | None = 0
+                while after is not None:
+                    entries, after = await log.scan(after=after, topics=wanted, limit=limit)
+                    assert len(entries) <= limit
+                    found += [entry.offset for entry in entries]
+                assert found == [at[place] for place in places]
+
     async def test_reading_stops_at_so_many_bytes_yet_gives_one(self, log: EventLog) -> None:
         at = [await log.append([draft(size=1000)]) for _ in range(5)]
         assert await self.read(log, size_max=1) == at[:1]

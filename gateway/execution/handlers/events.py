@@ -48,7 +48,7 @@ class EventHandlers:
         after = self._after(params)
         page = Page(params)
         for _ in range(SCAN_MAX // BATCH):
-            batch = await log.read(after=after, topics=chosen.topics, limit=BATCH)
+            batch, end = await log.scan(after=after, topics=chosen.topics, limit=BATCH)
             for entry in batch:
                 before, after = after, entry.offset
                 if entry.operators_only and not caller.operator:
@@ -66,8 +66,9 @@ class EventHandlers:
                     continue
                 if not page.takes(event, size=len(encoded)):
                     return {"items": page.items, "next": str(Position(log.epoch, before))}
-            if len(batch) < BATCH or chosen.ends_before(after):
+            if end is None or chosen.ends_before(end):
                 return {"items": page.items, "next": None}
+            after = end
         return {"items": page.items, "next": str(Position(log.epoch, after))}
 
     def _chosen(self, params: Params, caller: Caller) -> _Chosen:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import StoreUnavailable
@@ -54,7 +55,7 @@ logger = logger_of(__name__)
 # browsers that come back after a restart were no further behind.
 _LEAD_MESSAGES = 10_000
 
-# How many reads of what is older than this node's memory run at once; more wait for their turn.
+# How many chunks of what is older than this node's memory are read at once. Readers take turns.
 _READS_MAX = 4
 
 # After how many messages a start reports its progress again.
@@ -341,13 +342,12 @@ class JetStreamLog:
         # While the stream is read, entries may leave the memory, so that the floor rises.
         while len(found) < limit and after < (floor := min(view.floor, until)):
             left = None if size_max is None else size_max - sum(len(e.public) for e in found)
-            stored, all_of_it = await self._read_stored(
+            stored, after = await self._read_stored(
                 after=after, until=floor, topics=topics, limit=limit - len(found), size_max=left
             )
             found += stored
-            if not all_of_it:
+            if after < floor:
                 return found
-            after = floor
         size = sum(len(entry.public) for entry in found)
         rest = view.ring.read(
             after=after,
@@ -361,33 +361,36 @@ class JetStreamLog:
             return found
         return found + rest
 
-    async def _read_stored(
-        self,
-        *,
-        after: int,
-        until: int,
-        topics: Iterable[str] | None,
-        limit: int,
-        size_max: int | None,
-    ) -> tuple[list[Entry], bool]:
-        async with self._reads:
-            session = await self._link.session()
-            try:
-                found = await read_stored(
-                    session,
-                    self._stream,
-                    after=after,
-                    until=until,
-                    topics=topics,
-                    limit=limit,
-                    size_max=size_max,
-                    entries_of=self._view.entries_of,
-                    breathe=lambda: self._clock.sleep(0),
-                )
-                # Entries that were dropped meanwhile show in ``oldest``, which readers compare.
-                await self._ask(session)
-            except FAILURES as error:
-                raise self._away() from error
+    async def scan(
+        self, *, after: int, topics: Iterable[str] | None, limit: int
+    ) -> tuple[list[Entry], int | None]:
+        view = self._view
+        after = max(after, view.oldest - 1)
+        head = view.head
+        floor = min(view.floor, head)
+        if after < floor:
+            found, after = await self._read_stored(
+                after=after, until=floor, topics=topics, limit=limit, looks_max=limit
+            )
+            return found, after if after < head else None
+        found = view.ring.read(after=after, topics=topics, limit=limit, until=head, size_max=None)
+        return found, found[-1].offset if len(found) == limit else None
+
+    async def _read_stored(self, **which: Any) -> tuple[list[Entry], int]:
+        """See ``read_stored``."""
+        session = await self._link.session()
+        try:
+            found = await read_stored(
+                session,
+                self._stream,
+                entries_of=self._view.entries_of,
+                turn=self._reads,
+                **which,
+            )
+            # Entries that were dropped meanwhile show in ``oldest``, which readers compare.
+            await self._ask(session)
+        except FAILURES as error:
+            raise self._away() from error
         return found
 
     def last_offset(self, subject: str) -> int:

@@ -4,15 +4,17 @@ Reading what is older than a node's memory, from the stream itself.
 The server answers with a chunk of messages after a sequence (batched direct get, NATS ADR-31;
 unlike a consumer it leaves nothing in the server), and for one user's topics it finds them by
 subject. So a reader that was away for long costs little, and the cost does not grow with what
-other users did meanwhile.
+other users did meanwhile. For other topics every message is looked at, which takes a processor
+some 70 µs; so such a reader rests for as long as it has worked, and then waits for its turn again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import calendar
 import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -21,14 +23,19 @@ from gateway.ports import Entry
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.codec import Foreign, last_offset_of, sequence_of, user_filters
 from gateway.stores.jetstream.feed import Delivery
+from gateway.stores.jetstream.pause import pause
 from gateway.stores.jetstream.session import ApiError, Msg, Session, answer_of
 
 __all__ = ["read_stored", "stored_last"]
 
 # Bounds of one chunk: how much the server sends for one question, and how much each filter holds
-# in memory beyond the entries that are returned.
-_CHUNK_MESSAGES_MAX = 512
-_CHUNK_BYTES_MAX = 2 * 1024 * 1024
+# in memory beyond the entries that are returned. A chunk keeps the event loop busy for some 10 ms,
+# and what else comes over the connection comes after it.
+_CHUNK_MESSAGES_MAX = 128
+_CHUNK_BYTES_MAX = 512 * 1024
+
+# The longest rest after a chunk; one that took longer had to wait for the server.
+_REST_MAX_S = 0.05
 
 # Statuses (ADR-31): no message matches; the chunk is complete.
 _NOT_FOUND, _END = "404", "204"
@@ -58,10 +65,11 @@ async def read_stored(
     until: int,
     topics: Iterable[str] | None,
     limit: int,
-    size_max: int | None,
+    size_max: int | None = None,
+    looks_max: int | None = None,
     entries_of: Callable[[Delivery], list[Entry]],
-    breathe: Callable[[], Awaitable[None]],
-) -> tuple[list[Entry], bool]:
+    turn: asyncio.Semaphore,
+) -> tuple[list[Entry], int]:
     """
     Read entries from the stream, with offsets over ``after`` up to ``until``.
 
@@ -69,12 +77,13 @@ async def read_stored(
         topics: Only entries of any of these topics; None: every entry.
         limit: How many entries at the most.
         size_max: How many bytes of ``public`` at the most, yet at least one entry; None: no bound.
+        looks_max: After how many messages it ends, at the end of a chunk; None: no bound.
         entries_of: Gives a message's entries; raises ``Foreign`` if no gateway wrote it.
-        breathe: Awaited between chunks, so that other tasks of the event loop have a turn.
+        turn: Held while a chunk is read, and by so many readers at once.
 
     Returns:
-        The entries, and whether they are all up to ``until``; False: ``limit`` or ``size_max``
-        was reached before.
+        The entries, and the offset up to which they are all; under ``until`` when a bound was
+        reached before.
 
     Raises:
         ApiError, SessionLost, TimeoutError: The server did not give a chunk.
@@ -83,12 +92,19 @@ async def read_stored(
     filters: list[str] = [] if wanted is None else user_filters(stream, wanted) or []
     runs = [_Run(filter) for filter in filters] or [_Run(None)]
     found: list[Entry] = []
-    size = 0
+    size = looks = 0
+    loop = asyncio.get_running_loop()
+    worked_s = 0.0
     seen, last = sequence_of(after + 1) - 1, sequence_of(until)
     while seen < last:
-        for run in runs:
-            if run.until <= seen:
-                await _fill(session, stream, run, after=seen, last=last)
+        if worked_s:
+            await pause(min(worked_s, _REST_MAX_S))
+        async with turn:
+            begun = loop.time()
+            for run in runs:
+                if run.until <= seen:
+                    await _fill(session, stream, run, after=seen, last=last)
+            worked_s = loop.time() - begun
         seen = min(run.until for run in runs)
         ready = [message for run in runs for message in run.found if message.sequence <= seen]
         for run in runs:
@@ -104,10 +120,12 @@ async def read_stored(
                     continue
                 size += len(entry.public)
                 if len(found) == limit or (found and size_max is not None and size > size_max):
-                    return found, False
+                    return found, found[-1].offset if found else after
                 found.append(entry)
-        await breathe()
-    return found, True
+        looks += len(ready)
+        if looks_max is not None and looks >= looks_max and seen < last:
+            return found, last_offset_of(seen)
+    return found, until
 
 
 async def stored_last(session: Session, stream: str, filter: str) -> int:

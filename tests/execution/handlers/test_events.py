@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import InvalidParams, NotPermitted
 from gateway.execution.handlers import events
+from gateway.ports import Entry, EventLog
 from tests.execution.hands import hand
 from tests.execution.world import World
 
@@ -193,6 +195,42 @@ async def test_a_call_looks_at_so_many_entries_and_answers_with_a_cursor(
     assert first == {"items": [], "next": f"{here.engine.log.epoch}:4"}
     second = await here.call("event.list", ANN, type="nothing", cursor=first["next"])
     assert second == {"items": [], "next": None}
+
+
+class LookingLog:
+    """The same log, which cannot find the entries of a topic and looks at all."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def scan(
+        self, *, after: int, topics: Iterable[str] | None, limit: int
+    ) -> tuple[list[Entry], int | None]:
+        looked, end = await self._log.scan(after=after, topics=None, limit=limit)
+        wanted = None if topics is None else set(topics)
+        return [e for e in looked if wanted is None or not wanted.isdisjoint(e.topics)], end
+
+
+async def test_a_topic_that_has_nothing_does_not_make_one_call_read_the_whole_log(
+    open_world: Callable[..., Awaitable[World]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "BATCH", 2)
+    monkeypatch.setattr(events, "SCAN_MAX", 4)
+    here = await open_world(wrap=LookingLog)
+    for _ in range(9):
+        await here.submit("writer", user_id="bob")
+    await note(here, channel="news")
+    for channel, found in (("news", [10]), ("nothing", [])):
+        pages: list[list[int]] = []
+        more: dict[str, str] = {}
+        while not pages or more:
+            answer = await here.call("event.list", ANN, channel=channel, **more)
+            pages.append([event["offset"] for event in answer["items"]])
+            more = {} if answer["next"] is None else {"cursor": answer["next"]}
+        assert pages == [[], [], found]
 
 
 async def test_a_reader_begins_after_a_position_of_this_log(here: World) -> None:

@@ -215,6 +215,21 @@ async def test_what_is_over_the_memory_is_read_from_the_stream(
         assert await log.read(after=seen[12].offset, topics=None, limit=4) == seen[13:17]
 
 
+async def test_what_is_over_the_memory_is_scanned_a_part_at_a_time(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_module, "TAIL_EVENTS_MAX", 5)
+    monkeypatch.setattr(reading, "_CHUNK_MESSAGES_MAX", 3)
+    async with jetstream_log(server.url) as log:
+        at = [await log.append([draft("x/1", "abc"[n % 3])]) for n in range(20)]
+        # Up to the end of a chunk, then to where the memory begins, then from the memory.
+        assert await log.scan(after=0, topics=["nothing"], limit=4) == ([], at[5])
+        assert await log.scan(after=at[11], topics=["nothing"], limit=4) == ([], at[14])
+        assert await log.scan(after=at[14], topics=["nothing"], limit=4) == ([], None)
+        (entry,), after = await log.scan(after=at[2], topics=["b"], limit=1)
+        assert (entry.offset, after) == (at[4], at[5])
+
+
 async def test_a_stream_of_many_is_bounded_as_the_settings_say_now(server: NatsServer) -> None:
     stream = new_stream()
     async with jetstream_log(server.url, stream=stream) as log:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -41,18 +42,20 @@ def entries_of(delivery: Delivery) -> list[Entry]:
     )
 
 
-async def found(admin: Session, stream: str, **options: Any) -> tuple[list[Entry], bool]:
-    async def breathe() -> None:
-        pass
+UNTIL = 10**4
 
-    given = {"after": 0, "until": 10**4, "topics": None, "limit": 100, "size_max": None}
-    return await read_stored(
-        admin, stream, entries_of=entries_of, breathe=breathe, **{**given, **options}
-    )
+
+async def found(admin: Session, stream: str, **options: Any) -> tuple[list[Entry], int]:
+    given: dict[str, Any] = {"after": 0, "until": UNTIL, "topics": None, "limit": 100}
+    given["turn"] = asyncio.Semaphore()
+    return await read_stored(admin, stream, entries_of=entries_of, **{**given, **options})
 
 
 async def read(admin: Session, stream: str, **options: Any) -> tuple[list[int], bool]:
-    entries, all_of_it = await found(admin, stream, **options)
+    entries, until = await found(admin, stream, **options)
+    all_of_it = until == options.get("until", UNTIL)
+    if not all_of_it:
+        assert until == (entries[-1].offset if entries else options.get("after", 0))
     return [entry.offset for entry in entries], all_of_it
 
 
@@ -110,6 +113,46 @@ async def test_so_many_bytes_are_read_yet_always_one_entry(server: NatsServer) -
         assert await read(admin, stream, size_max=2 * size - 1) == ([16], False)
         assert await read(admin, stream, size_max=2 * size) == ([16, 32], False)
         assert await read(admin, stream, size_max=3 * size) == ([16, 32, 48], True)
+
+
+async def test_after_so_many_looks_it_is_told_how_far_they_went(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A topic that has few entries does not make one call read the whole stream."""
+    monkeypatch.setattr(reading, "_CHUNK_MESSAGES_MAX", 2)
+    async with session(server.url) as admin:
+        stream = await written(admin, *([draft("x/1", topic)] for topic in "aabaaabaa"))
+
+        async def looks(count: int, topic: str, *, after: int = 0) -> tuple[list[int], int]:
+            entries, until = await found(
+                admin, stream, topics=[topic], after=after, until=9 * 16, looks_max=count
+            )
+            return [entry.offset // 16 for entry in entries], until // 16
+
+        assert await looks(1, "nothing") == ([], 2)
+        assert await looks(3, "nothing") == ([], 4)
+        assert await looks(4, "b", after=2 * 16) == ([3], 6)
+        assert await looks(4, "b", after=6 * 16) == ([7], 9)
+        assert await looks(100, "nothing") == ([], 9)
+        # What the server finds by itself is not looked for.
+        assert await looks(1, "user:ann") == ([], 9)
+
+
+async def test_readers_take_turns_chunk_by_chunk(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that reads a little does not wait for those that read everything."""
+    monkeypatch.setattr(reading, "_CHUNK_MESSAGES_MAX", 2)
+    async with session(server.url) as admin:
+        stream = await written(admin, *([draft()] for _ in range(40)))
+        turn = asyncio.Semaphore(1)
+        deep = [
+            asyncio.ensure_future(found(admin, stream, topics=["nothing"], turn=turn))
+            for _ in range(4)
+        ]
+        assert await found(admin, stream, limit=1, turn=turn) != ([], UNTIL)
+        assert not any(reader.done() for reader in deep)
+        assert await asyncio.gather(*deep) == [([], UNTIL)] * 4
 
 
 async def test_foreign_and_dropped_messages_are_passed_over(server: NatsServer) -> None:
