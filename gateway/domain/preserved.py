@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["EVICTED_MAX", "Kept", "Preserved"]
+__all__ = ["EVICTED_MAX", "Kept", "Preserved", "beginning"]
 
 # So many steps that did not fit are named; that something is missing, ``truncated`` says anyway.
 EVICTED_MAX = 16
@@ -159,6 +159,17 @@ class Preserved:
     def _miss(self, name: str) -> None:
         if name not in self.evicted and len(self.evicted) < EVICTED_MAX:
             self.evicted.append(name)
+
+
+def beginning(text: str, *, bytes_max: int) -> str:
+    """
+    Give as much of a text as a task that keeps ``bytes_max`` can have a use for.
+
+    That is one character more than fits, by which ``add_text`` sees that there was more.
+    """
+    if _text_size(text) <= bytes_max:
+        return text
+    return text[: len(_cut(text, bytes_max)) + 1]
 
 
 def _text_size(text: str) -> int:

@@ -186,7 +186,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             "required": ["agent_id", "agent_secret", "heartbeat_interval"],
         },
         status=201,
-        errors=("not_permitted", "name_taken", "too_many_workers"),
+        errors=("not_permitted", "name_taken", "too_large", "too_many_workers"),
         tool=True,
     ),
     Operation(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.preserved import EVICTED_MAX, Preserved
+from gateway.domain.preserved import EVICTED_MAX, Preserved, beginning
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 data = st.recursive(
@@ -68,6 +68,16 @@ def test_text_that_was_cut_is_at_its_end() -> None:
     twin = it.copy()
     twin.add_text("c")
     assert twin.text == "ab"
+
+
+@pytest.mark.parametrize("text", ["x" * 30, "€" * 30, "\0" * 30, "€" * 4 + "x"])
+def test_of_a_long_text_so_much_is_enough_that_it_is_cut_in_the_same_way(text: str) -> None:
+    for bytes_max in range(10, 40):
+        whole, part = Preserved(bytes_max=bytes_max), Preserved(bytes_max=bytes_max)
+        whole.add_text(text)
+        part.add_text(beginning(text, bytes_max=bytes_max))
+        assert (whole.text, whole.truncated) == (part.text, part.truncated)
+        assert len(beginning(text, bytes_max=bytes_max)) <= len(whole.text) + 1
 
 
 def test_a_step_said_again_replaces_the_first() -> None:

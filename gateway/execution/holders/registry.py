@@ -32,8 +32,12 @@ from gateway.execution.record.policies import Policies
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.record.worker_drafts import WorkerDrafts, agents_of
+from gateway.values import measured
 
 __all__ = ["Registry"]
+
+# What a worker may say about its agents, in bytes: it is in one entry.
+AGENTS_BYTES_MAX = 512 * 1024
 
 # How many beats are due within the timeout; so one may be lost.
 BEATS_PER_TIMEOUT = 3
@@ -96,10 +100,11 @@ class Registry:
         Raises:
             NotPermitted: If the id is known and the secret is not its own, or the token is not
                 for one of its agents.
-            InvalidParams: If what it says about its agents cannot be.
+            InvalidParams, TooLarge: If what it says about its agents cannot be.
             NameTaken: If one of its agents, or a breaker that it names, is another user's.
             TooManyWorkers: If the user, or the gateway, has as many workers as may be.
         """
+        measured(params.get("agents", []), field="agents", bytes_max=AGENTS_BYTES_MAX)
         for agent in agents_of(params):
             if not caller.may_serve(agent.name):
                 raise NotPermitted(f"this token is not for the agent {agent.name}", field="agents")

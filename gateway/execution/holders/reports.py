@@ -15,6 +15,7 @@ from typing import Any
 from gateway.attempts.pieces import Piece, Rest
 from gateway.domain import own_failures
 from gateway.domain.errors import InvalidParams, NotFound, StaleTerm, Unavailable
+from gateway.domain.preserved import beginning
 from gateway.domain.redaction import redacted
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
@@ -137,7 +138,8 @@ class Reports:
         plan = params.get("plan")
         rest = Rest(
             steps=params.get("steps", {}),
-            text=params.get("text", ""),
+            # A failure is told, however long its text is; what cannot be kept is not carried along.
+            text=beginning(params.get("text", ""), bytes_max=self._settings.partial_bytes_task),
             progress=params.get("progress"),
             plan=None if plan is None else tuple(plan),
         )

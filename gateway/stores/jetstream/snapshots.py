@@ -17,12 +17,12 @@ import orjson
 from gateway.ports import Snapshot
 from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Session, answer_of
+from gateway.stores.jetstream.stream import PAYLOAD_BYTES_MIN
 
 __all__ = ["load_snapshot", "save_snapshot"]
 
 _KEPT = 2
-# Smaller when the server takes less in one message.
-_CHUNK_BYTES_MAX = 512 * 1024
+_CHUNK_BYTES_MAX = PAYLOAD_BYTES_MIN // 2
 _MANIFEST = "manifest"
 # The format of manifest and chunks. Snapshots of another format are passed over.
 _FORMAT = 1
@@ -61,7 +61,7 @@ async def save_snapshot(
     # Keys sort by offset.
     key = f"{snapshot.offset:020d}-{id}"
     body = memoryview(snapshot.body)
-    size = min(_CHUNK_BYTES_MAX, session.payload_bytes_max)
+    size = _CHUNK_BYTES_MAX
     # Copied one by one: all at once would hold up the loop for as long as the folds are large.
     starts = range(0, len(body), size)
     for number, at in enumerate(starts):

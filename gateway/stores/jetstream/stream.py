@@ -20,10 +20,12 @@ from gateway.stores.jetstream import wire
 from gateway.stores.jetstream.session import ApiError, Session
 
 __all__ = [
+    "PAYLOAD_BYTES_MIN",
     "Bounds",
     "StreamState",
     "ensure_stream",
     "look_at_stream",
+    "require_payload",
     "require_version",
     "settled_stream",
     "time_of_stream",
@@ -43,6 +45,11 @@ DUPLICATES_S = 30.0
 
 # The first nats-server with atomic batches (ADR-50).
 _SERVER_MIN = (2, 12)
+
+# What a server has to take in one message, in bytes: its own default. The largest entry that the
+# gateway's bounds allow (what is preserved at a failure, with steps, text and plan that came along)
+# needs nearly all of it. With less, some failures could not be told.
+PAYLOAD_BYTES_MIN = 1024 * 1024
 
 # How long the answer may take whether the stream is there, in seconds. The link asks every second
 # and ends the session at the second miss, so that a dead server is noticed within four seconds.
@@ -106,6 +113,20 @@ def require_version(version: tuple[int, ...]) -> None:
         )
 
 
+def require_payload(bytes_max: int) -> None:
+    """
+    Go on only with a server that takes every entry.
+
+    Raises:
+        ConfigurationError: It takes less in one message.
+    """
+    if bytes_max < PAYLOAD_BYTES_MIN:
+        raise ConfigurationError(
+            f"nats-server takes {bytes_max} bytes in one message, and the store needs "
+            f"{PAYLOAD_BYTES_MIN}, its default: set max_payload in its configuration"
+        )
+
+
 async def ensure_stream(
     session: Session, name: str, bounds: Bounds, *, new_epoch: str
 ) -> StreamState:
@@ -116,10 +137,12 @@ async def ensure_stream(
         new_epoch: The log's name if the stream is made now.
 
     Raises:
-        ConfigurationError: The stream is not a gateway's, or the server is too old.
+        ConfigurationError: The stream is not a gateway's, or the server is too old, or takes too
+            little in one message.
         ApiError, SessionLost, TimeoutError: The server could not do it.
     """
     require_version(session.server_version)
+    require_payload(session.payload_bytes_max)
     try:
         info = await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S)
     except ApiError as error:

@@ -18,6 +18,7 @@ from gateway.domain.errors import (
     NotFound,
     NotPermitted,
     RequestError,
+    TooLarge,
     TooManyWorkers,
 )
 from gateway.domain.timestamps import seconds_of
@@ -274,6 +275,17 @@ async def test_a_user_has_a_bounded_number_of_workers(
     await here.call("agent.remove", eve, **proof)
     await here.call("agent.register", eve, handle="h")
     assert proof["agent_id"] not in here.state.workers
+
+
+async def test_what_a_worker_says_of_its_agents_is_bounded(here: World) -> None:
+    """All of it is in one entry, and any store has to take that."""
+    agents = [{"name": f"a{number}", "features": ["é" * 120] * 40} for number in range(53)]
+    await hand(here, agents=agents)
+    with pytest.raises(TooLarge, match=r"agents has \d+ bytes, it may have 524288") as refused:
+        await hand(here, agents=[*agents, {**agents[0], "name": "one-more"}])
+    assert refused.value.field == "agents"
+    (registered,) = [entry for entry in here.entries if entry.type == "agent_registered"]
+    assert len(registered.state or b"") < 600_000
 
 
 async def test_a_worker_that_is_unknown_is_told_to_register(here: World) -> None:

@@ -8,7 +8,7 @@ import pytest
 from gateway.ports import Snapshot
 from gateway.stores.jetstream.session import Session, answer_of
 from gateway.stores.jetstream.snapshots import load_snapshot, save_snapshot
-from tests.nats import NatsServer, nats_folder
+from tests.nats import NatsServer
 from tests.stores.drafts import draft
 from tests.stores.jetstream.world import jetstream_log, new_stream, session, until
 
@@ -132,18 +132,3 @@ async def test_of_snapshots_two_are_kept(server: NatsServer) -> None:
             await log.save_snapshot(Snapshot(await log.append([draft()]), number, b"x" * 600_000))
         info = await admin.api(f"STREAM.INFO.{stream}_SNAPSHOTS")
         assert info["state"]["messages"] == 2 * 3
-
-
-async def test_a_snapshot_is_cut_into_what_the_server_takes_in_one_message() -> None:
-    with nats_folder() as folder:
-        config = folder / "nats.conf"
-        config.write_text("max_payload: 64KB")
-        server = NatsServer(folder, options=["-c", str(config)])
-        try:
-            await server.start()
-            async with jetstream_log(server.url) as log:
-                snapshot = Snapshot(await log.append([draft()]), 1, b"x" * 600_000)
-                await log.save_snapshot(snapshot)
-                assert await log.load_snapshot() == snapshot
-        finally:
-            server.kill()

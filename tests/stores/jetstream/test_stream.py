@@ -12,15 +12,17 @@ from gateway.stores.jetstream import stream as stream_module
 from gateway.stores.jetstream.session import ApiError, Session, answer_of
 from gateway.stores.jetstream.stream import (
     DUPLICATES_S,
+    PAYLOAD_BYTES_MIN,
     Bounds,
     StreamState,
     ensure_stream,
     look_at_stream,
+    require_payload,
     require_version,
     settled_stream,
 )
-from tests.nats import NatsServer
-from tests.stores.jetstream.world import new_stream, session
+from tests.nats import NatsServer, nats_folder
+from tests.stores.jetstream.world import jetstream_log, new_stream, session
 
 BOUNDS = Bounds(events_max=100, bytes_max=10**6, age_max_s=3600.0, replicas=1)
 MARK = {"gateway-epoch": "e", "gateway-format": "1"}
@@ -91,6 +93,22 @@ def test_a_server_that_is_too_old_is_said_clearly() -> None:
         require_version((2, 11))
     require_version((2, 12))
     require_version((3, 0))
+
+
+async def test_a_server_that_takes_too_little_in_one_message_is_said_clearly() -> None:
+    """A failure might be too large for it, and nobody would be told."""
+    require_payload(PAYLOAD_BYTES_MIN)
+    with nats_folder() as folder:
+        config = folder / "nats.conf"
+        config.write_text(f"max_payload: {PAYLOAD_BYTES_MIN - 1}")
+        server = NatsServer(folder, options=["-c", str(config)])
+        try:
+            await server.start()
+            with pytest.raises(ConfigurationError, match=r"1048575 .* 1048576.*max_payload"):
+                async with jetstream_log(server.url):
+                    pass
+        finally:
+            server.kill()
 
 
 @pytest.mark.parametrize(
