@@ -20,10 +20,16 @@ def build_engine(settings: Settings, agents: Agents) -> Engine:
     Put an engine together on the store that the settings name.
 
     Raises:
-        ConfigurationError: If that store needs an extra that is not installed.
+        ConfigurationError: If that store needs an extra that is not installed, or has no use for
+            what is set.
     """
     if settings.store != "memory":
         return _durable_engine(settings, agents)
+    for name in ("store_credentials", "store_ca", "store_cert"):
+        if getattr(settings, name):
+            raise ConfigurationError(
+                f"{name} is set, and the store is memory: set store to nats://host:4222, too"
+            )
     clock, ids = SystemClock(), RandomIds()
     log = MemoryLog(
         epoch=ids.uuid7(),
@@ -37,9 +43,10 @@ def build_engine(settings: Settings, agents: Agents) -> Engine:
 
 def _durable_engine(settings: Settings, agents: Agents) -> Engine:
     try:
+        from gateway.stores.jetstream.access import Access
         from gateway.stores.jetstream.log import JetStreamLog
     except ModuleNotFoundError as error:
-        if error.name != "nats":
+        if error.name not in ("nats", "nkeys"):
             raise
         raise ConfigurationError(
             "a store on NATS needs its client: pip install 'agent-failure-gateway[nats]'"
@@ -52,6 +59,9 @@ def _durable_engine(settings: Settings, agents: Agents) -> Engine:
         events_max=settings.log_events,
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
+        access=Access(
+            settings.store_credentials, settings.store_ca, settings.store_cert, settings.store_key
+        ),
         stream=settings.store_stream,
         replicas=settings.store_replicas,
         timeout_s=settings.store_timeout,

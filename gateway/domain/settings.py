@@ -51,6 +51,8 @@ def _setting(default: Any, help: str, *, secret: bool = False, off: bool = False
 
 
 _NATS = re.compile(r"(?:nats|tls)://[^\s,]+")
+# What is in a file of certificates, of keys, or of credentials.
+_NO_FILE = re.compile(r"-----BEGIN|[\n\0]|^S[A-Z2-7]{57}$|^eyJ[\w-]+\.")
 _STREAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -87,6 +89,14 @@ class Settings:
     store: str = _setting(
         "memory", "where the log is kept: memory, or nats://host:4222[,...] (NATS JetStream)"
     )
+    store_credentials: str = _setting(
+        "", "file with the login for NATS: a .creds file, or an NKey seed; empty: none"
+    )
+    store_ca: str = _setting(
+        "", "file with the authorities of NATS's certificates; empty: the system's"
+    )
+    store_cert: str = _setting("", "file with a certificate to show to NATS; empty: none")
+    store_key: str = _setting("", "file with its key; empty: the key is in the same file")
     store_stream: str = _setting("GATEWAY", "name of the stream that NATS keeps the log in")
     store_replicas: int = _setting(1, "servers that keep the log: 1, 3 or 5 (NATS)")
     store_timeout: float = _setting(5.0, "time the store has to answer (NATS)")
@@ -177,6 +187,14 @@ class Settings:
             raise ConfigurationError(
                 "store has to be memory or nats://host:port[,nats://host:port...]"
             )
+        if self.store_key and not self.store_cert:
+            raise ConfigurationError(
+                "store_key needs store_cert, the certificate that it belongs to"
+            )
+        for name in ("store_credentials", "store_ca", "store_cert", "store_key"):
+            # A key in the place of its file's name is not repeated.
+            if _NO_FILE.search(getattr(self, name)):
+                raise ConfigurationError(f"{name} has to name a file, not to be what is in it")
         if not _STREAM.fullmatch(self.store_stream):
             raise ConfigurationError(
                 f"store_stream has to be 1 to 64 of A-Z a-z 0-9 _ -, it is {self.store_stream!r}"

@@ -68,6 +68,7 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
         {"trusted_proxies": ("proxy.example",)},
         {"trusted_proxies": ("10.0.0.5", "10.0.0.5/8")},
         {"tls_key": "key.pem"},
+        {"store_key": "key.pem"},
         {"store": "redis://localhost"},
         {"store": ""},
         {"store": "nats://here:4222,"},
@@ -130,6 +131,26 @@ def test_a_password_in_an_address_is_not_quoted_when_the_address_is_wrong() -> N
     with pytest.raises(ConfigurationError) as refused:
         Settings(store="nats://user:hunter2@here:4222, nats://there")
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["store_credentials", "store_ca", "store_cert", "store_key"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "SUAMY4RFEX5Z3KUGZN4266PW3GCRNDYA3BORI546TDR2YVXHYSIFJSPEGM",
+        "-----BEGIN CERTIFICATE-----",
+        "eyJ0eXAiOiJKV1QifQ.eyJqdGkiOiIxIn0.c2ln",
+        "two\nlines",
+        "no\0name",
+    ],
+)
+def test_what_is_in_a_file_is_not_quoted_when_it_stands_for_its_name(
+    name: str, content: str
+) -> None:
+    given: dict[str, Any] = {"store_cert": "cert.pem", name: content}
+    with pytest.raises(ConfigurationError, match=f"{name} has to name a file") as refused:
+        Settings(**given)
+    assert content not in str(refused.value)
 
 
 def test_a_gateway_without_a_secret_is_open() -> None:

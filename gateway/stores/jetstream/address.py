@@ -7,10 +7,11 @@ A password may hold any sign: what stands before the last at sign is the login, 
 
 from __future__ import annotations
 
+import ipaddress
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-__all__ = ["Login", "host_of", "login_of", "with_login_of", "without_secrets"]
+__all__ = ["Login", "host_of", "login_of", "shared_name", "with_login_of", "without_secrets"]
 
 
 class Login(NamedTuple):
@@ -53,6 +54,29 @@ def with_login_of(url: str, server: str) -> str:
     _, login, _ = _parts(url)
     scheme, _, host = _parts(server)
     return f"{scheme}{login}@{host}" if login else scheme + host
+
+
+def shared_name(url: str, server: str, *, known: str | None) -> str | None:
+    """
+    Give the name in the certificate of another server of the same cluster; None: its address's.
+
+    Servers name each other by address, mostly, while their certificate has the name that one of
+    them was found by.
+
+    Args:
+        known: The name in the certificate of the server at ``url``; None: that of its address.
+    """
+    name = known or urlsplit(f"//{host_of(url)}").hostname or ""
+    own = urlsplit(f"//{host_of(server)}").hostname or ""
+    return name if _is_address(own) and not _is_address(name) else None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _parts(url: str) -> tuple[str, str, str]:

@@ -16,7 +16,13 @@ import nats.errors
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError, StoreNotThere, StoreUnavailable
 from gateway.stores.jetstream import wire
-from gateway.stores.jetstream.address import host_of, with_login_of, without_secrets
+from gateway.stores.jetstream.access import NO_ACCESS, Access
+from gateway.stores.jetstream.address import (
+    host_of,
+    shared_name,
+    with_login_of,
+    without_secrets,
+)
 from gateway.stores.jetstream.pause import pause
 from gateway.stores.jetstream.session import FAILURES, ApiError, Session, SessionLost
 
@@ -53,6 +59,7 @@ class Link:
 
     Args:
         servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
+        access: What the servers are shown, and what is asked of them.
         name: The name of this connection in the servers' logs.
         timeout_s: How long a call may last, in seconds; also how long it waits for a session.
         prepare: Called with each new session before any other caller gets it.
@@ -65,6 +72,7 @@ class Link:
         self,
         servers: Sequence[str],
         *,
+        access: Access = NO_ACCESS,
         name: str,
         timeout_s: float,
         prepare: Care,
@@ -72,7 +80,9 @@ class Link:
         changed: Callable[[], None],
         chance: Callable[[], float],
     ) -> None:
-        self._servers = list(servers)
+        # The addresses, each with the name in the server's certificate; None: the address's own.
+        self._servers: dict[str, str | None] = dict.fromkeys(servers)
+        self._access = access
         self._name = name
         self._timeout_s = timeout_s
         self._prepare = prepare
@@ -171,22 +181,29 @@ class Link:
         for url in sorted(self._servers, key=lambda _: self._chance()):
             session: Session | None = None
             try:
-                session = await Session.connect(url, name=self._name, timeout_s=self._timeout_s)
+                session = await Session.connect(
+                    url,
+                    name=self._name,
+                    timeout_s=self._timeout_s,
+                    access=self._access,
+                    tls_name=self._servers[url],
+                )
                 self._reached = True
                 await self._prepare(session)
             except (*_AWAY, ConfigurationError) as error:
                 if not isinstance(last, ConfigurationError):  # which says more than the others
-                    last = _refused(url) if "authorization" in str(error).lower() else error
+                    last = error
             except BaseException:
                 if session is not None:
                     await session.close()
                 raise
             else:
                 # The servers of a cluster name each other.
-                known = set(map(host_of, self._servers))
+                known, tls_name = set(map(host_of, self._servers)), self._servers[url]
                 for server in session.servers:
                     if host_of(server) not in known:
-                        self._servers.append(with_login_of(url, server))
+                        name = shared_name(url, server, known=tls_name)
+                        self._servers[with_login_of(url, server)] = name
                 return session
             if session is not None:
                 await session.close()
@@ -262,13 +279,6 @@ class Link:
 def store_away(reason: str, *, in_doubt: bool = False) -> StoreUnavailable:
     """Make the error of a call that the store could not answer."""
     return StoreUnavailable(f"the store is away: {reason}", in_doubt=in_doubt)
-
-
-def _refused(url: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the store at {without_secrets(url)} does not accept these credentials; put the right "
-        "ones into its address, nats://USER:PASSWORD@HOST:PORT"
-    )
 
 
 def _is_electing(error: Exception) -> bool:

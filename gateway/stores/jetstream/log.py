@@ -28,6 +28,7 @@ from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Clock, Draft, Entry, IdSource, Progress, Reader, Snapshot
 from gateway.stores.followers import Followers
+from gateway.stores.jetstream.access import NO_ACCESS, Access
 from gateway.stores.jetstream.codec import sequence_of
 from gateway.stores.jetstream.feed import Delivery, Feed
 from gateway.stores.jetstream.link import Link, store_away
@@ -73,6 +74,7 @@ class JetStreamLog:
 
     Args:
         servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
+        access: Files with credentials and certificates.
         clock: Tells how old the entries in this node's memory are.
         ids: Gives a new log's name, the ids of messages, and chance.
         events_max: How many messages the stream keeps at the most. This node's memory keeps the end
@@ -96,6 +98,7 @@ class JetStreamLog:
         events_max: int,
         bytes_max: int,
         age_max_s: float,
+        access: Access = NO_ACCESS,
         stream: str = "GATEWAY",
         replicas: int = 1,
         timeout_s: float = 5.0,
@@ -108,6 +111,7 @@ class JetStreamLog:
         self._view = View(bounds=self._bounds, clock=clock)
         self._link = Link(
             servers,
+            access=access,
             name=f"gateway {stream}",
             timeout_s=timeout_s,
             prepare=self._prepare,

@@ -20,8 +20,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from gateway.domain.diagnostics import logger_of
+from gateway.domain.errors import ConfigurationError
 from gateway.stores.jetstream import wire
-from gateway.stores.jetstream.address import login_of, without_secrets
+from gateway.stores.jetstream.access import NO_ACCESS, Access, nats_options, refusal
+from gateway.stores.jetstream.address import without_secrets
 
 __all__ = ["FAILURES", "ApiError", "Msg", "Session", "SessionLost", "answer_of"]
 
@@ -64,6 +66,39 @@ class ApiError(Exception):
         self.err_code = err_code
 
 
+class _Client(Client):
+    """
+    A client of nats-py that keeps to TLS.
+
+    nats-py itself goes on without it when the server offers none, whatever the address says: who
+    stands between could get the login.
+
+    Args:
+        url: The server's address, for the error.
+        encrypted: Whether nothing may be said without TLS.
+    """
+
+    def __init__(self, url: str, *, encrypted: bool) -> None:
+        super().__init__()
+        self._url = url
+        self._encrypted = encrypted
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What the server said of itself; empty: nothing yet."""
+        return self._server_info
+
+    def _connect_command(self) -> bytes:
+        # The first that is said to a server, and it holds the login.
+        writer = getattr(self._transport, "_io_writer", None)
+        if self._encrypted and not (writer and writer.get_extra_info("ssl_object")):
+            raise ConfigurationError(
+                f"the store at {without_secrets(self._url)} does not ask for TLS, which tls://, "
+                "store_ca and store_cert need; set tls in the configuration of nats-server"
+            )
+        return super()._connect_command()
+
+
 # How a request to the server may fail.
 FAILURES = (ApiError, SessionLost, TimeoutError)
 
@@ -88,14 +123,31 @@ class Session:
         self._answered: dict[str, Answered] = {}
 
     @classmethod
-    async def connect(cls, url: str, *, name: str, timeout_s: float) -> Session:
+    async def connect(
+        cls,
+        url: str,
+        *,
+        name: str,
+        timeout_s: float,
+        access: Access = NO_ACCESS,
+        tls_name: str | None = None,
+    ) -> Session:
         """
         Connect to the server at ``url``, under the name ``name``.
 
+        Args:
+            access: What we show, and what we ask for.
+            tls_name: The name in the server's certificate; None: as in ``url``.
+
         Raises:
             OSError, TimeoutError, nats.errors.Error: The connection could not be made.
+            ConfigurationError: The server and we do not accept each other.
         """
-        client = Client()
+        # In a thread: reading the system's authorities takes a tenth of a second, and a file may
+        # be on another machine.
+        async with asyncio.timeout(_CONNECT_LIMIT_S):
+            options = await asyncio.to_thread(nats_options, url, access)
+        client = _Client(url, encrypted="tls" in options)
         session: Session | None = None
 
         async def ended() -> None:
@@ -112,7 +164,8 @@ class Session:
 
         connecting = client.connect(
             [without_secrets(url)],
-            **login_of(url)._asdict(),
+            **options,
+            tls_hostname=tls_name,
             name=name,
             allow_reconnect=False,
             ping_interval=_PING_INTERVAL_S,
@@ -128,8 +181,10 @@ class Session:
                 session = cls(client, timeout_s=timeout_s)
                 session._watch_tasks()
                 await session.subscribe(session._inbox + ".*", session._take_answer)
-        except BaseException:
+        except BaseException as error:
             await _abort(client)
+            if (refused := refusal(error, url, access, client.info)) is not None:
+                raise refused from error
             raise
         return session
 
@@ -359,13 +414,14 @@ async def _abort(client: Client) -> None:
     if writer is not None:
         writer.transport.abort()
     tasks = _tasks(client)
+    if not tasks:
+        return  # it was never connected; after a TLS handshake that failed, closing would hang
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_CLOSE_LIMIT_S):
             await _apart(client.close())
     for task in tasks:
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=_CLOSE_LIMIT_S)
+    await asyncio.wait(tasks, timeout=_CLOSE_LIMIT_S)
 
 
 def _tasks(client: Client) -> list[asyncio.Task[None]]:

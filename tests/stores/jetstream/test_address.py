@@ -8,6 +8,7 @@ from gateway.stores.jetstream.address import (
     Login,
     host_of,
     login_of,
+    shared_name,
     with_login_of,
     without_secrets,
 )
@@ -51,3 +52,19 @@ def test_a_login_may_be_escaped_or_not(url: str, login: Login) -> None:
 def test_the_servers_of_a_cluster_have_one_login() -> None:
     assert with_login_of("nats://a:p/s@one:1", "nats://two:2") == "nats://a:p/s@two:2"
     assert with_login_of("nats://one:1", "nats://two:2") == "nats://two:2"
+
+
+@pytest.mark.parametrize(
+    ("url", "known", "server", "name"),
+    [
+        ("tls://db.example:4222", None, "tls://10.0.0.2:4222", "db.example"),
+        ("tls://ann:p@db.example", None, "tls://[::1]:4222", "db.example"),
+        ("tls://10.0.0.2:4222", "db.example", "tls://10.0.0.3:4222", "db.example"),
+        ("tls://10.0.0.1:4222", None, "tls://10.0.0.2:4222", None),
+        ("tls://db.example:4222", None, "tls://other.example:4222", None),
+    ],
+)
+def test_a_server_that_is_known_by_its_address_has_the_name_of_the_one_that_named_it(
+    url: str, known: str | None, server: str, name: str | None
+) -> None:
+    assert shared_name(url, server, known=known) == name
