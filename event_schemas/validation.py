@@ -13,28 +13,35 @@ lone surrogate in a text is found when the event is encoded.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import jsonschema
 import jsonschema_rs
-from jsonschema import TypeChecker
+from jsonschema import TypeChecker, ValidationError
 
 from event_schemas.documents import Schema, bundle
-from event_schemas.violations import END_OF_TEXT, Violation, describe
+from event_schemas.violations import END_OF_TEXT, Shortened, Violation, describe, length_of
 
 __all__ = ["Validator", "validator"]
 
 # The schemas look four levels deep (event, errors, one error, its field). What lies deeper is
 # "any JSON" to them, and deep or circular data must not exhaust the stack.
 DEPTH_MAX = 5
+# The second opinion takes microseconds for each value. Of what has more than so many, it sees the
+# first items of each list and the fields that the schemas name, and of its errors the first.
+VALUES_MAX = 2_000
+ITEMS_KEPT, UNKNOWN_KEPT, ERRORS_KEPT = 8, 8, 100
 # To the schemas all integers beyond 64 bits are alike, and Python refuses to print long ones.
 INTEGER_MAX = 2**64
 # jsonschema_rs 0.60 reads an integer as text, which Python refuses beyond 4300 digits; the integer
 # then counts as 0. The gateway's JSON parser lets none through, but an agent in Python may make
 # one.
 DIGITS_END = 10**4300
+
+_NO_JSON = "must consist of plain JSON values only"
 
 # The fields that an event gets when the log accepts it.
 STAMPED = ("epoch", "offset", "timestamp")
@@ -48,11 +55,10 @@ class Validator:
     """
 
     def __init__(self, schema: Schema) -> None:
-        closed = _closed(schema)
-        self._fast = jsonschema_rs.Draft202012Validator(
-            _with_plain_ends(closed), pattern_options=jsonschema_rs.RegexOptions()
-        )
+        self._schema = closed = _closed(schema)
+        self._fast = _compiled(closed)
         self._slow = _SecondOpinion(closed)
+        self._names = frozenset(_names(closed))
 
     def is_valid(self, event: object) -> bool:
         """Tell whether the event complies, in microseconds."""
@@ -66,12 +72,27 @@ class Validator:
         """
         Say what is wrong, at most one violation per field; takes milliseconds.
 
-        The list is empty exactly if the event complies, unless ``limit`` is 0.
+        The list is empty exactly if the event complies, unless ``limit`` is 0. Of a huge event it
+        may name the field only.
         """
-        found = describe(self._slow.iter_errors(_pruned(event, DEPTH_MAX)))
+        huge = _has_more_than(VALUES_MAX, event)
+        seen = _pruned(event, DEPTH_MAX, self._names if huge else None)
+        errors = itertools.islice(self._slow.iter_errors(seen), ERRORS_KEPT)
+        found = describe(errors)
         if not found and not self.is_valid(event):
-            found = [Violation("", "type", "must consist of plain JSON values only")]
+            field = self._field_at_fault(event) if huge else ""
+            said = f"must comply with the schema of {field}" if field else _NO_JSON
+            found = [Violation(field, "type", said)]
         return found[:limit]
+
+    def _field_at_fault(self, event: object) -> str:
+        """Find the field that does not comply for itself; empty: there is none."""
+        fields = self._schema.get("properties", {})
+        for name in event if isinstance(event, dict) else ():
+            alone = {"properties": {name: fields.get(name, True)}}
+            if not _compiled(alone | {"$defs": self._schema.get("$defs", {})}).is_valid(event):
+                return str(name)
+        return ""
 
 
 @functools.cache
@@ -113,6 +134,12 @@ def _closed(schema: Schema) -> Schema:
     return closed
 
 
+def _compiled(schema: Schema) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(
+        _with_plain_ends(schema), pattern_options=jsonschema_rs.RegexOptions()
+    )
+
+
 def _with_plain_ends(node: Any) -> Any:
     """End patterns with "$", with which jsonschema_rs is fastest; its "$" is the very end."""
     if isinstance(node, list):
@@ -145,23 +172,68 @@ def _is_array(_: TypeChecker, value: object) -> bool:
     return isinstance(value, list | tuple)
 
 
+def _max_items(_: object, most: int, value: object, __: object) -> Iterator[ValidationError]:
+    if isinstance(value, list | tuple) and length_of(value) > most:
+        yield ValidationError("too long")
+
+
 _SecondOpinion = jsonschema.validators.extend(  # type: ignore[no-untyped-call] # not annotated there
     jsonschema.Draft202012Validator,
+    validators={"maxItems": _max_items},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
         {"number": _is_number, "array": _is_array}
     ),
 )
 
 
-def _pruned(value: object, depth: int) -> object:
-    """Copy what the schemas look at; deeper containers become empty, giant integers capped."""
+def _has_more_than(most: int, value: object) -> bool:
+    """Tell whether there are more than ``most`` values inside ``value``."""
+    todo, count = [value], 0
+    while todo and count <= most:
+        item = todo.pop()
+        if isinstance(item, dict | list | tuple):
+            count += len(item)
+            todo.extend(item.values() if isinstance(item, dict) else item)
+    return count > most
+
+
+def _pruned(value: object, depth: int, names: Container[object] | None) -> object:
+    """
+    Copy what the schemas look at; deeper containers become empty, giant integers capped.
+
+    Args:
+        names: The fields that are kept of an object, beside a few, and lists are shortened; None:
+            all is kept.
+    """
     if isinstance(value, dict):
-        return {k: _pruned(v, depth - 1) for k, v in value.items()} if depth else {}
+        fields = value if names is None else _fields_of(value, names)
+        return {k: _pruned(value[k], depth - 1, names) for k in fields} if depth else {}
     if isinstance(value, list | tuple):
-        return [_pruned(v, depth - 1) for v in value] if depth else []
+        if not depth:
+            return []
+        if names is None:
+            return [_pruned(v, depth - 1, None) for v in value]
+        kept = [_pruned(v, depth - 1, names) for v in value[:ITEMS_KEPT]]
+        return Shortened(kept, len(value))
     if isinstance(value, int) and abs(value) > INTEGER_MAX:
         return INTEGER_MAX if value > 0 else -INTEGER_MAX
     return value
+
+
+def _fields_of(value: Mapping[object, object], names: Container[object]) -> list[object]:
+    unknown = itertools.islice((k for k in value if k not in names), UNKNOWN_KEPT)
+    return [*(k for k in value if k in names), *unknown]
+
+
+def _names(node: object) -> Iterator[str]:
+    """List every field that a schema names, at any level."""
+    if isinstance(node, dict):
+        yield from node.get("properties", ())
+        for inner in node.values():
+            yield from _names(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _names(inner)
 
 
 def _known_fields(schema: Schema, definitions: Schema) -> Iterator[str]:

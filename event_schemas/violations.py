@@ -14,7 +14,7 @@ from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
-__all__ = ["END_OF_TEXT", "Violation", "describe", "field_name"]
+__all__ = ["END_OF_TEXT", "Shortened", "Violation", "describe", "field_name", "length_of"]
 
 # How much of a value, or of a sender's own field name, is shown: enough to recognise it.
 ECHO_CHARS_MAX = 80
@@ -50,6 +50,24 @@ class Violation:
     field: str
     rule: str
     message: str
+
+
+class Shortened(list[object]):
+    """
+    The first items of a list.
+
+    Attributes:
+        whole: How many the list had.
+    """
+
+    def __init__(self, kept: Iterable[object], whole: int) -> None:
+        super().__init__(kept)
+        self.whole = whole
+
+
+def length_of(value: Any) -> int:
+    """Tell how much there is in a value, or was before it was shortened."""
+    return value.whole if isinstance(value, Shortened) else len(value)
 
 
 def describe(errors: Iterable[ValidationError]) -> list[Violation]:
@@ -98,7 +116,7 @@ def _worded(error: ValidationError) -> Iterator[Violation]:
         yield Violation(prefix + allowed[0]["required"][0], rule, f"needs {' or '.join(ways)}")
     elif rule in SIZES:
         what = SIZES[rule].format(allowed)
-        yield Violation(path, rule, f"must have {what}, has {len(value)}")
+        yield Violation(path, rule, f"must have {what}, has {length_of(value)}")
     else:
         yield Violation(path, rule, f"{_allowed(rule, allowed)}, is {_shown(value)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -80,6 +81,10 @@ async def serve(
     async def tell() -> None:
         await server.wait_ready()
         await gateway.engine.parts.watch.until_ready()
+        # What is there now stays. To go through it in each full collection of garbage would stop
+        # the loop for a tenth of a second.
+        gc.collect()
+        gc.freeze()
         ready(server.url)
 
     telling = asyncio.create_task(tell())

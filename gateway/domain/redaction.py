@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 # Bounds of one redacted value, all its texts together; a marker stands for what is beyond them.
-TEXT_CHARS_MAX = 65_536
+TEXT_CHARS_MAX = 32_768
 DEPTH_MAX = 16
 NODES_MAX = 2_000
 

@@ -227,7 +227,8 @@ def apply(
     """
     task.last_offset = offset
     if event["type"] == "resource_cleanup":
-        _cleaned(task, event)
+        for attempt in task.attempts:
+            attempt.cleaned |= attempt.number == event["attempt"]
     if not task.live:
         return
     if fold := _FOLDS.get(event["type"]):
@@ -341,12 +342,6 @@ def _recovering(task: Task, event: Mapping[str, Any], fact: None, at: float) -> 
 def _recovered(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
     task.error_id = task.failed_at = None
     task.recoveries = 0
-
-
-def _cleaned(task: Task, event: Mapping[str, Any]) -> None:
-    for attempt in task.attempts:
-        if attempt.number == event["attempt"]:
-            attempt.cleaned = True
 
 
 def _finished(task: Task, event: Mapping[str, Any], fact: Finished, at: float) -> None:

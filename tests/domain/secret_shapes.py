@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from gateway.domain.errors import RateLimited
+from gateway.domain.agent_failures import RateLimited
 
 __all__ = ["SHAPES"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -10,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.strict_json import DEPTH_MAX, BadJson, deeper_than, parse_json
+from gateway.protocol.strict_json import (
+    CONTAINERS_MAX,
+    DEPTH_MAX,
+    NAMES_MAX,
+    QUICK_BYTES,
+    VALUES_MAX,
+    BadJson,
+    deeper_than,
+    parse_json,
+)
 
 VALUES = st.recursive(
     st.none()
@@ -66,7 +76,7 @@ def test_depth_has_a_limit(ends: Any) -> None:
     inner = "1" if opening != "[" else ""
     exact = opening * DEPTH_MAX + inner + closing * DEPTH_MAX
     parse_json(exact)
-    for more in (1, 100_000):
+    for more in (1, 200, 15_000):
         with pytest.raises(BadJson, match="deeper"):
             parse_json(opening * (DEPTH_MAX + more) + inner + closing * (DEPTH_MAX + more))
 
@@ -95,3 +105,56 @@ def test_many_brackets_side_by_side_are_not_deep() -> None:
 
 def test_pairs_of_surrogates_are_characters() -> None:
     assert parse_json('"\\ud83d\\ude00"') == "😀"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": 1, "a": 2}', "a name twice in one object at line 1 column 14"),
+        ("[1e400]", "a number beyond what a double holds"),
+        ("[1E+400]", "a number beyond what a double holds"),
+        ("[1" + "0" * 400 + ".0]", "a number beyond what a double holds"),
+        ("[9223372036854775808]", "an integer beyond 64 bits"),
+        ("[1,]", "not JSON: trailing comma at line 1 column 4"),
+    ],
+)
+def test_it_says_why_and_where_and_quotes_nothing(text: str, why: str) -> None:
+    with pytest.raises(BadJson, match=f"^{re.escape(why)}$"):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("text", ["[1e-400, 1e300]", '"e000 and 0000000000000000000000"', "[-0]"])
+def test_what_only_looks_like_a_large_number_is_none(text: str) -> None:
+    assert parse_json(text) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("opening", "each", "closing", "most"),
+    [
+        ("[", "[],", "[]]", CONTAINERS_MAX),
+        ("[", "{},", "{}]", CONTAINERS_MAX),
+        ("[", "0,", "0]", VALUES_MAX),
+        ("[", '{"a" :0},', "0]", NAMES_MAX),
+        ('"', "[ ", '"', CONTAINERS_MAX),
+    ],
+)
+def test_a_long_text_may_hold_so_much_that_it_is_read_quickly(
+    opening: str, each: str, closing: str, most: int
+) -> None:
+    long = " " * QUICK_BYTES + opening
+    parse_json(long + each * (most - 2) + closing)
+    with pytest.raises(BadJson, match=f"it may hold {most}"):
+        parse_json(long + each * (most + 2) + closing)
+
+
+def test_what_people_write_is_not_too_much() -> None:
+    """A quarter of a megabyte of prose, of a table, of vectors, of JSON inside a text, of code."""
+    size = 256 * 1024
+    for piece in (
+        "It is said, and often, that (all) things end. ",
+        "12.50,4711,Meyer\n",
+        json.dumps([{"id": 1, "tags": ["a", "b"], "name": "Ann"}]),
+        "for (int i = 0; i < n; i++) { a[i] = f(b[i], c); }\n",
+    ):
+        assert parse_json(json.dumps({"input": piece * (size // len(piece))}))
+    assert len(parse_json(json.dumps([0.012345] * (size // 10)))) == size // 10

@@ -83,10 +83,10 @@ class Reports:
     async def heartbeat(self, worker: Worker, params: Params) -> dict[str, Any]:
         """Renew the lease; the worker may give it a new length."""
         task, term = await self._held(worker, params), params["term"]
-        ttl_s = params.get("lease_ttl")
-        if ttl_s is not None:
-            await self._pace(task.task_id)  # lengths that go up and down are an entry each
+        ttl_s, ended_at = params.get("lease_ttl"), task.lease_expires_at
         await self._leases.renew(task.task_id, term, ttl_s=ttl_s)
+        if ttl_s is not None and task.lease_expires_at != ended_at:
+            await self._pace(task.task_id)  # lengths that go up and down are an entry each
         return _renewed(task, term)
 
     async def update(self, worker: Worker, params: Params) -> dict[str, Any]:
