@@ -2,7 +2,8 @@
 Publications: what others than the gateway give of an event; the gateway fills in the rest.
 
 The schemas are made from the files of the types, so that each field is described once. They are
-for the door as well as for its description, need no ``$defs``, and refuse what is not known.
+for the door as well as for its description, need no ``$defs``, and refuse what is not known. What
+complies with a notification's makes an event that complies, so it is checked once.
 """
 
 from __future__ import annotations

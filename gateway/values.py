@@ -16,7 +16,7 @@ import orjson
 from gateway.domain.errors import InvalidParams, TooLarge
 from gateway.protocol.strict_json import DEPTH_MAX, deeper_than
 
-__all__ = ["EVENT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of"]
+__all__ = ["EVENT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of", "require_size"]
 
 # Encoded as JSON: of a task's result, and of one event as the log holds it.
 RESULT_BYTES_MAX = 256 * 1024
@@ -73,11 +73,24 @@ def measured(value: Any, *, field: str, bytes_max: int, around: int = 0) -> byte
     levels_max = DEPTH_MAX + around
     if encoded.count(b"[") + encoded.count(b"{") > levels_max and deeper_than(value, levels_max):
         raise InvalidParams(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)
-    if len(encoded) > bytes_max:
-        raise TooLarge(
-            f"{field} has {len(encoded)} bytes, it may have {bytes_max}; shorten it", field=field
-        )
+    require_size(len(encoded), field=field, bytes_max=bytes_max)
     return encoded
+
+
+def require_size(size: int, *, field: str, bytes_max: int) -> None:
+    """
+    Go on only with a value that is small enough.
+
+    Args:
+        size: The bytes that it has as JSON.
+
+    Raises:
+        TooLarge: If these are more than ``bytes_max``.
+    """
+    if size > bytes_max:
+        raise TooLarge(
+            f"{field} has {size} bytes, it may have {bytes_max}; shorten it", field=field
+        )
 
 
 def offset_of(cursor: str | None, *, field: str) -> int | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jsonschema
 import pytest
 
-from event_schemas import FILLED_IN, TYPES, Validator, bundle, publication
+from event_schemas import FILLED_IN, TYPES, Validator, bundle, example, publication, validator
 from event_schemas.publications import BORROWED, NEEDED
 from gateway.domain.events import PUBLISHABLE_BY_AGENTS
 from gateway.protocol.operations import OPERATIONS
@@ -15,6 +16,11 @@ from gateway.protocol.shapes import LEASE_NEEDS
 from tests.event_schemas.given import published
 
 LEASES = OPERATIONS["event.publish"].events
+# What the gateway adds to a notification.
+BESIDE = (
+    *("schema_version", "event_id", "severity", "message", "sender"),
+    *("agent_name", "task_id", "attempt"),
+)
 UNDER_LEASE = sorted(type for type, lease in LEASES.items() if lease is not None)
 
 
@@ -54,6 +60,37 @@ def test_what_is_missing_unknown_or_the_gateways_is_refused_by_its_field(type: s
         bad |= {"task_id": "t", "channel": "news", "user_id": None, "agent_name": None}
     for name, value in bad.items():
         assert [found.field for found in valid.violations({**event, name: value})] == [name]
+
+
+# Values about each bound of a field: its type, its characters, its length.
+VALUES: tuple[Any, ...] = (
+    *("", "a", "*", "a b", "ü", "a\n", "a|b", " a", "news", "x" * 128, "x" * 129, "x" * 257),
+    *(None, True, 0, 2**53, -1.5, [], ["a"], {}, {"a": None}),
+    *("019abb2f-6c8e-7d41-9a07-3f5f0c1e2b7a", f"00-{'a' * 32}-{'b' * 16}-01"),
+)
+
+
+def test_a_notification_that_complies_makes_an_event_that_complies() -> None:
+    """So the gateway checks it once, and not again with what it fills in."""
+    # A rule that only the event's schema had would not be found in the publication.
+    rules = {"properties", "required", "allOf", "anyOf", "unevaluatedProperties"}
+    whole = bundle("notification")
+    about = {"$schema", "$id", "$defs", "title", "description", "examples", "type"}
+    assert whole.keys() - about == rules
+    assert whole["allOf"] == [{"$ref": "#/$defs/envelope"}]
+    schema = publication("notification")
+    valid, event_valid = Validator(schema), validator("notification", stamped=False)
+    ours = {name: example("notification")[name] for name in BESIDE}
+    accepted = set()
+    for to in ({"recipient_id": "a"}, {"channel": "news"}):
+        least = {"type": "notification", "subject": "a", "payload": None} | to
+        for first, second in itertools.combinations(schema["properties"], 2):
+            for values in itertools.product(VALUES, repeat=2):
+                given = {**least, first: values[0], second: values[1]}
+                if valid.is_valid(given):
+                    accepted |= {first, second}
+                    assert event_valid.is_valid({**ours, "user_id": None, **given}), given
+    assert accepted == schema["properties"].keys() - {"type"}
 
 
 def test_a_reported_recovery_is_of_what_was_reported() -> None:

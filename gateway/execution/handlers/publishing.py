@@ -46,7 +46,7 @@ from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts
 from gateway.ports import Draft, EventLog
-from gateway.values import EVENT_BYTES_MAX, measured
+from gateway.values import EVENT_BYTES_MAX, measured, require_size
 
 __all__ = ["Publishing"]
 
@@ -164,7 +164,9 @@ class Publishing:
         channel = fields.get("channel")
         if isinstance(channel, str) and not caller.may_use(channel):
             raise NotPermitted("this token is not for that channel", field="channel")
-        measured(fields["payload"], field="payload", bytes_max=PAYLOAD_BYTES_MAX)
+        # The whole was measured, so its payload is JSON.
+        size = len(orjson.dumps(fields["payload"]))
+        require_size(size, field="payload", bytes_max=PAYLOAD_BYTES_MAX)
         self._may_answer(fields.get("parent_event_id"), caller)
         return self._intake.draft(
             fields.pop("type"),
@@ -173,6 +175,7 @@ class Publishing:
             user_id=user_id,
             message="notification",
             sender=caller.user_id,
+            complies=True,
             **fields,
         )
 
