@@ -429,7 +429,7 @@ def view(task: Task) -> dict[str, Any]:
         "progress": task.progress,
         "step": task.step,
         "lease": lease,
-        "attempts": [attempt.as_dict() for attempt in task.attempts],
+        "attempts": [attempt.as_dict() for attempt in task.attempts] if task.attempts else [],
         "degraded": task.degraded,
         "served_by": task.served_by,
         "correlation_id": task.correlation_id,

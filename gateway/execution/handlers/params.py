@@ -44,9 +44,9 @@ UNKNOWN_RULES = ("additionalProperties", "unevaluatedProperties")
 
 
 @functools.cache
-def _validator(name: str) -> Validator:
+def _validator(name: str) -> tuple[Validator, Iterable[str]]:
     schema = SESSION_PARAMS[name] if name in SESSION_PARAMS else OPERATIONS[name].params
-    return Validator(dict(schema))
+    return Validator(dict(schema)), tuple(schema.get("properties", ()))
 
 
 def check(name: str, params: Any) -> None:
@@ -57,7 +57,8 @@ def check(name: str, params: Any) -> None:
         InvalidParams: With the field, the rule and what is allowed.
         KeyError: If there is no such operation.
     """
-    _require(_validator(name), name, params, _properties(name))
+    validator, properties = _validator(name)
+    _require(validator, name, params, properties)
 
 
 def check_report(report: Params) -> None:
@@ -100,10 +101,13 @@ class Page:
 
     Attributes:
         items: Those that it has.
+        full: Whether it has ``limit`` items; then the next page begins with what comes next, which
+            need not be made to be offered.
     """
 
     def __init__(self, params: Params) -> None:
         self.items: list[Any] = []
+        self.full = False
         self._limit: int = params.get("limit", LIST_LIMIT)
         self._bytes = 0
 
@@ -114,10 +118,13 @@ class Page:
         Args:
             size: Its bytes as JSON; None: to be measured.
         """
-        self._bytes += len(orjson.dumps(item)) + 1 if size is None else size + 1
-        if len(self.items) == self._limit or (self.items and self._bytes > PAGE_BYTES_MAX):
+        if self.full:
+            return False
+        self._bytes += (len(orjson.dumps(item)) if size is None else size) + 1
+        if self.items and self._bytes > PAGE_BYTES_MAX:
             return False
         self.items.append(item)
+        self.full = len(self.items) == self._limit
         return True
 
 
@@ -137,11 +144,6 @@ def page(
     start = offset_of(params.get("cursor"), field="cursor") or 0
     shown = Page(params)
     for place in range(start, len(items)):
-        if not shown.takes(view(items[place])):
+        if shown.full or not shown.takes(view(items[place])):
             return {"items": shown.items, "next": str(place)}
     return {"items": shown.items, "next": None}
-
-
-def _properties(name: str) -> list[str]:
-    schema = SESSION_PARAMS[name] if name in SESSION_PARAMS else OPERATIONS[name].params
-    return list(schema.get("properties", ()))

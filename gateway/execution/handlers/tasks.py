@@ -122,6 +122,7 @@ class TaskHandlers:
                 raise NotPermitted("these are not your tasks", field="user_id")
             user_id = caller.user_id
         last = before = offset_of(params.get("cursor"), field="cursor")
+        status, agent = params.get("status"), params.get("agent")
         page = Page(params)
         newest_first = self._state.newest_of(user_id)
         looks = 0
@@ -133,11 +134,9 @@ class TaskHandlers:
                 await self._clock.sleep(0)
             if before is not None and task.sequence >= before:
                 continue
-            if params.get("status", task.status) != task.status:
+            if status not in (None, task.status) or agent not in (None, task.agent_name):
                 continue
-            if params.get("agent", task.agent_name) != task.agent_name:
-                continue
-            if not page.takes(tasks.view(task)):
+            if page.full or not page.takes(tasks.view(task)):
                 return {"items": page.items, "next": str(last)}
             last = task.sequence
         return {"items": page.items, "next": None}
