@@ -15,7 +15,6 @@ import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.settings import ANY_ORIGIN
@@ -25,8 +24,10 @@ __all__ = ["Guard"]
 
 # The longest text of an IP address: an IPv6 one that ends with an IPv4 one.
 ADDRESS_CHARS_MAX = 45
-# Addresses that are remembered once they are read, which takes ten microseconds; requests come from
-# a few. At the bound the one that was not used for longest is forgotten.
+# The longest Host that could be known: a name (RFC 1035, 2.3.4) and a port.
+HOST_CHARS_MAX = 253 + len(":65535")
+# Addresses, and hosts, that are remembered once they are read, which takes ten microseconds;
+# requests come from a few. At the bound the one that was not used for longest is forgotten.
 ADDRESSES_KEPT = 1024
 
 # Headers that a proxy adds to what it passes on (RFC 7239; RFC 9110, 7.6.3), and those that begin
@@ -69,8 +70,9 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> str | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        # Of a header that comes several times the first counts.
+        headers = dict(reversed(scope["headers"]))
+        host = headers.get(b"host", b"").decode("latin-1")
         if _is_loopback(scope.get("server")) and not self._knows_host(host):
             return (
                 "this Host is neither a loopback name nor configured; "
@@ -78,16 +80,13 @@ class Guard:
             )
         if self._open and (reason := _not_from_here(scope)) is not None:
             return f"without a secret the gateway serves this machine only; {reason}"
-        origin = headers.get("origin")
-        if origin is not None and not self._allows(origin.lower(), host.lower()):
+        origin = headers.get(b"origin")
+        if origin is not None and not self._allows(origin.decode("latin-1").lower(), host.lower()):
             return "this Origin is not allowed; if it is yours, add it to the allowed origins"
         return None
 
     def _knows_host(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        name = _name_in(host) if len(host) <= HOST_CHARS_MAX else ""
         if name == "localhost" or name.endswith(".localhost") or name in self._hosts:
             return True
         return _is_loopback((name, 0)) is True
@@ -121,6 +120,15 @@ def _is_loopback(peer: object) -> bool | None:
         return None
     text = peer[0].partition("%")[0]
     return _is_loopback_address(text) if len(text) <= ADDRESS_CHARS_MAX else None
+
+
+@functools.lru_cache(ADDRESSES_KEPT)
+def _name_in(host: str) -> str:
+    """Give the name or address in a Host, without its port; empty: there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 @functools.lru_cache(ADDRESSES_KEPT)
