@@ -62,7 +62,7 @@ class _Waiting:
 
 class _Row:
     """
-    Tasks of one route and priority.
+    Tasks of one route and priority. What sorts an item stands before it: no two have the same.
 
     Attributes:
         users: By turn and first task.
@@ -73,32 +73,32 @@ class _Row:
 
     def __init__(self) -> None:
         self.users: list[tuple[int, int, str]] = []
-        self.tasks: dict[str, list[_Waiting]] = {}
+        self.tasks: dict[str, list[tuple[int, Task]]] = {}
         self._keys: dict[str, tuple[int, int, str]] = {}
-        self._ages: list[_Waiting] = []
+        self._ages: list[tuple[float, int, Task]] = []
 
     @property
-    def oldest(self) -> _Waiting:
-        """The one that has waited longest."""
+    def oldest(self) -> tuple[float, int, Task]:
+        """Since when the one waits that has waited longest, its sequence, and itself."""
         return self._ages[0]
 
     def add(self, waiting: _Waiting, turn: int) -> None:
         mine = self.tasks.setdefault(waiting.user_id, [])
-        bisect.insort(mine, waiting, key=_sequence)
-        bisect.insort(self._ages, waiting, key=_age)
+        bisect.insort(mine, (waiting.sequence, waiting.task))
+        bisect.insort(self._ages, (waiting.since, waiting.sequence, waiting.task))
         self.order(waiting.user_id, turn)
 
     def remove(self, waiting: _Waiting, turn: int) -> None:
         mine = self.tasks[waiting.user_id]
-        del mine[bisect.bisect_left(mine, waiting.sequence, key=_sequence)]
-        del self._ages[bisect.bisect_left(self._ages, _age(waiting), key=_age)]
+        del mine[bisect.bisect_left(mine, (waiting.sequence,))]
+        del self._ages[bisect.bisect_left(self._ages, (waiting.since, waiting.sequence))]
         self.order(waiting.user_id, turn)
 
     def order(self, user_id: str, turn: int) -> None:
         """Put a user where its turn and its first task belong; away if it has no tasks here."""
         mine = self.tasks[user_id]
         before = self._keys.pop(user_id, None)
-        key = (turn, mine[0].sequence, user_id) if mine else None
+        key = (turn, mine[0][0], user_id) if mine else None
         if before != key:
             if before is not None:
                 del self.users[bisect.bisect_left(self.users, before)]
@@ -108,14 +108,6 @@ class _Row:
             del self.tasks[user_id]
         else:
             self._keys[user_id] = key
-
-
-def _sequence(waiting: _Waiting) -> int:
-    return waiting.sequence
-
-
-def _age(waiting: _Waiting) -> tuple[float, int]:
-    return waiting.since, waiting.sequence
 
 
 class Queue:
@@ -271,27 +263,27 @@ def _step_of(priority: int, rows: Sequence[_Row], now: float, fits: Callable[[Ta
         return priority
     oldest = [row.oldest for row in rows]
     if len(rows) > 1:
-        oldest = [one for one in oldest if fits(one.task)] or oldest
-    waited_s = now - min(one.since for one in oldest)
+        oldest = [one for one in oldest if fits(one[2])] or oldest
+    waited_s = now - min(oldest)[0]
     return min(priority, max(LIFTED_TO, priority - int(waited_s // AGING_S)))
 
 
 def _in_turn(rows: Sequence[_Row]) -> Iterator[Task]:
     """Give the tasks of rows: each user's next one in turn, then each one's second, …"""
-    left: list[Iterator[_Waiting]] = []
+    left: list[Iterator[tuple[int, Task]]] = []
     seen: set[str] = set()
     for _, _, user in heapq.merge(*(row.users for row in rows)):
         if user in seen:
             continue  # it waits in several rows
         seen.add(user)
         mine = [row.tasks[user] for row in rows if user in row.tasks]
-        tasks = iter(mine[0]) if len(mine) == 1 else heapq.merge(*mine, key=_sequence)
-        yield next(tasks).task
+        tasks = iter(mine[0]) if len(mine) == 1 else heapq.merge(*mine)
+        yield next(tasks)[1]
         left.append(tasks)
     while left:
         more = []
         for tasks in left:
-            if (waiting := next(tasks, None)) is not None:
-                yield waiting.task
+            if (later := next(tasks, None)) is not None:
+                yield later[1]
                 more.append(tasks)
         left = more
