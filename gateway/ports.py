@@ -154,6 +154,11 @@ class EventLog(Protocol):
         ...
 
     @property
+    def takes_at_once(self) -> bool:
+        """Whether ``append`` never waits, so that nothing can be cancelled inside it."""
+        ...
+
+    @property
     def stale(self) -> bool:
         """
         Whether the followers have to begin anew and ``start`` has to be called again.

@@ -233,6 +233,7 @@ class Parts:
             locks=self.locks,
             clock=clock,
             bell=bell,
+            at_once=log.takes_at_once,
         )
         reports = Reports(
             state=self.state,

@@ -56,6 +56,10 @@ class MemoryLog:
         return None
 
     @property
+    def takes_at_once(self) -> bool:
+        return True
+
+    @property
     def stale(self) -> bool:
         return False
 

@@ -140,6 +140,10 @@ class KeptLog:
         return None if self.available else "the store is away"
 
     @property
+    def takes_at_once(self) -> bool:
+        return False  # `before` and `after` may wait
+
+    @property
     def stale(self) -> bool:
         return self._stale
 

@@ -212,6 +212,8 @@ class Stop:
 class SlowLog:
     """The same log, further away: every append takes a moment, in which the world moves on."""
 
+    takes_at_once = False
+
     def __init__(self, log: EventLog, chance: random.Random) -> None:
         self._log = log
         self._chance = chance

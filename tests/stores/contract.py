@@ -21,7 +21,7 @@ from gateway.domain.timestamps import rfc3339
 from gateway.ports import Entry, EventLog, Snapshot
 from tests.stores.drafts import Clock, draft
 
-__all__ = ["EventLogContract"]
+__all__ = ["EventLogContract", "at_once"]
 
 Result = TypeVar("Result")
 

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from gateway.domain.errors import ExpectationFailed
 from gateway.ports import Entry, EventLog
 from gateway.stores.memory import MemoryLog
-from tests.stores.contract import EventLogContract
+from tests.stores.contract import EventLogContract, at_once
 from tests.stores.drafts import Clock, draft
 
 _epochs = itertools.count(1)
@@ -51,6 +51,11 @@ class TestMemoryLog(EventLogContract):
         assert [entry.at for entry in await log.read(after=4, topics=None, limit=9)] == (
             [clock.now] * 2
         )
+
+    async def test_it_takes_entries_without_waiting(self, log: EventLog) -> None:
+        """As it says; so a writer that is cancelled knows that it has written nothing."""
+        assert log.takes_at_once
+        assert at_once(log.append([draft()], expected={draft().subject: 0})) == 1
 
     async def test_its_size_is_that_of_what_is_kept(self, clock: Clock) -> None:
         log = memory_log(clock, events_max=3, bytes_max=10_000, age_max_s=100)

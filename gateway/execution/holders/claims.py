@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
 from gateway.domain.errors import (
@@ -79,6 +79,7 @@ class Claims:
         presence: Tells whether a worker can be told what it is given.
         locks: Give the lock that a claim asks for.
         bell: Wakes the claims that wait.
+        at_once: Whether the log takes entries at once; see ``EventLog.takes_at_once``.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Claims:
         locks: Locks,
         clock: Clock,
         bell: Bell,
+        at_once: bool,
     ) -> None:
         self._state = state
         self._lifecycle = lifecycle
@@ -102,6 +104,7 @@ class Claims:
         self._presence = presence
         self._locks = locks
         self._clock = clock
+        self._at_once = at_once
         bell.hear(self.wake)
         self._line = Line()
         # One claim takes at a time, so that a worker that asks twice finds what its first took.
@@ -302,20 +305,25 @@ class Claims:
                 beside=beside,
             )
 
-        starting = asyncio.ensure_future(begin())
-        try:
-            term = await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            # The start may be in the log by now: wait for its answer, and give it back.
-            with contextlib.suppress(RequestError, ExpectationFailed):
-                await self._leases.release(task.task_id, await starting)
-            raise
+        # A start that waits for nothing cannot be cancelled, and a task for it would be dear.
+        term = await (begin() if self._at_once else self._begun(task, begin()))
         if not ask.there():
             # The worker would never hear of it, and only the lease's end would free the task.
             with contextlib.suppress(StaleTerm):
                 await self._leases.release(task.task_id, term)
             return None
         return term
+
+    async def _begun(self, task: Task, start: Coroutine[Any, Any, int]) -> int:
+        """Let a start come to its end; if the claim is cancelled, give back what has begun."""
+        starting = asyncio.ensure_future(start)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # The start may be in the log by now: wait for its answer, and give it back.
+            with contextlib.suppress(RequestError, ExpectationFailed):
+                await self._leases.release(task.task_id, await starting)
+            raise
 
     def _claim_of(self, task: Task, term: int, ask: _Ask) -> dict[str, Any]:
         """

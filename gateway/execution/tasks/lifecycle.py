@@ -158,16 +158,16 @@ class Lifecycle:
             raise Conflict(f"task {task_id} is {task.status}")
         term = task.term + 1
         name = agent_name or task.agent_name
-        fact = Started(term=term, holder=holder, lease_ttl=lease_ttl_s)
+        judged_by: dict[str, Any] = {}
         expected = {subject_of(task_id): task.last_offset, **beside[1]}
         drafts: list[Draft] = list(beside[0])
         if isinstance(way, Admission):
-            fact = fact._replace(**way.judged_by)
             drafts += way.drafts
             expected |= way.expected
             policies = self._policies
             budget = (policies.of_task(task) if name is None else policies.of(name)).budget
-            fact = fact._replace(budget=None if budget == name else budget)
+            judged_by = {**way.judged_by, "budget": None if budget == name else budget}
+        fact = Started(term=term, holder=holder, lease_ttl=lease_ttl_s, **judged_by)
         if task.lost_holder is not None:
             drafts.append(self._drafts.reassigned(task, holder))
         drafts.append(

@@ -227,6 +227,10 @@ class JetStreamLog:
         return self._link.reason or self._stale or self._writer.stuck
 
     @property
+    def takes_at_once(self) -> bool:
+        return False
+
+    @property
     def stale(self) -> bool:
         return self._stale is not None
 

@@ -22,6 +22,7 @@ from tests.execution.hands import (
     hand,
 )
 from tests.execution.world import SlowLog, World, another_node
+from tests.stores.contract import at_once
 
 
 async def test_the_claim_that_waited_longest_is_served_first(here: World) -> None:
@@ -95,6 +96,17 @@ async def test_a_claim_that_is_cancelled_has_taken_nothing(
         await there.tell("task.complete", result=1)
     assert here.said("lease_changed", action="released")
     assert here.said("agent_error") == []
+
+
+async def test_a_claim_of_what_is_there_waits_for_nothing_on_the_log_in_memory(
+    here: World,
+) -> None:
+    """So nothing can be cancelled between its start and its answer."""
+    worker = await hand(here)
+    task_id = await here.submit("writer")
+    claim = at_once(worker.claim())
+    assert claim["task_id"] == task_id
+    await worker.tell("task.complete", result=1)
 
 
 async def test_of_fifty_workers_that_claim_one_task_one_has_it(open_world: OpenWorld) -> None:
