@@ -105,17 +105,27 @@ class Bench:
         async def renew() -> None:
             await self.call("task.heartbeat", **self._worker, **lease)
 
-        values = [await _ms(renew) for _ in range(count)]
+        values = await self.between(renew, count)
         await self.end(claim)
         await self.create()
         return values
 
     async def publishing(self, count: int = CLAIMS) -> list[float]:
         """Milliseconds of an ``event.publish``, each."""
-        return [
-            await _ms(lambda: self.call("event.publish", type="notification", **NOTE))
-            for _ in range(count)
-        ]
+
+        async def publish() -> None:
+            await self.call("event.publish", type="notification", **NOTE)
+
+        return await self.between(publish, count)
+
+    async def between(self, work: Callable[[], Awaitable[object]], count: int) -> list[float]:
+        """Milliseconds of ``work``, each after a task was taken and done, and another made."""
+        values = []
+        for _ in range(count):
+            await self.end(await self.claim())
+            await self.create()
+            values.append(await _ms(work))
+        return values
 
     async def claims(self, count: int = CLAIMS, *, lock: bool = False) -> list[float]:
         """Milliseconds of a claim, each; a task is made for each that is taken."""
@@ -198,7 +208,7 @@ async def _in_process(store: str) -> None:
         for pending in PENDING:
             await bench.fill(pending)
             await bench.claims(20)
-            rows = {"bare append": [await _ms(append) for _ in range(CLAIMS)]}
+            rows = {"bare append": await bench.between(append, CLAIMS)}
             _print(pending, rows | await _claiming(bench))
 
 
