@@ -105,7 +105,7 @@ def cost(loop: Loop, ask: Callable[[], Any]) -> float:
 def frames() -> Iterator[tuple[str, bytes]]:
     """Calls of each operation and method, with something huge in one of its parameters."""
     values = itertools.cycle((shape, orjson.Fragment(value)) for shape, value in SHAPES.items())
-    tables = {name: operation.params for name, operation in OPERATIONS.items()} | SESSION_PARAMS
+    tables = {**{name: one.params for name, one in OPERATIONS.items()}, **SESSION_PARAMS}
     for number, (name, schema) in enumerate(tables.items()):
         fields = [*schema["properties"], "zzz"]
         for shape, value in itertools.islice(values, SHAPES_EACH):
