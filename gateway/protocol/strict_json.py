@@ -32,10 +32,10 @@ QUICK_BYTES = 64 * 1024
 CONTAINERS_MAX, NAMES_MAX, VALUES_MAX = 20_000, 20_000, 100_000
 
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
-# Each digit as "0" and an "e" as it is: only a text in which such a thing stands may hold a number
-# that is too large, and has to be looked through.
+# Each digit as "0", what may stand before an exponent as "e": only a text in which one of these
+# stands may hold a number that is too large, and has to be looked through.
 _NUMBERS_SHOWN = bytes(
-    ord("0") if 48 <= byte < 58 else ord("e") if chr(byte) in "eE" else 32 for byte in range(256)
+    ord("0") if 48 <= byte < 58 else ord("e") if chr(byte) in "eE+" else 32 for byte in range(256)
 )
 _LONG_NUMBER, _EXPONENT = b"0" * 19, b"e000"
 _SPACES = b" \t\r\n"
@@ -69,7 +69,7 @@ def parse_json(text: str | bytes, *, around: int = 0) -> Any:
         raise BadJson(_why_not(str(error))) from None
     if containers > levels_max and deeper_than(value, levels_max):
         raise BadJson(f"nested deeper than {DEPTH_MAX}")
-    shown = encoded.translate(_NUMBERS_SHOWN, b"+")
+    shown = encoded.translate(_NUMBERS_SHOWN)
     if _LONG_NUMBER in shown or _EXPONENT in shown:
         _require_numbers(value)
     return value

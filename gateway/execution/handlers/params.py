@@ -116,13 +116,15 @@ class Page:
         Add an item, unless the page is full; then the next page begins with it.
 
         Args:
-            size: Its bytes as JSON; None: to be measured.
+            size: Its bytes as JSON, or more: what seems too much is measured; None: to be measured.
         """
         if self.full:
             return False
         self._bytes += (len(orjson.dumps(item)) if size is None else size) + 1
         if self.items and self._bytes > PAGE_BYTES_MAX:
-            return False
+            self._bytes = len(orjson.dumps([*self.items, item]))
+            if self._bytes > PAGE_BYTES_MAX:
+                return False
         self.items.append(item)
         self.full = len(self.items) == self._limit
         return True

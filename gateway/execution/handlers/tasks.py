@@ -15,7 +15,7 @@ from gateway.domain import task as tasks
 from gateway.domain.access import Caller
 from gateway.domain.errors import Conflict, InvalidParams, NotFound, NotPermitted
 from gateway.domain.own_failures import cancelled
-from gateway.domain.packed import opened
+from gateway.domain.packed import opened, weight_of
 from gateway.domain.recovery import Next
 from gateway.domain.stream import Position
 from gateway.domain.task import Task
@@ -42,6 +42,8 @@ ORDERED = (
     "causation_id",
     "idempotency_key",
 )
+# What a task takes in a list as JSON at the most, in bytes, beside its result and its attempts.
+SHOWN_BYTES, ATTEMPT_SHOWN_BYTES = 4_096, 8_192
 # How many tasks a list looks at before others have their turn: about a millisecond.
 LOOKS_AT_ONCE = 5_000
 
@@ -136,7 +138,7 @@ class TaskHandlers:
                 continue
             if status not in (None, task.status) or agent not in (None, task.agent_name):
                 continue
-            if page.full or not page.takes(tasks.view(task)):
+            if page.full or not page.takes(tasks.view(task), size=_shown_bytes(task)):
                 return {"items": page.items, "next": str(last)}
             last = task.sequence
         return {"items": page.items, "next": None}
@@ -210,3 +212,8 @@ class TaskHandlers:
         if task.user_id != caller.user_id and not caller.operator:
             raise NotPermitted("this is not your task; its owner may do this", field="task_id")
         return task
+
+
+def _shown_bytes(task: Task) -> int:
+    """Tell how many bytes a task takes in a page at the most, without encoding it."""
+    return SHOWN_BYTES + ATTEMPT_SHOWN_BYTES * len(task.attempts) + weight_of(task.result)

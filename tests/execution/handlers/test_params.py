@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import InvalidParams
-from gateway.execution.handlers.params import LIST_LIMIT, PAGE_BYTES_MAX, check, page
+from gateway.execution.handlers.params import LIST_LIMIT, PAGE_BYTES_MAX, Page, check, page
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
 
 
@@ -88,3 +88,16 @@ def test_a_cursor_that_no_list_gave_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidParams) as refused:
         page([1], {"cursor": cursor})
     assert refused.value.field == "cursor"
+
+
+def test_sizes_that_are_too_large_do_not_end_a_page_early() -> None:
+    """What they are at the most is known without encoding them."""
+    shown = Page({"limit": 500})
+    assert all(shown.takes("x" * 100, size=50_000) for _ in range(500))
+    assert shown.full
+    large = Page({"limit": 500})
+    taken = 0
+    while large.takes("x" * 10_000, size=60_000):
+        taken += 1
+    assert PAGE_BYTES_MAX - 20_100 < len(json.dumps(large.items)) <= PAGE_BYTES_MAX
+    assert taken == len(large.items)
