@@ -18,6 +18,7 @@ __all__ = [
     "EventLog",
     "Hearer",
     "IdSource",
+    "Machine",
     "Progress",
     "Pulse",
     "Reader",
@@ -361,6 +362,18 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Wait; cancelling ends the wait."""
+        ...
+
+
+class Machine(Protocol):
+    """What this process uses of the machine that it runs on."""
+
+    def busy_s(self) -> float:
+        """Processor time of this process so far, in seconds."""
+        ...
+
+    def memory_share(self) -> float:
+        """Of the machine's or the container's memory, the share this process has; 0: unknown."""
         ...
 
 

@@ -336,6 +336,27 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
         "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
     ),
+    "FLUX-08": (
+        "tests/scenarios/test_modes.py::test_more_than_it_can_take_is_refused_in_order_and_told",
+    ),
+    "FLUX-09": (
+        "tests/scenarios/test_modes.py::test_what_is_really_busy_is_degraded_and_gets_well",
+    ),
+    "FLUX-10": (
+        "tests/scenarios/test_modes.py::test_an_operators_mode_is_pushed_refuses_and_ends",
+    ),
+    "FLUX-19": (
+        "tests/scenarios/test_modes.py::test_an_operators_mode_is_pushed_refuses_and_ends",
+    ),
+    "FLUX-W4": (
+        "tests/scenarios/test_modes.py::test_an_operators_mode_is_pushed_refuses_and_ends",
+    ),
+    "FLUX-W7": (
+        "tests/scenarios/test_modes.py::test_what_is_really_busy_is_degraded_and_gets_well",
+    ),
+    "FLUX-W8": (
+        "tests/scenarios/test_modes.py::test_more_than_it_can_take_is_refused_in_order_and_told",
+    ),
     "FLUX-12": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from gateway.app.clock import RandomIds, SystemClock
+from gateway.app.machine import ThisMachine
 from gateway.attempts.agents import Agents
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings
@@ -38,7 +39,11 @@ def build_engine(settings: Settings, agents: Agents) -> Engine:
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
     )
-    return Engine(Parts(log=log, clock=clock, ids=ids, settings=settings, agents=agents))
+    return Engine(
+        Parts(
+            log=log, clock=clock, ids=ids, settings=settings, agents=agents, machine=ThisMachine()
+        )
+    )
 
 
 def _durable_engine(settings: Settings, agents: Agents) -> Engine:
@@ -75,6 +80,7 @@ def _durable_engine(settings: Settings, agents: Agents) -> Engine:
             agents=agents,
             durable=True,
             pulse=log.pulse,
+            machine=ThisMachine(),
         )
     )
 

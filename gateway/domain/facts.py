@@ -31,6 +31,7 @@ __all__ = [
     "Finished",
     "Leased",
     "Locked",
+    "ModeChanged",
     "Produced",
     "Progressed",
     "Registered",
@@ -214,6 +215,17 @@ class Locked(NamedTuple):
     task_id: str | None = None
 
 
+class ModeChanged(NamedTuple):
+    """
+    Of ``mode_changed``.
+
+    Attributes:
+        by: agent_id of the node that has measured an overload, or its end; None: nobody did.
+    """
+
+    by: str | None = None
+
+
 Fact = (
     Submitted
     | Started
@@ -226,6 +238,7 @@ Fact = (
     | Registered
     | StatusChanged
     | Locked
+    | ModeChanged
 )
 
 _KINDS: dict[str, type[Fact]] = {
@@ -240,6 +253,7 @@ _KINDS: dict[str, type[Fact]] = {
     "agent_registered": Registered,
     "agent_status_changed": StatusChanged,
     "lock_changed": Locked,
+    "mode_changed": ModeChanged,
 }
 
 

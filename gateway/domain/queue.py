@@ -24,6 +24,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+from gateway.domain.drain import DrainRate
 from gateway.domain.task import Task
 
 __all__ = ["AGING_S", "LIFTED_TO", "TURNS_KEPT", "Queue", "route_of", "routes_of"]
@@ -111,11 +112,18 @@ class _Row:
 
 
 class Queue:
-    """Tasks that wait, in the order in which they are to be taken."""
+    """
+    Tasks that wait, in the order in which they are to be taken.
+
+    Attributes:
+        drain: How fast they begin.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, _Waiting] = {}
         self._of_user: dict[str, int] = {}
+        self._of_priority: dict[int, int] = {}
+        self.drain = DrainRate()
         # Those that have come since a worker asked last. Many have gone again by the next time:
         # on another node, or while a log is read.
         self._new: dict[str, _Waiting] = {}
@@ -138,6 +146,7 @@ class Queue:
         waiting = _Waiting(task, route_of(task), task.user_id, task.sequence, since)
         self._waiting[task.task_id] = waiting
         self._of_user[task.user_id] = self.waiting_of(task.user_id) + 1
+        self._of_priority[task.priority] = self._of_priority.get(task.priority, 0) + 1
         if task.next_attempt_at is None:
             self._new[task.task_id] = waiting
         else:
@@ -151,6 +160,7 @@ class Queue:
         self._of_user[waiting.user_id] -= 1
         if not self._of_user[waiting.user_id]:
             del self._of_user[waiting.user_id]
+        self._of_priority[waiting.task.priority] -= 1
         if self._new.pop(task_id, None) is None:
             self._unplace(waiting)
 
@@ -158,8 +168,14 @@ class Queue:
         """How many of a user's tasks wait."""
         return self._of_user.get(user_id, 0)
 
-    def served(self, user_id: str, turn: int) -> None:
-        """A user has had its turn, at an offset of the log."""
+    def least_urgent(self) -> int | None:
+        """Give the lowest priority, the largest number, that waits; None: nothing waits."""
+        return max((p for p, count in self._of_priority.items() if count), default=None)
+
+    def served(self, user_id: str, turn: int, at: float | None = None) -> None:
+        """A user has had its turn, at an offset and a time of the log; None: long ago."""
+        if at is not None:
+            self.drain.began(at)
         self._turns.pop(user_id, None)
         self._turns[user_id] = turn
         self._order(user_id)

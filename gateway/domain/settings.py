@@ -116,6 +116,22 @@ class Settings:
     task_timeout: float = _setting(300.0, "caller's deadline of a task that names none")
     queue_limit: int = _setting(1000, "tasks that wait before more are refused")
     queue_share: float = _setting(0.25, "share of the queue that one user's tasks may fill")
+    degraded_queue: float = _setting(
+        0.8, "share of queue_limit that waits, from which the mode is degraded", off=True
+    )
+    degraded_lag: float = _setting(
+        0.5, "delay of the event loop, 0.75 s long, from which it is", off=True
+    )
+    degraded_cpu: float = _setting(
+        0.95, "share of a processor that is used, 2 s long, from which it is", off=True
+    )
+    degraded_memory: float = _setting(
+        0.9, "share of the memory that this process has, from which it is", off=True
+    )
+    degraded_release: float = _setting(
+        0.7, "share of these limits below which all have to be, 3 s long, until it is normal again"
+    )
+    mode_period: float = _setting(10.0, "shortest time between two changes of the mode by measure")
     input_bytes: int = _setting(262_144, "size of a task's input, as JSON")
     finished_bytes: int = _setting(128 * 1024**2, "memory for tasks that have ended")
     partial_ttl: float = _setting(3600.0, "how long a preserved part is kept after the end")
@@ -209,6 +225,12 @@ class Settings:
             raise ConfigurationError(
                 f"input_bytes has to be at most {INPUT_BYTES_MAX}, since a claim and an answer "
                 f"carry it beside what is preserved; it is {self.input_bytes}"
+            )
+        if self.degraded_release >= 1:
+            raise ConfigurationError(
+                f"degraded_release has to be less than 1, or degraded_queue, degraded_lag, "
+                f"degraded_cpu and degraded_memory would change the mode to and fro; it is "
+                f"{self.degraded_release}"
             )
         if self.queue_share > 1:
             raise ConfigurationError(f"queue_share has to be at most 1, it is {self.queue_share}")

@@ -119,6 +119,7 @@ class Engine:
         self._alive = True
         parts.watch.renew()
         jobs = {"monitor": parts.monitor.run(), "watch": parts.watch.run(), "runner": self._work()}
+        jobs["modes"] = self._measure()
         if parts.others is not None:
             jobs["node"] = parts.others.run()
         tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
@@ -146,6 +147,10 @@ class Engine:
         if not self._opened:
             await self.log.open()
             self._opened = True
+
+    async def _measure(self) -> None:
+        await self.parts.watch.until_ready()
+        await self.parts.modes.run()
 
     async def _work(self) -> None:
         await self.parts.watch.until_ready()

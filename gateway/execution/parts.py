@@ -15,11 +15,13 @@ from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.execution.guards.audit import Audit
 from gateway.execution.guards.breakers import Breakers
+from gateway.execution.guards.modes import Modes
 from gateway.execution.guards.refusals import Refusals
 from gateway.execution.handlers.breakers import BreakerHandlers
 from gateway.execution.handlers.dead_letters import DeadLetterHandlers
 from gateway.execution.handlers.events import EventHandlers
 from gateway.execution.handlers.locks import LockHandlers
+from gateway.execution.handlers.modes import ModeHandlers
 from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.publishing import Publishing
 from gateway.execution.handlers.stats import StatsHandlers
@@ -52,6 +54,7 @@ from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.execution.record.intake import Intake
 from gateway.execution.record.lock_drafts import LockDrafts
+from gateway.execution.record.mode_drafts import ModeDrafts
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.reach import READ_WAIT_S, Reach
 from gateway.execution.record.refusal_drafts import RefusalDrafts
@@ -63,7 +66,7 @@ from gateway.execution.tasks.acceptance import Acceptance
 from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.verdicts import Verdicts
-from gateway.ports import Clock, EventLog, IdSource, Pulse
+from gateway.ports import Clock, EventLog, IdSource, Machine, Pulse
 
 __all__ = ["Parts"]
 
@@ -80,6 +83,7 @@ class Parts:
         agents: The agents of this process.
         durable: Whether the log outlives this process.
         pulse: Signals to other nodes on the log; None: there are no other nodes.
+        machine: What this machine says of itself; None: no overload is measured.
     """
 
     def __init__(
@@ -92,18 +96,19 @@ class Parts:
         agents: Agents,
         durable: bool = False,
         pulse: Pulse | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.log = log
-        self.clock = machine = clock
+        self.clock = machine_clock = clock
         # What happens in time happens in the log's: from here on ``clock`` tells that one. A log in
         # this process goes by this machine's.
-        self.log_time = LogTime(machine) if durable else None
-        clock = self.log_time or machine
+        self.log_time = LogTime(machine_clock) if durable else None
+        clock = self.log_time or machine_clock
         self.ids = ids
         self.settings = settings
         self.durable = durable
         self.connections = Connections()
-        self.monitor = Monitor(machine, now=clock.wall, live=lambda: self.state.live)
+        self.monitor = Monitor(machine_clock, now=clock.wall, live=lambda: self.state.live)
         holder = ids.uuid7()
 
         # --- record: what is written, and what is so ---
@@ -121,6 +126,16 @@ class Parts:
         # --- guards ---
         self.breakers = Breakers(self.state, self.intake, breaker_drafts)
         self.refusals = Refusals(self.intake, RefusalDrafts(self.intake), self.monitor)
+        self.modes = Modes(
+            holder=holder,
+            state=self.state,
+            intake=self.intake,
+            drafts=ModeDrafts(self.intake),
+            features=self.policies.features,
+            machine=machine,
+            clock=machine_clock,
+            settings=settings,
+        )
         self.audit = Audit(self.intake, AuditDrafts(self.intake), self.monitor)
 
         # --- tasks: from the order to the one end ---
@@ -161,7 +176,7 @@ class Parts:
         # --- holders: which process holds which task, until when ---
         bell = Bell()
         self.ends = Ends(self.state)
-        self.attempts = Attempts(agents, self.lifecycle, machine, settings, freed=bell.ring)
+        self.attempts = Attempts(agents, self.lifecycle, machine_clock, settings, freed=bell.ring)
         self.leases = Leases(
             state=self.state,
             lifecycle=self.lifecycle,
@@ -284,7 +299,7 @@ class Parts:
         )
 
         # --- node: this process among others ---
-        self.skew = Skew(machine)
+        self.skew = Skew(machine_clock)
         self.absences = Absences(log, self.intake)
         self.watch = StoreWatch(
             log=log,
@@ -369,6 +384,7 @@ class Parts:
         self.handlers: Mapping[str, Handler] = {
             **tasks.by_name,
             **dead_letters.by_name,
+            **ModeHandlers(state=self.state, modes=self.modes, reach=self.reach).by_name,
             **workers.by_name,
             **LockHandlers(self.locks).by_name,
             **BreakerHandlers(state=self.state, clock=clock, reach=self.reach).by_name,

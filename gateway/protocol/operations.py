@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from gateway.protocol.dead_letter_operations import DEAD_LETTER_OPERATIONS
 from gateway.protocol.event_operations import EVENT_OPERATIONS
 from gateway.protocol.lock_operations import LOCK_OPERATIONS
+from gateway.protocol.mode_operations import MODE_OPERATIONS
 from gateway.protocol.shapes import COUNT, TOPIC, USER_ID, Operation, Schema, params
 from gateway.protocol.stats_operations import STATS_OPERATIONS
 from gateway.protocol.task_operations import TASK_OPERATIONS
@@ -35,6 +36,7 @@ _ALL = (
     *LOCK_OPERATIONS,
     *EVENT_OPERATIONS,
     *STATS_OPERATIONS,
+    *MODE_OPERATIONS,
 )
 
 OPERATIONS: Mapping[str, Operation] = {operation.name: operation for operation in _ALL}

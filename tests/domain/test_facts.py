@@ -17,6 +17,7 @@ from gateway.domain.facts import (
     Finished,
     Leased,
     Locked,
+    ModeChanged,
     Produced,
     Progressed,
     Registered,
@@ -105,6 +106,8 @@ WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
     ),
     ("lock_changed", Locked(owner="ann", ttl=9.0), {"owner": "ann", "ttl": 9.0}),
     ("lock_changed", Locked(owner="ann", task_id="t"), {"owner": "ann", "task_id": "t"}),
+    ("mode_changed", ModeChanged(), {}),
+    ("mode_changed", ModeChanged(by="w"), {"by": "w"}),
     ("agent_status_changed", StatusChanged(), {}),
     ("agent_status_changed", StatusChanged(removed=True), {"removed": True}),
 ]

@@ -19,7 +19,7 @@ async def test_an_operation_needs_its_scope_and_knows_its_parameters(
     here: World, name: str
 ) -> None:
     nobody = Caller("ann", frozenset())
-    examples = {"term": 1, "type": "notification"}
+    examples = {"term": 1, "type": "notification", "mode": "normal"}
     given = {field: examples.get(field, "x") for field in OPERATIONS[name].params["required"]}
     with pytest.raises(NotPermitted):
         await here.call(name, nobody, **given)

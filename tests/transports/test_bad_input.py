@@ -69,7 +69,10 @@ def kind_of(schema: Mapping[str, Any]) -> str | None:
 def filled(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The required parameters, each of the right form."""
     properties = schema["properties"]
-    return {name: GOOD[kind_of(properties[name]) or "string"] for name in schema["required"]}
+    return {
+        name: properties[name].get("enum", [GOOD[kind_of(properties[name]) or "string"]])[0]
+        for name in schema["required"]
+    }
 
 
 def forms() -> Iterator[Any]:
@@ -166,7 +169,7 @@ async def test_without_the_right_nothing_is_done_by_any_door(operation: Operatio
 
 RIGHTS = "events:read events:write tasks:write agent"
 # What may be read by everybody who reads at all, without what is the owner's alone.
-SEEN = frozenset({"agent.get", "agent.list", "event.list"})
+SEEN = frozenset({"agent.get", "agent.list", "event.list", "mode.get"})
 # How a refusal is told apart from that there is nothing of that id, or no right to it.
 OTHERWISE = {"lock.acquire": {"lock_held"}, "task.claim": {"conflict"}}
 OFTEN = {"not_found", "not_permitted"}

@@ -58,7 +58,7 @@ class StatsHandlers:
         return {
             "timestamp": rfc3339(now),
             "position": Position(log.epoch, log.head).as_dict(),
-            "mode": state.mode,
+            "mode": state.mode.name,
             "tasks": {
                 "by_status": {status: tally.by_status[status] for status in TASK_STATUSES},
                 "by_agent": tally.by_agent(),

@@ -52,7 +52,7 @@ def overview(state: State, topics: Iterable[str]) -> dict[str, Any]:
         "tasks": ({**tasks.view(task), "preserved": preview(task)} for task in reversed(live)),
         "failures": (event for event, its in reversed(state.failures.values()) if of(its)),
     }
-    shown: dict[str, Any] = {"mode": state.mode}
+    shown: dict[str, Any] = {"mode": state.mode.name}
     room = SNAPSHOT_BYTES_MAX - SNAPSHOT_FRAME_BYTES
     for name, items in sections.items():
         fitting: list[dict[str, Any]] = []

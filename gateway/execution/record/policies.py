@@ -64,6 +64,15 @@ class Policies:
             if self._agents.get(policy.name) is None:
                 yield policy
 
+    def features(self) -> Iterator[str]:
+        """Give what users lose while any of the agents is away."""
+        for declared in self._agents:
+            yield from declared.policy.features
+        for worker in self._state.workers.values():
+            if worker.status != "offline":
+                for policy in worker.agents.values():
+                    yield from policy.features
+
     def owner(self, agent_name: str) -> str | None:
         """Give the user that an agent belongs to; None: nobody serves it."""
         if self._agents.get(agent_name) is not None:

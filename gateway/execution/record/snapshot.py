@@ -27,6 +27,7 @@ from gateway.domain.breaker import Breaker
 from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
+from gateway.domain.mode import Mode
 from gateway.domain.packed import Packed, packed
 from gateway.domain.recovery import RetryBudget
 from gateway.domain.task import Task
@@ -152,7 +153,11 @@ class _Writing:
         # In the order in which they are read.
         self._parts = deque((name, parts[name]) for name in _takers(state))
         # The members that are not lists, without the end of the object.
-        plain = {"mode": state.mode, "lock_term_floor": state.locks.term_floor}
+        plain = {
+            "mode": state.mode.name,
+            "mode_now": state.mode,
+            "lock_term_floor": state.locks.term_floor,
+        }
         self._deflate = zlib.compressobj(_LEVEL)
         self.body = bytearray(self._deflate.compress(_ENCODER.encode(plain)[:-1]))
         self._before_next = self._opening()
@@ -226,7 +231,7 @@ def _is_plain(body: bytes | bytearray) -> bool:
 
 def _restore_whole(state: State, body: bytes | bytearray) -> None:
     saved = msgspec.json.decode(body, type=_Saved)
-    state.mode, state.locks.term_floor = saved.mode, saved.lock_term_floor
+    state.mode.name, state.locks.term_floor = saved.mode, saved.lock_term_floor
     for name, take in _takers(state).items():
         for record in getattr(saved, name):
             take(record)
@@ -235,7 +240,8 @@ def _restore_whole(state: State, body: bytes | bytearray) -> None:
 def _restore_by_lines(state: State, body: bytes | bytearray) -> None:
     lines = _lines_of(body)
     plain = msgspec.json.decode(next(lines) + b"}", type=_Plain)
-    state.mode, state.locks.term_floor = plain.mode, plain.lock_term_floor
+    state.mode = plain.mode_now or Mode(plain.mode)
+    state.locks.term_floor = plain.lock_term_floor
     takers = _takers(state)
     take: Callable[[Any], object] | None = None
     decode: Callable[[bytes], Any] | None = None
@@ -324,6 +330,7 @@ class _Plain:
     """What is no list."""
 
     mode: str
+    mode_now: Mode | None = None
     lock_term_floor: int = 0
 
 

@@ -33,6 +33,7 @@ from gateway.domain.facts import (
     from_json,
 )
 from gateway.domain.lock import Locks
+from gateway.domain.mode import Mode
 from gateway.domain.queue import Queue
 from gateway.domain.recovery import STRATEGIES, RetryBudget, RetryBudgets
 from gateway.domain.recovery_times import RecoveryTimes
@@ -67,6 +68,7 @@ class State:
 
     Attributes:
         rules: The rules of every breaker.
+        mode: What is taken on now.
         tasks: Tasks by id, in the order of their submission. ``live`` are those that have not
             ended, ``finished`` the others, in the order in which they ended.
         breakers: Breakers by name.
@@ -102,7 +104,7 @@ class State:
 
     def clear(self) -> None:
         """Be empty again, as before the first entry."""
-        self.mode = "normal"
+        self.mode = Mode()
         self.tasks: dict[str, Task] = {}
         self._of_user: dict[str, dict[str, Task]] = {}
         self.live: dict[str, Task] = {}
@@ -150,6 +152,8 @@ class State:
             self._breaker(name, event, entry)
         elif kind == "agent":
             self._worker(name, event, fact, entry)
+        elif kind == "mode":
+            self.mode.apply(event, fact, at=entry.at, offset=entry.offset)
         elif kind == "lock":
             self._lock(name, event, fact, entry)
         elif kind == "notifications":
@@ -204,7 +208,7 @@ class State:
         if (known.status, known.next_attempt_at) != waited_for:
             self._line_up(known)
         if entry.type == "task_started":
-            self.queue.served(known.user_id, entry.offset)
+            self.queue.served(known.user_id, entry.offset, entry.at)
             holder = self.workers.get(known.holder or "")
             known.domain = None if holder is None else holder.domain
             if known.mode == "primary":

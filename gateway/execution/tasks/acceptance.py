@@ -20,6 +20,7 @@ from gateway.domain.errors import (
     Rejected,
     Unavailable,
 )
+from gateway.domain.mode import refusal
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Refusal
@@ -35,10 +36,11 @@ __all__ = ["Acceptance"]
 
 # The priority of an order that names none.
 PRIORITY = 5
-# When a full queue is worth another try.
+PRIORITY_LOWEST = 10
+# When a full queue is worth another try if nothing has begun lately, and between which bounds
+# otherwise, in seconds.
 QUEUE_RETRY_AFTER_S = 1.0
-# Orders of priority 0 are still taken up to this multiple of the queue's limit.
-CRITICAL_FACTOR = 2
+RETRY_AFTER_S_MIN, RETRY_AFTER_S_MAX = 1.0, 60.0
 
 
 class Acceptance:
@@ -187,18 +189,42 @@ class Acceptance:
     async def _refuse_if_full(self, order: Order) -> None:
         if self.draining:
             await self._reject(order, reason="draining", retry_after_s=self._settings.drain_grace)
+        if (reason := refusal(self._state.mode.name, order.priority)) is not None:
+            await self._reject(order, reason=reason, retry_after_s=self._settings.mode_period)
         if order.reserved_for is not None:
             return  # it does not wait: the process that it is reserved for begins at once
-        limit = self._settings.queue_limit * (CRITICAL_FACTOR if order.priority == 0 else 1)
-        if self._state.queue_depth >= limit:
+        if not self._has_room(order.priority):
             await self._reject(
-                order, reason="priority_load_shedding", retry_after_s=QUEUE_RETRY_AFTER_S
+                order, reason="priority_load_shedding", retry_after_s=self._room_in_s()
             )
         # What is critical is for few to ask; and on an open gateway "local" is everyone.
         if order.priority > 0 and order.user_id != LOCAL_OPERATOR.user_id:
             share = max(1, int(self._settings.queue_limit * self._settings.queue_share))
             if self._state.queue.waiting_of(order.user_id) >= share:
                 await self._refuse_over_share(order, share)
+
+    def _has_room(self, priority: int) -> bool:
+        """
+        Tell whether the queue takes one more task of a priority.
+
+        From its limit on it takes what is more urgent than something that waits, the more of it
+        the more urgent it is: a tenth of the limit for each step, so that the lowest priority is
+        refused first. What is critical has the whole.
+        """
+        depth, limit = self._state.queue_depth, self._settings.queue_limit
+        if depth < limit:
+            return True
+        if priority > 0 and priority >= (self._state.queue.least_urgent() or 0):
+            return False
+        return depth < limit + limit * (PRIORITY_LOWEST - priority) / PRIORITY_LOWEST
+
+    def _room_in_s(self) -> float:
+        """Tell when there will be room, by how fast tasks have begun lately."""
+        tasks = self._state.queue_depth - self._settings.queue_limit + 1
+        wait_s = self._state.queue.drain.wait_s(max(1, tasks), self._intake.clock.wall())
+        if wait_s is None:
+            return QUEUE_RETRY_AFTER_S
+        return min(max(wait_s, RETRY_AFTER_S_MIN), RETRY_AFTER_S_MAX)
 
     async def _refuse_over_share(self, order: Order, share: int) -> NoReturn:
         raise await self._refusals.told(

@@ -14,6 +14,7 @@ from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import Conflict, NotPermitted, RateLimitedRequest, Rejected, Unavailable
 from gateway.execution.record.intake import RACES_MAX
 from tests.execution.conftest import OpenWorld
+from tests.execution.hands import hand
 from tests.execution.record.room import NOW, RacingLog, Room
 from tests.execution.world import SlowLog, World
 
@@ -70,7 +71,7 @@ async def test_over_the_limit_of_the_queue_orders_are_refused(open_world: OpenWo
     """The most important ones are taken up to twice the limit."""
     here = await open_world(queue_limit=3)
     for _ in range(3):
-        await here.submit("nobody")
+        await here.submit("nobody", priority=1)
     for priority in (1, 5, 10):
         with pytest.raises(Rejected) as rejected:
             await here.submit("nobody", user_id="ann", priority=priority)
@@ -86,6 +87,74 @@ async def test_over_the_limit_of_the_queue_orders_are_refused(open_world: OpenWo
     told = [(event["user_id"], event["count"]) for event in events]
     assert told == [("ann", 1), ("local", 1), ("ann", 2)]
     assert len(here.said("task_submitted")) == 6
+
+
+async def test_over_the_limit_the_lowest_priority_is_refused_first(open_world: OpenWorld) -> None:
+    """Each step of priority has a tenth of the limit more, while something less urgent waits."""
+    here = await open_world(queue_limit=100)
+    refused: dict[int, int] = {}
+    for number in range(3_300):
+        try:
+            await here.submit("nobody", priority=number % 11)
+        except Rejected:
+            refused.setdefault(number % 11, number)
+    assert 0 not in refused or min(refused.values()) < refused[0]
+    in_order = sorted(refused, key=lambda priority: refused[priority])
+    assert in_order == sorted(refused, reverse=True)
+    assert refused[10] < 120
+    assert here.state.queue_depth == 200
+    waiting = [task.priority for task in here.state.live.values()]
+    assert waiting.count(0) > waiting.count(10)
+
+
+async def test_when_there_will_be_room_is_told_by_how_fast_tasks_begin(
+    open_world: OpenWorld,
+) -> None:
+    here = await open_world(queue_limit=5)
+
+    async def retry_after_s() -> float:
+        with pytest.raises(Rejected) as rejected:
+            await here.submit("nobody", priority=10)
+        return rejected.value.retry_after or 0.0
+
+    for _ in range(5):
+        await here.submit("nobody", priority=10)
+    assert await retry_after_s() == 1.0  # nothing has begun: it is not known
+    worker = await hand(here, agents=[{"name": "slow", "timeout": 1000}])
+    for _ in range(10):
+        await here.submit("slow", priority=0)
+        await worker.claim()
+        await worker.tell("task.complete", result=1)
+        await here.passing(0.9)
+    assert 1.0 <= await retry_after_s() <= 1.2
+    for _ in range(4):
+        await here.submit("nobody", priority=0)
+    assert 4.0 <= await retry_after_s() <= 6.0
+
+
+@pytest.mark.parametrize(
+    ("mode", "taken"),
+    [("normal", 11), ("degraded", 6), ("read_only", 0), ("draining", 0)],
+)
+async def test_what_each_mode_takes(here: World, mode: str, taken: int) -> None:
+    running = await here.submit("nobody", priority=10)
+    await here.call("mode.set", mode=mode)
+    refused = []
+    for priority in range(11):
+        try:
+            await here.submit("nobody", priority=priority)
+        except Rejected as error:
+            refused.append((priority, error.code))
+    reason = {"degraded": "degraded_mode"}.get(mode, mode)
+    assert refused == [(priority, reason) for priority in range(taken, 11)]
+    # What was accepted goes on.
+    worker = await hand(here, agents=[{"name": "nobody"}])
+    assert (await worker.claim()) is not None
+    await worker.tell("task.complete", result=1)
+    assert any(task.status == "succeeded" for task in here.state.tasks.values())
+    await here.call("mode.set", mode="normal")
+    await here.submit("nobody", priority=10)
+    assert running in here.state.tasks
 
 
 async def test_a_user_may_fill_a_share_of_the_queue_and_what_is_critical_counts_not(
