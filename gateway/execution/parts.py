@@ -387,7 +387,9 @@ class Parts:
             **ModeHandlers(state=self.state, modes=self.modes, reach=self.reach).by_name,
             **workers.by_name,
             **LockHandlers(self.locks).by_name,
-            **BreakerHandlers(state=self.state, clock=clock, reach=self.reach).by_name,
+            **BreakerHandlers(
+                state=self.state, breakers=self.breakers, clock=clock, reach=self.reach
+            ).by_name,
             **EventHandlers(log=log, state=self.state, reach=self.reach).by_name,
             **publishing.by_name,
             **stats.by_name,

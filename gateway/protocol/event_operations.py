@@ -1,4 +1,4 @@
-"""Operations on events, and on breakers, which only operators may list."""
+"""Operations on events, and on breakers, which only operators may list, open and close."""
 
 from __future__ import annotations
 
@@ -83,6 +83,28 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "List the circuit breakers with their counts.",
         params((), cursor=CURSOR, limit=LIMIT, min_position=POSITION),
         list_of(BREAKER),
+    ),
+    Operation(
+        "breaker.open",
+        "POST",
+        "/api/breakers/{name}/open",
+        "admin",
+        "Open a breaker: no calls for a cooldown, then probes, as if its agent had failed.",
+        params(("name",), name=NAME),
+        BREAKER,
+        errors=("not_found",),
+        audited=True,
+    ),
+    Operation(
+        "breaker.close",
+        "POST",
+        "/api/breakers/{name}/close",
+        "admin",
+        "Close a breaker: its agent is called again at once.",
+        params(("name",), name=NAME),
+        BREAKER,
+        errors=("not_found",),
+        audited=True,
     ),
     Operation(
         "event.publish",

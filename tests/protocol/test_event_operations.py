@@ -18,7 +18,7 @@ def taken(name: str, given: dict[str, Any]) -> bool:
 
 def test_breakers_are_the_operators_and_events_are_read_and_published() -> None:
     assert {name: operation.scope for name, operation in BY_NAME.items()} == {
-        "breaker.list": "admin",
+        **dict.fromkeys(("breaker.list", "breaker.open", "breaker.close"), "admin"),
         "event.publish": "events:write",
         "event.list": "events:read",
     }

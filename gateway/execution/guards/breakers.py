@@ -19,14 +19,14 @@ import contextlib
 import dataclasses
 import functools
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pybreaker
 
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.breaker import Breaker, Outcome, subject_of
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import ExpectationFailed, Unavailable
+from gateway.domain.errors import ExpectationFailed, NotFound, Unavailable
 from gateway.domain.task import Task
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.intake import Decision, Intake
@@ -287,6 +287,40 @@ class Breakers:
         known = breaker.last_offset
         # The folds may have forgotten the breaker since; the log may still know of it.
         return [draft], {subject_of(name): lost.actual if lost and not known else known}
+
+    async def set(self, name: str, wanted: Literal["open", "closed"]) -> Breaker:
+        """
+        Open or close a breaker for an operator, whatever it has counted, and give it.
+
+        Raises:
+            NotFound: If there is no such breaker, and no agent that would have it.
+            Unavailable: If the store does not take it.
+        """
+
+        def decide(lost: ExpectationFailed | None) -> Decision | None:
+            breaker = self._known(name)
+            if breaker.state == wanted:
+                return None
+            opening = wanted == "open"
+            draft = self._drafts.triggered(breaker) if opening else self._drafts.closed(breaker)
+            known = breaker.last_offset
+            return [draft], {subject_of(name): lost.actual if lost and not known else known}
+
+        await self._intake.decide(decide, about=f"breaker {name}")
+        return self._known(name)
+
+    def _known(self, name: str) -> Breaker:
+        known = self._state.breakers.get(name)
+        if known is not None:
+            return known
+        policy = self._drafts.first_behind(name)
+        if policy is None:
+            raise NotFound(
+                f"there is no breaker {name}, and no agent that would have it; breaker.list shows "
+                "those that have counted something",
+                field="name",
+            )
+        return self._state.breaker(name, policy.breaker_scope)
 
     def clear(self) -> None:
         """Drop what is known of breakers: the log is another one, or is read anew."""

@@ -35,9 +35,13 @@ class BreakerDrafts:
     def _fallback_active(self, breaker: str) -> bool:
         return any(policy.fallback is not None for policy in self._policies.behind(breaker))
 
+    def first_behind(self, breaker: str) -> AgentPolicy | None:
+        """Give the first agent that shares a breaker; None: no agent has it."""
+        return next(self._policies.behind(breaker), None)
+
     def _spokesman(self, breaker: Breaker) -> AgentPolicy:
         """Give the agent that a breaker's events name: its own, or the first that shares it."""
-        return next(self._policies.behind(breaker.name), AgentPolicy(breaker.name))
+        return self.first_behind(breaker.name) or AgentPolicy(breaker.name)
 
     def triggered(self, breaker: Breaker) -> Draft:
         """Tell that a breaker opens, or opens again; its failure lasts until it closes."""

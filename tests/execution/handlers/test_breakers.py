@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.domain.access import Caller
-from gateway.domain.errors import NotPermitted
+from gateway.domain.errors import NotFound, NotPermitted, Rejected
 from tests.execution.hands import hand
 from tests.execution.world import World
 
@@ -66,3 +66,46 @@ async def test_breakers_are_listed_in_pages_and_for_operators(here: World) -> No
     assert rest["next"] is None
     with pytest.raises(NotPermitted):
         await here.call("breaker.list", Caller("ann", frozenset({"events:read:all"})))
+
+
+async def test_an_operator_opens_and_closes_a_breaker(here: World) -> None:
+    worker = await hand(here)
+    shown = await here.call("breaker.open", name="writer")
+    assert (shown["state"], shown["version"]) == ("open", 1)
+    assert (await here.call("breaker.open", name="writer"))["version"] == 1
+    with pytest.raises(Rejected, match="circuit_breaker_open"):
+        await here.submit("writer")
+    shown = await here.call("breaker.close", name="writer")
+    assert shown["state"] == "closed"
+    await here.submit("writer")
+    await worker.claim()
+    await worker.tell("task.complete", result=1)
+    assert len(here.said("circuit_breaker_triggered")) == 1
+    assert len(here.said("system_recovered", scope="breaker")) == 1
+    assert [event["action"] for event in here.said("audit_recorded")] == [
+        "breaker.open",
+        "breaker.open",
+        "breaker.close",
+    ]
+
+
+async def test_what_an_operator_has_opened_is_probed_after_its_cooldown(here: World) -> None:
+    worker = await hand(here)
+    await here.call("breaker.open", name="writer")
+    await worker.beat_for(31)
+    for _ in range(3):
+        await here.submit("writer")
+        await worker.claim()
+        await worker.tell("task.complete", result=1)
+    (shown,) = (await here.call("breaker.list"))["items"]
+    assert shown["state"] == "closed"
+
+
+@pytest.mark.parametrize("operation", ["breaker.open", "breaker.close"])
+async def test_a_breaker_that_no_agent_has_is_not_there(here: World, operation: str) -> None:
+    with pytest.raises(NotFound) as refused:
+        await here.call(operation, name="nobody")
+    assert refused.value.field == "name"
+    with pytest.raises(NotPermitted):
+        await here.call(operation, Caller("ann", frozenset({"events:read"})), name="nobody")
+    assert here.state.breakers == {}
