@@ -357,6 +357,19 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "FLUX-W8": (
         "tests/scenarios/test_modes.py::test_more_than_it_can_take_is_refused_in_order_and_told",
     ),
+    "FLUX-07": (
+        "tests/scenarios/test_crowds.py::test_agents_that_come_back_at_once_are_all_served",
+    ),
+    "MESH-19": (
+        "tests/scenarios/test_crowds.py::test_a_reader_that_stops_costs_the_others_nothing_and_is_freed",
+    ),
+    "MESH-W18": (
+        "tests/scenarios/test_crowds.py::test_clients_behind_a_cable_that_is_cut_are_found_by_their_silence",
+    ),
+    "MESH-W19": (
+        "tests/scenarios/test_crowds.py::test_a_reader_that_is_too_slow_is_told_what_it_has_lost",
+    ),
+    "FLUX-W10": ("tests/domain/test_overload.py::test_each_measure_counts_when_it_has_lasted",),
     "FLUX-12": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),

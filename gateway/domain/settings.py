@@ -226,6 +226,11 @@ class Settings:
                 f"input_bytes has to be at most {INPUT_BYTES_MAX}, since a claim and an answer "
                 f"carry it beside what is preserved; it is {self.input_bytes}"
             )
+        for name in ("degraded_queue", "degraded_memory"):
+            if getattr(self, name) > 1:
+                raise ConfigurationError(
+                    f"{name} has to be at most 1, the whole; it is {getattr(self, name)}"
+                )
         if self.degraded_release >= 1:
             raise ConfigurationError(
                 f"degraded_release has to be less than 1, or degraded_queue, degraded_lag, "

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain.errors import ConfigurationError
 from gateway.domain.overload import CALM_S, Load, Overload
 from gateway.domain.settings import Settings
 
@@ -21,6 +22,7 @@ def judge(overload: Overload, *loads: tuple[Load, float]) -> list[str | None]:
     return told
 
 
+@pytest.mark.requirement("FLUX-W10")
 @pytest.mark.parametrize(
     ("load", "looks", "measure"),
     [
@@ -33,6 +35,14 @@ def judge(overload: Overload, *loads: tuple[Load, float]) -> list[str | None]:
 def test_each_measure_counts_when_it_has_lasted(load: Load, looks: int, measure: str) -> None:
     told = judge(Overload(Settings()), *[(load, 0.25)] * looks)
     assert told == [None] * (looks - 1) + [measure]
+
+
+@pytest.mark.parametrize("setting", ["degraded_queue", "degraded_memory"])
+def test_a_share_is_at_most_the_whole(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=setting):
+        Settings(**{setting: 1.1})  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="degraded_release.*degraded_queue"):
+        Settings(degraded_release=1.0)
 
 
 def test_one_long_delay_has_lasted() -> None:

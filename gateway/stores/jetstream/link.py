@@ -51,6 +51,8 @@ _OUR_MISTAKE = "a mistake of ours; see the log"
 _NO_ANSWER = "it did not answer in time"
 
 Care = Callable[[Session], Awaitable[None]]
+# So many servers are known; a cluster that has had more names others in vain.
+SERVERS_MAX = 64
 
 
 class Link:
@@ -201,7 +203,7 @@ class Link:
                 # The servers of a cluster name each other.
                 known, tls_name = set(map(host_of, self._servers)), self._servers[url]
                 for server in session.servers:
-                    if host_of(server) not in known:
+                    if host_of(server) not in known and len(self._servers) < SERVERS_MAX:
                         name = shared_name(url, server, known=tls_name)
                         self._servers[with_login_of(url, server)] = name
                 return session
