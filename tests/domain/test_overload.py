@@ -41,7 +41,7 @@ def test_each_measure_counts_when_it_has_lasted(load: Load, looks: int, measure:
 def test_a_share_is_at_most_the_whole(setting: str) -> None:
     with pytest.raises(ConfigurationError, match=setting):
         Settings(**{setting: 1.1})  # type: ignore[arg-type]
-    with pytest.raises(ConfigurationError, match="degraded_release.*degraded_queue"):
+    with pytest.raises(ConfigurationError, match=r"degraded_release.*degraded_queue"):
         Settings(degraded_release=1.0)
 
 
