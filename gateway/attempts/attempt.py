@@ -77,6 +77,8 @@ class Attempts:
         clock: For waits, and for the dates that failures may hold.
         settings: Bounds of text, steps and threads.
         freed: Called when a thread has ended, which may be long after its attempt.
+        detected: Called with task and term at the moment that an attempt has failed; None: nobody
+            wants to know.
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class Attempts:
         settings: Settings,
         *,
         freed: Callable[[], None],
+        detected: Callable[[str, int], None] | None = None,
     ) -> None:
         self.agents = agents
         self._listener = listener
         self._clock = clock
         self._settings = settings
+        self._detected = detected
         self.threads = Threads(settings.threads, freed)
         # The newest attempt of each task.
         self._made: dict[str, _Attempt] = {}
@@ -204,6 +208,7 @@ class Attempts:
             await attempt.reporter.succeed(result)
 
     async def _fail(self, attempt: _Attempt, error: BaseException, policy: AgentPolicy) -> None:
+        self._note(attempt)
         failure = self._classified(error, policy)
         cause = "cancelled" if failure.error_type == "cancelled" else "exception"
         with contextlib.suppress(StaleTerm, Conflict):
@@ -216,10 +221,16 @@ class Attempts:
         policy: AgentPolicy,
         error: BaseException | None = None,
     ) -> None:
+        self._note(attempt)
         failure = own_failures.timed_out(limit_s, llm_upstream=policy.upstream is not None)
         detail = None if error is None else describe(error)
         with contextlib.suppress(StaleTerm, Conflict):
             await attempt.reporter.fail(failure, cause="timeout", detail=detail)
+
+    def _note(self, attempt: _Attempt) -> None:
+        """Note when it failed: what it has yet to say is told first, and may have to wait."""
+        if self._detected is not None:
+            self._detected(attempt.task.task_id, attempt.reporter.term)
 
     async def _told_or_late(
         self, attempt: _Attempt, telling: Coroutine[Any, Any, None], wait_until: float

@@ -101,7 +101,7 @@ class Reporter:
         self, assignment: Assignment, pieces: Pieces, listener: Listener, clock: Clock
     ) -> None:
         self.task_id = assignment.task_id
-        self._term = assignment.term
+        self.term = assignment.term
         self._pieces = pieces
         self._listener = listener
         self._clock = clock
@@ -110,7 +110,7 @@ class Reporter:
 
     async def tell(self, piece: Piece) -> None:
         """Tell what the attempt has produced, or how far it is."""
-        await self._told_once(self._listener.tell, self.task_id, self._term, piece)
+        await self._told_once(self._listener.tell, self.task_id, self.term, piece)
 
     async def succeed(self, result: Any) -> None:
         """
@@ -124,7 +124,7 @@ class Reporter:
         rest = await self._tell_ahead(rest, text_too=True)
         try:
             await self._told(
-                self._listener.succeed, self.task_id, self._term, result, steps=rest.steps
+                self._listener.succeed, self.task_id, self.term, result, steps=rest.steps
             )
         except StaleTerm:
             raise
@@ -144,7 +144,7 @@ class Reporter:
         await self._told_once(
             self._listener.cleaned,
             self.task_id,
-            self._term,
+            self.term,
             resources=cleaned.resources,
             memory_freed=cleaned.memory_freed,
             leftovers=cleaned.leftovers,
@@ -177,7 +177,7 @@ class Reporter:
         await self._told(
             self._listener.fail,
             self.task_id,
-            self._term,
+            self.term,
             failure,
             cause=cause,
             detail=detail,

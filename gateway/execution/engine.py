@@ -17,12 +17,15 @@ import orjson
 from gateway.domain import own_failures
 from gateway.domain.access import Caller
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import RequestError, Unavailable
+from gateway.domain.errors import RateLimitedRequest, RequestError, Unavailable
+from gateway.domain.meters import Meters
 from gateway.domain.task import Task
 from gateway.execution.handlers.params import check
 from gateway.execution.parts import Parts
+from gateway.execution.record.figures import figures
 from gateway.execution.record.overview import overview
-from gateway.execution.service import Connections
+from gateway.execution.service import Connections, Figures
+from gateway.execution.tasks.acceptance import QUEUE_SHARE
 from gateway.ports import Entry
 from gateway.protocol.operations import OPERATIONS
 
@@ -54,7 +57,12 @@ class Engine:
         if operation.or_scope is None or not caller.has(operation.or_scope):
             caller.require(operation.scope)
         check(name, params)
-        result = await self.parts.handlers[name](params, caller)
+        try:
+            result = await self.parts.handlers[name](params, caller)
+        except RateLimitedRequest as error:
+            if error.code != QUEUE_SHARE:  # of that its user was told, and there it is counted
+                self.meters.refused[error.code] += 1
+            raise
         if operation.audited:
             await self.parts.audit.taken(operation, params, by=caller.user_id)
         return result
@@ -65,6 +73,19 @@ class Engine:
     @property
     def connections(self) -> Connections:
         return self.parts.connections
+
+    @property
+    def meters(self) -> Meters:
+        return self.parts.meters
+
+    def figures(self) -> Figures | None:
+        parts = self.parts
+        if not self._alive or not parts.watch.ready:
+            return None
+        return figures(parts.state, self.log, now=self.log_time())
+
+    def log_time(self) -> float:
+        return self.parts.monitor.now
 
     @property
     def reason(self) -> str | None:
@@ -111,6 +132,8 @@ class Engine:
             ConfigurationError: If the store cannot be used.
         """
         parts = self.parts
+        for declared in parts.attempts.agents:
+            self.meters.agents.of(declared.policy.name)  # before a worker may name others
         parts.acceptance.draining = False
         parts.claims.resume()
         if self._ran:

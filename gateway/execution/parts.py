@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from gateway.attempts.agents import Agents
 from gateway.attempts.attempt import Attempts
+from gateway.domain.meters import Meters
 from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.execution.guards.audit import Audit
@@ -65,6 +66,7 @@ from gateway.execution.service import Connections
 from gateway.execution.tasks.acceptance import Acceptance
 from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.execution.tasks.lifecycle import Lifecycle
+from gateway.execution.tasks.metering import Metering
 from gateway.execution.tasks.verdicts import Verdicts
 from gateway.ports import Clock, EventLog, IdSource, Machine, Pulse
 
@@ -108,6 +110,7 @@ class Parts:
         self.settings = settings
         self.durable = durable
         self.connections = Connections()
+        self.meters = Meters()
         self.monitor = Monitor(machine_clock, now=clock.wall, live=lambda: self.state.live)
         holder = ids.uuid7()
 
@@ -125,7 +128,7 @@ class Parts:
 
         # --- guards ---
         self.breakers = Breakers(self.state, self.intake, breaker_drafts)
-        self.refusals = Refusals(self.intake, RefusalDrafts(self.intake), self.monitor)
+        self.refusals = Refusals(self.intake, RefusalDrafts(self.intake), self.monitor, self.meters)
         self.modes = Modes(
             holder=holder,
             state=self.state,
@@ -148,6 +151,7 @@ class Parts:
             clock=clock,
             ids=ids,
         )
+        metering = Metering(self.meters, self.state, self.policies, machine_clock)
         self.lifecycle = Lifecycle(
             state=self.state,
             intake=self.intake,
@@ -156,6 +160,7 @@ class Parts:
             verdicts=verdicts,
             breakers=self.breakers,
             policies=self.policies,
+            metering=metering,
         )
         self.acceptance = Acceptance(
             state=self.state,
@@ -176,7 +181,14 @@ class Parts:
         # --- holders: which process holds which task, until when ---
         bell = Bell()
         self.ends = Ends(self.state)
-        self.attempts = Attempts(agents, self.lifecycle, machine_clock, settings, freed=bell.ring)
+        self.attempts = Attempts(
+            agents,
+            self.lifecycle,
+            machine_clock,
+            settings,
+            freed=bell.ring,
+            detected=metering.detected,
+        )
         self.leases = Leases(
             state=self.state,
             lifecycle=self.lifecycle,

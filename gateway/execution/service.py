@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from gateway.domain.access import Caller
+from gateway.domain.meters import Meters
 from gateway.ports import Clock, EventLog, IdSource
 
-__all__ = ["Connections", "Service"]
+__all__ = ["Connections", "Figures", "Service"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -27,6 +28,38 @@ class Connections:
     """
 
     now: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Figures:
+    """
+    What is so now, in numbers: read from the folds when somebody asks, and kept nowhere.
+
+    Attributes:
+        mode: As ``stats.get`` has it.
+        tasks_open: Tasks that have not ended.
+        tasks_without_end: Those of them that should have, by their own limits.
+        queue_depth: Tasks that wait.
+        queue_oldest_age_s: How old the oldest of them is, in seconds; 0: none waits.
+        workers: How many there are, by status.
+        health: Agent → the lowest health score of the workers that serve it and are there.
+        breakers: Name → state.
+        log_events: Entries that are kept.
+        log_bytes: Bytes that they have.
+        log_offset: The newest offset.
+    """
+
+    mode: str
+    tasks_open: int
+    tasks_without_end: int
+    queue_depth: int
+    queue_oldest_age_s: float
+    workers: Mapping[str, int]
+    health: Mapping[str, float]
+    breakers: Mapping[str, str]
+    log_events: int
+    log_bytes: int
+    log_offset: int
 
 
 class Service(Protocol):
@@ -50,6 +83,19 @@ class Service(Protocol):
     @property
     def connections(self) -> Connections:
         """Where the doors count their subscribers."""
+        ...
+
+    @property
+    def meters(self) -> Meters:
+        """What this process counts and measures itself."""
+        ...
+
+    def figures(self) -> Figures | None:
+        """Tell what is so now, in numbers; None: this node does not know yet what the log says."""
+        ...
+
+    def log_time(self) -> float:
+        """Tell the log's time, in seconds since the Unix epoch."""
         ...
 
     @property

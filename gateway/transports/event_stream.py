@@ -125,8 +125,9 @@ class EventStreamDoor:
             raise _away(RETRY_S)
         place = place_of(request.scope)
         if hub.full or (place is not None and place.crowded is not None):
-            raise Unavailable(
-                "there are too many connections", code=TooManyConnections.code, retry_after=RETRY_S
+            full = TooManyConnections.code
+            raise self.limits.refused(
+                Unavailable("there are too many connections", code=full, retry_after=RETRY_S)
             )
         if request.method == "HEAD":
             return Response(headers=_HEADERS)  # what a GET would begin with, and no stream

@@ -107,6 +107,7 @@ class Follower:
         heard: ``topics`` and the topics that they imply (``domain.events.listening``).
         position: Every event up to it has been written, or is not for this follower. While the
             follower is live it is not updated.
+        replay_until: The head when it began to follow; what it reads up to there is history.
         live: Whether the follower is at the head.
         gone: Whether it has left the hub.
         written: Bytes given to the sink since the beginning.
@@ -129,6 +130,7 @@ class Follower:
         "live",
         "on_due",
         "position",
+        "replay_until",
         "sink",
         "topics",
         "writable",
@@ -141,6 +143,7 @@ class Follower:
         self.topics: dict[str, int] = {}
         self.heard: dict[str, int] = {}
         self.position = 0
+        self.replay_until = 0
         self.live = False
         self.gone = False
         self.written = 0

@@ -19,13 +19,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.domain.diagnostics import logger_of
+from gateway.domain.meters import Meters
 from gateway.domain.settings import Settings
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.service import Connections
 from gateway.ports import Clock, Entry, EventLog, IdSource
 from gateway.protocol.codes import CloseCode
 from gateway.transports.follower import Audience, Follower
-from gateway.transports.news import news
+from gateway.transports.news import Batch, news
 from gateway.transports.sink import Sink
 
 __all__ = ["Hub"]
@@ -58,14 +59,14 @@ class Hub:
         lag_wait_s: How long this node may take to reach an offset that a client has seen on
             another node, in seconds; 0 with a log that is never behind.
         count: Where the number of connections is told; None: nowhere.
+        meters: Where it is measured how late events are written; None: nowhere.
+        log_time: Tells the log's time; None: ``clock`` does.
 
     Attributes:
         deliveries: Events written, counted once per connection.
         gaps: Gaps told.
         slow_freed: Connections ended because their socket accepted nothing.
         resumes: Verdict → number: ``recovered``, ``refused``, ``behind``.
-        on_delivered: Called for each entry that went out live, with the seconds since the log
-            accepted it; for metrics. None: no measurement.
         draining: Whether this process is about to end and takes no new connections.
         running: Whether ``run`` follows the log.
         look_s: How often the hub looks after its followers, in seconds.
@@ -80,16 +81,19 @@ class Hub:
         *,
         lag_wait_s: float = 0.0,
         count: Connections | None = None,
+        meters: Meters | None = None,
+        log_time: Callable[[], float] | None = None,
     ) -> None:
         self.log = log
         self.settings = settings
         self.lag_wait_s = lag_wait_s
         self._count = count or Connections()
+        self._meters = meters or Meters()
+        self._log_time = log_time or clock.wall
         self.deliveries = 0
         self.gaps = 0
         self.slow_freed = 0
         self.resumes: collections.Counter[str] = collections.Counter()
-        self.on_delivered: Callable[[Entry, float], None] | None = None
         self.draining = False
         self.running = False
         self._started = asyncio.Event()
@@ -201,6 +205,7 @@ class Hub:
         self.flush()
         if not follower.topics:
             follower.position = after
+            follower.replay_until = self.log.head
         assert not follower.topics or after == self.log.head
         self._unindex(follower)
         follower.follow(topics, after=after)
@@ -259,6 +264,8 @@ class Hub:
         if not fresh:
             return
         send_bytes, room_bytes = self.settings.send_bytes, self._room_bytes
+        # Batch → to how many it went: an addition for each connection is what measuring costs.
+        written: dict[Batch, int] = {}
         for follower, batch in news(fresh, self._by_topic):
             # `Follower.write` stands here written out: this runs once per socket and turn.
             sink = follower.sink
@@ -268,15 +275,34 @@ class Hub:
                 continue
             follower.written += batch.size
             self.deliveries += batch.count
+            written[batch] = written.get(batch, 0) + 1
             try:
                 sink.write(batch.data)
             except Exception:
                 logger.exception("a sink broke; its connection is ended")
                 sink.abort()
-        if self.on_delivered is not None:
-            now = self._clock.wall()
-            for entry in fresh:
-                self.on_delivered(entry, now - entry.at)
+        self._measure((batch.entries, number) for batch, number in written.items())
+
+    def _measure(self, written: Iterable[tuple[Sequence[Entry], int]]) -> None:
+        """
+        Measure how late the entries were that have just been written.
+
+        One look at the clock, after the last of them: no delivery seems quicker than it was.
+
+        Args:
+            written: Entries, and to how many connections each of them went.
+        """
+        # Time of acceptance → how often: what was appended together is as late.
+        accepted: dict[float, int] = {}
+        for entries, number in written:
+            for entry in entries:
+                at = entry.at
+                accepted[at] = accepted.get(at, 0) + number
+                if entry.type == "agent_error":
+                    self._meters.told(entry.subject, self._clock.monotonic())
+        now = self._log_time()
+        for at, number in accepted.items():
+            self._meters.delivery.observe(now - at, number)
 
     # --- behind ---------------------------------------------------------------------------
 
@@ -326,6 +352,9 @@ class Hub:
         if wanted:
             follower.write(b"".join([follower.audience.frame(entry) for entry in wanted]))
             self.deliveries += len(wanted)
+            # What was replayed is as old as its reader was away; what came since is late by us.
+            late = [entry for entry in wanted if entry.offset > follower.replay_until]
+            self._measure([(late, 1)])
         follower.position = entries[-1].offset if entries else head
         if follower.position < head or head != self.log.head:
             return False

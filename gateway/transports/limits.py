@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,6 +23,7 @@ from gateway.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
+from gateway.domain.meters import Meters
 from gateway.domain.rates import Buckets
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
@@ -45,6 +47,9 @@ REFUSED_MAX, REFUSED_WITHIN_S = 100, 1.0
 RETRY_S = 5.0
 
 
+Refusal = TypeVar("Refusal", bound=RequestError)
+
+
 class Limits:
     """
     The limits of this process, and what counts against them.
@@ -52,16 +57,18 @@ class Limits:
     Args:
         settings: The limits; those that are 0 do not hold.
         clock: The time.
+        meters: Count what is refused; None: nobody does.
 
     Attributes:
         places: The places of all connections.
         users: How many each user has: WebSockets, streams, and requests that are answered now.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, meters: Meters | None = None) -> None:
         self.places = Places(settings)
         self.users = Counts(settings.max_connections_user)
         self._clock = clock
+        self._refused = (meters or Meters()).refused
         self._http = _buckets(settings.rate_http)
         self._ws = _buckets(settings.rate_ws)
         # Sign-ins that are refused have no user, and count for their address.
@@ -86,7 +93,9 @@ class Limits:
         elif self._http is not None:
             wait_s = self._http.take(caller.user_id, self._clock.monotonic())
             if wait_s:
-                raise RateLimitedRequest("too many requests of this user", retry_after=wait_s)
+                raise self.refused(
+                    RateLimitedRequest("too many requests of this user", retry_after=wait_s)
+                )
         return caller
 
     def count_stranger(self, scope: Scope) -> None:
@@ -100,7 +109,9 @@ class Limits:
         if self._strangers is not None and address is not None:
             wait_s = self._strangers.take(address, self._clock.monotonic())
             if wait_s:
-                raise RateLimitedRequest("too many refused sign-ins", retry_after=wait_s)
+                raise self.refused(
+                    RateLimitedRequest("too many refused sign-ins", retry_after=wait_s)
+                )
 
     def require_room(self, caller: Caller) -> None:
         """
@@ -110,7 +121,14 @@ class Limits:
             TooManyConnections: If it has as many as it may; operators may have any number.
         """
         if not caller.operator and self.users.full(caller.user_id):
-            raise TooManyConnections("this user has too many connections", retry_after=RETRY_S)
+            raise self.refused(
+                TooManyConnections("this user has too many connections", retry_after=RETRY_S)
+            )
+
+    def refused(self, error: Refusal) -> Refusal:
+        """Count a refusal by a limit, and give the error to raise."""
+        self._refused[error.code] += 1
+        return error
 
     def held(self, caller: Caller) -> AbstractContextManager[None]:
         """
@@ -225,8 +243,10 @@ class SocketLimits:
         if self._held is None:
             try:
                 if place is not None and place.crowded is not None:
-                    raise TooManyConnections(
-                        "there are too many connections from this address", retry_after=RETRY_S
+                    raise self._limits.refused(
+                        TooManyConnections(
+                            "there are too many connections from this address", retry_after=RETRY_S
+                        )
                     )
                 held = self._limits.held(caller)
             except TooManyConnections as error:
@@ -251,12 +271,14 @@ class Crowded:
     Args:
         app: The application.
         access: Finds out who is an operator.
+        limits: Count what is refused.
         streams: The path of server-sent events. An ``EventSource`` would never come back after a
             refusal, so the application itself tells it.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, *, streams: str) -> None:
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, *, streams: str) -> None:
         self._app = app
+        self._limits = limits
         self._access = access
         self._streams = streams
 
@@ -270,10 +292,12 @@ class Crowded:
             await self._app(scope, receive, send)
             return
         whose = "from this address" if place.crowded == "address" else "at this gateway"
+        error = TooManyConnections(f"there are too many connections {whose}", retry_after=RETRY_S)
+        self._limits.refused(error)
         refusal = problem(
             429 if place.crowded == "address" else 503,
-            TooManyConnections.code,
-            f"there are too many connections {whose}",
+            error.code,
+            error.message,
             retry_after=RETRY_S,
             headers={"connection": "close"},
         )

@@ -17,7 +17,9 @@ from gateway.transports.follower import EVERYTHING, Audience, Follower
 __all__ = ["Batch", "news"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+# One is made for each user that hears something of its own: not frozen, which is slow to make,
+# and compared by identity, since it is a key in the hot path.
+@dataclasses.dataclass(slots=True, eq=False)
 class Batch:
     """
     The events of one turn for some followers, joined.
@@ -27,12 +29,14 @@ class Batch:
         size: Length of ``data``, in bytes.
         count: How many events it holds.
         start: The first offset of the turn, whether that event is in the batch or not.
+        entries: The events that it holds.
     """
 
     data: bytes
     size: int
     count: int
     start: int
+    entries: Sequence[Entry]
 
 
 def news(
@@ -86,7 +90,7 @@ def _join(
     audience: Audience,
     framed: dict[tuple[bool, type, int], bytes],
 ) -> Batch:
-    frames = []
+    frames, entries = [], []
     kind = type(audience.form)
     for place in places:
         entry = fresh[place]
@@ -97,5 +101,6 @@ def _join(
             if frame is None:
                 frame = framed[key] = audience.frame(entry)
             frames.append(frame)
+            entries.append(entry)
     data = frames[0] if len(frames) == 1 else b"".join(frames)
-    return Batch(data, len(data), len(frames), fresh[0].offset)
+    return Batch(data, len(data), len(frames), fresh[0].offset, entries)

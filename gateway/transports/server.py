@@ -169,7 +169,7 @@ class Server(uvicorn.Server):
         protocol = bounded(
             app.state.limits,
             head_s=settings.head_timeout,
-            crowded=Crowded(app, app.state.access, streams=PATH),
+            crowded=Crowded(app, app.state.access, app.state.limits, streams=PATH),
         )
         super().__init__(
             uvicorn.Config(

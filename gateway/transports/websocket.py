@@ -26,6 +26,7 @@ from gateway.domain.errors import (
     RateLimitedRequest,
     RequestError,
     StoreUnavailable,
+    TooManyConnections,
     Unavailable,
 )
 from gateway.domain.timestamps import rfc3339
@@ -106,7 +107,8 @@ class WebSocketDoor:
             return
         place = place_of(websocket.scope)
         if self.hub.full or (place is not None and place.crowded == "gateway"):
-            await websocket.close(CloseCode.too_many_connections, "too many connections")
+            full = self.limits.refused(TooManyConnections("too many connections"))
+            await websocket.close(CloseCode.too_many_connections, full.message)
             return
         token = next(
             (
@@ -199,7 +201,7 @@ class _Connection:
                     self._refuse(found)
                 elif wait_s:
                     often = RateLimitedRequest("too many requests of this user", retry_after=wait_s)
-                    self._refuse(refusal_of(often, found.id))
+                    self._refuse(refusal_of(self._door.limits.refused(often), found.id))
                 else:
                     await self._take(found)
                 # Read the next frame only when its reply has room and its request may run.

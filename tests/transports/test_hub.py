@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from gateway.app.clock import RandomIds
 from gateway.domain.events import listening, topics_of
+from gateway.domain.meters import Histogram, Meters
 from gateway.domain.settings import Settings
 from gateway.ports import Draft, Entry
 from gateway.protocol.codes import CloseCode
@@ -71,6 +73,7 @@ class Bench:
     hub: Hub
     log: WaitingLog
     clock: ManualClock
+    meters: Meters
 
     async def append(self, user: str = "ann", size: int = 0, **fields: Any) -> int:
         event = {"type": "notification", "user_id": user, "pad": "x" * size, **fields}
@@ -115,11 +118,12 @@ async def bench(*, log_events: int = 1000, **changes: Any) -> AsyncIterator[Benc
     log = WaitingLog(
         epoch="e", clock=clock, events_max=log_events, bytes_max=10**9, age_max_s=10.0**6
     )
-    hub = Hub(log, clock, RandomIds(), settings)
+    meters = Meters()
+    hub = Hub(log, clock, RandomIds(), settings, meters=meters)
     running = asyncio.create_task(hub.run())
     await hub.wait_running()
     try:
-        yield Bench(hub, log, clock)
+        yield Bench(hub, log, clock, meters)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -304,16 +308,66 @@ async def test_a_clients_rights_change_between_two_events() -> None:
         assert sink.offsets() == [1, 3]
 
 
-async def test_each_live_entry_is_measured_once_from_its_acceptance() -> None:
+# --- how late it was ------------------------------------------------------------------------
+
+
+def within(measured: Histogram) -> dict[float, int]:
+    """How many values each bucket has, its own only; empty ones are left out."""
+    counts = itertools.pairwise([(0.0, 0), *measured.cumulative()])
+    return {bound: upto - before for (_, before), (bound, upto) in counts if upto - before}
+
+
+async def test_a_live_event_is_measured_for_each_connection_from_its_acceptance() -> None:
     async with bench() as it:
-        seen: list[tuple[int, float]] = []
-        it.hub.on_delivered = lambda entry, after_s: seen.append((entry.offset, after_s))
         for _ in range(3):
             it.follow("user:ann")
+        it.follow("user:bob")
+        await it.append()
         await it.append()
         it.clock.now += 0.5
         await settle()
-        assert seen == [(1, 0.5)]
+        assert within(it.meters.delivery) == {0.5: 6}
+        assert it.meters.delivery.sum == pytest.approx(3.0)
+
+
+async def test_what_a_slow_reader_gets_late_is_measured_and_what_it_replays_is_not() -> None:
+    async with bench(send_bytes=2000) as it:
+        for _ in range(3):
+            await it.append()
+        it.clock.now += 400
+        follower, sink = it.follow("user:ann", after=0)
+        await it.all_live()
+        assert sink.offsets() == [1, 2, 3]
+        assert within(it.meters.delivery) == {}
+        sink.accepts = 0
+        while follower.live:
+            await it.append(size=500)
+            await settle()
+        in_time = sum(within(it.meters.delivery).values())
+        it.clock.now += 3
+        sink.accept(math.inf)
+        await it.all_live()
+        late = len(sink.offsets()) - 3 - in_time
+        assert in_time > 0
+        assert late > 0
+        assert within(it.meters.delivery) == {0.001: in_time, 5.0: late}
+
+
+async def test_the_news_of_a_failure_is_measured_once_from_its_detection() -> None:
+    async with bench() as it:
+        it.meters.detected("event/1", 1, it.clock.now)
+        it.clock.now += 2
+        it.follow("user:eve")
+        await it.append(type="agent_error")
+        await settle()
+        assert within(it.meters.detection) == {}  # nobody was told
+        for _ in range(2):
+            it.follow("user:ann")
+        await it.append()
+        await it.append(type="agent_error")
+        await it.append(type="agent_error")
+        await settle()
+        assert within(it.meters.detection) == {2.5: 1}
 
 
 async def test_a_log_that_fails_ends_the_connection_that_read_from_it(

@@ -13,6 +13,7 @@ import functools
 
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import RequestError, Unavailable
+from gateway.domain.meters import Meters
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.intake import Intake
 from gateway.execution.record.refusal_drafts import RefusalDrafts
@@ -42,12 +43,16 @@ class Refusals:
     Args:
         drafts: Makes the event of a refusal.
         monitor: Calls when the next event about a user and reason may be told.
+        meters: Count every refusal, told or not.
     """
 
-    def __init__(self, intake: Intake, drafts: RefusalDrafts, monitor: Monitor) -> None:
+    def __init__(
+        self, intake: Intake, drafts: RefusalDrafts, monitor: Monitor, meters: Meters
+    ) -> None:
         self._intake = intake
         self._drafts = drafts
         self._monitor = monitor
+        self._meters = meters
         self._untold: dict[tuple[str, str], _Untold] = {}
 
     async def told(
@@ -68,6 +73,7 @@ class Refusals:
             policy: Of the agent that was asked for.
             error_id: Of the breaker's failure; None: no failure is the reason.
         """
+        self._meters.refused[reason] += 1
         key = (user_id, reason)
         known = self._untold.get(key)
         retry_after_s = error.retry_after or 0.0

@@ -17,6 +17,7 @@ from gateway.domain.stream import Position
 from gateway.domain.tally import LISTED_MAX
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.handlers.params import Handler, Params
+from gateway.execution.record.figures import oldest_age_s
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.service import Connections
@@ -51,6 +52,7 @@ class StatsHandlers:
         await self._reach.wait_for(params)
         state, log, now = self._state, self._log, self._clock.wall()
         tally, workers = state.tally, state.workers.values()
+        age_s = oldest_age_s(state, now)
         workers_by_status: Counter[str] = Counter(worker.status for worker in workers)
         breakers_by_state: Counter[str] = Counter(
             breaker.state for breaker in state.breakers.values()
@@ -71,7 +73,7 @@ class StatsHandlers:
             },
             "queue": {
                 "depth": state.queue_depth,
-                "oldest_age": self._oldest_age_s(now),
+                "oldest_age": None if age_s is None else round(age_s, 3),
                 "limit": self._settings.queue_limit,
             },
             "breakers": {
@@ -108,11 +110,3 @@ class StatsHandlers:
                 break
             shown[name] = {"agents": count, "open": 0, "finished": 0, "failed": 0}
         return shown
-
-    def _oldest_age_s(self, now: float) -> float | None:
-        """The age of the oldest task that waits; None: none does."""
-        # In the order of submission: only tasks that run may stand before it.
-        for task in self._state.live.values():
-            if task.status != "running":
-                return round(max(0.0, now - task.created_at), 3)
-        return None

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.domain.access import Caller
-from gateway.domain.errors import Conflict, InvalidParams, NotFound, RequestError, StaleTerm
+from gateway.domain.errors import Conflict, InvalidParams, NotFound, RequestError
 from gateway.domain.stream import Position
 from gateway.domain.task import subject_of
 from gateway.domain.worker import Worker
@@ -112,7 +112,7 @@ class TaskReports:
         made = (worker.agent_id, report["term"])
         found = [attempt for attempt in task.attempts if (attempt.agent_id, attempt.term) == made]
         if not found:
-            raise StaleTerm("this worker made no attempt under that term", field="term")
+            raise self._lifecycle.metering.stale("this worker made no attempt under that term")
         if found[0].cleaned:
             raise Conflict("the cleanup of this attempt was told before, and is told once")
         await self._lifecycle.cleaned(

@@ -103,6 +103,10 @@ class Leases:
         await self._lifecycle.decide(task_id, decide, leaves=True)
         return self._state.tasks[task_id]
 
+    def detected(self, task_id: str, term: int) -> None:
+        """Note that a worker is lost, before its tasks are taken away one after the other."""
+        self._lifecycle.metering.detected(task_id, term)
+
     async def lose(
         self, task_id: str, term: int, failure: Failure, *, ends_at: float | None = None
     ) -> None:

@@ -326,6 +326,8 @@ class Presence:
         # With their terms: each takes an append, and a task may have another holder by its turn.
         held = [(task.task_id, task.term) for task in self._state.held_by(agent_id)]
         for task_id, term in held:
+            self._leases.detected(task_id, term)  # now, whenever its turn comes
+        for task_id, term in held:
             try:
                 await self._leases.lose(task_id, term, agent_lost("heartbeat_lost"))
             except StaleTerm:

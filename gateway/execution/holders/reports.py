@@ -198,8 +198,9 @@ class Reports:
         if task is None:
             raise NotFound(f"there is no task {task_id}", field="task_id")
         if task.holder != worker.agent_id:
-            self._lifecycle.stale_terms += 1
-            raise StaleTerm(f"task {task_id} is not held by this worker", field="agent_id")
+            raise self._lifecycle.metering.stale(
+                f"task {task_id} is not held by this worker", field="agent_id"
+            )
         self._lifecycle.held(task, term)
         return task
 

@@ -32,11 +32,13 @@ from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.order import Order
 from gateway.values import measured
 
-__all__ = ["Acceptance"]
+__all__ = ["QUEUE_SHARE", "Acceptance"]
 
 # The priority of an order that names none.
 PRIORITY = 5
 PRIORITY_LOWEST = 10
+# The code of a refusal since the user's share of the queue is full.
+QUEUE_SHARE = "queue_share"
 # When a full queue is worth another try if nothing has begun lately, and between which bounds
 # otherwise, in seconds.
 QUEUE_RETRY_AFTER_S = 1.0
@@ -230,7 +232,7 @@ class Acceptance:
         raise await self._refusals.told(
             RateLimitedRequest(
                 f"{share} tasks of this user wait, as many as may; wait for one to begin",
-                code="queue_share",
+                code=QUEUE_SHARE,
                 retry_after=QUEUE_RETRY_AFTER_S,
             ),
             reason="rate_limited",

@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.attempts.pieces import Piece, Rest
 from gateway.attempts.tries import Tries
-from gateway.domain.errors import Conflict, ExpectationFailed, NotFound, StaleTerm
+from gateway.domain.errors import Conflict, ExpectationFailed, NotFound
 from gateway.domain.facts import Progressed, Started, Submitted
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import Next
@@ -27,6 +27,7 @@ from gateway.execution.record.lock_drafts import LockDrafts
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts, outcome_of
+from gateway.execution.tasks.metering import Metering
 from gateway.execution.tasks.order import Order
 from gateway.execution.tasks.verdicts import Verdicts
 from gateway.ports import Draft
@@ -47,9 +48,7 @@ class Lifecycle:
         verdicts: Judges failures.
         breakers: The log tells them outcomes; what is due after an attempt is appended here.
         policies: How tasks of each agent are treated.
-
-    Attributes:
-        stale_terms: How many reports were refused because their term is over.
+        metering: Counts ends, detected failures and refused reports.
     """
 
     def __init__(
@@ -62,6 +61,7 @@ class Lifecycle:
         verdicts: Verdicts,
         breakers: Breakers,
         policies: Policies,
+        metering: Metering,
     ) -> None:
         self._state = state
         self._intake = intake
@@ -70,7 +70,7 @@ class Lifecycle:
         self._verdicts = verdicts
         self._breakers = breakers
         self._policies = policies
-        self.stale_terms = 0
+        self.metering = metering
 
     # --- the beginning ----------------------------------------------------------------------
 
@@ -289,6 +289,7 @@ class Lifecycle:
             nonlocal after
             self.held(task, term)
             require(task)
+            self.metering.detected(task_id, term)
             after = self._verdicts.after(task, failure)
             return self._verdicts.drafts(
                 task, failure, after, cause=cause, detail=detail, rest=rest or Rest()
@@ -312,6 +313,7 @@ class Lifecycle:
         def decide(task: Task) -> Decision:
             if not task.live:
                 raise Conflict(f"task {task_id} has ended: {task.status}")
+            self.metering.detected(task_id, task.term)
             if failure.error_type == "cancelled" and task.status != "running":
                 # No attempt was running, so nothing failed: the end alone says it all.
                 judged = outcome_of(task, "neutral")
@@ -381,9 +383,7 @@ class Lifecycle:
         def decide(task: Task) -> Decision | None:
             made = next((attempt for attempt in task.attempts if attempt.term == term), None)
             if made is None:
-                raise StaleTerm(
-                    f"task {task_id}: no attempt was made under term {term}", field="term"
-                )
+                raise self.metering.stale(f"task {task_id}: no attempt was made under term {term}")
             return None if made.cleaned else ([self._drafts.cleaned(task, made, **found)], {})
 
         await self.decide(task_id, decide, tries=tries)
@@ -404,11 +404,9 @@ class Lifecycle:
             StaleTerm: If another term is in force, or none.
         """
         if task.status != "running" or task.term != term:
-            self.stale_terms += 1
-            raise StaleTerm(
+            raise self.metering.stale(
                 f"task {task.task_id}: term {term} is over, "
-                + (f"term {task.term} is in force" if task.live else f"the task {task.status}"),
-                field="term",
+                + (f"term {task.term} is in force" if task.live else f"the task {task.status}")
             )
 
     async def decide(
@@ -433,8 +431,12 @@ class Lifecycle:
             Unavailable: After too many lost races, or if the store does not answer.
         """
 
+        was_live = False
+
         def decide_now(_: ExpectationFailed | None) -> Decision | None:
+            nonlocal was_live
             task = self._task(task_id)
+            was_live = task.live
             decision = decide(task)
             if decision is None:
                 return None
@@ -443,4 +445,6 @@ class Lifecycle:
             expected = {subject_of(task_id): task.last_offset, **of_locks, **expected}
             return [*freed, *drafts], expected
 
-        await self._intake.decide(decide_now, about=f"task {task_id}", tries=tries)
+        done = await self._intake.decide(decide_now, about=f"task {task_id}", tries=tries)
+        if done and was_live:
+            self.metering.decided(task_id)

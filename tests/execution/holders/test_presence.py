@@ -175,6 +175,23 @@ async def test_a_gateway_that_did_not_run_blames_no_worker(here: World) -> None:
     await here.call("task.cancel", task_id=by_http.claimed["task_id"])
 
 
+async def test_every_task_of_a_lost_worker_is_noticed_to_fail_when_the_loss_is(
+    open_world: OpenWorld,
+) -> None:
+    """They are taken away one after the other; the owner of the last has waited as long."""
+    here = await open_world(wrap=lambda log: SlowLog(log, random.Random(1)))
+    worker = await hand(here, "socketed", session="one")
+    for _ in range(20):
+        await here.submit("socketed", max_attempts=1)
+        await worker.claim()
+    await here.passing(TIMEOUT_S)
+    await here.until(lambda: here.said("agent_error"))
+    noticed = here.engine.meters._detected.values()
+    assert (len(noticed), len(set(noticed))) == (20, 1)
+    assert len(here.said("agent_error")) < 20
+    await here.passing(60)
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_nothing_is_taken_from_the_worker_that_has_taken_over(seed: int) -> None:
     """Two nodes take the tasks of one that is lost, while another worker takes them on."""

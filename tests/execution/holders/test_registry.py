@@ -270,6 +270,7 @@ async def test_a_user_has_a_bounded_number_of_workers(
     with pytest.raises(TooManyWorkers) as refused:
         await here.call("agent.register", eve, handle="h")
     assert (refused.value.code, refused.value.retry_after) == ("too_many_workers", OFFLINE_S)
+    assert here.engine.meters.refused == {"too_many_workers": 1}
     await here.call("agent.register", Caller("bob", SCOPES), handle="other")
     proof = {name: workers[0][name] for name in ("agent_id", "agent_secret")}
     await here.call("agent.remove", eve, **proof)

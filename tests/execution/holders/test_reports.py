@@ -232,11 +232,11 @@ async def test_a_report_on_anothers_task_is_refused_and_counted(here: World) -> 
     await here.submit("writer")
     await holder.claim()
     other.claimed = holder.claimed
-    before = here.engine.parts.lifecycle.stale_terms
+    before = here.engine.meters.stale_terms
     with pytest.raises(StaleTerm, match="not held by this worker") as refused:
         await other.tell("task.complete", result=1)
     assert refused.value.field == "agent_id"
-    assert here.engine.parts.lifecycle.stale_terms == before + 1
+    assert here.engine.meters.stale_terms == before + 1
     await holder.tell("task.complete", result=1)
 
 

@@ -136,6 +136,7 @@ class Room:
         self.intake = parts.intake
         self.policies = parts.policies
         self.breakers = parts.breakers
+        self.meters = parts.meters
         self.lifecycle = parts.lifecycle
         self.acceptance = parts.acceptance
         self.task_drafts = TaskDrafts(self.intake, self.state)

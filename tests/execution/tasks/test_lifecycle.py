@@ -189,7 +189,7 @@ async def test_only_the_term_in_force_may_tell_anything() -> None:
         ):
             with pytest.raises(StaleTerm, match=says):
                 await telling
-    assert (life.stale_terms, room.log.head) == (6, before)
+    assert (room.meters.stale_terms, room.log.head) == (6, before)
 
 
 async def test_after_the_end_no_term_is_in_force() -> None:
