@@ -256,6 +256,13 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/handlers/test_stats.py::test_counts_and_impacts_outlive_the_process",
         "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
     ),
+    "WEFT-W21": (
+        "tests/app/test_serve.py::test_an_open_gateway_listens_nowhere_else",
+        "tests/domain/test_queue.py::test_the_most_urgent_comes_first_and_then_the_first_that_came",
+        "tests/scenarios/test_leases.py::test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_every_task",
+        "tests/scenarios/test_metrics.py::test_each_metric_moves_as_much_as_has_happened",
+        "tests/transports/test_bad_input.py::test_without_the_right_nothing_is_done_by_any_door",
+    ),
     "WEFT-W22": (
         "tests/scenarios/test_leases.py::test_an_identity_belongs_to_the_worker_that_proves_it",
     ),
@@ -379,6 +386,14 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "FLUX-16": (
         "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
     ),
+    "FLUX-17": (
+        "tests/scenarios/test_metrics.py::test_each_metric_moves_as_much_as_has_happened",
+        "tests/transports/test_metrics.py::test_a_freed_reader_counts",
+        "tests/transports/test_metrics.py::test_a_gap_counts",
+        "tests/transports/test_metrics.py::test_no_client_can_make_series_without_end",
+        "tests/transports/test_metrics.py::test_the_page_names_every_value_of_a_label",
+    ),
+    "FLUX-W18": ("tests/transports/test_metrics.py::test_the_page_names_exactly_what_is_exported",),
     "FLUX-W1": (
         "tests/scenarios/test_nodes.py::test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing",
     ),

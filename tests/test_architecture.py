@@ -85,6 +85,7 @@ def test_imports_between_the_rooms_point_one_way() -> None:
         ("gateway/stores/__init__.py", "import event_schemas", "Only those who write"),
         ("event_schemas/__init__.py", "import gateway.domain", "The event schemas are documents"),
         ("gateway/app/__init__.py", "import pybreaker", "One file knows pybreaker"),
+        ("gateway/transports/hub.py", "import prometheus_client", "One file knows the client of"),
         ("gateway/transports/mcp.py", "import mcp_types", "One file knows the MCP SDK"),
     ],
 )

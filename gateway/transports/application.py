@@ -25,6 +25,7 @@ from gateway.transports.http import health_routes, operation_routes, upgrade_rou
 from gateway.transports.hub import Hub
 from gateway.transports.limits import Limits
 from gateway.transports.mcp import MCP_HEADERS, SESSION_HEADER, McpDoor
+from gateway.transports.metrics import metrics_route
 from gateway.transports.pages import document_routes, page_routes
 from gateway.transports.problem import http_problem, server_error
 from gateway.transports.request_id import HEADER as REQUEST_ID
@@ -83,11 +84,13 @@ def create_app(
         settings,
         lag_wait_s=lag_wait_s,
         count=service.connections,
+        meters=service.meters,
+        log_time=service.log_time,
     )
     access = Access(
         settings, service.clock, open_gateway=open_gateway, refused=service.sign_in_refused
     )
-    limits = Limits(settings, service.clock)
+    limits = Limits(settings, service.clock, service.meters)
 
     @contextlib.asynccontextmanager
     async def whole_lifespan(app: Starlette) -> AsyncIterator[Any]:
@@ -130,6 +133,7 @@ def create_app(
             EventStreamDoor(hub, service, access, limits).route(),
             McpDoor(service, access, limits).route(),
             *health_routes(service, access),
+            metrics_route(hub, service, access, limits),
             *document_routes(open_gateway=open_gateway),
             *page_routes(frontend_dir),
         ],

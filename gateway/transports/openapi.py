@@ -209,7 +209,7 @@ def _links(operation: Operation) -> dict[str, Any]:
 
 
 def _beside() -> dict[str, Any]:
-    """Describe the paths that are no operations: the event stream, health and schemas."""
+    """Describe the paths that are no operations: the event stream, health, metrics, schemas."""
     text = {"type": "string"}
     return {
         "/api/events/stream": {
@@ -237,6 +237,17 @@ def _beside() -> dict[str, Any]:
         "/ready": _open_document(
             "Say whether this node should be asked now; 503 says why not, to operators."
         ),
+        "/metrics": {
+            "get": {
+                "operationId": "metrics",
+                "summary": "Tell the metrics, for Prometheus.",
+                "description": "Needs the scope `admin`.",
+                "responses": {
+                    "200": {"description": "done", "content": {"text/plain": {"schema": text}}},
+                    "default": {"$ref": "#/components/responses/problem"},
+                },
+            }
+        },
         "/schemas": _open_document("List the types of events with their schemas.", kept=True),
     }
 

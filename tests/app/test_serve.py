@@ -24,6 +24,7 @@ def test_an_open_gateway_may_listen_on_this_machine(host: str) -> None:
     require_secret(Gateway(OPEN), host)
 
 
+@pytest.mark.requirement("WEFT-W21")
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "gate.example", ""])
 def test_an_open_gateway_listens_nowhere_else(host: str) -> None:
     with pytest.raises(ConfigurationError, match="GATEWAY_TOKEN_SECRET"):

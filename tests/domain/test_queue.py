@@ -47,6 +47,7 @@ def order(queue: Queue, now: float = NOW, routes: list[str] = WRITER, **more: An
     return [one.sequence for one in queue.ready(routes, now, limit=100, **more)]
 
 
+@pytest.mark.requirement("WEFT-W21")
 def test_the_most_urgent_comes_first_and_then_the_first_that_came() -> None:
     waiting = queue(task(1), task(2, priority=0), task(3, priority=10), task(4, priority=0))
     assert order(waiting) == [2, 4, 1, 3]

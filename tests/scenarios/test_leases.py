@@ -392,7 +392,7 @@ async def test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_f
         page.check(complete=True)
 
 
-@pytest.mark.requirement("WEFT-19")
+@pytest.mark.requirement("WEFT-19", "WEFT-W21")
 @pytest.mark.own_store
 @pytest.mark.parametrize("in_time", [True, False])
 async def test_a_gateway_that_is_asked_to_stop_waits_for_its_workers_and_ends_every_task(

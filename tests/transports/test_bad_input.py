@@ -151,6 +151,7 @@ async def test_what_is_not_there_is_not_found_by_any_door(operation: Operation) 
 
 
 @ALL
+@pytest.mark.requirement("WEFT-W21")
 async def test_without_the_right_nothing_is_done_by_any_door(operation: Operation) -> None:
     """A token without the scope: told so, whatever is right or wrong about the request."""
     none = token("ann", "events:write" if operation.scope == "events:read" else "events:read")

@@ -49,6 +49,8 @@ def frontend(tmp_path: Path) -> Path:
         ("GET", "/nothing", None, 404),
         ("GET", "/health", None, 200),
         ("GET", "/ready", None, 200),
+        ("GET", "/metrics", None, 401),
+        ("GET", "/metrics", ANN, 403),
         ("GET", "/ws", None, 426),
         ("GET", "/mcp", None, 405),
         *[("GET", path, None, 200) for path in PUBLIC],
