@@ -80,6 +80,8 @@ class Locks:
         self._ended: OrderedDict[str, None] = OrderedDict()
         # Holder → its owner, and how many locks it has.
         self._holders: dict[str, tuple[str, int]] = {}
+        # Owner → how many locks its holders have.
+        self._of_owner: dict[str, int] = {}
         # Task → the keys of the locks that are held for it, in the order in which it took them.
         self._of_task: dict[str, dict[str, None]] = {}
 
@@ -101,6 +103,10 @@ class Locks:
         """Tell whose name ``holder`` is now; None: it holds nothing."""
         known = self._holders.get(holder)
         return None if known is None else known[0]
+
+    def held_by(self, owner: str) -> int:
+        """Tell how many locks were taken by one user's token, and are held."""
+        return self._of_owner.get(owner, 0)
 
     def next_term(self, resource_key: str) -> int:
         """Give the term of the next holder."""
@@ -151,6 +157,7 @@ class Locks:
         if lock.state == "held":
             owner, count = self._holders.get(lock.holder, (lock.owner, 0))
             self._holders[lock.holder] = (owner, count + 1)
+            self._of_owner[lock.owner] = self._of_owner.get(lock.owner, 0) + 1
             self._index(lock.task_id, lock.resource_key, held=True)
         else:
             self._ended[lock.resource_key] = None
@@ -169,6 +176,9 @@ class Locks:
             self._holders[lock.holder] = (owner, count - 1)
         else:
             del self._holders[lock.holder]
+        self._of_owner[lock.owner] -= 1
+        if not self._of_owner[lock.owner]:
+            del self._of_owner[lock.owner]
         while len(self._ended) > ENDED_MAX:
             key, _ = self._ended.popitem(last=False)
             forgotten = self.by_key.pop(key)

@@ -225,6 +225,7 @@ class Parts:
             queue_timeout_s=settings.queue_timeout,
         )
         self.locks = Locks(
+            own_holder=holder,
             state=self.state,
             intake=self.intake,
             drafts=lock_drafts,

@@ -124,8 +124,8 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         },
         status=201,
         errors=(
-            *("invalid_event", "not_found", "rate_limited", "stale_term", "thread_full"),
-            "too_large",
+            *("invalid_event", "name_taken", "not_found", "rate_limited", "stale_term"),
+            *("thread_full", "too_large"),
         ),
         tool=True,
         events=PUBLISHED,

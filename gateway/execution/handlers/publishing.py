@@ -39,6 +39,7 @@ from gateway.domain.stream import Position
 from gateway.domain.thread import THREAD_MAX, may_see
 from gateway.domain.timestamps import rfc3339, seconds_of
 from gateway.execution.handlers.params import Handler
+from gateway.execution.handlers.reporters import Reporters
 from gateway.execution.handlers.task_reports import TaskReports
 from gateway.execution.record.failure_fields import Fields, recovered
 from gateway.execution.record.intake import Intake, require_valid
@@ -78,6 +79,7 @@ class Publishing:
         drafts: TaskDrafts,
         policies: Policies,
         tasks: TaskReports,
+        reporters: Reporters,
         settings: Settings,
     ) -> None:
         self._log = log
@@ -87,6 +89,7 @@ class Publishing:
         self._drafts = drafts
         self._policies = policies
         self._tasks = tasks
+        self._reporters = reporters
         self._settings = settings
         rate = settings.publish_bytes
         self._bytes = Buckets(rate=rate, burst=max(BURST_BYTES, rate)) if rate else None
@@ -100,6 +103,7 @@ class Publishing:
             Conflict: If the thread that it answers in is full.
             InvalidEvent: If it does not comply; with field and rule.
             InvalidParams: If it is no JSON.
+            NameTaken: If it reports in the name of another user's agent.
             NotFound: If it ends a failure that is not open for this user, or answers what is not
                 there.
             NotPermitted: If this caller may not publish that.
@@ -122,9 +126,7 @@ class Publishing:
             if params.get("task_id") is not None:
                 _bounded(params)
                 return await self._tasks.take(params, caller)
-            name = params.get("agent_name")
-            if isinstance(name, str) and not caller.may_serve(name):
-                raise NotPermitted("this token is not for that agent", field="agent_name")
+            self._reporters.require_names(params, caller)
             draft, error_id = await self._report(type, said, caller, event_id)
         else:
             raise InvalidEvent(f"there is no event type {quoted(type)}; see /schemas", field="type")
@@ -213,21 +215,13 @@ class Publishing:
         try:
             fields = self._checked(params)
             error_id = fields.get("error_id") or self._intake.ids.uuid7()
-            self._own_failure(error_id, fields["user_id"])
+            self._reporters.require_failure(error_id, fields["user_id"], caller)
             draft = self._completed(type, fields, error_id, event_id)
         except RequestError as error:
             if type == "agent_error":
                 await self._in_its_place(params, caller, error)
             raise
         return draft, error_id
-
-    def _own_failure(self, error_id: str, user_id: str) -> None:
-        """Refuse a report about a failure that is a task's, a breaker's or another user's."""
-        opened = self._state.failures.get(error_id)
-        if opened and (opened[0]["user_id"] != user_id or opened[0]["task_id"] is not None):
-            raise NotFound(
-                "no failure with this error_id was reported for this user", field="error_id"
-            )
 
     def _completed(self, type: str, fields: dict[str, Any], error_id: str, event_id: str) -> Draft:
         policy = self._policies.of(fields["agent_name"])

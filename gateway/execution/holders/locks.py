@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 
-from gateway.domain.access import Caller
+from gateway.domain.access import GATEWAY, LOCAL_OPERATOR, Caller
 from gateway.domain.errors import (
     Conflict,
     ExpectationFailed,
@@ -29,22 +29,38 @@ from gateway.execution.record.lock_drafts import LockDrafts
 from gateway.execution.record.state import State
 from gateway.ports import Draft
 
-__all__ = ["HELD_MAX", "HELD_MAX_TASK", "Locks"]
+__all__ = ["HELD_MAX", "HELD_MAX_TASK", "HELD_MAX_USER", "Locks"]
 
 # Locks that are held at once, by everyone together; more are refused until some end.
 HELD_MAX = 10_000
+# Of these, by one user; more are refused. On an open gateway "local" is everyone.
+HELD_MAX_USER = HELD_MAX // 4
 # Locks that are held for one task; more are refused, since all of them end in one append.
 HELD_MAX_TASK = 16
+# Names behind which stands more than one user.
+MANY = (GATEWAY.user_id, LOCAL_OPERATOR.user_id)
 # When to come back if nothing tells how long a lock will be held, in seconds.
 RETRY_AFTER_S = 1.0
 
 
 class Locks:
-    """Gives locks, renews them, and ends them when they run out."""
+    """
+    Gives locks, renews them, and ends them when they run out.
+
+    Args:
+        own_holder: The name under which this process holds what is its own.
+    """
 
     def __init__(
-        self, *, state: State, intake: Intake, drafts: LockDrafts, monitor: Monitor
+        self,
+        *,
+        own_holder: str,
+        state: State,
+        intake: Intake,
+        drafts: LockDrafts,
+        monitor: Monitor,
     ) -> None:
+        self._own_holder = own_holder
         self._state = state
         self._intake = intake
         self._drafts = drafts
@@ -256,6 +272,13 @@ class Locks:
                 f"{HELD_MAX} locks are held; release some, or wait until some end",
                 retry_after=RETRY_AFTER_S,
             )
+        held_by_user = self._state.locks.held_by(new.owner)
+        if held_by_user >= HELD_MAX_USER and new.owner not in MANY:
+            raise RateLimitedRequest(
+                f"{held_by_user} locks are held by this user, {HELD_MAX_USER} at the most; "
+                "release some, or wait until some end",
+                retry_after=RETRY_AFTER_S,
+            )
         drafts = []
         if known is not None and known.state == "held":
             drafts.append(self._drafts.expired(known))  # before its timer came by
@@ -300,6 +323,8 @@ class Locks:
         # The name of a worker is its own, whether or not it holds a lock.
         worker = self._state.workers.get(holder)
         owner = self._state.locks.owner_of(holder) if worker is None else worker.owner
+        if holder == self._own_holder:
+            owner = GATEWAY.user_id
         if owner is not None and owner != caller.user_id and not caller.operator:
             raise NotPermitted(
                 f"the name {holder} is in use by another user; choose another one", field="holder"

@@ -8,8 +8,15 @@ from typing import Any
 import pytest
 
 from gateway.domain.access import Caller
-from gateway.domain.errors import Conflict, LockHeld, NotFound, NotPermitted
+from gateway.domain.errors import (
+    Conflict,
+    LockHeld,
+    NotFound,
+    NotPermitted,
+    RateLimitedRequest,
+)
 from gateway.domain.lock import view
+from gateway.execution.holders import locks
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.kept import Cluster, until_killed
@@ -146,6 +153,38 @@ async def test_the_name_of_a_holder_belongs_to_the_user_that_uses_it(here: World
     assert refused.value.field == "holder"
     await here.call("lock.release", ANN, **proof(lock))
     assert (await acquire(here, "a", BOB, resource_key="file:2"))["term"] == 1
+
+
+async def test_nobody_holds_a_lock_under_the_name_of_the_gateway_itself(here: World) -> None:
+    """Every ``task.get`` shows it; what it held would be taken for the gateway's."""
+
+    @here.gateway.agent("writer")
+    async def write(task: Any) -> None:
+        await here.passing(1)
+
+    done = await here.run("writer")
+    own = done.attempts[-1].agent_id
+    with pytest.raises(NotPermitted) as refused:
+        await acquire(here, own)
+    assert refused.value.field == "holder"
+    assert not here.state.locks.by_key
+
+
+async def test_a_user_has_a_share_of_the_locks(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "HELD_MAX_USER", 3)
+    mine = [await acquire(here, resource_key=f"k{number}") for number in range(3)]
+    await acquire(here, resource_key="k0")  # renewed
+    for name in ("a", "another"):
+        with pytest.raises(RateLimitedRequest, match="3 at the most") as refused:
+            await acquire(here, name, resource_key="k3")
+        assert refused.value.retry_after
+    await acquire(here, "b", BOB, resource_key="k3")
+    await here.call("lock.release", ANN, **proof(mine[0]))
+    await acquire(here, resource_key="k4")
+    await here.passing(20)
+    assert here.state.locks.held_by("ann") == 0
 
 
 async def test_of_two_users_that_take_one_name_at_once_the_first_has_it() -> None:
