@@ -25,6 +25,7 @@ from gateway.execution.handlers.locks import LockHandlers
 from gateway.execution.handlers.modes import ModeHandlers
 from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.publishing import Publishing
+from gateway.execution.handlers.reporters import Reporters
 from gateway.execution.handlers.stats import StatsHandlers
 from gateway.execution.handlers.task_reports import TaskReports
 from gateway.execution.handlers.tasks import TaskHandlers
@@ -384,6 +385,7 @@ class Parts:
                 registry=self.registry,
                 reports=reports,
             ),
+            reporters=Reporters(state=self.state, policies=self.policies),
             settings=settings,
         )
         stats = StatsHandlers(
