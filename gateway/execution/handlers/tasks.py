@@ -86,8 +86,8 @@ class TaskHandlers:
             raise NotPermitted("only an operator makes tasks for others", field="user_id")
         if ("agent" in params) == ("capability" in params):
             raise InvalidParams("task.create needs agent or capability, one of them", field="agent")
-        if params.get("priority") == 0 and not caller.has("tasks:critical"):
-            raise NotPermitted("priority 0 needs the scope tasks:critical", field="priority")
+        if params.get("priority") == 0:
+            _require_critical(caller, field="priority")
         asked = {name: params[name] for name in ORDERED if name in params}
         asked["agent"] = params.get("agent") or self._agents.capable_of(params["capability"])
         order = self._acceptance.order(input=params.get("input"), user_id=user_id, **asked)
@@ -186,6 +186,8 @@ class TaskHandlers:
         if task.live:
             await self._lifecycle.hurry(task.task_id)
             return self.submitted(task)
+        if task.priority == 0:
+            _require_critical(caller, field="task_id")
         if task.status == "succeeded":
             raise Conflict(f"task {task.task_id} has succeeded, there is nothing to retry")
         if self._dead_letters.known(task.task_id):
@@ -217,3 +219,7 @@ class TaskHandlers:
 def _shown_bytes(task: Task) -> int:
     """Tell how many bytes a task takes in a page at the most, without encoding it."""
     return SHOWN_BYTES + ATTEMPT_SHOWN_BYTES * len(task.attempts) + weight_of(task.result)
+def _require_critical(caller: Caller, *, field: str) -> None:
+    """Refuse a new task of priority 0, also one that repeats what an operator has made."""
+    if not caller.has("tasks:critical"):
+        raise NotPermitted("priority 0 needs the scope tasks:critical", field=field)

@@ -295,3 +295,23 @@ async def test_a_retry_hurries_a_task_that_waits_and_repeats_one_that_has_failed
     await worker.tell("task.complete", result=1)
     with pytest.raises(Conflict, match="nothing to retry"):
         await here.call("task.retry", ANN, task_id=again["task_id"])
+
+
+@pytest.mark.parametrize("dead", [False, True])
+async def test_a_retry_of_priority_0_needs_the_right_to_that(here: World, dead: bool) -> None:
+    """An operator made the first one; else each retry would make another one that passes all."""
+    worker = await hand(here)
+    task_id = await here.submit("writer", user_id="ann", priority=0, max_attempts=1)
+    if dead:
+        await worker.claim()
+        await worker.tell("task.fail", message="no", error_type="timeout")
+    else:
+        await here.call("task.cancel", ANN, task_id=task_id)
+    assert (task_id in here.state.dead_letters.by_task) is dead
+    with pytest.raises(NotPermitted, match="tasks:critical") as refused:
+        await here.call("task.retry", ANN, task_id=task_id)
+    assert refused.value.field == "task_id"
+    assert list(here.state.tasks) == [task_id]
+    critical = Caller("ann", ANN.scopes | {"tasks:critical"})
+    again = await here.call("task.retry", critical, task_id=task_id)
+    assert here.state.tasks[again["task_id"]].priority == 0
