@@ -75,3 +75,21 @@ def test_a_snapshot_has_the_same_threads() -> None:
 def test_a_notification_is_for_its_sender_and_its_addressees(caller: Caller, seen: bool) -> None:
     note = Note("a", 1, "a", None, ("recipient:bob", "recipient:w1"), "ann")
     assert may_see(caller, note, owner_of={"recipient:w1": "dan"}.get) is seen
+
+
+@pytest.mark.parametrize(
+    ("scope", "channels", "seen"),
+    [
+        ("events:read:all", None, True),
+        ("events:read:all", frozenset({"c"}), True),
+        ("events:read:all", frozenset({"d"}), False),
+        ("events:read", frozenset({"d"}), False),
+        ("admin", frozenset({"d"}), True),
+    ],
+)
+def test_a_token_that_names_its_channels_sees_nothing_of_others(
+    scope: str, channels: frozenset[str] | None, seen: bool
+) -> None:
+    note = Note("a", 1, "a", None, ("channel:c",), "ann")
+    caller = Caller("cy", frozenset({scope}), channels=channels)
+    assert may_see(caller, note, owner_of=lambda topic: None) is seen
