@@ -273,7 +273,8 @@ def _listed(value: object) -> list[object]:
 
 def _words(value: object) -> list[str] | None:
     """Read a claim that is a string, separated by spaces, or a list of strings; None: neither."""
-    words = value.split() if isinstance(value, str) else value
+    # By spaces alone (RFC 6749, 3.3): what its issuer takes for one word is not two here.
+    words = [word for word in value.split(" ") if word] if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         return None
     return words

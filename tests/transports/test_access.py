@@ -79,6 +79,10 @@ async def test_a_token_names_its_caller_with_scopes_and_end() -> None:
         ({"scope": LEFT_OUT, "scp": "agent"}, {"agent"}),
         ({"scope": LEFT_OUT, "scp": ["agent", "admin"]}, {"agent", "admin"}),
         ({"scope": "events:read", "scp": "admin"}, {"events:read"}),
+        ({"scope": " events:read  agent "}, {"events:read", "agent"}),
+        # One word to its issuer (RFC 6749, 3.3), which knows no such scope.
+        ({"scope": "agent\tadmin"}, set()),
+        ({"scope": "agent\u00a0admin events:read"}, {"events:read"}),
     ],
 )
 async def test_the_scope_is_a_string_or_a_list_under_either_name(
