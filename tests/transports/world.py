@@ -148,9 +148,17 @@ async def world(
     wrap: Callable[[Any], Any] | None = None,
     wrap_log: Callable[[EventLog], EventLog] = lambda log: log,
     before_stop: Any = None,
+    agents: Agents | None = None,
     **changes: Any,
 ) -> AsyncIterator[World]:
-    """Run a gateway; ``changes`` are settings, ``wrap_log`` puts another log before its own."""
+    """
+    Run a gateway.
+
+    Args:
+        wrap_log: Puts another log before its own.
+        agents: Those that it declares itself; None: none.
+        changes: Settings.
+    """
     settings = Settings(token_secret=secret, **changes)
     ids = RandomIds()
     memory = MemoryLog(
@@ -161,7 +169,7 @@ async def world(
         age_max_s=settings.log_age,
     )
     log = wrap_log(memory)
-    parts = Parts(log=log, clock=CLOCK, ids=ids, settings=settings, agents=Agents())
+    parts = Parts(log=log, clock=CLOCK, ids=ids, settings=settings, agents=agents or Agents())
     engine = ScriptedEngine(parts)
     app = create_app(
         engine,
