@@ -9,15 +9,16 @@ be. A notification that is forgotten here can still be read from the log, and no
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gateway.domain.access import Caller
+from gateway.domain.shares import Shares
 
 __all__ = ["KNOWN_MAX", "THREAD_MAX", "Note", "Threads", "may_see"]
 
-# Notifications that can be answered: the newest. Older ones are forgotten.
+# Notifications that can be answered: the newest. Older ones are forgotten, those of a user that
+# has sent more than its share first.
 KNOWN_MAX = 10_000
 # Notifications of one thread, the root included; at the bound a new thread has to begin. Nodes
 # that take answers at the same moment may pass it by as many.
@@ -48,9 +49,8 @@ class Threads:
     """The notifications that are known, by thread."""
 
     def __init__(self) -> None:
-        # Each notification comes through here: a dict and a deque are quicker than an OrderedDict.
         self._notes: dict[str, Note] = {}
-        self._oldest: deque[str] = deque()
+        self._shares: Shares[Note] = Shares()
         # Of threads with an answer, by their root; most notifications are never answered.
         self._by_root: dict[str, list[Note]] = {}
 
@@ -80,15 +80,16 @@ class Threads:
         if note.event_id in self._notes:
             return
         self._notes[note.event_id] = note
-        self._oldest.append(note.event_id)
+        self._shares.add(note.event_id, note, owner=note.sender or "")
         if note.parent is not None:
             thread = self._by_root.get(note.root)
             if thread is None:
                 root = self._notes.get(note.root)
                 thread = self._by_root[note.root] = [] if root in (None, note) else [root]
             thread.append(note)
-        if len(self._oldest) > KNOWN_MAX:
-            oldest = self._notes.pop(self._oldest.popleft())
+        if len(self._shares) > KNOWN_MAX:
+            oldest = self._shares.pop()
+            del self._notes[oldest.event_id]
             rest = self._by_root.get(oldest.root)
             if rest is not None:
                 rest.remove(oldest)

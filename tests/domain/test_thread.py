@@ -54,6 +54,18 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threads.size(note) == 1
 
 
+def test_who_sends_without_end_makes_nobody_elses_threads_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(thread_module, "KNOWN_MAX", 8)
+    threads = told(Threads(), ("a", None), ("b", "a"))
+    for number in range(50):
+        event = {"event_id": f"m{number}", "sender": "mal"}
+        threads.told(event, ("recipient:mal",), offset=number)
+    assert len(list(threads)) == 8
+    assert ids(threads, "a") == ["a", "b"]
+
+
 def test_a_snapshot_has_the_same_threads() -> None:
     before, after = told(Threads(), *STORY), Threads()
     for note in before:

@@ -8,7 +8,7 @@ appended with the last offset that it has read.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +38,7 @@ from gateway.domain.queue import Queue
 from gateway.domain.recovery import STRATEGIES, RetryBudget, RetryBudgets
 from gateway.domain.recovery_times import RecoveryTimes
 from gateway.domain.settings import Settings
+from gateway.domain.shares import Shares
 from gateway.domain.tally import Tally, place_of
 from gateway.domain.task import Task
 from gateway.domain.thread import Threads
@@ -120,7 +121,7 @@ class State:
         self.threads = Threads()
         self.tally = Tally()
         self.budgets = RetryBudgets()
-        self.finished: deque[Task] = deque()
+        self.finished: Shares[Task] = Shares()
         self.finished_bytes = 0
         self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
         self.recoveries = RecoveryTimes()
@@ -303,7 +304,9 @@ class State:
 
     def keep(self, task: Task) -> None:
         """Keep a task that has ended, for a while."""
-        self.finished.append(task)
+        # What it takes of both bounds, of bytes and of number.
+        weight = task.weight + self._settings.finished_bytes // FINISHED_MAX
+        self.finished.add(task.task_id, task, owner=task.user_id, weight=weight)
         self.finished_bytes += task.weight
 
     def adopt(self, task: Task) -> None:
@@ -357,12 +360,12 @@ class State:
             self._bytes_by_user.pop(task.user_id, None)
 
     def _expire_finished(self, now: float) -> None:
-        while self.finished and (
-            len(self.finished) > FINISHED_MAX
-            or self.finished_bytes > self._settings.finished_bytes
-            or (self.finished[0].finished_at or now) < now - FINISHED_AGE_S
-        ):
-            task = self.finished.popleft()
+        while self.finished:
+            old = (self.finished.oldest.finished_at or now) < now - FINISHED_AGE_S
+            fits = self.finished_bytes <= self._settings.finished_bytes
+            if not old and fits and len(self.finished) <= FINISHED_MAX:
+                return
+            task = self.finished.pop_oldest() if old else self.finished.pop()
             self.finished_bytes -= task.weight
             self._release(task)
             if self.tasks.pop(task.task_id, None) is not None:

@@ -141,6 +141,22 @@ def test_over_the_bound_the_task_that_ended_first_is_dropped(
     assert list(story.state.tasks) == ["t1", "t2"]
 
 
+@pytest.mark.parametrize("size", [0, 1000])
+def test_ended_tasks_of_a_user_push_out_nobody_elses(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither many nor large ones."""
+    monkeypatch.setattr(state_module, "FINISHED_MAX", 20)
+    story = Story(finished_bytes=20_000 if size else 128 * 1024**2)
+    for number in range(60):
+        task_id, user = f"t{number}", "ann" if number < 3 else "mal"
+        story.submitted(task_id, user_id=user, input="x" * size)
+        story.finished(task_id)
+    kept = [task.user_id for task in story.state.finished]
+    assert kept[:3] == ["ann"] * 3
+    assert 3 < len(kept) <= 20
+
+
 def test_ended_tasks_take_no_more_memory_than_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """JSON is counted, and JSON is kept: as objects this input takes 20 times as much."""
     bytes_max = 256 * 1024
