@@ -219,6 +219,8 @@ class TaskHandlers:
 def _shown_bytes(task: Task) -> int:
     """Tell how many bytes a task takes in a page at the most, without encoding it."""
     return SHOWN_BYTES + ATTEMPT_SHOWN_BYTES * len(task.attempts) + weight_of(task.result)
+
+
 def _require_critical(caller: Caller, *, field: str) -> None:
     """Refuse a new task of priority 0, also one that repeats what an operator has made."""
     if not caller.has("tasks:critical"):

@@ -387,11 +387,8 @@ class State:
         for task in list(self.preserving.values()):
             if task.finished_at is not None and task.finished_at < too_old:
                 self._release(task)
-        while self.keys:
-            key, (_, _, at) = next(iter(self.keys.items()))
-            if at >= now - IDEMPOTENCY_AGE_S:
-                break
-            del self.keys[key]
+        while self.keys and next(iter(self.keys.values()))[2] < now - IDEMPOTENCY_AGE_S:
+            self.keys.popitem(last=False)
 
     # --- questions --------------------------------------------------------------------------
 
