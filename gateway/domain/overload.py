@@ -19,6 +19,9 @@ __all__ = ["CALM_S", "Load", "Overload"]
 # How long a measure has to stay at its limit, in seconds. A processor that is busy for a moment is
 # used well; a queue and a memory do not become full by accident.
 OVER_S = {"queue": 0.0, "loop_lag": 0.75, "cpu": 2.0, "memory": 0.0}
+# A delay in which the process did less than this share of a processor's work is one of a process that
+# was stopped, or of a machine that slept, unless it comes again at once.
+IDLE = 0.25
 # How long all have to stay below their limits, in seconds.
 CALM_S = 3.0
 
@@ -77,7 +80,12 @@ class Overload:
         self.load = load
         values = load._asdict()
         over = [name for name, most in self._limits.items() if values[name] >= most]
-        self._over_since = {name: self._over_since.get(name, began) for name in over}
+        self._over_since = {
+            name: self._over_since.get(
+                name, now if name == "loop_lag" and load.cpu < IDLE else began
+            )
+            for name in over
+        }
         if any(values[name] >= most * self._release for name, most in self._limits.items()):
             self._calm_since = None
         elif self._calm_since is None:

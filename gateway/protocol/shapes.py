@@ -219,7 +219,7 @@ AGENT_ITEM: Schema = {
         "fallback": {"type": "boolean"},
         "features": {
             "type": "array",
-            "items": {"type": "string", "maxLength": 128},
+            "items": {"type": "string", "minLength": 1, "maxLength": 128},
             "maxItems": 64,
         },
         "upstream": {**NAME, "type": ["string", "null"]},

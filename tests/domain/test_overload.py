@@ -28,7 +28,8 @@ def judge(overload: Overload, *loads: tuple[Load, float]) -> list[str | None]:
     [
         (QUIET._replace(queue=0.8), 1, "queue"),
         (QUIET._replace(memory=0.95), 1, "memory"),
-        (QUIET._replace(loop_lag=0.6), 3, "loop_lag"),
+        (QUIET._replace(loop_lag=0.6, cpu=0.5), 3, "loop_lag"),
+        (QUIET._replace(loop_lag=0.6), 4, "loop_lag"),
         (QUIET._replace(cpu=1.0), 8, "cpu"),
     ],
 )
@@ -45,8 +46,12 @@ def test_a_share_is_at_most_the_whole(setting: str) -> None:
         Settings(degraded_release=1.0)
 
 
-def test_one_long_delay_has_lasted() -> None:
-    assert judge(Overload(Settings()), (QUIET._replace(loop_lag=2.0), 2.25)) == ["loop_lag"]
+def test_one_long_delay_has_lasted_unless_the_process_was_stopped() -> None:
+    worked = QUIET._replace(loop_lag=2.0, cpu=0.9)
+    assert judge(Overload(Settings(degraded_cpu=0)), (worked, 2.25)) == ["loop_lag"]
+    stopped = QUIET._replace(loop_lag=2.0)
+    assert judge(Overload(Settings()), (stopped, 2.25), (QUIET, 0.25)) == [None, None]
+    assert judge(Overload(Settings()), (stopped, 2.25), (stopped, 2.25)) == [None, "loop_lag"]
 
 
 def test_what_is_below_its_limit_in_between_has_not_lasted() -> None:

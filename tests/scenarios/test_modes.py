@@ -36,13 +36,13 @@ HEALTH_S = times(10, 1)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def gateway() -> AsyncIterator[GatewayProcess]:
-    """A gateway that lets a test fill its queue, and finds half a processor too much."""
+    """A gateway that lets a test fill its queue, and finds a quarter of a processor too much."""
     async with gateway_process(
         target=AGENTS,
         queue_limit=LIMIT,
         queue_share=1,
         rate_http=0,
-        degraded_cpu=0.5,
+        degraded_cpu=0.25,
         mode_period=PERIOD_S,
     ) as running:
         yield running

@@ -273,6 +273,14 @@ def _nothing(stage: Stage, who: Who, choose: Choose) -> Try:
     return Try({}, "ok")
 
 
+def _mode(stage: Stage, who: Who, choose: Choose) -> Try:
+    return Try({"mode": "normal"}, "ok")
+
+
+def _no_breaker(stage: Stage, who: Who, choose: Choose) -> Try:
+    return Try({"name": "no-such-breaker"}, "not_found")
+
+
 def _topic(stage: Stage, choose: Choose) -> str:
     user = choose(USERS)
     things = stage.things[user]
@@ -426,6 +434,10 @@ TRIES: Mapping[str, Callable[[Stage, Who, Choose], Try]] = {
     "lock.renew": _lock_kept,
     "lock.release": _lock_kept,
     "breaker.list": _nothing,
+    "breaker.open": _no_breaker,
+    "breaker.close": _no_breaker,
+    "mode.get": _nothing,
+    "mode.set": _mode,
     "event.publish": _event_publish,
     "event.list": _event_list,
     "stats.get": _nothing,

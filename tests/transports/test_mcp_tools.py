@@ -84,6 +84,7 @@ def test_the_tools_are_what_callers_and_workers_do() -> None:
     no_tools = OPERATIONS.keys() - TOOLS.keys()
     assert {name for name in no_tools if OPERATIONS[name].scope != "admin"} == {
         "impact",
+        "mode.get",
         "stats.get",
         "task.cancel",
         "task.retry",

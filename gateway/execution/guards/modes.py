@@ -25,6 +25,9 @@ __all__ = ["LOOK_EVERY_S", "Modes"]
 # Between two looks at the load, in seconds.
 LOOK_EVERY_S = 0.25
 
+# How many features everyone is told of; more would not fit into an event.
+FEATURES_MAX = 256
+
 OVERLOAD, OPERATOR = "overload", "operator"
 
 # What a measure says to developers.
@@ -134,7 +137,8 @@ class Modes:
         return mode.by == self._holder or node is None or node.status == "offline"
 
     def _changed(self, name: str, reason: str, because: str, *, by: str | None) -> Decision:
-        mode, features = self._state.mode, sorted(set(self._features()))
+        mode = self._state.mode
+        features = sorted({name for name in self._features() if name})[:FEATURES_MAX]
         drafts = self._drafts.changed(
             mode, name, reason=reason, because=because, by=by, features=features
         )

@@ -25,6 +25,8 @@ SOUND: Mapping[str, Any] = {
     "holder": "nobody",
     "lock_id": "none",
     "message": "it broke",
+    "mode": "normal",
+    "name": "none",
     "resource_key": "none",
     "task_id": "none",
     "term": 1,
