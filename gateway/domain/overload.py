@@ -19,7 +19,7 @@ __all__ = ["CALM_S", "Load", "Overload"]
 # How long a measure has to stay at its limit, in seconds. A processor that is busy for a moment is
 # used well; a queue and a memory do not become full by accident.
 OVER_S = {"queue": 0.0, "loop_lag": 0.75, "cpu": 2.0, "memory": 0.0}
-# A delay in which the process did less than this share of a processor's work is one of a process that
+# A delay in which less than this share of a processor was used is one of a process that
 # was stopped, or of a machine that slept, unless it comes again at once.
 IDLE = 0.25
 # How long all have to stay below their limits, in seconds.

@@ -273,12 +273,12 @@ def _nothing(stage: Stage, who: Who, choose: Choose) -> Try:
     return Try({}, "ok")
 
 
-def _mode(stage: Stage, who: Who, choose: Choose) -> Try:
+def _breaker(stage: Stage, who: Who, choose: Choose) -> Try:
+    return Try({"name": "fragile"}, "ok")
+
+
+def _mode_set(stage: Stage, who: Who, choose: Choose) -> Try:
     return Try({"mode": "normal"}, "ok")
-
-
-def _no_breaker(stage: Stage, who: Who, choose: Choose) -> Try:
-    return Try({"name": "no-such-breaker"}, "not_found")
 
 
 def _topic(stage: Stage, choose: Choose) -> str:
@@ -434,10 +434,10 @@ TRIES: Mapping[str, Callable[[Stage, Who, Choose], Try]] = {
     "lock.renew": _lock_kept,
     "lock.release": _lock_kept,
     "breaker.list": _nothing,
-    "breaker.open": _no_breaker,
-    "breaker.close": _no_breaker,
+    "breaker.open": _breaker,
+    "breaker.close": _breaker,
     "mode.get": _nothing,
-    "mode.set": _mode,
+    "mode.set": _mode_set,
     "event.publish": _event_publish,
     "event.list": _event_list,
     "stats.get": _nothing,

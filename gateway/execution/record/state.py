@@ -303,8 +303,7 @@ class State:
         self.tally.came(task)
 
     def keep(self, task: Task) -> None:
-        """Keep a task that has ended, for a while."""
-        # What it takes of both bounds, of bytes and of number.
+        """Keep a task that has ended, for a while; it weighs what it takes of both bounds."""
         weight = task.weight + self._settings.finished_bytes // FINISHED_MAX
         self.finished.add(task.task_id, task, owner=task.user_id, weight=weight)
         self.finished_bytes += task.weight
@@ -353,11 +352,9 @@ class State:
         freed = task.preserved.evict()
         self.preserving.pop(task.task_id, None)
         self._bytes_all -= freed
-        left = self._bytes_by_user.get(task.user_id, 0) - freed
-        if left > 0:
-            self._bytes_by_user[task.user_id] = left
-        else:
-            self._bytes_by_user.pop(task.user_id, None)
+        left = self._bytes_by_user[task.user_id] = self._bytes_by_user.get(task.user_id, 0) - freed
+        if left <= 0:
+            del self._bytes_by_user[task.user_id]
 
     def _expire_finished(self, now: float) -> None:
         while self.finished:
