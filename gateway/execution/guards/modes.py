@@ -8,6 +8,7 @@ that node is gone, any other does.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 
 from gateway.domain.diagnostics import logger_of
@@ -20,13 +21,14 @@ from gateway.execution.record.mode_drafts import SUBJECT, ModeDrafts
 from gateway.execution.record.state import State
 from gateway.ports import Clock, Machine
 
-__all__ = ["LOOK_EVERY_S", "Modes"]
+__all__ = ["FEATURES_MAX", "LOOK_EVERY_S", "Modes"]
 
 # Between two looks at the load, in seconds.
 LOOK_EVERY_S = 0.25
 
-# How many features everyone is told of; more would not fit into an event.
-FEATURES_MAX = 256
+# An event has a bound, and workers may name any number of features: so many of them are told, those
+# of the gateway's own agents first.
+FEATURES_MAX = 100
 
 OVERLOAD, OPERATOR = "overload", "operator"
 
@@ -138,7 +140,9 @@ class Modes:
 
     def _changed(self, name: str, reason: str, because: str, *, by: str | None) -> Decision:
         mode = self._state.mode
-        features = sorted({name for name in self._features() if name})[:FEATURES_MAX]
+        # A worker that an earlier version took in may have one without a name.
+        named = dict.fromkeys(feature for feature in self._features() if feature)
+        features = sorted(itertools.islice(named, FEATURES_MAX))
         drafts = self._drafts.changed(
             mode, name, reason=reason, because=because, by=by, features=features
         )

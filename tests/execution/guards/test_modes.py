@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import Rejected
+from gateway import Task
+from gateway.domain.agent import AgentPolicy
+from gateway.domain.errors import InvalidParams, Rejected
 from gateway.domain.settings import Settings
 from gateway.domain.timestamps import seconds_of
-from gateway.execution.guards.modes import Modes
+from gateway.execution.guards.modes import FEATURES_MAX, Modes
 from gateway.execution.record.mode_drafts import ModeDrafts
 from tests.execution.conftest import OpenWorld
+from tests.execution.hands import hand
 from tests.execution.world import World, away_world
 
 
@@ -157,3 +160,27 @@ async def test_nothing_is_measured_without_a_machine(here: World) -> None:
     await here.passing(5)
     assert here.state.mode.name == "normal"
     assert here.engine.parts.modes.overload.load.memory == 0.0
+
+
+async def test_no_worker_keeps_the_mode_from_changing_by_what_it_says_of_itself(
+    here: World,
+) -> None:
+    """One event tells of all features, and an event has a bound; a lost feature has a name."""
+
+    @here.gateway.agent("translator", features=["translations"])
+    async def translate(task: Task) -> None: ...
+
+    with pytest.raises(InvalidParams) as refused:
+        await hand(here, agents=[{"name": "nameless", "features": [""]}])
+    assert refused.value.field == "agents.0.features.0"
+    many = [f"{number:04}" + "é" * 124 for number in range(60 * 30)]
+    agents = [{"name": f"a{at}", "features": many[at : at + 60]} for at in range(0, len(many), 60)]
+    worker = await hand(here, agents=agents)
+    # As an earlier version has taken it.
+    here.state.workers[worker.agent_id].agents["a0"] = AgentPolicy("a0", features=("",))
+    await here.call("mode.set", mode="degraded")
+    (told,) = here.said("graceful_degradation")
+    urgent, *features = told["available_features"]
+    assert urgent == "tasks of priority 0 to 5"
+    assert len(features) == len(set(features)) == FEATURES_MAX
+    assert "translations" in features
