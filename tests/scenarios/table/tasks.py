@@ -188,6 +188,16 @@ TASKS = (
         do("impact", by="auditor", user_id="nobody|a/b?c#d%+e @é", gives={"failures": 0}),
         do("event.list", by="operator", topic="agent:fuse", type="request_rejected"),
         do("breaker.list", by="operator", limit=500, cursor="500", gives={"items": []}),
+        do("breaker.close", by="operator", name="fuse", gives={"name": "fuse", "state": "closed"}),
+        task("after", "fuse"),
+        do("breaker.open", by="operator", name="fuse", gives={"name": "fuse", "state": "open"}),
+        no("circuit_breaker_open", "task.create", by="operator", agent="fuse", user_id="fay"),
+        do("task.cancel", **the("after")),
+    ),
+    scenario(
+        "the mode is known to everyone who reads, and set by operators",
+        do("mode.set", by="operator", mode="normal", gives={"mode": "normal"}),
+        do("mode.get", by="auditor", gives={"mode": "normal", "degradation_id": None}),
     ),
     scenario(
         "an idempotency key stands for one order of one user, whichever door it comes by",
