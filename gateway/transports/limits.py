@@ -31,8 +31,9 @@ from gateway.protocol.codes import CloseCode
 from gateway.transports.access import Access, TokenExpired
 from gateway.transports.places import Counts, Places, network_of, place_of
 from gateway.transports.problem import problem
-from gateway.transports.requests import caller_of
+from gateway.transports.requests import body_size_of, caller_of
 from gateway.transports.safe_headers import safe
+from gateway.transports.turns import Turns
 
 __all__ = ["RETRY_S", "Closing", "Crowded", "Limits", "SocketLimits"]
 
@@ -42,6 +43,9 @@ BURST_S = 2.0
 # A socket is closed when so many of its frames were refused within a second: it does not heed what
 # it is told.
 REFUSED_MAX, REFUSED_WITHIN_S = 100, 1.0
+
+# Before an address among users: no user's id has it.
+_NO_USER = "\n"
 
 # When to try again after there was no room, in seconds.
 RETRY_S = 5.0
@@ -73,6 +77,7 @@ class Limits:
         self._ws = _buckets(settings.rate_ws)
         # Sign-ins that are refused have no user, and count for their address.
         self._strangers = _buckets(settings.rate_http)
+        self._turns = Turns(clock)
 
     async def admitted(self, request: Request, access: Access) -> Caller:
         """
@@ -85,12 +90,15 @@ class Limits:
         try:
             caller = await caller_of(request, access)
         except Unauthenticated:
-            self.count_stranger(request.scope)
+            await self.count_stranger(request.scope)
             raise
         if caller.operator:
             if (place := place_of(request.scope)) is not None:
                 place.exempt()
-        elif self._http is not None:
+            return caller
+        # A refusal costs something, too, so that it comes in its turn.
+        await self.turn(caller.user_id, size=body_size_of(request))
+        if self._http is not None:
             wait_s = self._http.take(caller.user_id, self._clock.monotonic())
             if wait_s:
                 raise self.refused(
@@ -98,15 +106,22 @@ class Limits:
                 )
         return caller
 
-    def count_stranger(self, scope: Scope) -> None:
+    async def turn(self, user_id: str, *, size: int) -> None:
+        """Wait until a request of this user, of so many bytes, may begin."""
+        await self._turns.wait(user_id, size=size)
+
+    async def count_stranger(self, scope: Scope) -> None:
         """
-        Count a refused sign-in against its address.
+        Count a refused sign-in against its address, in its turn.
 
         Raises:
             RateLimitedRequest: If there were too many.
         """
         address = network_of((scope.get("client") or (None,))[0])
-        if self._strangers is not None and address is not None:
+        if address is None:
+            return
+        await self._turns.wait(f"{_NO_USER}{address}")
+        if self._strangers is not None:
             wait_s = self._strangers.take(address, self._clock.monotonic())
             if wait_s:
                 raise self.refused(
@@ -178,6 +193,7 @@ class SocketLimits:
         self._held: AbstractContextManager[None] | None = None
         self._rates = self._all_rates = rates
         self._user_id: str | None = None
+        self._exempt = False
         self._refused = 0
         self._refused_since = -math.inf
 
@@ -203,6 +219,11 @@ class SocketLimits:
             self.hopeless = self._refused >= REFUSED_MAX
         return wait_s
 
+    async def turn(self, size: int) -> None:
+        """Wait until a frame of so many bytes may be looked at; operators do not wait."""
+        if self._user_id is not None and not self._exempt:
+            await self._limits.turn(self._user_id, size=size)
+
     async def sign_in(
         self, access: Access, token: str | None, *, user_id: str | None = None
     ) -> Caller:
@@ -221,7 +242,7 @@ class SocketLimits:
             expired = isinstance(error, TokenExpired)
             code = CloseCode.token_expired if expired else CloseCode.invalid_token
             try:
-                self._limits.count_stranger(self._scope)
+                await self._limits.count_stranger(self._scope)
             except RateLimitedRequest as often:
                 raise Closing(often, CloseCode.too_many_requests) from None
             raise Closing(error, code) from None
@@ -255,6 +276,7 @@ class SocketLimits:
             self._held = held
         self._user_id = caller.user_id
         self._refused = 0
+        self._exempt = caller.operator
         self._rates = None if caller.operator else self._all_rates
 
     def leave(self) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "BODY_BYTES_MAX",
     "bearer",
     "body_of",
+    "body_size_of",
     "caller_of",
     "params_of",
     "query_of",
@@ -150,6 +151,14 @@ async def body_of(request: Request, *, bytes_max: int) -> bytes:
             raise _too_large(len(body), bytes_max)
         more = message.get("more_body", False)
     return bytes(body)
+
+
+def body_size_of(request: Request) -> int:
+    """Tell how many bytes of a body a request announces; one that does not say may be long."""
+    if "transfer-encoding" in request.headers:
+        return BODY_BYTES_MAX
+    declared = request.headers.get("content-length", "0")
+    return min(int(declared), BODY_BYTES_MAX) if declared.isdigit() else BODY_BYTES_MAX
 
 
 async def wait_disconnect(receive: Receive) -> None:

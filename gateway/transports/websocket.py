@@ -194,9 +194,12 @@ class _Connection:
                 self._close(CloseCode.frame_too_large)
             if self._rest.when() is not None or self._follower.gone:
                 continue
-            found = self._session.receive(frame)
             self._busy = True
             try:
+                await self._limits.turn(len(frame))
+                if self._rest.when() is not None or self._follower.gone:
+                    continue  # it has ended meanwhile
+                found = self._session.receive(frame)
                 if isinstance(found, Refusal):
                     self._refuse(found)
                 elif wait_s:

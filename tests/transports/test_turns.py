@@ -1,0 +1,206 @@
+"""Turns: who asks little does not wait behind who asks much, and everybody's turn comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Generator
+from typing import Any
+
+import pytest
+
+from gateway.transports.turns import (
+    AT_ONCE_MAX,
+    ROUNDS_AFTER_LONG,
+    ROUNDS_BETWEEN,
+    SIZE_OF_ONE,
+    Turns,
+)
+from tests.transports.raw_client import Raw, frame, raw, raw_socket, request
+from tests.transports.world import SECRET, World, token, world
+
+AT_ONCE = int(AT_ONCE_MAX)
+
+
+class StillClock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("turns do not sleep")
+
+
+class _Round:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+async def rounds(count: int) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        await _Round()
+
+
+class Line:
+    """Requests that wait for their turns, and the order in which they have begun."""
+
+    def __init__(self) -> None:
+        self.clock = StillClock()
+        self.turns = Turns(self.clock)
+        self.begun: list[str] = []
+        self.waiting: set[asyncio.Task[None]] = set()
+
+    def ask(self, key: str, *, size: int = 0) -> asyncio.Task[None]:
+        async def begin() -> None:
+            await self.turns.wait(key, size=size)
+            self.begun.append(key)
+
+        task = asyncio.create_task(begin())
+        self.waiting.add(task)
+        return task
+
+    async def use_up(self, key: str) -> None:
+        """Ask as often as a request begins at once."""
+        for _ in range(AT_ONCE):
+            await self.turns.wait(key)
+        assert not len(self.turns)
+
+
+@contextlib.asynccontextmanager
+async def line() -> AsyncIterator[Line]:
+    here = Line()
+    async with asyncio.timeout(10):
+        yield here
+        await asyncio.gather(*here.waiting, return_exceptions=True)
+        assert not len(here.turns), "a turn that nobody waits for"
+
+
+async def test_a_burst_begins_at_once_and_the_rest_one_by_one() -> None:
+    async with line() as here:
+        await here.use_up("ann")
+        for _ in range(3):
+            here.ask("ann")
+        await rounds(1)
+        seen = []
+        while len(here.begun) < 3:
+            await rounds(1)
+            seen.append(len(here.begun))
+        assert all(seen.count(number) >= ROUNDS_BETWEEN for number in (1, 2))
+
+
+async def test_another_user_does_not_wait() -> None:
+    async with line() as here:
+        await here.use_up("ann")
+        for _ in range(50):
+            here.ask("ann")
+        await rounds(2)
+        here.ask("bob")
+        await rounds(1)
+        assert here.begun[-1] == "bob"
+        assert len(here.begun) <= 2
+
+
+async def test_those_who_wait_take_turns_whoever_has_more_requests() -> None:
+    async with line() as here:
+        await here.use_up("ann")
+        await here.use_up("bob")
+        for _ in range(20):
+            here.ask("ann")
+        await rounds(1)
+        for _ in range(3):
+            here.ask("bob")
+        await asyncio.gather(*here.waiting)
+        # The first turn may be over before bob asks.
+        assert [here.begun[:7].count(key) for key in ("ann", "bob")] == [4, 3]
+
+
+async def test_a_large_request_counts_as_many() -> None:
+    async with line() as here:
+        await here.turns.wait("ann", size=SIZE_OF_ONE * (AT_ONCE - 1))
+        here.ask("ann")
+        await rounds(1)
+        assert here.begun == []
+
+
+async def test_after_a_turn_that_took_long_the_others_have_more_rounds() -> None:
+    """Two long turns would both come in the time of one task of somebody else's."""
+    async with line() as here:
+        await here.use_up("ann")
+        for _ in range(2):
+            here.ask("ann")
+        while not here.begun:
+            await rounds(1)
+        here.clock.now += 0.01
+        await rounds(ROUNDS_AFTER_LONG)
+        assert len(here.begun) == 1
+
+
+async def test_one_that_gives_up_does_not_stop_the_others() -> None:
+    async with line() as here:
+        await here.use_up("ann")
+        first, *_ = [here.ask("ann") for _ in range(3)]
+        await rounds(1)
+        first.cancel()
+        await asyncio.gather(*here.waiting, return_exceptions=True)
+        assert here.begun == ["ann", "ann"]
+
+
+async def test_who_waits_long_enough_begins_at_once_again() -> None:
+    async with line() as here:
+        await here.use_up("ann")
+        here.clock.now += 3600
+        await here.use_up("ann")
+
+
+# --- at the doors ---------------------------------------------------------------------------
+
+MANY = 40
+
+
+async def by_http(here: World, stack: contextlib.AsyncExitStack, user_id: str) -> Any:
+    client = await stack.enter_async_context(raw(here))
+    bearer = f"Authorization: Bearer {token(user_id)}"
+    return client, request(here, "GET /api/tasks", bearer), client.answer
+
+
+async def by_socket(here: World, stack: contextlib.AsyncExitStack, user_id: str) -> Any:
+    client = await stack.enter_async_context(raw_socket(here, token=token(user_id)))
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "task.list", "params": {}}
+    return client, frame(asked), client.next_frame
+
+
+@pytest.mark.parametrize("way", [by_http, by_socket])
+async def test_a_user_with_many_connections_does_not_come_before_another(
+    way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that had arrived was begun in the same round, and who came next waited for all of it."""
+    # Else ann would have some more at once on a machine that is slow.
+    monkeypatch.setattr("gateway.transports.turns.AT_ONCE_PER_S", 0.001)
+    begun: list[str] = []
+
+    async def script(name: str, params: Any, caller: Any) -> Any:
+        begun.append(caller.user_id)
+        return {"items": [], "next": None}
+
+    async with world(secret=SECRET) as here, contextlib.AsyncExitStack() as stack:
+        here.engine.script = script
+        first: tuple[Raw, bytes, Any] = await way(here, stack, "ann")
+        others = [await way(here, stack, "ann") for _ in range(MANY - 1)]
+        bob = await way(here, stack, "bob")
+        for _ in range(AT_ONCE):
+            first[0].writer.write(first[1])
+            await first[2]()
+        begun.clear()
+        for client, asked, _ in (first, *others, bob):
+            client.writer.write(asked)
+        await asyncio.gather(*(answer() for _, _, answer in (first, *others, bob)))
+        assert len(begun) == MANY + 1
+        assert begun.index("bob") < MANY / 4, begun
