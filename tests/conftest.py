@@ -3,6 +3,7 @@ What holds for every test: a test that did not run has not passed, and a search 
 
 A skipped test fails the run, because a suite whose server is missing would otherwise be green.
 A test that cannot pass yet is an ``xfail`` with its reason, and fails when it begins to pass.
+What tests have measured is printed by `make soak`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    if os.environ.get("GATEWAY_SOAK") == "1":
+        for report in terminalreporter.stats.get("passed", []):
+            for name, value in report.user_properties:
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name}: {value}")
     for report in _skipped(config):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         terminalreporter.write_line(f"FAILED {report.nodeid} - skipped counts as failed: {reason}")
