@@ -17,7 +17,7 @@ from typing import Any, cast
 import httptools
 from starlette.responses import Response
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.transports.frames_protocol import FramesProtocol
 from gateway.transports.limits import Limits
@@ -146,6 +146,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._arrivals = arrivals
         self._crowded = crowded
         self._place: Place | None = None
+        # The request that is answered now; uvicorn's `cycle` is the one that arrived last.
+        self._answered: RequestResponseCycle | None = None
         self._phase = _Phase.NOTHING
         # Whether `arrivals` looks after it, and until when what it waits for has to be there, in
         # seconds of the loop; 0: that begins with the next read.
@@ -171,6 +173,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        answered = self._answered
+        if answered is not None and not answered.response_complete:
+            # uvicorn tells it only if no request was sent ahead.
+            answered.disconnected = True
+            answered.message_event.set()
         self._arrivals.discard(self)
         if self._place is not None:
             self._place.leave()
@@ -245,6 +252,10 @@ class HttpProtocol(HttpToolsProtocol):
         ours, self.app = self.app, app
         super().on_headers_complete()
         self.app = ours
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0

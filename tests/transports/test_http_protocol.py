@@ -370,3 +370,31 @@ async def test_fifty_bad_connections_at_once_are_gone_and_others_did_not_notice(
         while not all(task.done() for task in hanging):
             await client.result("ping")
         await until(lambda: brief.limits.places.taken == 1)
+
+
+async def test_a_client_that_goes_is_noticed_also_when_it_has_sent_a_request_ahead() -> None:
+    """
+    Only the request that arrived last was told: a claim went on for nobody.
+
+    On uvloop each answer to such a client was logged as an error, too.
+    """
+    claiming, gone = asyncio.Event(), asyncio.Event()
+
+    async def script(name: str, params: Any, caller: Any) -> None:
+        claiming.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    async with world() as here:
+        here.engine.script = script
+        async with raw(here) as client:
+            body = b'{"agent_id":"a","wait":30}'
+            fields = (f"Content-Length: {len(body)}", "Content-Type: application/json")
+            await client.send(request(here, "POST /api/tasks/claim", *fields, body=body))
+            await client.send(request(here, HEALTH))
+            async with asyncio.timeout(10):
+                await claiming.wait()
+        async with asyncio.timeout(10):
+            await gone.wait()
