@@ -118,15 +118,18 @@ class Limits:
             RateLimitedRequest: If there were too many.
         """
         address = network_of((scope.get("client") or (None,))[0])
-        if address is None:
-            return
-        await self._turns.wait(f"{_NO_USER}{address}")
-        if self._strangers is not None:
+        await self.stranger_turn(scope)
+        if self._strangers is not None and address is not None:
             wait_s = self._strangers.take(address, self._clock.monotonic())
             if wait_s:
                 raise self.refused(
                     RateLimitedRequest("too many refused sign-ins", retry_after=wait_s)
                 )
+
+    async def stranger_turn(self, scope: Scope, *, size: int = 0) -> None:
+        """Wait until something of nobody's may begin: by its address."""
+        address = network_of((scope.get("client") or (None,))[0])
+        await self._turns.wait(f"{_NO_USER}{address}", size=size)
 
     def require_room(self, caller: Caller) -> None:
         """
@@ -221,7 +224,9 @@ class SocketLimits:
 
     async def turn(self, size: int) -> None:
         """Wait until a frame of so many bytes may be looked at; operators do not wait."""
-        if self._user_id is not None and not self._exempt:
+        if self._user_id is None:
+            await self._limits.stranger_turn(self._scope, size=size)
+        elif not self._exempt:
             await self._limits.turn(self._user_id, size=size)
 
     async def sign_in(

@@ -17,7 +17,7 @@ from gateway.transports.turns import (
     Turns,
 )
 from tests.transports.raw_client import Raw, frame, raw, raw_socket, request
-from tests.transports.world import SECRET, World, token, world
+from tests.transports.world import SECRET, World, token, wire, world
 
 AT_ONCE = int(AT_ONCE_MAX)
 
@@ -175,6 +175,25 @@ async def by_socket(here: World, stack: contextlib.AsyncExitStack, user_id: str)
     client = await stack.enter_async_context(raw_socket(here, token=token(user_id)))
     asked = {"jsonrpc": "2.0", "id": 1, "method": "task.list", "params": {}}
     return client, frame(asked), client.next_frame
+
+
+async def test_frames_before_connect_take_turns_by_their_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody is known yet, and a thousand such frames a second held the loop as well."""
+    waited: list[str] = []
+    wait = Turns.wait
+
+    async def noted(turns: Turns, key: str, *, size: int = 0) -> None:
+        waited.append(key)
+        await wait(turns, key, size=size)
+
+    monkeypatch.setattr(Turns, "wait", noted)
+    async with world(secret=SECRET) as here, wire(here) as client:
+        assert "error" in await client.ask("ping")
+        await client.result("connect", token=token("ann"))
+        await client.result("ping")
+    assert waited == ["\n127.0.0.1", "\n127.0.0.1", "ann"]
 
 
 @pytest.mark.parametrize("way", [by_http, by_socket])
