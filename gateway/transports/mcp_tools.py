@@ -189,11 +189,12 @@ async def _cancelled_once(work: Coroutine[Any, Any, Any]) -> Any:
     working = asyncio.ensure_future(work)
     try:
         await asyncio.wait({working})
-    finally:
-        if not working.done():
-            working.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.gather(working, return_exceptions=True)
+    except asyncio.CancelledError:
+        # Also when it is done by now: an error that nobody looks at would be logged as a fault.
+        working.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(working, return_exceptions=True)
+        raise
     return working.result()
 
 

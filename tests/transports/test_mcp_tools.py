@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, cast
 
 import orjson
@@ -29,6 +30,7 @@ from gateway.transports.mcp_tools import (
     REFUSED,
     TOOLS,
     McpTools,
+    _cancelled_once,
     input_schema,
     output_schema,
 )
@@ -228,3 +230,35 @@ async def test_a_call_leaves_no_line_in_the_log(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.INFO):
         await result_of(Told({}))
     assert caplog.records == []
+
+
+async def test_a_call_that_fails_as_it_is_cancelled_leaves_no_error_behind() -> None:
+    """A client that goes at that moment had its refusal logged as a fault, with a traceback."""
+    left: list[Any] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: left.append(context))
+    going = loop.create_future()
+
+    async def fails() -> None:
+        await going
+        raise Conflict("for the test")
+
+    calling = asyncio.create_task(_cancelled_once(fails()))
+    await _Round()
+    (working,) = asyncio.all_tasks() - {asyncio.current_task(), calling}
+    going.set_result(None)
+    while not working.done():
+        await _Round()
+    calling.cancel()
+    await asyncio.wait({calling})
+    assert calling.cancelled()
+    del working, calling
+    gc.collect()
+    assert left == []
+
+
+class _Round:
+    """One round of the loop."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
