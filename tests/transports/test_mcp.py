@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -514,3 +515,19 @@ async def test_an_sdk_that_is_missing_or_broken_costs_this_door_alone(
             if status == 501:
                 assert "pip install 'agent-failure-gateway[mcp]'" in error["message"]
         assert (await gateway.get("/health"))["status"] == "ok"
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+async def test_what_is_loaded_with_the_first_request_is_no_garbage_to_look_through(
+    frozen: bool,
+) -> None:
+    """A flood of tools had each full collection stop the loop for 50 ms; what others run stays."""
+    async with world() as here:
+        try:
+            if frozen:
+                gc.freeze()  # as `gateway serve` does it when it is ready
+            before = gc.get_freeze_count()
+            await say(here, {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})
+            assert (gc.get_freeze_count() > before) == frozen
+        finally:
+            gc.unfreeze()
