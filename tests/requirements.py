@@ -142,6 +142,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WS-W13": (
         "tests/execution/handlers/test_stats.py::test_each_failure_counts_once_and_what_became_of_the_work",
     ),
+    "WS-W14": (
+        "tests/scenarios/test_health.py::test_a_worker_that_lies_is_warned_of_quarantined_and_let_back_when_it_works",
+    ),
     "WS-W9": (
         "tests/scenarios/test_errors.py::test_events_without_a_listener_are_kept_and_delivered_later",
     ),
@@ -221,6 +224,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WEFT-W1": (
         "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
         "tests/scenarios/test_partitions.py::test_no_caller_waits_for_a_store_that_stands_still",
+    ),
+    "WEFT-W2": (
+        "tests/scenarios/test_modes.py::test_more_than_it_can_take_is_refused_in_order_and_told",
     ),
     "WEFT-W3": (
         "tests/scenarios/test_quick_requests.py::test_nothing_is_left_of_a_thousand_requests_by_each_door",
@@ -343,6 +349,15 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_again_when_healed",
         "tests/scenarios/test_ledger.py::test_whatever_is_killed_every_task_is_finished_once_and_whole",
     ),
+    "FLUX-03": (
+        "tests/scenarios/test_health.py::test_a_worker_that_lies_is_warned_of_quarantined_and_let_back_when_it_works",
+        "tests/execution/holders/test_quarantine.py::test_a_worker_that_beats_and_finishes_nothing_is_warned_of_then_gets_nothing",
+        "tests/execution/holders/test_quarantine.py::test_what_a_quarantined_worker_holds_goes_back_under_a_higher_term",
+    ),
+    "FLUX-04": (
+        "tests/scenarios/test_health.py::test_a_worker_that_lies_is_warned_of_quarantined_and_let_back_when_it_works",
+        "tests/execution/holders/test_quarantine.py::test_time_releases_a_worker_which_gets_one_task_at_a_time_until_it_succeeds",
+    ),
     "FLUX-08": (
         "tests/scenarios/test_modes.py::test_more_than_it_can_take_is_refused_in_order_and_told",
     ),
@@ -357,6 +372,11 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     ),
     "FLUX-W4": (
         "tests/scenarios/test_modes.py::test_an_operators_mode_is_pushed_refuses_and_ends",
+    ),
+    "FLUX-W5": (
+        "tests/domain/test_health.py::test_one_more_failure_never_raises_a_score",
+        "tests/domain/test_health.py::test_a_worker_that_fails_and_moves_never_falls_below_a_half",
+        "tests/execution/holders/test_quarantine.py::test_a_worker_that_beats_and_finishes_nothing_is_warned_of_then_gets_nothing",
     ),
     "FLUX-W7": (
         "tests/scenarios/test_modes.py::test_what_is_really_busy_is_degraded_and_gets_well",
@@ -407,6 +427,9 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_leases.py::test_a_hung_worker_loses_its_lease_and_what_it_says_later_is_refused",
     ),
     "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
+    "FLUX-W20": (
+        "tests/execution/holders/test_quarantine.py::test_the_proof_of_quarantine_fails_when_that_is_switched_off",
+    ),
     "MESH-01": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",
         "tests/scenarios/test_locks.py::test_a_lock_whose_holder_was_killed_is_free_when_its_time_is_over",

@@ -127,6 +127,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
     ),
     ("agent_status_changed", "healthy"): "The agent is working well.",
     ("agent_status_changed", "suspect"): "We are checking whether the agent is still there.",
+    ("agent_status_changed", "unwell"): "The agent is not working as well as it should.",
     ("agent_status_changed", "unhealthy"): "The agent is not responding as it should.",
     ("agent_status_changed", "quarantined"): "The agent gets no new work until it is well again.",
     ("agent_status_changed", "offline"): "The agent is not there at the moment.",

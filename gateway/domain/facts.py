@@ -151,10 +151,12 @@ class Leased(NamedTuple):
     Attributes:
         lease_ttl: Length of a renewed lease in seconds; None: it was given back.
         outcome: Of an attempt that was given back, for its breaker.
+        taken: Why it was taken from its holder, in a word; None: the holder gave it back.
     """
 
     lease_ttl: float | None = None
     outcome: Outcome | None = None
+    taken: str | None = None
 
 
 class Finished(NamedTuple):

@@ -116,6 +116,12 @@ class Settings:
     task_timeout: float = _setting(300.0, "caller's deadline of a task that names none")
     queue_limit: int = _setting(1000, "tasks that wait before more are refused")
     queue_share: float = _setting(0.25, "share of the queue that one user's tasks may fill")
+    quarantine_below: float = _setting(
+        0.3, "health score below which a worker gets no task", off=True
+    )
+    quarantine_release: float = _setting(
+        0.5, "health score from which it gets tasks again; below it a worker is suspect"
+    )
     degraded_queue: float = _setting(
         0.8, "share of queue_limit that waits, from which the mode is degraded", off=True
     )
@@ -237,6 +243,12 @@ class Settings:
                 f"degraded_cpu and degraded_memory would change the mode to and fro; it is "
                 f"{self.degraded_release}"
             )
+        if self.quarantine_release >= 1:
+            raise ConfigurationError(
+                f"quarantine_release has to be less than 1, which time alone never reaches; it is "
+                f"{self.quarantine_release}"
+            )
+        self._ordered("quarantine_below", "quarantine_release")
         if self.queue_share > 1:
             raise ConfigurationError(f"queue_share has to be at most 1, it is {self.queue_share}")
         self._ordered("retry_base", "retry_max")

@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.domain.attempt import Attempt
 from gateway.domain.facts import (
     Fact,
     Failed,
@@ -32,7 +33,6 @@ from gateway.domain.timestamps import rfc3339, seconds_of
 __all__ = [
     "ENDED",
     "LIVE",
-    "Attempt",
     "Task",
     "apply",
     "past_errors",
@@ -55,40 +55,6 @@ def subject_of(task_id: str) -> str:
 
 
 @dataclasses.dataclass(slots=True)
-class Attempt:
-    """
-    One try; times in seconds since the Unix epoch.
-
-    Attributes:
-        released: Whether it was given back.
-        cleaned: Whether it was told what was cleaned up after it.
-    """
-
-    number: int
-    agent_id: str
-    mode: str
-    started_at: float
-    term: int = 0
-    ended_at: float | None = None
-    error: dict[str, Any] | None = None
-    released: bool = False
-    cleaned: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands on the wire."""
-        shown: dict[str, Any] = {
-            "attempt": self.number,
-            "agent_id": self.agent_id,
-            "mode": self.mode,
-            "started_at": rfc3339(self.started_at),
-            "ended_at": None if self.ended_at is None else rfc3339(self.ended_at),
-        }
-        if self.error is not None:
-            shown["error"] = self.error
-        return shown
-
-
-@dataclasses.dataclass(slots=True)
 class Task:
     """
     One task as the log tells it. Times are seconds since the Unix epoch.
@@ -99,7 +65,8 @@ class Task:
         holder: agent_id of the lease's holder; None: it has none now.
         lease_ttl_s: Length of the lease; None: this process's own, which needs no renewal.
         lease_expires_at: When it ends unless it is renewed; None: it does not.
-        lost_holder: agent_id of the worker that was lost with it, until another takes it.
+        lost_holder: agent_id of the worker that it was taken from, until another takes it.
+        lost_why: Why, in a word, where that was no failure of the task; None: it was.
         deadline_at: When the caller's own limit runs out.
         breaker: Name of the breaker that judged the running attempt; None: none does.
         generation: The breaker's version when the attempt was admitted.
@@ -165,6 +132,7 @@ class Task:
     part: int = 0
     budget: str | None = None
     weight: int = 0
+    lost_why: str | None = None
 
     @property
     def deadline_at(self) -> float:
@@ -257,7 +225,7 @@ def _started(task: Task, event: Mapping[str, Any], fact: Started | None, at: flo
     task.probe = fact.probe
     task.budget = fact.budget
     task.next_attempt_at = None
-    task.lost_holder = None
+    task.lost_holder = task.lost_why = None
     task.piece = task.part = 0
     task.lease_ttl_s = fact.lease_ttl
     task.lease_expires_at = None if task.lease_ttl_s is None else at + task.lease_ttl_s
@@ -266,6 +234,7 @@ def _started(task: Task, event: Mapping[str, Any], fact: Started | None, at: flo
 
 def _progressed(task: Task, event: Mapping[str, Any], fact: Progressed, at: float) -> None:
     if event["progress"] is not None:
+        _moved(task, grown=event["progress"] > (task.progress or 0.0))
         task.progress = event["progress"]
     if event["step"] is not None:
         task.step = event["step"]
@@ -281,9 +250,15 @@ def _numbered(task: Task, fact: Progressed | Produced) -> None:
         task.piece, task.part = fact.piece, fact.part
 
 
+def _moved(task: Task, *, grown: bool) -> None:
+    if grown and task.attempts:
+        task.attempts[-1].moved = True
+
+
 def _produced(task: Task, event: Mapping[str, Any], fact: Produced | None, at: float) -> None:
     if fact is not None:
         _numbered(task, fact)
+    _moved(task, grown=True)
     task.preserved.pieces = event["piece"]
     if "step" in event:
         task.preserved.add_step(event["step"], event["data"])
@@ -324,7 +299,7 @@ def _failed(task: Task, event: Mapping[str, Any], fact: Failed, at: float) -> No
         )
     }
     if event["cause"] == "agent_lost":
-        task.lost_holder = task.holder
+        task.lost_holder, task.lost_why = task.holder, None
     task.holder = task.lease_expires_at = None
     task.status = "waiting"
     task.breaker = task.probe = None
@@ -372,6 +347,8 @@ def _leased(task: Task, event: Mapping[str, Any], fact: Leased, at: float) -> No
         ends_at = seconds_of(event["expires_at"]) if ttl_s is None else at + ttl_s
         task.lease_expires_at = ends_at
         return
+    if fact.taken is not None:
+        task.lost_holder, task.lost_why = task.holder, fact.taken
     # Given back: as before it was taken, but for the number of the attempt.
     task.status = "pending"
     task.holder = task.lease_expires_at = task.breaker = task.probe = None

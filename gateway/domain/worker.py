@@ -4,8 +4,9 @@ Workers: processes or connections that do tasks, as a fold over the log, and how
     healthy → suspect → unhealthy → offline, and back to healthy with the next beat
 
 Beats are not in the log, changes of status are. A worker is suspect at once when its socket is
-lost or a beat is missed; unhealthy when none came for the timeout; offline after that. What is
-decided here is decided from times alone, so that a test can ask any question about any moment.
+lost or a beat is missed; unhealthy when none came for the timeout; offline after that. One that
+beats and does its tasks badly is suspect, too, then quarantined: see ``health``. What is decided
+here is decided from times and outcomes alone, so that a test can ask any question about any moment.
 """
 
 from __future__ import annotations
@@ -13,18 +14,26 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from gateway.domain.access import GATEWAY
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.facts import Registered, StatusChanged
+from gateway.domain.health import Health, weighs
+from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 
 __all__ = [
     "ORDER",
+    "UNWELL",
     "Liveness",
     "Status",
     "Worker",
+    "attempted",
+    "came_back",
+    "changed",
     "digest_of",
     "registered",
     "status_by_beat",
@@ -37,8 +46,14 @@ Status = Literal["healthy", "suspect", "unhealthy", "quarantined", "offline"]
 # From well to worse; a change to the right is told as a failure.
 ORDER: tuple[Status, ...] = ("healthy", "suspect", "unhealthy", "quarantined", "offline")
 
+# The code of the failure of a worker that is worse for its health.
+UNWELL = "stalled"
+
 # A beat is due every third of the timeout; one that is this share late was missed.
 MISSED_SHARE = 2 / 3
+
+# A worker counts its attempt's limit by its own clock; by the log's it may be this share of it.
+LIMIT_SHARE = 0.99
 
 
 def subject_of(agent_id: str) -> str:
@@ -62,7 +77,12 @@ class Worker:
         secret_digest: Of the secret that its later calls carry.
         by_socket: Registered over a connection that lives as long as it does.
         error_id: Of the failure that its present state is; None while it is well.
+        error_code: What that failure is, as it was told last.
         removed: It has said goodbye.
+        health: What the outcomes of its attempts say of it.
+        health_score: As its last change of status told it; see ``guards/health.py`` for now.
+        quarantined: It gets no task, also while it is offline, until it is told to be better.
+        on_trial: It was quarantined, and has not succeeded since: it gets one task at a time.
     """
 
     agent_id: str
@@ -81,6 +101,10 @@ class Worker:
     worse_since: float | None = None
     removed: bool = False
     last_offset: int = 0
+    health: Health = dataclasses.field(default_factory=Health)
+    quarantined: bool = False
+    on_trial: bool = False
+    error_code: str = "heartbeat_lost"
 
     def proves(self, secret: str) -> bool:
         """Whether ``secret`` is its own."""
@@ -95,6 +119,11 @@ class Worker:
     def takes_work(self) -> bool:
         """Whether it may be given tasks."""
         return not self.removed and self.status in ("healthy", "suspect")
+
+    @property
+    def a_node(self) -> bool:
+        """Whether it is a process of the gateway itself."""
+        return self.owner == GATEWAY.user_id
 
     def can_do(self, agent_name: str | None, capability: str | None) -> bool:
         """Whether a task for that agent, or of that capability, is its work."""
@@ -126,11 +155,53 @@ def changed(worker: Worker, event: Mapping[str, Any], fact: StatusChanged, *, at
     worker.status = event["status"]
     worker.health_score = event["health_score"]
     worker.removed = worker.removed or fact.removed
+    if worker.status == "quarantined":
+        worker.quarantined = worker.on_trial = True
+    elif worker.status in ("healthy", "suspect"):
+        worker.quarantined = False
     if worker.status == "healthy":
         worker.error_id = worker.worse_since = None
-    elif worse:
+    elif worse or "error_code" in event:
         worker.error_id = event.get("error_id") or worker.error_id
+        worker.error_code = event.get("error_code") or worker.error_code
         worker.worse_since = worker.worse_since or at
+
+
+def came_back(worker: Worker, before: Worker | None) -> None:
+    """Keep what is so of a worker that registers again; None: it does not."""
+    if before is None:
+        return
+    # Only its own events change it.
+    worker.status, worker.error_id = before.status, before.error_id
+    worker.worse_since, worker.health_score = before.worse_since, before.health_score
+    worker.health, worker.quarantined = dataclasses.replace(before.health), before.quarantined
+    worker.on_trial, worker.error_code = before.on_trial, before.error_code
+
+
+def attempted(worker: Worker, task: Task, event: Mapping[str, Any], *, at: float) -> None:
+    """Fold the end of the worker's newest attempt at ``task``, which ``event`` has told."""
+    if event["type"] == "task_finished" and event["outcome"] == "succeeded":
+        worker.health.succeeded(at)
+        worker.on_trial = False
+    elif event["type"] == "agent_error" and weighs(event["error_type"], event["error_code"]):
+        stood_still = _stood_still(worker, task, event, at)
+        began_at = task.attempts[-1].started_at
+        worker.health.failed(at, began_at=began_at, stood_still=stood_still)
+
+
+def _stood_still(worker: Worker, task: Task, event: Mapping[str, Any], at: float) -> bool:
+    """Whether an attempt that failed ran out its time, and nothing came of it."""
+    attempt = task.attempts[-1]
+    if attempt.moved:
+        return False
+    if event["error_type"] == "timeout":
+        # An upstream may be slow as well; only the attempt's own limit says it of the worker.
+        policy = worker.agents.get(task.agent_name or "")
+        limit_s = math.inf if policy is None else policy.timeout_s * LIMIT_SHARE
+        return event["cause"] == "timeout" or at - attempt.started_at >= limit_s
+    # A worker that is silent may have moved, and nobody heard it.
+    beats = event["error_code"] == "lease_expired" and worker.takes_work
+    return event["error_code"] == "stalled" or beats
 
 
 @dataclasses.dataclass(slots=True)
@@ -191,7 +262,9 @@ def reason_of(status: Status, *, connected: bool) -> str:
     return "heartbeat_missed" if status == "suspect" else "heartbeat_lost"
 
 
-def view(worker: Worker, *, beat_at: float | None, tasks: list[str]) -> dict[str, Any]:
+def view(
+    worker: Worker, *, beat_at: float | None, tasks: list[str], health_score: float
+) -> dict[str, Any]:
     """A worker as it stands on the wire; ``beat_at`` in seconds since the Unix epoch."""
     return {
         "agent_id": worker.agent_id,
@@ -201,7 +274,7 @@ def view(worker: Worker, *, beat_at: float | None, tasks: list[str]) -> dict[str
         "capabilities": list(worker.capabilities),
         "domain": worker.domain,
         "status": worker.status,
-        "health_score": round(worker.health_score, 3),
+        "health_score": round(health_score, 3),
         "tasks": tasks,
         "registered_at": rfc3339(worker.registered_at),
         "last_heartbeat": None if beat_at is None else rfc3339(beat_at),

@@ -82,7 +82,8 @@ class Engine:
         parts = self.parts
         if not self._alive or not parts.watch.ready:
             return None
-        return figures(parts.state, self.log, now=self.log_time())
+        scores = parts.health.scores()
+        return figures(parts.state, self.log, scores=scores, now=self.log_time())
 
     def log_time(self) -> float:
         return self.parts.monitor.now

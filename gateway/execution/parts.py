@@ -16,6 +16,7 @@ from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.execution.guards.audit import Audit
 from gateway.execution.guards.breakers import Breakers
+from gateway.execution.guards.health import Health
 from gateway.execution.guards.modes import Modes
 from gateway.execution.guards.refusals import Refusals
 from gateway.execution.handlers.breakers import BreakerHandlers
@@ -39,6 +40,7 @@ from gateway.execution.holders.limits import Limits
 from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.orphans import Orphans
 from gateway.execution.holders.presence import Presence
+from gateway.execution.holders.quarantine import Quarantine
 from gateway.execution.holders.registry import Registry
 from gateway.execution.holders.reports import Reports
 from gateway.execution.holders.runner import Runner
@@ -140,6 +142,7 @@ class Parts:
             clock=machine_clock,
             settings=settings,
         )
+        self.health = Health(state=self.state, clock=clock, settings=settings)
         self.audit = Audit(self.intake, AuditDrafts(self.intake), self.monitor)
 
         # --- tasks: from the order to the one end ---
@@ -202,8 +205,16 @@ class Parts:
             intake=self.intake,
             drafts=worker_drafts,
             leases=self.leases,
+            health=self.health,
             monitor=self.monitor,
             settings=settings,
+        )
+        self.quarantine = Quarantine(
+            state=self.state,
+            health=self.health,
+            presence=self.presence,
+            leases=self.leases,
+            monitor=self.monitor,
         )
         self.registry = Registry(
             state=self.state,
@@ -211,6 +222,8 @@ class Parts:
             drafts=worker_drafts,
             leases=self.leases,
             presence=self.presence,
+            health=self.health,
+            quarantine=self.quarantine,
             policies=self.policies,
             reach=self.reach,
             lag_s=READ_WAIT_S if durable else 0.0,
@@ -257,6 +270,7 @@ class Parts:
             lifecycle=self.lifecycle,
             leases=self.leases,
             breakers=self.breakers,
+            health=self.health,
             policies=self.policies,
             presence=self.presence,
             locks=self.locks,
@@ -290,6 +304,7 @@ class Parts:
             breakers=self.breakers,
             limits=self.limits,
             presence=self.presence,
+            quarantine=self.quarantine,
             locks=self.locks,
             dead_letters=self.dead_letters,
             attempts=self.attempts,
@@ -300,6 +315,8 @@ class Parts:
             parts=(
                 self.state,
                 self.presence,
+                self.health,
+                self.quarantine,
                 self.monitor,
                 self.refusals,
                 self.audit,
@@ -342,6 +359,7 @@ class Parts:
                 every_s=self.registry.heartbeat_interval_s,
                 pulse=pulse,
                 presence=self.presence,
+                health=self.health,
                 membership=self.membership,
                 watch=self.watch,
                 clock=clock,

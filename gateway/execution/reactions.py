@@ -20,6 +20,7 @@ from gateway.execution.holders.limits import Limits
 from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.orphans import Orphans
 from gateway.execution.holders.presence import Presence
+from gateway.execution.holders.quarantine import Quarantine
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.state import State
 from gateway.execution.tasks.dead_letters import DeadLetters
@@ -56,6 +57,7 @@ class Reactions:
         breakers: Breakers,
         limits: Limits,
         presence: Presence,
+        quarantine: Quarantine,
         locks: Locks,
         dead_letters: DeadLetters,
         attempts: Attempts,
@@ -69,6 +71,7 @@ class Reactions:
         self._breakers = breakers
         self._limits = limits
         self._presence = presence
+        self._quarantine = quarantine
         self._locks = locks
         self._dead_letters = dead_letters
         self._attempts = attempts
@@ -98,6 +101,7 @@ class Reactions:
         elif kind == "agent":
             if entry.type == "agent_registered":
                 self._presence.registered(name)
+            self._quarantine.changed(name)
             # A worker that is back may have a claim that waits.
             self._bell.ring()
         elif kind == "lock" and (lock := self._state.locks.by_key.get(name)) is not None:
@@ -123,6 +127,7 @@ class Reactions:
         self._breakers.begin()
         self._monitor.soon(self._breakers.act)
         self._presence.resume()
+        self._quarantine.begin()
         self._monitor.soon(self._orphans.free)
         self._bell.ring()
 
@@ -150,7 +155,10 @@ class Reactions:
                 self._bell.ring()
             case "task_started":
                 self._limits.attempt(task)
+                self._quarantine.began(task)
             case "agent_error" | "lease_changed":
+                if entry.type == "agent_error":
+                    self._quarantine.attempted(task)
                 self._limits.lease(task)
                 # It may have given back a permit of a breaker that other tasks wait for.
                 self._bell.ring()
@@ -165,6 +173,7 @@ class Reactions:
         self._limits.ended(task.task_id)
         self._bell.ring()
         self._ends.ended(task)
+        self._quarantine.attempted(task)
         if task.status == "dead_lettered":
             self._monitor.soon(self._trim)
 

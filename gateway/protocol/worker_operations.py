@@ -200,6 +200,13 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             **PROOF,
             status={"enum": ["idle", "busy", "draining"]},
             loop_lag={"type": "number", "minimum": 0, "maximum": 86400},
+            health={
+                "description": "how well the worker says it is, until it says otherwise; a fifth "
+                "of its health score",
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+            },
         ),
         {
             "type": "object",

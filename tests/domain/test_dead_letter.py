@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from gateway.domain import dead_letter as dead_letter_module
+from gateway.domain.attempt import Attempt
 from gateway.domain.dead_letter import AGE_MAX_S, DeadLetter, DeadLetters, of_task, view
 from gateway.domain.preserved import Preserved
-from gateway.domain.task import Attempt, Task
+from gateway.domain.task import Task
 
 NOW = 1_800_000_000.0
 ERROR = {"error_type": "timeout", "error_code": "llm_timeout", "message": "m", "error_id": "e1"}

@@ -86,6 +86,7 @@ WRITTEN: list[tuple[str, Fact, dict[str, Any]]] = [
     ("agent_error", Failed(outcome=OUTCOME), {"outcome": OUTCOME_JSON}),
     ("lease_changed", Leased(lease_ttl=9.0), {"lease_ttl": 9.0}),
     ("lease_changed", Leased(outcome=OUTCOME), {"outcome": OUTCOME_JSON}),
+    ("lease_changed", Leased(taken="quarantined"), {"taken": "quarantined"}),
     (
         "task_finished",
         Finished(outcome=OUTCOME, steps={"z": 2}),

@@ -36,7 +36,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 # Limits of clients: 0 switches them off.
 SWITCHED = ["max_connections", "max_connections_address", "max_connections_user"]
-SWITCHED += ["rate_http", "rate_ws", "publish_bytes"]
+SWITCHED += ["rate_http", "rate_ws", "publish_bytes", "quarantine_below"]
 SWITCHED += ["degraded_queue", "degraded_lag", "degraded_cpu", "degraded_memory"]
 
 
@@ -86,6 +86,9 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
         {"partial_bytes_task": PARTIAL_BYTES_TASK_MAX + 1},
         {"heartbeat_interval": 61.0},
         {"frame_bytes": 65_535},
+        {"quarantine_below": 0.51},
+        {"quarantine_release": 0.29},
+        {"quarantine_release": 1.0},
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -> None:
@@ -116,10 +119,18 @@ def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -
         {"partial_bytes_user": 262_144},
         {"heartbeat_interval": 60.0},
         {"frame_bytes": 65_536},
+        {"quarantine_below": 0.5},
+        {"quarantine_release": 0.3},
+        {"quarantine_release": 0.999},
     ],
 )
 def test_settings_that_just_fit_are_taken(changes: dict[str, Any]) -> None:
     Settings(**changes)
+
+
+def test_a_release_below_the_quarantine_is_refused_with_both_names() -> None:
+    with pytest.raises(ConfigurationError, match=r"quarantine_below \(0.4\).*quarantine_release"):
+        Settings(quarantine_below=0.4, quarantine_release=0.35)
 
 
 def test_a_secret_is_not_quoted_when_it_is_too_short() -> None:

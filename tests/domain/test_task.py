@@ -73,6 +73,39 @@ def test_an_attempt_has_a_term_and_a_holder() -> None:
     assert task.attempts[0].as_dict()["ended_at"] is None
 
 
+@pytest.mark.parametrize(
+    ("type", "fields", "moved"),
+    [
+        ("task_progress", {"progress": 0.1, "step": None}, True),
+        ("task_progress", {"progress": 0.0, "step": "a"}, False),
+        ("task_progress", {"progress": None, "step": "a"}, False),
+        ("partial_result", {}, True),
+    ],
+)
+def test_an_attempt_moves_when_something_comes_of_it(
+    type: str, fields: dict[str, Any], moved: bool
+) -> None:
+    told = story().started()
+    told.tell(type, **fields)
+    assert told.task.attempts[-1].moved is moved
+    # To say the same once more is no progress in the next attempt.
+    told.failed().started(attempt=2).tell("task_progress", progress=0.1, step="a")
+    again = told.task.attempts[-1]
+    assert again.moved is (fields.get("progress") != 0.1 and type == "task_progress")
+
+
+def test_a_task_that_was_taken_from_its_holder_knows_from_whom_and_why() -> None:
+    told = story().started()
+    told.tell("lease_changed", {"taken": "quarantined"}, action="released", expires_at=None)
+    task = told.task
+    assert (task.status, task.holder, task.tries_left) == ("pending", None, 3)
+    assert (task.lost_holder, task.lost_why) == ("w1", "quarantined")
+    told.started(attempt=2)
+    assert (task.lost_holder, task.lost_why) == (None, None)
+    told.tell("lease_changed", action="released", expires_at=None)
+    assert (task.lost_holder, task.lost_why) == (None, None)
+
+
 def test_progress_changes_only_what_it_names() -> None:
     told = story().started()
     told.tell("task_progress", {"plan": ["a", "b"]}, progress=0.2, step="a")

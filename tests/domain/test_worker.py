@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 
 from gateway.domain.agent import AgentPolicy
-from gateway.domain.facts import Registered, StatusChanged
+from gateway.domain.attempt import Attempt
+from gateway.domain.facts import Registered, StatusChanged, Submitted
+from gateway.domain.task import Task, submitted
 from gateway.domain.worker import (
     MISSED_SHARE,
     ORDER,
     Liveness,
     Status,
     Worker,
+    attempted,
+    came_back,
     changed,
     digest_of,
     reason_of,
@@ -42,6 +46,19 @@ def worker(**more: Any) -> Worker:
         type="python",
     )
     return registered(event, fact, at=NOW, offset=3)
+
+
+def made(*, moved: bool = False) -> Task:
+    """A task whose attempt began now."""
+    order = {"task_id": "t1", "user_id": "ann", "agent_name": "writer", "priority": 5}
+    order |= {"timeout": 300.0, "max_attempts": 3}
+    task = submitted(order, Submitted(), at=NOW, offset=1, bytes_max=1000)
+    task.attempts.append(Attempt(1, "w1", "primary", NOW, term=1, moved=moved))
+    return task
+
+
+def ended(type: str, **fields: Any) -> dict[str, Any]:
+    return {"type": type, **fields}
 
 
 def status_after(silent_s: float, *, connected: bool = True) -> tuple[Status, float | None]:
@@ -101,6 +118,68 @@ def test_a_worker_that_gets_worse_opens_a_failure_and_ends_it_when_it_is_well() 
     assert (one.error_id, one.worse_since, one.removed) == (None, None, False)
 
 
+def test_a_quarantine_lasts_through_an_absence_and_the_trial_until_a_success() -> None:
+    one = worker()
+    event = {"health_score": 0.2, "error_id": "e1", "error_code": "stalled"}
+    for status, quarantined in (
+        ("suspect", False),
+        ("quarantined", True),
+        ("offline", True),
+        ("quarantined", True),
+        ("healthy", False),
+    ):
+        changed(one, {**event, "status": status}, StatusChanged(), at=NOW)
+        assert one.quarantined is quarantined
+    assert one.on_trial
+    again = worker()
+    came_back(again, one)
+    assert (again.on_trial, again.error_code) == (True, "stalled")
+    attempted(again, made(), ended("task_finished", outcome="failed"), at=NOW)
+    assert again.on_trial
+    attempted(again, made(), ended("task_finished", outcome="succeeded"), at=NOW)
+    assert not again.on_trial
+
+
+@pytest.mark.parametrize(
+    ("told", "lasted_s", "moved", "failing", "still"),
+    [
+        ({"error_type": "agent_lost", "error_code": "stalled"}, 1.0, False, 0.5, 0.5),
+        ({"error_type": "agent_lost", "error_code": "stalled"}, 1.0, True, 0.5, 0.0),
+        ({"error_type": "agent_lost", "error_code": "lease_expired"}, 1.0, False, 0.5, 0.5),
+        ({"error_type": "agent_lost", "error_code": "heartbeat_lost"}, 1.0, False, 0.5, 0.0),
+        ({"error_type": "timeout", "error_code": "task_timeout"}, 30.0, False, 0.5, 0.5),
+        ({"error_type": "timeout", "error_code": "network_timeout"}, 1.0, False, 0.5, 0.0),
+        ({"error_type": "rate_limit", "error_code": "llm_rate_limit"}, 30.0, False, 0.5, 0.0),
+        ({"error_type": "timeout", "error_code": "caller_deadline"}, 30.0, False, 0.0, 0.0),
+        ({"error_type": "cancelled", "error_code": "cancelled"}, 30.0, False, 0.0, 0.0),
+        ({"error_type": "auth_error", "error_code": "llm_auth_failed"}, 1.0, False, 0.0, 0.0),
+    ],
+)
+def test_what_an_attempts_end_says_of_its_worker(
+    told: dict[str, Any], lasted_s: float, moved: bool, failing: float, still: float
+) -> None:
+    one = worker()
+    task = made(moved=moved)
+    attempted(one, task, ended("agent_error", cause="reported", **told), at=NOW + lasted_s)
+    assert (one.health.failing, one.health.still) == (failing, still)
+
+
+def test_a_limit_that_the_gateway_had_to_end_stood_still_and_a_silent_workers_lease_did_not() -> (
+    None
+):
+    one = worker()
+    late = ended("agent_error", cause="timeout", error_type="timeout", error_code="task_timeout")
+    attempted(one, made(), late, at=NOW + 1)
+    assert one.health.still == 0.5
+    silent = worker()
+    silent.status = "offline"
+    lost = ended(
+        "agent_error", cause="agent_lost", error_type="agent_lost", error_code="lease_expired"
+    )
+    attempted(silent, made(), lost, at=NOW + 60)
+    assert (silent.health.failing, silent.health.still) == (0.5, 0.0)
+
+
 def test_a_goodbye_is_not_taken_back_by_a_later_status() -> None:
     one = worker()
     event = {"status": "offline", "health_score": 1.0}
@@ -149,8 +228,9 @@ def test_a_status_has_its_reason(status: Status, connected: bool, reason: str) -
 
 
 def test_a_worker_stands_on_the_wire_without_its_secret() -> None:
-    shown = view(worker(), beat_at=NOW, tasks=["t1"])
+    shown = view(worker(), beat_at=NOW, tasks=["t1"], health_score=0.25)
     assert shown["agents"] == ["writer", "editor"]
     assert (shown["tasks"], shown["last_heartbeat"]) == (["t1"], "2027-01-15T08:00:00.000Z")
+    assert shown["health_score"] == 0.25
     assert not {"secret_digest", "owner"} & shown.keys()
-    assert view(worker(), beat_at=None, tasks=[])["last_heartbeat"] is None
+    assert view(worker(), beat_at=None, tasks=[], health_score=1.0)["last_heartbeat"] is None

@@ -4,10 +4,10 @@ A worker with nothing of ours in it: a process that speaks the wire and can be k
     python -m tests.scenarios.bare_worker http://127.0.0.1:PORT writer --door ws --ledger FILE
 
 It registers, beats, and claims. A task's question says how to treat it: ``hold`` keeps it until a
-line comes on stdin, ``keep`` takes one and then neither beats nor renews for it, anything else is
-answered at once. Each task that is worked on is a line in the ledger; each thing that happened to
-the worker is a JSON line on stdout. A line on stdin lets go of what is held; at its end the
-worker says goodbye.
+line comes on stdin, ``keep`` takes one and then neither beats nor renews for it, ``pile`` is taken
+and let lie until a line comes, and answered at once from then on, as anything else is. Each task
+that is worked on is a line in the ledger; each thing that happened to the worker is a JSON line on
+stdout. A line on stdin lets go of what is held; at its end the worker says goodbye.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class BareWorker:
         self._held: Answer | None = None
         self._leaving = False
         self._go = asyncio.Event()
+        self._pile: list[Answer] | None = []
 
     async def run(self) -> None:
         options = self._options
@@ -142,6 +143,9 @@ class BareWorker:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while await reader.readline():
             self._go.set()
+            pile, self._pile = self._pile or [], None
+            for claim in pile:
+                await self._complete(claim)
 
     async def _beat(self, interval_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -162,19 +166,25 @@ class BareWorker:
                 continue
             say("claimed", **claim)
             self._note(claim["task_id"])
+            if claim["input"]["question"] == "pile" and self._pile is not None:
+                self._pile.append(claim)
+                continue
             self._held = claim
             if claim["input"]["question"] in ("hold", "keep"):
                 await self._go.wait()
                 self._go.clear()
             self._held = None
-            answer = await self._door.call(
-                "task.complete",
-                **self._me,
-                task_id=claim["task_id"],
-                term=claim["term"],
-                result=self._me["agent_id"],
-            )
-            say("completed", task_id=claim["task_id"], refused=(answer or {}).get("refused"))
+            await self._complete(claim)
+
+    async def _complete(self, claim: Answer) -> None:
+        answer = await self._door.call(
+            "task.complete",
+            **self._me,
+            task_id=claim["task_id"],
+            term=claim["term"],
+            result=self._me["agent_id"],
+        )
+        say("completed", task_id=claim["task_id"], refused=(answer or {}).get("refused"))
 
     def _note(self, task_id: str) -> None:
         if self._options.ledger:

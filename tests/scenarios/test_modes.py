@@ -118,7 +118,7 @@ async def test_what_is_really_busy_is_degraded_and_gets_well(
         await page.event("mode_changed", mode="normal")
 
 
-@pytest.mark.requirement("FLUX-08", "FLUX-W8")
+@pytest.mark.requirement("FLUX-08", "FLUX-W8", "WEFT-W2")
 async def test_more_than_it_can_take_is_refused_in_order_and_told(gateway: GatewayProcess) -> None:
     """Three times as many orders of mixed priorities as the limit, from ten clients."""
     priorities = itertools.cycle(range(11))

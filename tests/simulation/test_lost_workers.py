@@ -261,8 +261,9 @@ class Run:
             silent_s = self.now - hand.heard_at
             for limit_s, statuses in (
                 (OFFLINE_S, ("offline",)),
-                (TIMEOUT_S, ("unhealthy", "offline")),
-                (MISSED_S, ("suspect", "unhealthy", "offline")),
+                # A quarantined worker stays so until it is offline.
+                (TIMEOUT_S, ("unhealthy", "quarantined", "offline")),
+                (MISSED_S, ("suspect", "unhealthy", "quarantined", "offline")),
             ):
                 if silent_s > limit_s + ACTED_S:
                     assert worker.status in statuses, f"silent for {silent_s:.2f} s: {worker}"

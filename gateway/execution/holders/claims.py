@@ -28,6 +28,7 @@ from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 from gateway.domain.worker import Worker
 from gateway.execution.guards.breakers import Breakers, Refusal
+from gateway.execution.guards.health import Health
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.leases import Leases
 from gateway.execution.holders.line import Line
@@ -76,6 +77,7 @@ class Claims:
         lifecycle: Begins the attempts.
         leases: Renews the lease of a claim that is repeated, and takes back what is not heard.
         breakers: Choose how an attempt is made.
+        health: Says whether a worker may take one more task.
         presence: Tells whether a worker can be told what it is given.
         locks: Give the lock that a claim asks for.
         bell: Wakes the claims that wait.
@@ -89,6 +91,7 @@ class Claims:
         lifecycle: Lifecycle,
         leases: Leases,
         breakers: Breakers,
+        health: Health,
         policies: Policies,
         presence: Presence,
         locks: Locks,
@@ -100,6 +103,7 @@ class Claims:
         self._lifecycle = lifecycle
         self._leases = leases
         self._breakers = breakers
+        self._health = health
         self._policies = policies
         self._presence = presence
         self._locks = locks
@@ -159,6 +163,7 @@ class Claims:
             Conflict: If it cannot be taken: another worker holds it, it has ended, it waits for
                 its next attempt, or it is not for this worker's agents.
             LockHeld: If another holder has the lock that it asks for, still at the end of ``wait``.
+            Rejected: If it names a task, and is quarantined or has one while it is on trial.
         """
         ask = _Ask(
             agent_id=worker.agent_id,
@@ -196,7 +201,7 @@ class Claims:
         """Give a claim, or None and whether no claim of that kind would find anything."""
         # Read again: a worker that has registered again meanwhile has another record.
         worker = self._state.workers.get(ask.agent_id)
-        if self._paused or worker is None or not worker.takes_work or not ask.there():
+        if self._paused or worker is None or not ask.there() or not self._health.may_take(worker):
             return None, False
         routes = routes_of(list(worker.agents), worker.capabilities)
         tried: set[str] = set()
@@ -269,6 +274,7 @@ class Claims:
             raise Conflict(what, code="task_claimed", field="task_id")
         if not task.live:
             raise Conflict(f"{about} has ended: {task.status}", field="task_id")
+        self._health.require_may_take(worker)
         wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()
         if wait_s > 0:
             what = f"{about} waits for its next attempt"

@@ -88,9 +88,12 @@ class Leases:
         await self._lifecycle.decide(task_id, decide)
         return self._state.tasks[task_id]
 
-    async def release(self, task_id: str, term: int) -> Task:
+    async def release(self, task_id: str, term: int, *, taken: str | None = None) -> Task:
         """
         Take a task back that its worker gives back; that is no failure, and spends no attempt.
+
+        Args:
+            taken: Why it is taken from its worker, in a word; None: the worker gives it back.
 
         Raises:
             StaleTerm: If the lease has passed on.
@@ -98,7 +101,7 @@ class Leases:
 
         def decide(task: Task) -> Decision:
             self._lifecycle.held(task, term)
-            return [self._drafts.lease_changed(task, "released", None)], {}
+            return [self._drafts.lease_changed(task, "released", None, taken=taken)], {}
 
         await self._lifecycle.decide(task_id, decide, leaves=True)
         return self._state.tasks[task_id]

@@ -5,6 +5,9 @@ Beats are not in the log; a change of status is. A worker on a socket that turns
 its tasks at once; a worker that calls over HTTP loses each task when its lease ends. Every timer
 looks at what was heard when it is due, so that a beat that came meanwhile undoes it.
 
+A worker that is heard may do its tasks badly: its status is the worse of what its silence and its
+health (``guards/health.py``) make of it.
+
 Silence is counted in monotonic seconds: a wall clock that is set makes no worker silent.
 """
 
@@ -17,7 +20,8 @@ from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ExpectationFailed, RequestError, StaleTerm, Unavailable
 from gateway.domain.own_failures import agent_lost
 from gateway.domain.settings import Settings
-from gateway.domain.worker import ORDER, Liveness, Status, Worker
+from gateway.domain.worker import ORDER, UNWELL, Liveness, Status, Worker
+from gateway.execution.guards.health import REASON, Health
 from gateway.execution.holders.leases import Leases
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.intake import Decision, Intake
@@ -45,6 +49,7 @@ class Presence:
 
     Args:
         leases: Takes tasks from workers that are lost.
+        health: Says what each worker is for the way in which it does its tasks.
         monitor: Calls when a silence has become too long.
     """
 
@@ -55,6 +60,7 @@ class Presence:
         intake: Intake,
         drafts: WorkerDrafts,
         leases: Leases,
+        health: Health,
         monitor: Monitor,
         settings: Settings,
     ) -> None:
@@ -63,6 +69,7 @@ class Presence:
         self._clock = intake.clock
         self._drafts = drafts
         self._leases = leases
+        self._health = health
         self._monitor = monitor
         self._settings = settings
         self._live: dict[str, Liveness] = {}
@@ -118,6 +125,7 @@ class Presence:
         self._live.pop(agent_id, None)
         self._heard.discard(agent_id)
         self._asked.pop(agent_id, None)
+        self._health.forget(agent_id)
 
     def ask_to_leave(self, agent_id: str, grace_s: float, *, tell: bool = True) -> None:
         """
@@ -173,6 +181,13 @@ class Presence:
             if live.session_id == session_id:
                 live.connected = False
                 await self._look(agent_id)
+
+    async def judge(self, agent_id: str) -> None:
+        """Tell when a worker's health makes it another one than it was."""
+        await self._look(agent_id)
+        # One that is not heard here is told to be better by the node that hears it.
+        if self.beats(agent_id):
+            await self._is_well(agent_id, REASON)
 
     def forgive(self) -> None:
         """Count every silence from now: this node did not run, and could hear no worker."""
@@ -298,10 +313,13 @@ class Presence:
             if worker is None or live is None or worker.removed:
                 return None
             status, _again_at = self._status(live)
+            reason = workers.reason_of(status, connected=live.connected)
+            by_health = self._health.standing(worker)
+            if ORDER.index(by_health) > ORDER.index(status):
+                status, reason = by_health, REASON
             if ORDER.index(status) <= ORDER.index(worker.status):
                 return None
-            reason = workers.reason_of(status, connected=live.connected)
-            return self._drafts.changed(worker, status, reason)
+            return self._changed(worker, status, reason)
 
         await self._intake.decide(decide, about=f"worker {agent_id}")
         worker, live = self._state.workers.get(agent_id), self._live.get(agent_id)
@@ -317,10 +335,25 @@ class Presence:
             worker = self._state.workers.get(agent_id)
             if worker is None or worker.removed or worker.status == "healthy":
                 return None
-            return self._drafts.changed(worker, "healthy", reason)
+            # One that is heard is as well as its health lets it be.
+            status = self._health.standing(worker)
+            # One that was suspect for its silence may be so for its health now: that is a warning.
+            warns = status == worker.status == "suspect" and worker.error_code != UNWELL
+            if ORDER.index(status) >= ORDER.index(worker.status) and not warns:
+                return None
+            return self._changed(worker, status, reason if status == "healthy" else REASON)
 
         if await self._intake.decide(decide, about=f"worker {agent_id}"):
             await self._look(agent_id)  # it may have been lost again meanwhile
+
+    def _changed(self, worker: Worker, status: Status, reason: str) -> Decision:
+        return self._drafts.changed(
+            worker,
+            status,
+            reason,
+            score=self._health.score(worker),
+            heals_in_s=(self._health.heals_in_s(worker) or 0.0) if reason == REASON else None,
+        )
 
     async def _take_all(self, agent_id: str) -> None:
         # With their terms: each takes an append, and a task may have another holder by its turn.

@@ -25,8 +25,10 @@ from gateway.domain.errors import (
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.domain.worker import Worker
+from gateway.execution.guards.health import Health
 from gateway.execution.holders.leases import Leases
 from gateway.execution.holders.presence import Presence
+from gateway.execution.holders.quarantine import Quarantine
 from gateway.execution.record.intake import Decision, Intake
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.reach import Reach
@@ -52,6 +54,8 @@ class Registry:
     Args:
         leases: Gives back what a worker holds when it leaves.
         presence: Hears the workers.
+        health: Says how well each worker does.
+        quarantine: Hears how well a worker says it is.
         policies: Tell whose each agent and breaker is.
         reach: Waits for what another node has written.
         lag_s: How long that may take to arrive here, in seconds; 0: there are no other nodes.
@@ -65,6 +69,8 @@ class Registry:
         drafts: WorkerDrafts,
         leases: Leases,
         presence: Presence,
+        health: Health,
+        quarantine: Quarantine,
         policies: Policies,
         reach: Reach,
         lag_s: float,
@@ -75,6 +81,8 @@ class Registry:
         self._drafts = drafts
         self._leases = leases
         self._presence = presence
+        self._health = health
+        self._quarantine = quarantine
         self._policies = policies
         self._reach = reach
         self._lag_s = lag_s
@@ -196,6 +204,8 @@ class Registry:
         if live is not None:  # None: it has said goodbye meanwhile
             live.loop_lag_s = params.get("loop_lag", 0.0)
             live.draining = params.get("status") == "draining"
+            if "health" in params:
+                await self._quarantine.report(worker.agent_id, params["health"])
         grace_s = None if live is None else live.leaving
         return {
             "agent_id": worker.agent_id,
@@ -221,7 +231,8 @@ class Registry:
             worker = self.known(agent_id)
             if worker.removed:
                 return None
-            return self._drafts.changed(worker, "offline", "goodbye", removed=True)
+            score = self._health.score(worker)
+            return self._drafts.changed(worker, "offline", "goodbye", score=score, removed=True)
 
         await self._intake.decide(decide, about=f"worker {agent_id}")
         self._presence.went(agent_id)
@@ -293,7 +304,12 @@ class Registry:
         agent_id = worker.agent_id
         mine = self._state.held_by(agent_id) if held is None else held.get(agent_id, ())
         shown = [task.task_id for task in mine if caller.may_see_user(task.user_id)]
-        return workers.view(worker, beat_at=self._presence.beat_at(agent_id), tasks=shown)
+        return workers.view(
+            worker,
+            beat_at=self._presence.beat_at(agent_id),
+            tasks=shown,
+            health_score=self._health.score(worker, mine),
+        )
 
     def _new_secret(self) -> str:
         # A UUID of version 7 has 74 random bits (RFC 9562, section 5.7); two of them are enough

@@ -14,6 +14,7 @@ import orjson
 
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import RequestError
+from gateway.execution.guards.health import Health
 from gateway.execution.holders.presence import Presence
 from gateway.execution.node.membership import Membership
 from gateway.execution.node.watch import StoreWatch
@@ -23,9 +24,9 @@ __all__ = ["Others"]
 
 logger = logger_of(__name__)
 
-# The subjects of signals: workers that were heard; a worker that is to leave; the offset of a
-# snapshot that was saved. These words are on the wire.
-HEARD, LEAVE, SAVED = "heard", "leave", "saved"
+# The subjects of signals: workers that were heard; how well some say they are; a worker that is to
+# leave; the offset of a snapshot that was saved. These words are on the wire.
+HEARD, HEALTH, LEAVE, SAVED = "heard", "health", "leave", "saved"
 # How often a node repeats to the others which workers it hears, within the time between two beats.
 TELLINGS_PER_BEAT = 4
 
@@ -46,6 +47,7 @@ class Others:
         every_s: float,
         pulse: Pulse,
         presence: Presence,
+        health: Health,
         membership: Membership,
         watch: StoreWatch,
         clock: Clock,
@@ -54,6 +56,7 @@ class Others:
         self._every_s = every_s
         self._pulse = pulse
         self._presence = presence
+        self._health = health
         self._membership = membership
         self._watch = watch
         self._clock = clock
@@ -81,6 +84,8 @@ class Others:
     async def _tell(self) -> None:
         if heard := self._presence.take_heard():
             await self._say(HEARD, heard)
+        if reported := self._health.take_reported():
+            await self._say(HEALTH, reported)
         for asked in self._presence.take_asked().items():
             await self._say(LEAVE, asked)
         if self._watch.saved != self._told_saved:
@@ -99,6 +104,9 @@ class Others:
                 case "heard":
                     for agent_id in said:
                         self._presence.heard_elsewhere(agent_id)
+                case "health":
+                    for agent_id, health in said.items():
+                        self._health.report(agent_id, health, tell=False)
                 case "leave":
                     agent_id, grace_s = said
                     self._presence.ask_to_leave(agent_id, grace_s, tell=False)

@@ -8,6 +8,7 @@ there are few, or they have a bound; ended tasks are not.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from gateway.execution.record.state import State
 from gateway.execution.service import Figures
@@ -20,18 +21,19 @@ __all__ = ["OVERDUE_S", "figures", "oldest_age_s"]
 OVERDUE_S = 5.0
 
 
-def figures(state: State, log: EventLog, *, now: float) -> Figures:
+def figures(state: State, log: EventLog, *, scores: Mapping[str, float], now: float) -> Figures:
     """
     Tell what is so.
 
     Args:
+        scores: How well each worker does that is there, 0 to 1, by agent_id.
         now: The log's time, in seconds since the Unix epoch.
     """
     health: dict[str, float] = {}
     for worker in state.workers.values():
-        if not worker.gone:
+        if (score := scores.get(worker.agent_id)) is not None:
             for name in worker.agents:
-                health[name] = min(worker.health_score, health.get(name, 1.0))
+                health[name] = min(score, health.get(name, 1.0))
     due = now - OVERDUE_S
     return Figures(
         mode=state.mode.name,

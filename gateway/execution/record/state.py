@@ -200,12 +200,15 @@ class State:
             return
         self._changes(known)
         place = place_of(known)
-        size, was_running = known.preserved.size, known.status == "running"
+        size, was_running, held_by = known.preserved.size, known.status == "running", known.holder
         waited_for = known.status, known.next_attempt_at
         if entry.type == "system_recovered" and known.mode == "primary":
             self._observe_recovery(known, entry.at)
         tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
         self._running += (known.status == "running") - was_running
+        if held_by is not None and known.holder is None and (by := self.workers.get(held_by)):
+            self._changes(by)
+            workers.attempted(by, known, event, at=entry.at)
         if (known.status, known.next_attempt_at) != waited_for:
             self._line_up(known)
         if entry.type == "task_started":
@@ -256,10 +259,7 @@ class State:
     ) -> None:
         if isinstance(fact, Registered):
             worker = workers.registered(event, fact, at=entry.at, offset=entry.offset)
-            if (before := self.workers.get(agent_id)) is not None:
-                # The same worker registers again; its status changes only by its own event.
-                worker.status, worker.error_id = before.status, before.error_id
-                worker.worse_since = before.worse_since
+            workers.came_back(worker, self.workers.get(agent_id))
             self.workers.add(worker)
             return
         known = self.workers.get(agent_id)

@@ -17,12 +17,13 @@ from gateway.attempts.pieces import Piece, Rest
 from gateway.domain import messages
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
+from gateway.domain.attempt import Attempt
 from gateway.domain.breaker import Kind, Outcome
 from gateway.domain.facts import Failed, Finished, Leased, Produced, Progressed, Salvaged
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import STRATEGIES, Next
 from gateway.domain.redaction import Redacted
-from gateway.domain.task import Attempt, Task, past_errors, subject_of
+from gateway.domain.task import Task, past_errors, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.record.failure_fields import Fields, about, over, recovered
 from gateway.execution.record.intake import Intake
@@ -256,7 +257,7 @@ class TaskDrafts:
             new_agent_id=holder,
             attempts=task.attempt,
             errors=past_errors(task),
-            reason=last.get("error_code", "agent_lost"),
+            reason=task.lost_why or last.get("error_code", "agent_lost"),
             **{
                 **over(task.last_error, task.error_id, said),
                 "estimated_recovery_time": 0.0,
@@ -264,13 +265,16 @@ class TaskDrafts:
             },
         )
 
-    def lease_changed(self, task: Task, action: str, ttl_s: float | None) -> Draft:
+    def lease_changed(
+        self, task: Task, action: str, ttl_s: float | None, *, taken: str | None = None
+    ) -> Draft:
         """
         Tell operators that a lease was renewed or given back.
 
         Args:
             action: ``renewed`` or ``released``.
             ttl_s: Length of the renewed lease in seconds; None: it is given back.
+            taken: Why it was taken from its holder, in a word; None: the holder gives it back.
         """
         judged = outcome_of(task, "neutral") if ttl_s is None else None
         now = self._intake.clock.wall()
@@ -281,7 +285,7 @@ class TaskDrafts:
             agent_name=task.agent_name,
             task_id=task.task_id,
             attempt=task.attempt,
-            fact=Leased(lease_ttl=ttl_s, outcome=judged),
+            fact=Leased(lease_ttl=ttl_s, outcome=judged, taken=taken),
             agent_id=task.holder,
             term=task.term,
             action=action,

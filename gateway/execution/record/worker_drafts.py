@@ -16,7 +16,7 @@ from gateway.domain.errors import ConfigurationError, InvalidParams
 from gateway.domain.facts import Registered, StatusChanged
 from gateway.domain.own_failures import agent_lost
 from gateway.domain.settings import Settings
-from gateway.domain.worker import ORDER, Status, Worker, digest_of, subject_of
+from gateway.domain.worker import ORDER, UNWELL, Status, Worker, digest_of, subject_of
 from gateway.execution.record.failure_fields import about, recovered
 from gateway.execution.record.intake import Decision, Intake
 from gateway.ports import Draft
@@ -73,7 +73,14 @@ class WorkerDrafts:
         )
 
     def changed(
-        self, worker: Worker, status: Status, reason: str, *, removed: bool = False
+        self,
+        worker: Worker,
+        status: Status,
+        reason: str,
+        *,
+        score: float,
+        heals_in_s: float | None = None,
+        removed: bool = False,
     ) -> Decision:
         """
         Make the decision that a worker has another status.
@@ -81,22 +88,29 @@ class WorkerDrafts:
         Args:
             status: Worse than before: its failure opens, or goes on. ``healthy``: it is over.
             reason: In a word, for operators.
+            score: How well the worker does, 0 to 1.
+            heals_in_s: It is worse for its health, and may be well again in so many seconds; None:
+                it is worse for its silence.
             removed: Whether the worker has said goodbye, which is no failure.
         """
         previous = worker.status
-        worse = ORDER.index(status) > ORDER.index(previous) and not removed
+        warns = status == previous and heals_in_s is not None
+        worse = warns or (ORDER.index(status) > ORDER.index(previous) and not removed)
         error_id = worker.error_id
         fields: dict[str, Any] = {}
         if worse:
             error_id = error_id or self._intake.ids.uuid7()
-            lost = agent_lost("connection_lost" if status == "suspect" else "heartbeat_lost")
-            _, said = sentence("agent_status_changed", status=status)
+            by_health = heals_in_s is not None
+            silent = "connection_lost" if status == "suspect" else "heartbeat_lost"
+            told_as = "unwell" if by_health and status == "suspect" else status
+            _, said = sentence("agent_status_changed", status=told_as)
+            back_in_s = self._settings.heartbeat_timeout if heals_in_s is None else heals_in_s
             fields = about(
-                lost,
+                agent_lost(UNWELL if by_health else silent),
                 error_id=error_id,
                 said=said,
                 estimate={
-                    "estimated_recovery_time": self._settings.heartbeat_timeout,
+                    "estimated_recovery_time": round(back_in_s, 3),
                     "recovery_estimate_source": "default",
                 },
             )
@@ -107,7 +121,8 @@ class WorkerDrafts:
                 "agent_status_changed",
                 subject,
                 severity="info" if not worse else "warning" if status == "suspect" else "error",
-                message=f"worker {worker.handle}: {previous} to {status}, {reason}",
+                message=f"worker {worker.handle}: {previous} to {status}, {reason}, "
+                f"score {score:.3f}",
                 agent_name=name,
                 fact=StatusChanged(removed=removed),
                 agent_id=worker.agent_id,
@@ -115,7 +130,7 @@ class WorkerDrafts:
                 status=status,
                 previous_status=previous,
                 reason=reason,
-                health_score=worker.health_score,
+                health_score=round(score, 3),
                 **fields,
             )
         ]
@@ -129,7 +144,7 @@ class WorkerDrafts:
                     agent_id=worker.agent_id,
                     **recovered(
                         "agent",
-                        {"error_type": "agent_lost", "error_code": "heartbeat_lost"},
+                        {"error_type": "agent_lost", "error_code": worker.error_code},
                         error_id,
                         took_s=now - (worker.worse_since or now),
                         attempts=1,

@@ -18,7 +18,12 @@ DOWN = failure_with("upstream_unavailable")
 
 
 def now(room: Room) -> Figures:
-    return figures(room.state, room.log, now=room.clock.now)
+    scores = {
+        agent_id: worker.health_score
+        for agent_id, worker in room.state.workers.items()
+        if not worker.gone
+    }
+    return figures(room.state, room.log, scores=scores, now=room.clock.now)
 
 
 async def test_an_empty_gateway_is_all_zero() -> None:

@@ -24,6 +24,7 @@ from gateway.domain.queue import routes_of
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.record import state as state_module
+from gateway.execution.record.snapshot import encode, restore
 from gateway.execution.record.state import (
     FINISHED_AGE_S,
     IDEMPOTENCY_AGE_S,
@@ -309,6 +310,32 @@ def test_a_worker_that_registers_again_keeps_its_status() -> None:
         before.worse_since,
     )
     assert after.last_offset == 3
+
+
+def test_the_end_of_an_attempt_is_part_of_its_workers_health_which_outlives_much() -> None:
+    story = Story()
+    story.registered()
+    for task_id in ("t1", "t2"):
+        story.submitted(task_id)
+        story.started(task_id)
+        story.failed(task_id, error_type="agent_lost", error_code="stalled", cause="agent_lost")
+        story.finished(task_id, outcome="dead_lettered", reason="attempts_exhausted")
+    health = story.state.workers["w1"].health
+    assert 0.7 < health.failing == health.still < 0.8
+    # What is told again after the end says nothing more.
+    story.finished("t2")
+    assert story.state.workers["w1"].health == health
+    story.registered()
+    again = story.state.workers["w1"].health
+    assert again == health
+    assert again is not health
+    restored = Story().state
+    restore(restored, encode(story.state))
+    assert restored.workers["w1"].health == health
+    story.submitted("t3")
+    story.started("t3")
+    story.finished("t3")
+    assert again.failing < health.failing
 
 
 def test_a_worker_that_has_said_goodbye_stays_known() -> None:

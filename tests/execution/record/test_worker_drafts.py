@@ -30,9 +30,10 @@ async def registered(room: Room) -> Worker:
     return room.state.workers["w1"]
 
 
-async def change(room: Room, worker: Worker, status: Status, **options: bool) -> list[str]:
+async def change(room: Room, worker: Worker, status: Status, **options: Any) -> list[str]:
     """Append a change; returns the types of its events."""
-    drafts, expected = room.worker_drafts.changed(worker, status, "heartbeat_missed", **options)
+    given = {"reason": "heartbeat_missed", "score": 1.0, **options}
+    drafts, expected = room.worker_drafts.changed(worker, status, **given)
     await room.intake.append(drafts, expected=expected)
     return [draft.type for draft in drafts]
 
@@ -119,6 +120,29 @@ async def test_a_suspect_has_lost_its_connection_and_an_unhealthy_worker_its_bea
     assert estimates == {room.settings.heartbeat_timeout}
 
 
+async def test_a_worker_that_does_its_tasks_badly_is_told_so_with_its_score() -> None:
+    room = Room()
+    worker = await registered(room)
+    about: dict[str, Any] = {"reason": "health", "heals_in_s": 7.8904}
+    await change(room, worker, "suspect", score=0.4, **about)
+    await change(room, worker, "quarantined", score=0.25004, **about)
+    await change(room, worker, "healthy", score=0.5, **about)
+    warned, quarantined, well = room.said("agent_status_changed")
+    assert [event["health_score"] for event in (warned, quarantined, well)] == [0.4, 0.25, 0.5]
+    assert {event["reason"] for event in (warned, quarantined, well)} == {"health"}
+    for event in (warned, quarantined):
+        assert (event["error_type"], event["error_code"]) == ("agent_lost", "stalled")
+        assert (event["estimated_recovery_time"], event["severity"]) == (
+            7.89,
+            "warning" if event is warned else "error",
+        )
+    assert warned["user_message"] == "The agent is not working as well as it should."
+    assert "error_code" not in well
+    (recovered,) = room.said("system_recovered")
+    assert recovered["error_id"] == warned["error_id"] == quarantined["error_id"]
+    assert recovered["error_code"] == "stalled"
+
+
 async def test_a_worker_that_gets_better_by_a_step_tells_no_failure() -> None:
     room = Room()
     worker = await registered(room)
@@ -151,6 +175,6 @@ async def test_a_change_is_decided_on_the_workers_last_entry() -> None:
     room = Room()
     worker = await registered(room)
     for status in ORDER[1:3]:
-        _, expected = room.worker_drafts.changed(worker, status, "r")
+        _, expected = room.worker_drafts.changed(worker, status, "r", score=1.0)
         assert expected == {"agent/w1": worker.last_offset}
         await change(room, worker, status)

@@ -134,6 +134,11 @@ WORKERS = (
         do("agent.heartbeat", **proof("w"), status="draining", loop_lag=0.5),
         do("task.claim", **proof("w"), gives=None),
         do("agent.heartbeat", **proof("w"), status="idle", gives={"shutdown": None}),
+        no(
+            "invalid_params", "agent.heartbeat", **proof("w"), health=1.1, gives={"field": "health"}
+        ),
+        do("agent.heartbeat", **proof("w"), health=0.5),
+        do("agent.get", **the("w", "agent_id"), gives={"health_score": 0.9}),
         do("agent.shutdown", by="operator", **the("w", "agent_id"), grace=7),
         do("agent.heartbeat", **proof("w"), gives={"shutdown": {"grace": 7}}),
         do("agent.remove", **proof("w")),

@@ -1,0 +1,46 @@
+"""An attempt: one try at a task, as the task's fold remembers it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from gateway.domain.timestamps import rfc3339
+
+__all__ = ["Attempt"]
+
+
+@dataclasses.dataclass(slots=True)
+class Attempt:
+    """
+    One try; times in seconds since the Unix epoch.
+
+    Attributes:
+        released: Whether it was given back.
+        cleaned: Whether it was told what was cleaned up after it.
+        moved: Whether something came of it: it has produced a piece, or its progress has grown.
+    """
+
+    number: int
+    agent_id: str
+    mode: str
+    started_at: float
+    term: int = 0
+    ended_at: float | None = None
+    error: dict[str, Any] | None = None
+    released: bool = False
+    cleaned: bool = False
+    moved: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands on the wire."""
+        shown: dict[str, Any] = {
+            "attempt": self.number,
+            "agent_id": self.agent_id,
+            "mode": self.mode,
+            "started_at": rfc3339(self.started_at),
+            "ended_at": None if self.ended_at is None else rfc3339(self.ended_at),
+        }
+        if self.error is not None:
+            shown["error"] = self.error
+        return shown
