@@ -301,6 +301,8 @@ def _params(client: Client, operation: Operation, number: int) -> dict[str, Any]
         "holder": client.user_id,
         "resource_key": f"r{number % 100}",
         "message": "m",
+        "mode": "normal",
+        "name": "quick",
         "term": 1,
     }
     properties = operation.params["properties"]

@@ -139,9 +139,9 @@ async def test_clients_that_mean_harm_cost_the_others_little_and_the_gateway_not
     assert "Traceback" not in lines, lines
     assert " ERROR " not in lines, lines
     assert max(later) - max(warm) < GROWTH_BYTES_MAX, memory
-    if SOAK:
-        p99_alone, p99 = (percentile_ms(found["took_ms"], 0.99) for found in (alone, beside))
-        assert p99 <= RATIO_MAX * p99_alone, (p99_alone, p99)
+    p99_alone, p99 = (percentile_ms(found["took_ms"], 0.99) for found in (alone, beside))
+    # Times are judged on a machine of one's own only.
+    assert p99 <= RATIO_MAX * p99_alone or not SOAK, (p99_alone, p99)
 
 
 # Kinds that are answered soon: the others wait, or read nothing.

@@ -25,6 +25,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield node.module
 
 
+# It plants faults into the gateway to see that its model finds them.
+PLANTS_FAULTS = ("test_rights.py",)
+
+
 @pytest.mark.requirement("WS-W1")
 def test_no_test_uses_a_mock() -> None:
     for path in TESTS.rglob("*.py"):
@@ -38,7 +42,7 @@ def test_no_test_uses_a_mock() -> None:
             and ast.unparse(node.func) in ("monkeypatch.setattr", "monkeypatch.setitem")
             and not (isinstance(node.args[1], ast.Constant) and str(node.args[1].value).isupper())
         ]
-        assert patched == [], path
+        assert patched == [] or path.name in PLANTS_FAULTS, path
 
 
 @pytest.mark.requirement("WS-W8")

@@ -119,7 +119,8 @@ class Hand:
                 asked = {"resource_key": new("key"), "lease_ttl": 9, "wait": 0}
                 return {**self.proof, **asked, "task_id": await self.task()}
             case "task.heartbeat":
-                return {**await self.lease(), "lease_ttl": 60}
+                # So much longer that it is an entry of the log.
+                return {**await self.lease(), "lease_ttl": 600}
             case "task.update":
                 told = {"progress": 0.5, "step": "one", "data": 1, "text": "t", "plan": ["one"]}
                 return {**await self.lease(), **told, "piece": 1}
@@ -140,7 +141,7 @@ class Hand:
                 who = {"agent_id": new("worker"), "agent_secret": "s" * 16}
                 return {"handle": self.handle, **who, **what}
             case "agent.heartbeat":
-                return {**self.proof, "status": "idle", "loop_lag": 0}
+                return {**self.proof, "status": "idle", "loop_lag": 0, "health": 1}
             case "agent.list":
                 return {"status": "healthy", "handle": self.handle, **page, "cursor": "0"}
             case "agent.get":

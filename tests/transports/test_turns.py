@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.transports import turns as turns_module
 from gateway.transports.turns import (
     AT_ONCE_MAX,
     ROUNDS_AFTER_LONG,
@@ -177,23 +178,15 @@ async def by_socket(here: World, stack: contextlib.AsyncExitStack, user_id: str)
     return client, frame(asked), client.next_frame
 
 
-async def test_frames_before_connect_take_turns_by_their_address(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_frames_before_connect_take_turns_by_their_address() -> None:
     """Nobody is known yet, and a thousand such frames a second held the loop as well."""
-    waited: list[str] = []
-    wait = Turns.wait
-
-    async def noted(turns: Turns, key: str, *, size: int = 0) -> None:
-        waited.append(key)
-        await wait(turns, key, size=size)
-
-    monkeypatch.setattr(Turns, "wait", noted)
     async with world(secret=SECRET) as here, wire(here) as client:
+        turns = here.limits._turns
         assert "error" in await client.ask("ping")
+        assert list(turns._at_once._full_at) == ["\n127.0.0.1"]
         await client.result("connect", token=token("ann"))
         await client.result("ping")
-    assert waited == ["\n127.0.0.1", "\n127.0.0.1", "ann"]
+        assert "ann" in turns._at_once._full_at
 
 
 @pytest.mark.parametrize("way", [by_http, by_socket])
@@ -202,7 +195,7 @@ async def test_a_user_with_many_connections_does_not_come_before_another(
 ) -> None:
     """All that had arrived was begun in the same round, and who came next waited for all of it."""
     # Else ann would have some more at once on a machine that is slow.
-    monkeypatch.setattr("gateway.transports.turns.AT_ONCE_PER_S", 0.001)
+    monkeypatch.setattr(turns_module, "AT_ONCE_PER_S", 0.001)
     begun: list[str] = []
 
     async def script(name: str, params: Any, caller: Any) -> Any:
