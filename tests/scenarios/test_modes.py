@@ -42,6 +42,7 @@ async def gateway() -> AsyncIterator[GatewayProcess]:
         queue_limit=LIMIT,
         queue_share=1,
         rate_http=0,
+        degraded_lag=0.5,
         degraded_cpu=0.25,
         mode_period=PERIOD_S,
     ) as running:
