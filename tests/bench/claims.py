@@ -39,6 +39,9 @@ SETTINGS: dict[str, Any] = {
     "heartbeat_timeout": 3600,
     "offline_after": 7200,
     "drain_grace": 0.001,
+    # It uses all of the processor, which is no overload here.
+    "degraded_cpu": 0,
+    "degraded_lag": 0,
 }
 WAITING = 50
 
