@@ -68,9 +68,6 @@ async def serve(
             be used.
     """
     require_secret(gateway, host)
-    # While a log is read everything that it tells is new; what is there already stays.
-    gc.collect()
-    gc.freeze()
     # Opened before the server starts: uvicorn would log an error here with its own traceback.
     await gateway.engine.open()
     server = Server(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import gc
 import itertools
 import multiprocessing
 import re
@@ -262,8 +261,6 @@ async def _begin_here(server: NatsServer, events: int) -> tuple[float, int, int,
             durable=True,
         )
     )
-    gc.collect()
-    gc.freeze()  # as serve does
     before, begun = psutil.Process().memory_info().rss, time.perf_counter()
     async with engine.running():
         await engine.parts.watch.until_ready()
