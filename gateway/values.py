@@ -14,7 +14,14 @@ from typing import Any
 import orjson
 
 from gateway.domain.errors import InvalidParams, TooLarge
-from gateway.protocol.strict_json import DEPTH_MAX, deeper_than
+from gateway.protocol.strict_json import (
+    DEPTH_MAX,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    deeper_than,
+    leaves,
+    long_numbers,
+)
 
 __all__ = ["EVENT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of", "require_size"]
 
@@ -22,12 +29,6 @@ __all__ = ["EVENT_BYTES_MAX", "RESULT_BYTES_MAX", "measured", "offset_of", "requ
 RESULT_BYTES_MAX = 256 * 1024
 EVENT_BYTES_MAX = 256 * 1024
 
-# What a frame may hold, see ``strict_json``: a value has to pass on the way from a worker as well.
-INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
-# As many digits as the largest of them has, with every digit shown as 0 and all else as a space:
-# looked for so, they are found five times as fast as by a pattern.
-_LONG_NUMBER = b"0" * 19
-_DIGITS_SHOWN = bytes(ord("0") if chr(byte).isdigit() and byte < 128 else 32 for byte in range(256))
 # orjson writes NaN and infinities as null, dates and ids as text; this one refuses them.
 _STRICT = json.JSONEncoder(allow_nan=False).encode
 
@@ -60,8 +61,7 @@ def measured(value: Any, *, field: str, bytes_max: int, around: int = 0) -> byte
         if orjson.loads(encoded) != value:
             _STRICT(value)
         # orjson takes unsigned integers, too. Few values have a number as long as those.
-        shown = encoded.translate(_DIGITS_SHOWN)
-        if _LONG_NUMBER in shown and _has_too_large_an_integer(value):
+        if long_numbers(encoded) and _has_too_large_an_integer(value):
             raise ValueError("an integer over 64 bits")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidParams(
@@ -112,16 +112,9 @@ def offset_of(cursor: str | None, *, field: str) -> int | None:
 
 
 def _has_too_large_an_integer(value: Any) -> bool:
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, int) and not INTEGER_MIN <= item <= INTEGER_MAX:
-            return True
-        if isinstance(item, dict):
-            todo += item.values()
-        elif isinstance(item, list | tuple):
-            todo += item
-    return False
+    return any(
+        isinstance(item, int) and not INTEGER_MIN <= item <= INTEGER_MAX for item in leaves(value)
+    )
 
 
 def _culprit(value: Any) -> str:

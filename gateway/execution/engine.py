@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -142,8 +142,12 @@ class Engine:
         await self.open()
         self._alive = True
         parts.watch.renew()
-        jobs = {"monitor": parts.monitor.run(), "watch": parts.watch.run(), "runner": self._work()}
-        jobs["modes"] = self._measure()
+        jobs = {
+            "monitor": parts.monitor.run(),
+            "watch": parts.watch.run(),
+            "runner": self._once_ready(parts.runner.run),
+            "modes": self._once_ready(parts.modes.run),
+        }
         if parts.others is not None:
             jobs["node"] = parts.others.run()
         tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
@@ -172,13 +176,9 @@ class Engine:
             await self.log.open()
             self._opened = True
 
-    async def _measure(self) -> None:
+    async def _once_ready(self, run: Callable[[], Awaitable[None]]) -> None:
         await self.parts.watch.until_ready()
-        await self.parts.modes.run()
-
-    async def _work(self) -> None:
-        await self.parts.watch.until_ready()
-        await self.parts.runner.run()
+        await run()
 
     async def drain(self) -> None:
         """

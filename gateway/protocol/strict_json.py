@@ -11,11 +11,22 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import jiter
 
-__all__ = ["DEPTH_MAX", "PARAMS_LEVELS", "BadJson", "deeper_than", "parse_json"]
+__all__ = [
+    "DEPTH_MAX",
+    "INTEGER_MAX",
+    "INTEGER_MIN",
+    "PARAMS_LEVELS",
+    "BadJson",
+    "deeper_than",
+    "leaves",
+    "long_numbers",
+    "parse_json",
+]
 
 # How many objects and arrays may be inside each other, in what a caller sends or an agent returns.
 # No document that a person writes is so deep, and encoders give up at about 250 levels.
@@ -31,7 +42,7 @@ QUICK_BYTES = 64 * 1024
 # counted, too, since telling it apart would take longer than all the rest.
 CONTAINERS_MAX, NAMES_MAX, VALUES_MAX = 20_000, 20_000, 100_000
 
-_INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 # Each digit as "0", what may stand before an exponent as "e": only a text in which one of these
 # stands may hold a number that is too large, and has to be looked through.
 _NUMBERS_SHOWN = bytes(
@@ -69,10 +80,28 @@ def parse_json(text: str | bytes, *, around: int = 0) -> Any:
         raise BadJson(_why_not(str(error))) from None
     if containers > levels_max and deeper_than(value, levels_max):
         raise BadJson(f"nested deeper than {DEPTH_MAX}")
-    shown = encoded.translate(_NUMBERS_SHOWN)
-    if _LONG_NUMBER in shown or _EXPONENT in shown:
+    if long_numbers(encoded):
         _require_numbers(value)
     return value
+
+
+def long_numbers(encoded: bytes) -> bool:
+    """Tell whether a text may hold a number that is too large, so that it has to be looked for."""
+    shown = encoded.translate(_NUMBERS_SHOWN)
+    return _LONG_NUMBER in shown or _EXPONENT in shown
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Give everything in ``value`` that is no object, array or tuple."""
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            todo += item.values()
+        elif isinstance(item, list | tuple):
+            todo += item
+        else:
+            yield item
 
 
 def deeper_than(value: Any, depth: int) -> bool:
@@ -118,15 +147,8 @@ def _why_not(reason: str) -> str:
 
 
 def _require_numbers(value: Any) -> None:
-    todo = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, dict):
-            todo.extend(item.values())
-        elif isinstance(item, list):
-            todo.extend(item)
-        elif isinstance(item, int):
-            if not _INTEGER_MIN <= item <= _INTEGER_MAX:
-                raise BadJson("an integer beyond 64 bits")
-        elif isinstance(item, float) and not math.isfinite(item):
+    for item in leaves(value):
+        if isinstance(item, int) and not INTEGER_MIN <= item <= INTEGER_MAX:
+            raise BadJson("an integer beyond 64 bits")
+        if isinstance(item, float) and not math.isfinite(item):
             raise BadJson("a number beyond what a double holds")

@@ -282,11 +282,14 @@ class Breakers:
         breaker = self._state.breakers.get(name)
         if breaker is None or breaker.due() != wanted:
             return None  # another node has done it, or later outcomes speak against it
+        return self._moved(breaker, wanted, lost)
+
+    def _moved(self, breaker: Breaker, wanted: str, lost: ExpectationFailed | None) -> Decision:
         opening = wanted == pybreaker.STATE_OPEN
         draft = self._drafts.triggered(breaker) if opening else self._drafts.closed(breaker)
         known = breaker.last_offset
         # The folds may have forgotten the breaker since; the log may still know of it.
-        return [draft], {subject_of(name): lost.actual if lost and not known else known}
+        return [draft], {subject_of(breaker.name): lost.actual if lost and not known else known}
 
     async def set(self, name: str, wanted: Literal["open", "closed"]) -> Breaker:
         """
@@ -299,12 +302,7 @@ class Breakers:
 
         def decide(lost: ExpectationFailed | None) -> Decision | None:
             breaker = self._known(name)
-            if breaker.state == wanted:
-                return None
-            opening = wanted == "open"
-            draft = self._drafts.triggered(breaker) if opening else self._drafts.closed(breaker)
-            known = breaker.last_offset
-            return [draft], {subject_of(name): lost.actual if lost and not known else known}
+            return None if breaker.state == wanted else self._moved(breaker, wanted, lost)
 
         await self._intake.decide(decide, about=f"breaker {name}")
         return self._known(name)
