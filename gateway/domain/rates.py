@@ -35,8 +35,8 @@ class Buckets:
         self._token_s = 1 / rate
         self._burst_s = burst / rate
         self._full_at: dict[str, float] = {}
-        # When to look for buckets that are full again. No bucket takes longer than a burst to
-        # fill, so at most those of two bursts are kept.
+        # When to look for buckets that are full again. No bucket takes longer than two
+        # bursts to fill, so at most those of three are kept.
         self._sweep_at = 0.0
 
     def __len__(self) -> int:
@@ -60,6 +60,18 @@ class Buckets:
             self._sweep(now)
         self._full_at[key] = after
         return 0.0
+
+    def charge(self, key: str, now: float, tokens: float) -> None:
+        """Take tokens even if there are too few; what is missing is owed, one burst at most."""
+        full_at = self._full_at.get(key, now)
+        after = (full_at if full_at > now else now) + self._token_s * tokens
+        if now >= self._sweep_at:
+            self._sweep(now)
+        self._full_at[key] = min(after, now + 2 * self._burst_s)
+
+    def wait_s(self, key: str, now: float) -> float:
+        """Tell in how many seconds nothing is owed any more; 0: nothing is."""
+        return max(0.0, self._full_at.get(key, now) - now - self._burst_s)
 
     def _sweep(self, now: float) -> None:
         self._sweep_at = now + self._burst_s

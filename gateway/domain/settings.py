@@ -166,6 +166,11 @@ class Settings:
     publish_bytes: int = _setting(
         65_536, "bytes per second and user that events to publish may have, 1 MiB at once", off=True
     )
+    task_bytes: int = _setting(
+        1024**2,
+        "bytes per second and user that tasks may put into the log, a quarter of log_bytes at once",
+        off=True,
+    )
     frame_bytes: int = _setting(1024**2, "longest message on a WebSocket; 65536 before connect")
     head_timeout: float = _setting(
         10.0, "time for a request's head; its body has as long, and 1 s more for each KiB"

@@ -43,10 +43,27 @@ class Shares(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         return (item for item, _, _ in self._kept.values())
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._kept
+
+    @property
+    def weight(self) -> int:
+        """What all items weigh together."""
+        return self._weight
+
     @property
     def oldest(self) -> Item:
         """The item that was added first."""
         return next(iter(self))
+
+    def get(self, key: str) -> Item | None:
+        """Give the item of a key; None: there is none."""
+        kept = self._kept.get(key)
+        return None if kept is None else kept[0]
+
+    def remove(self, key: str) -> Item | None:
+        """Let go of one item, and give it; None: there is none."""
+        return self._remove(key) if key in self._kept else None
 
     def add(self, key: str, item: Item, *, owner: str, weight: int = 1) -> None:
         """Keep one more item, under a key that is new."""

@@ -19,6 +19,7 @@ from gateway.execution.guards.breakers import Breakers
 from gateway.execution.guards.health import Health
 from gateway.execution.guards.modes import Modes
 from gateway.execution.guards.refusals import Refusals
+from gateway.execution.guards.volume import Volume
 from gateway.execution.handlers.breakers import BreakerHandlers
 from gateway.execution.handlers.dead_letters import DeadLetterHandlers
 from gateway.execution.handlers.events import EventHandlers
@@ -143,6 +144,7 @@ class Parts:
             settings=settings,
         )
         self.health = Health(state=self.state, clock=clock, settings=settings)
+        volume = Volume(machine_clock, settings)
         self.audit = Audit(self.intake, AuditDrafts(self.intake), self.monitor)
 
         # --- tasks: from the order to the one end ---
@@ -170,6 +172,7 @@ class Parts:
             state=self.state,
             intake=self.intake,
             refusals=self.refusals,
+            volume=volume,
             breakers=self.breakers,
             lifecycle=self.lifecycle,
             policies=self.policies,
@@ -307,6 +310,7 @@ class Parts:
             quarantine=self.quarantine,
             locks=self.locks,
             dead_letters=self.dead_letters,
+            volume=volume,
             attempts=self.attempts,
             orphans=orphans,
             ends=self.ends,
@@ -319,6 +323,7 @@ class Parts:
                 self.quarantine,
                 self.monitor,
                 self.refusals,
+                volume,
                 self.audit,
                 self.limits,
                 self.breakers,

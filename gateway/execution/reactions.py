@@ -14,6 +14,7 @@ from gateway.attempts.attempt import Attempts
 from gateway.domain.breaker import Breaker, Outcome
 from gateway.domain.task import Task
 from gateway.execution.guards.breakers import Breakers
+from gateway.execution.guards.volume import Volume
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.ends import Ends
 from gateway.execution.holders.limits import Limits
@@ -60,6 +61,7 @@ class Reactions:
         quarantine: Quarantine,
         locks: Locks,
         dead_letters: DeadLetters,
+        volume: Volume,
         attempts: Attempts,
         orphans: Orphans,
         ends: Ends,
@@ -74,6 +76,7 @@ class Reactions:
         self._quarantine = quarantine
         self._locks = locks
         self._dead_letters = dead_letters
+        self._volume = volume
         self._attempts = attempts
         self._orphans = orphans
         self._ends = ends
@@ -147,6 +150,7 @@ class Reactions:
         task = self._state.tasks.get(task_id)
         if task is None:
             return
+        self._volume.wrote(task.user_id, entry)
         if undo:
             self._monitor.soon(lambda: self._orphans.undo(task_id, task.term))
         match entry.type:

@@ -78,3 +78,18 @@ def test_what_has_several_tokens_takes_them_together_and_more_than_all_takes_all
     assert buckets.take("ann", 2.0, 5000) > 8
     assert buckets.take("ann", 11.0, 5000) == 0
     assert buckets.take("bob", 11.0, 5000) == 0
+
+
+def test_what_is_charged_is_owed_and_no_more_than_a_burst_of_it() -> None:
+    buckets = Buckets(rate=100, burst=1000)
+    buckets.charge("ann", 0.0, 900)
+    assert buckets.wait_s("ann", 0.0) == 0
+    buckets.charge("ann", 0.0, 600)
+    assert round(buckets.wait_s("ann", 0.0), 6) == 5.0
+    assert buckets.wait_s("ann", 5.0) == 0
+    buckets.charge("ann", 5.0, 10**9)
+    assert round(buckets.wait_s("ann", 5.0), 6) == 10.0
+    assert buckets.wait_s("bob", 5.0) == 0
+    # What is owed is no longer kept than it takes to make up for it.
+    buckets.charge("bob", 40.0, 1)
+    assert len(buckets) == 1

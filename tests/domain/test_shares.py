@@ -60,3 +60,11 @@ def test_nobody_loses_by_the_flood_of_another(added: list[tuple[str, int]]) -> N
                 assert gone == kept[0]
             kept.remove(gone)
         assert list(shares) == kept
+
+
+def test_one_item_is_found_and_let_go_by_its_key() -> None:
+    shares = filled(*"ab")
+    assert ("0" in shares, shares.get("0"), shares.weight) == (True, "a0", 2)
+    assert shares.remove("0") == "a0"
+    assert ("0" in shares, shares.get("0"), shares.remove("0")) == (False, None, None)
+    assert (list(shares), shares.weight) == (["b1"], 1)

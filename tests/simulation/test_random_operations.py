@@ -42,7 +42,7 @@ from gateway.domain.tally import Place, Tally
 from gateway.execution.holders.limits import Limits
 from gateway.execution.holders.presence import Presence
 from gateway.execution.record.lock_drafts import LockDrafts
-from gateway.execution.record.state import State
+from gateway.execution.record.order_keys import OrderKeys
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.ports import EventLog
 from tests.execution.world import BEGINNING, SlowLog, VirtualLoop, World, compliant, world
@@ -449,8 +449,8 @@ FAULTS: dict[str, tuple[Any, str, Any, str]] = {
     "an old term is taken": (Lifecycle, "held", lambda self, task, term: None, "stale_term"),
     "a lease has no end": (Limits, "_lease_over", nothing, "'status': 'running'"),
     "a key makes a second task": (
-        State,
-        "task_of_key",
+        OrderKeys,
+        "task_of",
         lambda self, user_id, key: None,
         "the key stands for|idempotency_key_reused",
     ),

@@ -313,8 +313,8 @@ class Publishing:
         opened = self._state.failures.get(reported.error_id)
         if opened is None:
             raise NotFound("no failure with this error_id is open", field="error_id")
-        took_s = self._clock.wall() - seconds_of(opened[0]["timestamp"])
-        fields = recovered("agent", opened[0], reported.error_id, took_s=took_s, attempts=1)
+        took_s = self._clock.wall() - seconds_of(opened.event["timestamp"])
+        fields = recovered("agent", opened.event, reported.error_id, took_s=took_s, attempts=1)
         return {name: fields[name] for name in fields if name not in SAID}
 
     async def _in_its_place(

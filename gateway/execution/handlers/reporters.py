@@ -58,7 +58,7 @@ class Reporters:
         opened = self._state.failures.get(error_id)
         if opened is None:
             return
-        event, _ = opened
+        event = opened.event
         if (
             event["user_id"] != user_id
             or event["task_id"] is not None

@@ -50,7 +50,7 @@ def overview(state: State, topics: Iterable[str]) -> dict[str, Any]:
         "degradations": reversed(state.degradations.values()),
         "breakers": (breaker_view(b) for b in reversed(state.breakers.values()) if b.version),
         "tasks": ({**tasks.view(task), "preserved": preview(task)} for task in reversed(live)),
-        "failures": (event for event, its in reversed(state.failures.values()) if of(its)),
+        "failures": (one.event for one in reversed(list(state.failures)) if of(one.topics)),
     }
     shown: dict[str, Any] = {"mode": state.mode.name}
     room = SNAPSHOT_BYTES_MAX - SNAPSHOT_FRAME_BYTES

@@ -33,6 +33,7 @@ from gateway.domain.recovery import RetryBudget
 from gateway.domain.task import Task
 from gateway.domain.thread import Note
 from gateway.domain.worker import Worker
+from gateway.execution.record.open_ends import Failure
 from gateway.execution.record.state import State
 
 __all__ = ["READ", "VERSION", "document", "encode", "restore", "written"]
@@ -137,10 +138,10 @@ class _Writing:
             "finished": (task.task_id for task in list(state.finished)),
             "preserving": list(state.preserving),
             "failures": (
-                (id, event, sorted(of)) for id, (event, of) in list(state.failures.items())
+                (one.error_id, one.event, sorted(one.topics)) for one in list(state.failures)
             ),
             "degradations": list(state.degradations.values()),
-            "keys": ((*key, *known) for key, known in list(state.keys.items())),
+            "keys": list(state.keys),
             "recoveries": list(state.recoveries),
             "turns": state.queue.turns(),
             "notes": list(state.threads),
@@ -280,10 +281,6 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         breaker.rules = state.rules
         state.breakers[breaker.name] = breaker
 
-    def key(saved: tuple[str, str, str, str, float]) -> None:
-        user_id, key, task_id, fingerprint, at = saved
-        state.keys[user_id, key] = (task_id, fingerprint, at)
-
     def letter(letter: DeadLetter) -> None:
         letter.input = packed(letter.input)
         state.dead_letters.add(letter)
@@ -299,11 +296,11 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         "preserving": preserving,
         "breakers": breaker,
         "workers": state.workers.add,
-        "failures": lambda saved: state.failures.update(
-            {saved[0]: (saved[1], frozenset(saved[2]))}
+        "failures": lambda saved: state.open_ends.keep(
+            Failure(saved[0], saved[1], frozenset(saved[2]))
         ),
         "degradations": lambda event: state.degradations.update({event["degradation_id"]: event}),
-        "keys": key,
+        "keys": lambda saved: state.keys.add(*saved),
         "recoveries": lambda saved: state.recoveries.add(*saved),
         "locks": state.locks.adopt,
         "budgets": state.budgets.adopt,

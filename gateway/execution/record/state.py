@@ -44,18 +44,18 @@ from gateway.domain.task import Task
 from gateway.domain.thread import Threads
 from gateway.domain.workforce import Workforce
 from gateway.execution.record.open_ends import OpenEnds
+from gateway.execution.record.order_keys import OrderKeys
 from gateway.ports import Entry
 
 __all__ = ["State"]
 
 logger = logger_of(__name__)
 
-# Ended tasks stay known for a day, at the most this many; so do idempotency keys.
+# Ended tasks stay known for a day, at the most this many.
 FINISHED_MAX = 100_000
 # Breakers that are known; at the bound the oldest goes. One that is not closed stays.
 BREAKERS_MAX = 10_000
 FINISHED_AGE_S = 86_400.0
-IDEMPOTENCY_AGE_S = 86_400.0
 # Facts that may hold the outcome of an attempt.
 JUDGED = (Failed, Leased, Finished)
 
@@ -82,7 +82,7 @@ class State:
         threads: Notifications, and which of them answer each other.
         tally: How many tasks there are, by status, agent, domain and user.
         impacts: What failures have done to each user.
-        keys: Idempotency keys, by user and key: the task, what was asked, and when.
+        keys: Which task an order with an idempotency key has become.
         budgets: How many calls and retries each upstream had lately.
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
@@ -123,7 +123,7 @@ class State:
         self.budgets = RetryBudgets()
         self.finished: Shares[Task] = Shares()
         self.finished_bytes = 0
-        self.keys: OrderedDict[tuple[str, str], tuple[str, str, float]] = OrderedDict()
+        self.keys = OrderKeys()
         self.recoveries = RecoveryTimes()
         self.preserving: OrderedDict[str, Task] = OrderedDict()
         self._bytes_by_user: dict[str, int] = {}
@@ -186,10 +186,8 @@ class State:
             self.live[task_id] = task
             self._line_up(task)
             if task.idempotency_key is not None:
-                key = (task.user_id, task.idempotency_key)
-                self.keys[key] = (task_id, fact.fingerprint, entry.at)
-                if len(self.keys) > FINISHED_MAX:
-                    self.keys.popitem(last=False)
+                key = task.idempotency_key
+                self.keys.add(task.user_id, key, task_id, fact.fingerprint, entry.at)
             return
         known = self.tasks.get(task_id)
         if known is None or not known.live:
@@ -384,8 +382,7 @@ class State:
         for task in list(self.preserving.values()):
             if task.finished_at is not None and task.finished_at < too_old:
                 self._release(task)
-        while self.keys and next(iter(self.keys.values()))[2] < now - IDEMPOTENCY_AGE_S:
-            self.keys.popitem(last=False)
+        self.keys.expire(now)
 
     # --- questions --------------------------------------------------------------------------
 
@@ -432,11 +429,6 @@ class State:
         if kind == "recipient" and (worker := self.workers.get(name)) is not None:
             return worker.owner
         return None
-
-    def task_of_key(self, user_id: str, key: str) -> tuple[str, str] | None:
-        """Give the id and the fingerprint of the order of a key's task; None: the key is new."""
-        known = self.keys.get((user_id, key))
-        return None if known is None else known[:2]
 
     def expires_at(self, task: Task, now: float) -> float:
         """Tell until when what ``task`` preserves is kept at least; a live task may end now."""

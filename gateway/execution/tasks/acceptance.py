@@ -25,6 +25,7 @@ from gateway.domain.settings import Settings
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Refusal
 from gateway.execution.guards.refusals import Refusals
+from gateway.execution.guards.volume import Volume
 from gateway.execution.record.intake import RACES_MAX, Decision, Intake
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
@@ -52,6 +53,7 @@ class Acceptance:
     Args:
         state: Gives the queue, the breakers and the idempotency keys.
         intake: The write path.
+        volume: Tells how much each user's tasks have written.
         refusals: Tell the user of an order that is not taken.
         breakers: Give a probe's permit.
         lifecycle: Makes the task.
@@ -68,6 +70,7 @@ class Acceptance:
         state: State,
         intake: Intake,
         refusals: Refusals,
+        volume: Volume,
         breakers: Breakers,
         lifecycle: Lifecycle,
         policies: Policies,
@@ -76,6 +79,7 @@ class Acceptance:
         self._state = state
         self._intake = intake
         self._refusals = refusals
+        self._volume = volume
         self._breakers = breakers
         self._lifecycle = lifecycle
         self._policies = policies
@@ -132,7 +136,8 @@ class Acceptance:
 
         Raises:
             Rejected: If the agent's breaker is open, the queue is full, or the gateway is leaving.
-            RateLimitedRequest: If as many tasks of the user wait as may.
+            RateLimitedRequest: If as many tasks of the user wait as may, or they have written too
+                much.
             Conflict: If the idempotency key stands for another order.
             Unavailable: If others are faster again and again, or the store does not answer.
         """
@@ -142,7 +147,7 @@ class Acceptance:
                 task_id = self._intake.ids.uuid7()
             else:
                 task_id = order.id_by_key(uses_of_key)
-                known = self._state.task_of_key(order.user_id, order.idempotency_key)
+                known = self._state.keys.task_of(order.user_id, order.idempotency_key)
                 if known is not None:
                     return self._taken_before(known, order)
             await self._refuse_if_full(order)
@@ -203,7 +208,20 @@ class Acceptance:
         if order.priority > 0 and order.user_id != LOCAL_OPERATOR.user_id:
             share = max(1, int(self._settings.queue_limit * self._settings.queue_share))
             if self._state.queue.waiting_of(order.user_id) >= share:
-                await self._refuse_over_share(order, share)
+                await self._refuse_share(
+                    order,
+                    f"{share} tasks of this user wait, as many as may; wait for one to begin",
+                    code=QUEUE_SHARE,
+                    retry_after_s=QUEUE_RETRY_AFTER_S,
+                )
+            if wait_s := self._volume.room_in_s(order.user_id):
+                await self._refuse_share(
+                    order,
+                    f"this user's tasks have written too much: {self._volume.rate} bytes a second, "
+                    f"and {self._volume.burst} at once",
+                    code="rate_limited",
+                    retry_after_s=wait_s,
+                )
 
     def _has_room(self, priority: int) -> bool:
         """
@@ -228,13 +246,11 @@ class Acceptance:
             return QUEUE_RETRY_AFTER_S
         return min(max(wait_s, RETRY_AFTER_S_MIN), RETRY_AFTER_S_MAX)
 
-    async def _refuse_over_share(self, order: Order, share: int) -> NoReturn:
+    async def _refuse_share(
+        self, order: Order, why: str, *, code: str, retry_after_s: float
+    ) -> NoReturn:
         raise await self._refusals.told(
-            RateLimitedRequest(
-                f"{share} tasks of this user wait, as many as may; wait for one to begin",
-                code=QUEUE_SHARE,
-                retry_after=QUEUE_RETRY_AFTER_S,
-            ),
+            RateLimitedRequest(why, code=code, retry_after=retry_after_s),
             reason="rate_limited",
             user_id=order.user_id,
             policy=self._policy_of(order),

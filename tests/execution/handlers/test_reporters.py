@@ -58,6 +58,8 @@ async def test_nobody_ends_or_takes_over_a_failure_of_another_users_agent(
         with pytest.raises(RequestError) as refused:
             await here.call("event.publish", MAL, type=type, **about)
         assert isinstance(refused.value, NameTaken if name == "search" else NotFound)
-    assert here.state.failures[failure["error_id"]][0]["agent_name"] == "search"
+    opened = here.state.failures.get(failure["error_id"])
+    assert opened is not None
+    assert opened.event["agent_name"] == "search"
     await here.call("event.publish", BOB, type="system_recovered", **about)
     assert failure["error_id"] not in here.state.failures

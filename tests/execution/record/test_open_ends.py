@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.execution.record import open_ends
 from gateway.execution.record.open_ends import FAILURES_MAX
 from tests.execution.record.story import Story
 
@@ -13,10 +14,11 @@ def test_a_failure_is_open_until_an_event_ends_it(end: str) -> None:
     story = Story()
     story.failed("t9", error_id="e1")
     story.failed("t9", error_id="e2")
-    event, topics = story.state.failures["e1"]
-    assert (event["error_id"], "task:t9" in topics) == ("e1", True)
+    opened = story.state.failures.get("e1")
+    assert opened is not None
+    assert (opened.event["error_id"], "task:t9" in opened.topics) == ("e1", True)
     story.of_task(end, "t9", error_id="e1")
-    assert list(story.state.failures) == ["e2"]
+    assert [one.error_id for one in story.state.failures] == ["e2"]
 
 
 def test_over_the_bound_the_oldest_failure_is_dropped() -> None:
@@ -26,6 +28,19 @@ def test_over_the_bound_the_oldest_failure_is_dropped() -> None:
     assert len(story.state.failures) == FAILURES_MAX
     assert "e0" not in story.state.failures
     assert "e1" in story.state.failures
+
+
+def test_failures_are_bounded_by_their_bytes_and_whoever_has_most_loses_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(open_ends, "FAILURES_BYTES", 20_000)
+    story = Story()
+    story.failed("t9", error_id="ann's", user_id="ann")
+    for number in range(20):
+        story.failed("t8", error_id=f"m{number}", user_id="mal", message="x" * 4_000)
+    kept = [one.error_id for one in story.state.failures]
+    assert kept == ["ann's", "m17", "m18", "m19"]
+    assert story.state.failures.weight <= 20_000
 
 
 def test_a_degradation_is_open_until_it_has_recovered() -> None:
@@ -63,7 +78,7 @@ def test_a_failure_that_is_dropped_is_open_no_more() -> None:
 def test_a_breaker_that_opens_is_a_failure_of_no_user() -> None:
     story = Story()
     story.tell("circuit_breaker_triggered", "breaker/search", error_id="e1", user_id="*")
-    assert list(story.state.failures) == ["e1"]
+    assert [one.error_id for one in story.state.failures] == ["e1"]
     assert list(story.state.impacts) == []
 
 

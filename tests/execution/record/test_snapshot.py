@@ -15,6 +15,7 @@ import pytest
 from gateway.domain.recovery_times import KEPT
 from gateway.domain.settings import Settings
 from gateway.execution.record import snapshot
+from gateway.execution.record.open_ends import Failure
 from gateway.execution.record.snapshot import document, encode, restore, written
 from gateway.execution.record.state import State
 from gateway.ports import Entry
@@ -27,7 +28,8 @@ def folded() -> State:
     for entry in entries():
         state.apply(entry, orjson.loads(entry.public))
     state.degradations["d1"] = {"degradation_id": "d1", "mode": "reduced"}
-    state.failures["f1"] = ({"type": "agent_error", "error_id": "f1"}, frozenset({"user:ann"}))
+    event = {"type": "agent_error", "error_id": "f1", "user_id": "ann"}
+    state.open_ends.keep(Failure("f1", event, frozenset({"user:ann"})))
     return state
 
 

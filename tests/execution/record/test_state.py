@@ -24,10 +24,10 @@ from gateway.domain.queue import routes_of
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task
 from gateway.execution.record import state as state_module
+from gateway.execution.record.order_keys import KEYS_AGE_S
 from gateway.execution.record.snapshot import encode, restore
 from gateway.execution.record.state import (
     FINISHED_AGE_S,
-    IDEMPOTENCY_AGE_S,
     State,
 )
 from tests.execution.record.story import Story
@@ -189,28 +189,11 @@ def test_a_key_stands_for_its_task_and_its_order_for_a_day() -> None:
     story.submitted(key="k")
     given_at = story.at
     state = story.state
-    assert state.task_of_key("ann", "k") == ("t1", "print")
-    assert state.task_of_key("bob", "k") is None
-    state.expire(given_at + IDEMPOTENCY_AGE_S)
-    assert state.task_of_key("ann", "k") is not None
-    state.expire(given_at + IDEMPOTENCY_AGE_S + 1)
-    assert state.task_of_key("ann", "k") is None
-
-
-def test_keys_expire_the_oldest_first_and_only_those_that_are_too_old() -> None:
-    story = Story()
-    story.submitted("t1", key="old")
-    story.submitted("t2", key="young")
-    story.state.expire(story.at + IDEMPOTENCY_AGE_S)
-    assert list(story.state.keys) == [("ann", "young")]
-
-
-def test_over_the_bound_the_oldest_key_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_module, "FINISHED_MAX", 2)
-    story = Story()
-    for number in range(3):
-        story.submitted(f"t{number}", key=f"k{number}")
-    assert list(story.state.keys) == [("ann", "k1"), ("ann", "k2")]
+    assert state.keys.task_of("ann", "k") == ("t1", "print")
+    state.expire(given_at + KEYS_AGE_S)
+    assert state.keys.task_of("ann", "k") is not None
+    state.expire(given_at + KEYS_AGE_S + 1)
+    assert state.keys.task_of("ann", "k") is None
 
 
 # --- breakers --------------------------------------------------------------------------------
@@ -275,12 +258,12 @@ def test_a_breaker_opens_probes_and_closes_by_its_entries() -> None:
     )
     breaker = story.state.breakers["search"]
     assert (breaker.state, breaker.version, breaker.rules.cooldown_s) == ("open", 1, 7.0)
-    assert list(story.state.failures) == ["b1"]
+    assert [one.error_id for one in story.state.failures] == ["b1"]
     story.tell("circuit_breaker_test_request", subject, test_request_id="p1", error_id="b1")
     assert (breaker.state, breaker.probes, breaker.last_offset) == ("half_open", {"p1"}, 2)
     story.tell("system_recovered", subject, error_id="b1", degradation_id=None)
     assert (breaker.state, breaker.last_offset) == ("closed", 3)
-    assert story.state.failures == {}
+    assert not len(story.state.failures)
 
 
 def test_a_breaker_that_is_asked_for_is_there_and_closed() -> None:
@@ -477,6 +460,7 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
         if name not in (
             "_settings",
             "unread",
+            "keys",
             "locks",
             "dead_letters",
             "queue",
@@ -491,6 +475,7 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
     assert (story.state.locks.by_key, len(story.state.queue)) == ({}, 0)
     assert story.state.dead_letters.by_task == {}
     assert list(story.state.budgets) == []
+    assert list(story.state.keys) == []
     assert list(story.state.recoveries) == []
 
 
