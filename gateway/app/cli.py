@@ -10,20 +10,24 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from gateway.app.flags import address_flags, connection_flags, settings_flags
-from gateway.app.process import log_to_stderr, run, until_signal
+from gateway.app.logs import log_to_stderr
+from gateway.app.process import run, say_ends, until_signal
 from gateway.app.settings import file_of, read_settings
 from gateway.domain.access import SCOPES
+from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ConfigurationError, GatewayError, StoreNotThere
 from gateway.domain.redaction import redact_text
 
 __all__ = ["main"]
+
+logger = logger_of(__name__)
 
 
 class _Commands(click.Group):
@@ -86,12 +90,14 @@ def serve_command(
     from gateway.app.load import load
     from gateway.app.serve import require_secret, serve, warning_for
 
-    log_to_stderr(log_level)
+    settings = read_settings(os.environ, flags)
+    log_to_stderr(log_level, settings.log_format)
+    say_ends()
     gateway = load(target) if target is not None else Gateway()
-    gateway.configure(read_settings(os.environ, flags))
+    gateway.configure(settings)
     require_secret(gateway, host)
     if (warning := warning_for(gateway.settings, host)) is not None:
-        click.echo(warning, err=True)
+        logger.warning(warning)
     run(serve(gateway, host=host, port=port, ready=_say_ready))
 
 
@@ -123,6 +129,14 @@ def _say_ready(url: str) -> None:
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="What is logged to stderr.",
 )
+@click.option(
+    "--log-format",
+    default="text",
+    show_default=True,
+    envvar="GATEWAY_LOG_FORMAT",
+    type=click.Choice(["text", "json"]),
+    help="Lines for people, or a JSON object a line.",
+)
 @click.option("--kept", type=int, hidden=True, help="Socket to the process that started this one.")
 @connection_flags
 def work_command(
@@ -132,6 +146,7 @@ def work_command(
     handle: str | None,
     grace: float,
     log_level: str,
+    log_format: str,
     kept: int | None,
     url: str,
     token: str | None,
@@ -142,10 +157,12 @@ def work_command(
     there is none. The agents run in a process of their own: when it dies, what it held is
     reported at once and another process takes its place.
     """
-    log_to_stderr(log_level)
+    log_to_stderr(log_level, log_format)
+    say_ends()
+    logged = ("--log-level", log_level, "--log-format", log_format)
     options = {"concurrency": concurrency, "domain": domain, "handle": handle}
     if kept is None:
-        _keep(target, options, grace_s=grace, log_level=log_level, url=url, token=token)
+        _keep(target, options, grace_s=grace, logged=logged, url=url, token=token)
     else:
         _work(target, options, grace_s=grace, url=url, line_fd=kept)
 
@@ -155,14 +172,14 @@ def _keep(
     options: Mapping[str, Any],
     *,
     grace_s: float,
-    log_level: str,
+    logged: Sequence[str],
     url: str,
     token: str | None,
 ) -> NoReturn:
     """Be the process that starts the worker's, and watches it."""
     from gateway.worker.keeper import Keeper
 
-    arguments = ["work", target, "--url", url, "--grace", str(grace_s), "--log-level", log_level]
+    arguments = ["work", target, "--url", url, "--grace", str(grace_s), *logged]
     for name, value in options.items():
         arguments += [] if value is None else [f"--{name}", str(value)]
     keeper = Keeper(arguments, url=url, token=token, grace_s=grace_s, ready=_say_ready)
@@ -221,6 +238,7 @@ def demo_command(host: str, port: int, pace: float) -> None:
     Needs the extra `demo` (the openai SDK).
     """
     log_to_stderr("warning")
+    say_ends()
     try:
         from gateway.app.demo.serving import serve_demo
     except ModuleNotFoundError as error:

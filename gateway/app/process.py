@@ -1,10 +1,9 @@
-"""What every command's process needs: an event loop, an end by signal, a log without secrets."""
+"""What every command's process needs: an event loop, an end by signal, a last word in the log."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import sys
 import threading
@@ -12,10 +11,9 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
-from gateway.domain.diagnostics import is_redacted, logger_of, traceback_of
-from gateway.domain.redaction import redact_text
+from gateway.domain.diagnostics import logger_of
 
-__all__ = ["log_to_stderr", "run", "until_signal"]
+__all__ = ["run", "say_ends", "until_signal"]
 
 logger = logger_of(__name__)
 
@@ -41,29 +39,8 @@ async def until_signal(work: Coroutine[Any, Any, None]) -> None:
         await task
 
 
-class _Redacted(logging.Formatter):
-    """Removes secrets from every record, from tracebacks too; also from those of libraries."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text if is_redacted(record) else redact_text(text)
-
-    def formatException(self, ei: Any) -> str:
-        return traceback_of(ei[1], ei[2])
-
-
-def log_to_stderr(level: str) -> None:
-    """
-    Log to stderr, one line a record, without secrets; also what ends the process or a thread.
-
-    Args:
-        level: ``debug``, ``info``, ``warning`` or ``error``.
-    """
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Redacted("%(asctime)s %(levelname)-8s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # uvicorn's lines at INFO say what our own lines say better.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # noqa: TID251 - not ours
+def say_ends() -> None:
+    """Log what ends the process or a thread."""
     sys.excepthook = _say_end
     threading.excepthook = _say_thread_end
 

@@ -175,6 +175,7 @@ class Settings:
     head_timeout: float = _setting(
         10.0, "time for a request's head; its body has as long, and 1 s more for each KiB"
     )
+    log_format: str = _setting("text", "what is logged: text, or json, an object a line")
     heartbeat_interval: float = _setting(25.0, "time between heartbeats to a client")
     client_timeout: float = _setting(60.0, "time without a sign of life before a client is closed")
     connect_timeout: float = _setting(10.0, "time a connection has to send connect")
@@ -229,6 +230,10 @@ class Settings:
         if self.store_replicas not in (1, 3, 5):
             raise ConfigurationError(
                 f"store_replicas has to be 1, 3 or 5, it is {self.store_replicas}"
+            )
+        if self.log_format not in ("text", "json"):
+            raise ConfigurationError(
+                f"log_format has to be text or json, it is {quoted(self.log_format)}"
             )
         if self.breaker_rate > 1:
             raise ConfigurationError(f"breaker_rate has to be at most 1, it is {self.breaker_rate}")

@@ -58,6 +58,7 @@ from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.execution.record.intake import Intake
+from gateway.execution.record.journal import Journal
 from gateway.execution.record.lock_drafts import LockDrafts
 from gateway.execution.record.mode_drafts import ModeDrafts
 from gateway.execution.record.policies import Policies
@@ -122,7 +123,7 @@ class Parts:
         self.state = State(settings)
         self.in_doubt = InDoubt()
         self.reach = Reach(log)
-        self.intake = Intake(log, clock, ids, self.in_doubt)
+        self.intake = Intake(log, clock, ids, self.in_doubt, Journal(machine_clock))
         self.policies = Policies(agents, self.state, max_attempts=settings.max_attempts)
         task_drafts = TaskDrafts(self.intake, self.state)
         dead_letter_drafts = DeadLetterDrafts(self.intake)

@@ -103,6 +103,7 @@ class Follower:
     Attributes:
         sink: Where its bytes go.
         audience: Which other connections get the same bytes.
+        ids: What a line of the log says beside its text when it is about this connection.
         topics: Topic → the offset after which it is followed; only topics that were asked for.
         heard: ``topics`` and the topics that they imply (``domain.events.listening``).
         position: Every event up to it has been written, or is not for this follower. While the
@@ -127,6 +128,7 @@ class Follower:
         "due",
         "gone",
         "heard",
+        "ids",
         "live",
         "on_due",
         "position",
@@ -140,6 +142,7 @@ class Follower:
     def __init__(self, sink: Sink, audience: Audience, *, now: float) -> None:
         self.sink = sink
         self.audience = audience
+        self.ids: Mapping[str, str] = {}
         self.topics: dict[str, int] = {}
         self.heard: dict[str, int] = {}
         self.position = 0

@@ -128,8 +128,8 @@ def answer_errors(endpoint: Endpoint) -> Endpoint:
             # The client is gone; no reader is left for this answer.
             return Response(status_code=400)
         except Exception:
-            what = (request.method, request.url.path, request_id())
-            logger.exception("%s %s failed, request %s", *what)
+            what = (request.method, request.url.path)
+            logger.exception("%s %s failed", *what, extra={"request_id": request_id()})
             return problem(500, "internal_error", "internal error")
 
     return answered

@@ -279,7 +279,7 @@ class Hub:
             try:
                 sink.write(batch.data)
             except Exception:
-                logger.exception("a sink broke; its connection is ended")
+                logger.exception("a sink broke; its connection is ended", extra=follower.ids)
                 sink.abort()
         self._measure((batch.entries, number) for batch, number in written.items())
 
@@ -326,7 +326,7 @@ class Hub:
                 # The log may answer without waiting; other tasks need a turn all the same.
                 await self._clock.sleep(0)
         except Exception:
-            logger.exception("reading on failed; the connection is ended")
+            logger.exception("reading on failed; the connection is ended", extra=follower.ids)
             follower.sink.abort()
         finally:
             follower.catching_up = None
@@ -410,13 +410,17 @@ class Hub:
         try:
             follower.due = follower.on_due(now)
         except Exception:
-            logger.exception("looking after a connection failed; it is ended")
+            logger.exception("looking after a connection failed; it is ended", extra=follower.ids)
             follower.sink.abort()
             self.leave(follower)
 
     def _free(self, follower: Follower) -> None:
         self.slow_freed += 1
-        logger.info("a connection accepted nothing for %s s", self.settings.stall_timeout)
+        logger.info(
+            "a connection accepted nothing for %s s, it is ended",
+            self.settings.stall_timeout,
+            extra=follower.ids,
+        )
         # The close frame rarely gets through a socket that accepts nothing.
         follower.sink.close(CloseCode.too_slow, "too slow")
         follower.sink.abort()

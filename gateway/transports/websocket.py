@@ -155,6 +155,7 @@ class _Connection:
         self._sink: Sink = self._pumped or cast("Sink", offered)
         self._sink.on_alive = self._take_frame
         self._follower: Follower = self._hub.join(self._sink, door.audience(None))
+        self._follower.ids = {"connection_id": self._session_id}
         now = self._clock.monotonic()
         self._life = Lifeline(self._hub.settings, look_s=self._hub.look_s, now=now)
         self._busy = False
@@ -295,7 +296,7 @@ class _Connection:
             away = Unavailable("the store is away", retry_after=error.retry_after)
             self._refuse(refusal_of(away, request.id))
         else:
-            logger.error("%s failed", request.method, exc_info=error)
+            logger.error("%s failed", request.method, exc_info=error, extra=self._follower.ids)
             data = {"code": "internal_error"}
             self._refuse(Refusal(request.id, INTERNAL_ERROR, "internal error", data))
 

@@ -117,6 +117,7 @@ async def gateway_process(
     port: int = 0,
     env: Mapping[str, str] | None = None,
     said: IO[bytes] | None = None,
+    log_level: str = "warning",
     **settings: object,
 ) -> AsyncIterator[GatewayProcess]:
     """
@@ -126,6 +127,7 @@ async def gateway_process(
         upstream: Base URL of the agents' upstream, without ``/v1``.
         port: Where it listens; 0: on a free one.
         said: Gets what it says on stderr; None: the stderr of the tests does.
+        log_level: How much it says there.
         settings: ``retry_base=0.1`` becomes ``GATEWAY_RETRY_BASE``.
     """
     # The machine is busy with other tests, which is no overload of this gateway: those that are
@@ -144,7 +146,7 @@ async def gateway_process(
     environment.pop("GATEWAY_URL", None)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "serve", *([target] if target else [])),
-        *("--port", str(port), "--log-level", "warning"),
+        *("--port", str(port), "--log-level", log_level),
         cwd=ROOT,
         env=environment,
         stdout=asyncio.subprocess.PIPE,

@@ -29,6 +29,7 @@ from gateway.domain.events import BOOKKEEPING, topics_of
 from gateway.domain.facts import Fact, to_json
 from gateway.domain.redaction import Redacted, shortened
 from gateway.execution.record.in_doubt import InDoubt
+from gateway.execution.record.journal import Journal
 from gateway.ports import Clock, Draft, EventLog, IdSource
 from gateway.values import EVENT_BYTES_MAX
 
@@ -60,13 +61,17 @@ class Intake:
         clock: Tells those that make drafts the time.
         ids: Gives the ids of events.
         in_doubt: Remembers what was appended without an answer.
+        journal: Says in this process's log what was appended.
     """
 
-    def __init__(self, log: EventLog, clock: Clock, ids: IdSource, in_doubt: InDoubt) -> None:
+    def __init__(
+        self, log: EventLog, clock: Clock, ids: IdSource, in_doubt: InDoubt, journal: Journal
+    ) -> None:
         self.log = log
         self.clock = clock
         self.ids = ids
         self.in_doubt = in_doubt
+        self._journal = journal
 
     def draft(
         self,
@@ -168,6 +173,7 @@ class Intake:
             raise
         if tries is not None:
             self.in_doubt.taken(tries)
+        self._journal.wrote(drafts)
         return offset
 
     async def decide(
