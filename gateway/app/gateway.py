@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gateway.app.build import build_engine, frontend_dir
 from gateway.app.settings import read_settings
 from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.spans import current_traceparent
 from gateway.attempts.task import Task
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError, TaskFailed
@@ -194,6 +195,7 @@ class Gateway:
             timeout=timeout,
             max_attempts=max_attempts,
             correlation_id=correlation_id,
+            traceparent=current_traceparent(),
             idempotency_key=idempotency_key,
         )
         task = await acceptance.submit(order)

@@ -29,6 +29,7 @@ class Assignment:
         input: What was asked, as JSON.
         preserved: What earlier attempts left.
         limit_s: Seconds that the attempt has.
+        traceparent: The span that the task was asked for in; None: the caller named none.
     """
 
     task_id: str
@@ -39,6 +40,7 @@ class Assignment:
     input: Any
     preserved: Kept
     limit_s: float
+    traceparent: str | None = None
 
     @classmethod
     def of(cls, task: Task, *, limit_s: float) -> Assignment:
@@ -52,4 +54,5 @@ class Assignment:
             input=task.input,
             preserved=task.preserved.kept(),
             limit_s=limit_s,
+            traceparent=task.traceparent,
         )

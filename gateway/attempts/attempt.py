@@ -21,6 +21,7 @@ from gateway.attempts.calling import InputMismatch, call, is_async, thread_of
 from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
+from gateway.attempts.spans import Span, spanned
 from gateway.attempts.task import Resources, Task
 from gateway.attempts.threads import Threads
 from gateway.domain import own_failures
@@ -58,6 +59,7 @@ class _Attempt:
         pieces: What it has said and is not told yet.
         reporter: Tells the listener about the attempt.
         over: Set when the task has ended without the attempt.
+        span: Traces it.
     """
 
     task: Task
@@ -65,6 +67,7 @@ class _Attempt:
     pieces: Pieces
     reporter: Reporter
     over: asyncio.Event
+    span: Span
 
 
 class Attempts:
@@ -137,9 +140,15 @@ class Attempts:
             declared: The agent.
             fallback: Whether its fallback is to answer in its place.
         """
+        with spanned(assignment, mode="fallback" if fallback else "primary") as span:
+            function = declared.fallback if fallback and declared.fallback else declared.function
+            await self._make(assignment, declared, function, span)
+
+    async def _make(
+        self, assignment: Assignment, declared: Declared, function: Function, span: Span
+    ) -> None:
         policy = declared.policy
-        function = declared.fallback if fallback and declared.fallback else declared.function
-        async with self._supervised(assignment) as attempt:
+        async with self._supervised(assignment, span) as attempt:
             running = asyncio.ensure_future(call(function, attempt.task, threads=self.threads))
             over = asyncio.ensure_future(attempt.over.wait())
             try:
@@ -176,8 +185,20 @@ class Attempts:
         the end the caller waits ``END_WAIT_S`` for the store at the most, and for the cleanup; what
         the store did not take by then is told later, in the same order.
         """
+        with spanned(assignment, mode="primary", here=True) as span:
+            async with self._around(assignment, policy, hooks, span) as task:
+                yield task
+
+    @contextlib.asynccontextmanager
+    async def _around(
+        self,
+        assignment: Assignment,
+        policy: AgentPolicy,
+        hooks: Sequence[Function],
+        span: Span,
+    ) -> AsyncIterator[Task]:
         supervised = contextlib.AsyncExitStack()
-        attempt = await supervised.enter_async_context(self._supervised(assignment))
+        attempt = await supervised.enter_async_context(self._supervised(assignment, span))
         end: Coroutine[Any, Any, None]
         try:
             async with asyncio.timeout(assignment.limit_s) as limit:
@@ -210,6 +231,7 @@ class Attempts:
     async def _fail(self, attempt: _Attempt, error: BaseException, policy: AgentPolicy) -> None:
         self._note(attempt)
         failure = self._classified(error, policy)
+        attempt.span.failed(failure)
         cause = "cancelled" if failure.error_type == "cancelled" else "exception"
         with contextlib.suppress(StaleTerm, Conflict):
             await attempt.reporter.fail(failure, cause=cause, detail=describe(error))
@@ -223,6 +245,7 @@ class Attempts:
     ) -> None:
         self._note(attempt)
         failure = own_failures.timed_out(limit_s, llm_upstream=policy.upstream is not None)
+        attempt.span.failed(failure)
         detail = None if error is None else describe(error)
         with contextlib.suppress(StaleTerm, Conflict):
             await attempt.reporter.fail(failure, cause="timeout", detail=detail)
@@ -291,7 +314,7 @@ class Attempts:
     # --- while it is made -------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _supervised(self, assignment: Assignment) -> AsyncIterator[_Attempt]:
+    async def _supervised(self, assignment: Assignment, span: Span) -> AsyncIterator[_Attempt]:
         """Set up an attempt, and tell what its code says until the block ends."""
         loop = asyncio.get_running_loop()
         waiting = asyncio.Event()
@@ -319,6 +342,7 @@ class Attempts:
             pieces=pieces,
             reporter=Reporter(assignment, pieces, self._listener, self._clock),
             over=asyncio.Event(),
+            span=span,
         )
         self._made[assignment.task_id] = attempt
         teller = asyncio.ensure_future(self._tell(pieces, attempt.reporter, waiting))

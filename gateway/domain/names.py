@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any, TypeGuard
 
-__all__ = ["NAME", "TOPIC", "USER_ID", "is_name", "is_user_id"]
+__all__ = ["NAME", "TOPIC", "TRACEPARENT", "USER_ID", "is_name", "is_traceparent", "is_user_id"]
 
 _END = r"(?![\s\S])"
 _NAME = r"[A-Za-z0-9._~@:-]{1,128}"
@@ -26,7 +26,10 @@ USER_ID = f"^{_USER_ID}{_END}"
 # A recipient is an agent_id or a user id.
 TOPIC = rf"^(\*|system|(task|agent|channel):{_NAME}|(user|recipient):{_USER_ID}){_END}"
 
-_NAMES, _USER_IDS = re.compile(NAME), re.compile(USER_ID)
+# The span of a caller (W3C Trace Context, 3.2), as far as every version of it is alike.
+TRACEPARENT = rf"^[0-9a-f]{{2}}-[0-9a-f]{{32}}-[0-9a-f]{{16}}-[0-9a-f]{{2}}{_END}"
+
+_NAMES, _USER_IDS, _TRACEPARENTS = map(re.compile, (NAME, USER_ID, TRACEPARENT))
 
 
 def is_name(value: Any) -> TypeGuard[str]:
@@ -37,6 +40,17 @@ def is_name(value: Any) -> TypeGuard[str]:
 def is_user_id(value: Any) -> TypeGuard[str]:
     """Whether a value may be the id of a user, 1 to 256 characters long."""
     return isinstance(value, str) and _USER_IDS.match(value) is not None and _is_unicode(value)
+
+
+def is_traceparent(text: str) -> bool:
+    """Whether a text names a span; version ff, and ids of zeros alone, are names of none."""
+    version, _, rest = text.partition("-")
+    ids = rest.split("-")[:2]
+    return (
+        _TRACEPARENTS.match(text) is not None
+        and version != "ff"
+        and all(id.strip("0") for id in ids)
+    )
 
 
 def _is_unicode(text: str) -> bool:

@@ -27,6 +27,7 @@ __all__ = ["HEADER_PARAMS", "OPERATIONS", "SESSION_PARAMS", "Operation"]
 HEADER_PARAMS: Mapping[str, str] = {
     "idempotency-key": "idempotency_key",
     "agent-secret": "agent_secret",
+    "traceparent": "traceparent",
 }
 
 _ALL = (

@@ -67,6 +67,11 @@ USER_ID = {"type": "string", "pattern": names.USER_ID}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 TERM = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1}
 SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 86400 * 7}
+TRACEPARENT = {
+    "type": "string",
+    "pattern": names.TRACEPARENT,
+    "description": "the caller's span (W3C Trace Context); every event of the task carries it",
+}
 NULLABLE_TEXT = {"type": ["string", "null"]}
 POSITION = {"type": "string", "pattern": r"^([^\s:]{1,64}:)?[0-9]{1,19}(?![\s\S])"}
 CURSOR = {"type": "string", "maxLength": 256}
@@ -270,5 +275,6 @@ CLAIM: Schema = {
             "required": ["lock_id", "resource_key", "term"],
         },
         "piece": {**COUNT, "description": "the newest piece of task.update that is known"},
+        "traceparent": {**NULLABLE_TEXT, "description": "the caller's span (W3C Trace Context)"},
     },
 }

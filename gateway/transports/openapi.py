@@ -99,9 +99,10 @@ def _operation(operation: Operation, path: str) -> dict[str, Any]:
     for header, name in HEADER_PARAMS.items():
         if name in properties:
             # Taken elsewhere, too; a secret is better off in no URL and no body that is logged.
-            parameters.append(
-                {"name": header, "in": "header", "required": False, "schema": properties.pop(name)}
-            )
+            schema = properties.pop(name)
+            if name == "traceparent":  # one that cannot be read is passed over
+                schema = {"type": "string", "description": schema["description"]}
+            parameters.append({"name": header, "in": "header", "required": False, "schema": schema})
     described: dict[str, Any] = {
         "operationId": _id(operation, path),
         "summary": operation.summary,
@@ -158,8 +159,7 @@ def _publication(type: str, lease: Schema | None) -> dict[str, Any]:
     if lease is None:
         return schema
     on_task = event_schemas.publication(type, lease=lease)
-    for name in HEADER_PARAMS.values():
-        on_task["properties"].pop(name, None)
+    on_task["properties"].pop("agent_secret", None)
     both = {name: schema.pop(name) for name in ("title", "description")}
     del on_task["title"]
     on_task["description"] = "on a task of the publisher's own, under its lease"

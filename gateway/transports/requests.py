@@ -16,6 +16,7 @@ from starlette.types import Receive
 
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, TooLarge, UnsupportedMedia
+from gateway.domain.names import is_traceparent
 from gateway.domain.redaction import quoted
 from gateway.protocol.operations import HEADER_PARAMS, Operation
 from gateway.protocol.strict_json import PARAMS_LEVELS, BadJson, parse_json
@@ -74,6 +75,10 @@ async def params_of(request: Request, operation: Operation) -> dict[str, Any]:
                 raise InvalidParams(
                     f"the header {header} has to be ASCII; give {name} in the body", field=name
                 )
+            # Instrumented clients send it with everything, and one that cannot be read is to be
+            # treated as absent (W3C Trace Context, 3.2.2.3 and 4.3).
+            if name == "traceparent" and (name in params or not is_traceparent(values[0])):
+                continue
             _merge(params, {name: values[0]})
     return params
 

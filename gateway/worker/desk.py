@@ -349,6 +349,7 @@ def _assignment_of(claim: Claim, *, limit_s: float) -> Assignment:
         input=claim["input"],
         preserved=Kept(kept["steps"], kept["text"]),
         limit_s=limit_s,
+        traceparent=claim.get("traceparent"),
     )
 
 

@@ -40,6 +40,7 @@ ORDERED = (
     "max_attempts",
     "correlation_id",
     "causation_id",
+    "traceparent",
     "idempotency_key",
 )
 # What a task takes in a list as JSON at the most, in bytes, beside its result and its attempts.

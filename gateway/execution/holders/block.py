@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
+from gateway.attempts.spans import current_traceparent
 from gateway.attempts.task import Task as AgentTask
 from gateway.domain import own_failures
 from gateway.domain.errors import (
@@ -151,6 +152,7 @@ class Blocks:
             timeout=limit_s + self._settings.task_timeout,
             max_attempts=1,
             reserved_for=self._holder,
+            traceparent=current_traceparent(),
         )
         task = await self._acceptance.submit(order)
         for _ in range(RACES_MAX):

@@ -361,6 +361,7 @@ class Claims:
             "preserved": {"steps": dict(kept.steps), "text": kept.text},
             "lock": None if lock is None else _shown(lock),
             "piece": task.piece,
+            "traceparent": task.traceparent,
         }
 
 

@@ -375,6 +375,7 @@ async def test_a_claim_describes_the_task_and_the_lease(here: World) -> None:
     assert seconds_of(claim.pop("lease_expires_at")) == here.engine.clock.wall() + 9
     assert claim == {
         "task_id": task_id,
+        "traceparent": None,
         "agent_id": worker.agent_id,
         "agent_name": "writer",
         "user_id": "ann",
