@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from statistics import median
+
+from gateway.domain.messages import RECOVERY_S
 
 __all__ = ["KEPT", "KNOWN_MAX", "NEEDED", "RecoveryTimes"]
 
@@ -35,6 +38,23 @@ class RecoveryTimes:
         self._by_kind.move_to_end(kind)
         if len(self._by_kind) > KNOWN_MAX:
             self._by_kind.popitem(last=False)
+
+    def shown(self, agents: Iterable[str]) -> dict[str, dict[str, dict[str, float]]]:
+        """Give what is known of agents: by error type the median in seconds, and of how many."""
+        known = {
+            agent: {
+                kind: {"median": round(median(times), 3), "count": len(times)}
+                for kind in RECOVERY_S
+                if (times := self._by_kind.get((agent, kind)))
+            }
+            for agent in agents
+        }
+        return {agent: by_type for agent, by_type in known.items() if by_type}
+
+    def newest(self, count: int) -> list[str]:
+        """Name the agents that have recovered last, so many at the most."""
+        names = dict.fromkeys(agent for agent, _ in reversed(self._by_kind))
+        return list(itertools.islice(names, count))
 
     def median_s(self, agent_name: str, error_type: str) -> float | None:
         """Give the median in seconds; None: too few recoveries were seen."""

@@ -194,8 +194,26 @@ BREAKER: Schema = {
         "outcomes": COUNT,
         "failures": COUNT,
         "permits_in_use": COUNT,
+        "estimated_recovery_time": {
+            "type": ["number", "null"],
+            "minimum": 0,
+            "description": "seconds until a probe may close it; null: it is not open",
+        },
     },
     "required": ["name", "scope", "state", "version"],
+}
+RECOVERY_TIMES: Schema = {
+    "type": "object",
+    "description": "by agent and error type: the median of the last recoveries in seconds, and of "
+    "how many; from three on it is what `estimated_recovery_time` says",
+    "additionalProperties": {
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "properties": {"median": {"type": "number", "minimum": 0}, "count": COUNT},
+            "required": ["median", "count"],
+        },
+    },
 }
 EVENT: Schema = {"type": "object", "properties": {"type": {"type": "string"}}}
 
@@ -246,6 +264,7 @@ WORKER: Schema = {
         "status": {"enum": list(WORKER_STATUSES)},
         "health_score": {"type": "number"},
         "tasks": {"type": "array", "items": NAME},
+        "recovery_times": RECOVERY_TIMES,
         "registered_at": {"type": "string"},
         "last_heartbeat": NULLABLE_TEXT,
     },

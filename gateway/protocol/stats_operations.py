@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.protocol.shapes import (
     COUNT,
     POSITION,
+    RECOVERY_TIMES,
     TASK_STATUSES,
     USER_ID,
     WORKER_STATUSES,
@@ -76,6 +77,7 @@ STATS: Schema = {
             "properties": {"by_state": _counts(("closed", "open", "half_open"))},
             "required": ["by_state"],
         },
+        "recovery_times": RECOVERY_TIMES,
         "users": {**COUNT, "description": "users with a task that is known"},
         "connections": {**COUNT, "description": "subscribers that are connected to this node"},
         "log": {"description": "what is kept of it", **_counts(("events", "bytes"))},
@@ -90,6 +92,7 @@ STATS: Schema = {
         "agents",
         "queue",
         "breakers",
+        "recovery_times",
         "users",
         "connections",
         "log",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import random
+import statistics
 import urllib.parse
 
 import pytest
 
+from gateway.domain.timestamps import seconds_of
 from tests.scenarios.harness import browser, gateway_process, times
 from tests.scenarios.proxy import Proxy
 from tests.upstream import Upstream
@@ -212,3 +214,29 @@ async def test_every_error_is_followed_by_its_recovery_or_its_end() -> None:
         }
         assert opened <= ended, f"seed {seed}"
         assert len(opened) > 3, f"seed {seed}"
+
+
+async def test_what_is_estimated_is_what_was_observed_and_is_shown_everywhere() -> None:
+    """A default at first; after three recoveries, how long those took."""
+    async with (
+        Upstream() as upstream,
+        gateway_process(upstream=upstream.url, retry_base=0.4, retry_max=0.4) as gateway,
+        browser(gateway.url) as page,
+    ):
+        for _ in range(4):
+            upstream.schedule("500", "fine")
+            await page.finished((await gateway.task("asker"))["task_id"])
+        errors, recovered = page.all("agent_error"), page.all("system_recovered")
+        sources = [error["recovery_estimate_source"] for error in errors]
+        assert sources == ["default"] * 3 + ["observed_median"]
+        # By the times of the log, as every node sees them.
+        took = [
+            seconds_of(end["timestamp"]) - seconds_of(error["timestamp"])
+            for error, end in zip(errors, recovered, strict=True)
+        ]
+        observed = statistics.median(took[:3])
+        assert errors[3]["estimated_recovery_time"] == pytest.approx(observed, abs=0.002)
+        shown = (await gateway.get("/api/stats"))["recovery_times"]["asker"]
+        ((kind, known),) = shown.items()
+        assert (kind, known["count"]) == (errors[0]["error_type"], 4)
+        assert known["median"] == pytest.approx(statistics.median(took), abs=0.002)

@@ -53,4 +53,7 @@ class BreakerHandlers:
             "outcomes": outcomes,
             "failures": failures,
             "permits_in_use": len(breaker.probes),
+            "estimated_recovery_time": (
+                round(breaker.retry_after_s(now), 3) if breaker.state == "open" else None
+            ),
         }

@@ -304,12 +304,13 @@ class Registry:
         agent_id = worker.agent_id
         mine = self._state.held_by(agent_id) if held is None else held.get(agent_id, ())
         shown = [task.task_id for task in mine if caller.may_see_user(task.user_id)]
-        return workers.view(
+        view = workers.view(
             worker,
             beat_at=self._presence.beat_at(agent_id),
             tasks=shown,
             health_score=self._health.score(worker, mine),
         )
+        return view | {"recovery_times": self._state.recoveries.shown(worker.agents)}
 
     def _new_secret(self) -> str:
         # A UUID of version 7 has 74 random bits (RFC 9562, section 5.7); two of them are enough

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.domain.access import Caller
 from gateway.domain.errors import NotFound, NotPermitted, Rejected
+from gateway.domain.timestamps import seconds_of
 from tests.execution.hands import hand
 from tests.execution.world import World
 
@@ -32,6 +33,7 @@ async def test_a_breaker_is_listed_with_what_it_has_counted(here: World) -> None
         "outcomes": 4,
         "failures": 3,
         "permits_in_use": 0,
+        "estimated_recovery_time": None,
     }
 
 
@@ -54,6 +56,8 @@ async def test_an_open_breaker_says_when_it_is_probed(here: World) -> None:
     (shown,) = (await here.call("breaker.list"))["items"]
     assert (shown["state"], shown["version"]) == ("open", 1)
     assert shown["opened_at"] < shown["probe_at"]
+    waits = seconds_of(shown["probe_at"]) - here.engine.clock.wall()
+    assert shown["estimated_recovery_time"] == pytest.approx(waits, abs=0.01)
 
 
 async def test_breakers_are_listed_in_pages_and_for_operators(here: World) -> None:
