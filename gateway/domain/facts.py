@@ -139,9 +139,11 @@ class Failed(NamedTuple):
 
     Attributes:
         outcome: For the breaker that admitted the attempt; None: no breaker judges it.
+        root: event_id of the ``agent_error`` that this failure goes back to; None: to none.
     """
 
     outcome: Outcome | None = None
+    root: str | None = None
 
 
 class Leased(NamedTuple):

@@ -41,9 +41,11 @@ __all__ = [
     "view",
 ]
 
-# What the record of a task takes in memory, and one of its attempts with its error, in bytes.
+# What the record of a task takes in memory, one of its attempts with its error, and the id of one
+# of its events, in bytes.
 TASK_BYTES = 2048
 ATTEMPT_BYTES = 1024
+EVENT_ID_BYTES = 192
 
 LIVE = frozenset({"pending", "running", "waiting"})
 ENDED = frozenset({"succeeded", "failed", "cancelled", "dead_lettered"})
@@ -74,6 +76,9 @@ class Task:
         domain: Failure domain of the worker that had it last; None: it has none.
         probe: The test request that the attempt is; None: an ordinary one.
         error_id: Of the failure that is open now; None: none is.
+        failure_event_id: Of the ``agent_error`` that opened its newest failure; None: it has none,
+            or has recovered.
+        event_ids: Of the events by which it may be named as a cause; see ``domain.causes``.
         failures: Attempts that failed since the failure opened.
         recoveries: Recovery attempts announced for the open failure.
         last_error: The failure fields of the newest ``agent_error``.
@@ -133,6 +138,8 @@ class Task:
     budget: str | None = None
     weight: int = 0
     lost_why: str | None = None
+    failure_event_id: str | None = None
+    event_ids: tuple[str, ...] = ()
 
     @property
     def deadline_at(self) -> float:
@@ -146,6 +153,13 @@ class Task:
     def has(self, piece: int, part: int) -> bool:
         """Whether the log has this part of an update that the worker has numbered."""
         return (piece, part) <= (self.piece, self.part)
+
+    @property
+    def root(self) -> str | None:
+        """event_id of the ``agent_error`` that its failure goes back to; None: none failed it."""
+        if self.failure_event_id is None:
+            return None
+        return (self.last_error or {}).get("causation_id") or self.failure_event_id
 
     @property
     def tries_left(self) -> int:
@@ -180,6 +194,7 @@ def submitted(
         generation=fact.generation,
         probe=fact.probe,
         last_offset=offset,
+        event_ids=(event["event_id"],),
     )
 
 
@@ -207,6 +222,7 @@ def pack(task: Task) -> None:
     """Keep an ended task in little memory, and weigh it; it is asked for seldom."""
     task.input, task.result = packed(task.input), packed(task.result)
     task.weight = TASK_BYTES + ATTEMPT_BYTES * len(task.attempts)
+    task.weight += EVENT_ID_BYTES * len(task.event_ids)
     task.weight += weight_of(task.input) + weight_of(task.result)
 
 
@@ -285,6 +301,7 @@ def _failed(task: Task, event: Mapping[str, Any], fact: Failed, at: float) -> No
     if task.error_id is None:
         task.error_id = event["error_id"]
         task.failed_at = at
+        task.failure_event_id = event["event_id"]
     task.last_error = {
         name: event[name]
         for name in (
@@ -298,6 +315,8 @@ def _failed(task: Task, event: Mapping[str, Any], fact: Failed, at: float) -> No
             "message",
         )
     }
+    if fact.root is not None:
+        task.last_error["causation_id"] = fact.root
     if event["cause"] == "agent_lost":
         task.lost_holder, task.lost_why = task.holder, None
     task.holder = task.lease_expires_at = None
@@ -315,7 +334,7 @@ def _recovering(task: Task, event: Mapping[str, Any], fact: None, at: float) -> 
 
 
 def _recovered(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
-    task.error_id = task.failed_at = None
+    task.error_id = task.failed_at = task.failure_event_id = None
     task.recoveries = 0
 
 

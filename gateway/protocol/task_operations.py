@@ -40,7 +40,11 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
             timeout=SECONDS,
             max_attempts={"type": "integer", "minimum": 1, "maximum": 100},
             correlation_id=NAME,
-            causation_id=NAME,
+            causation_id={
+                **NAME,
+                "description": "what this comes from: a task, or one of its events; if both fail, "
+                "the failure of this one names that of the other",
+            },
             traceparent=TRACEPARENT,
             idempotency_key={"type": "string", "minLength": 1, "maxLength": 255},
         ),

@@ -18,6 +18,7 @@ NOW = 1_800_000_000.0
 
 def new(**event: Any) -> Task:
     given = {
+        "event_id": "t1-submitted",
         "task_id": "t1",
         "user_id": "ann",
         "agent_name": "search",

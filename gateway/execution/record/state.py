@@ -18,6 +18,7 @@ from gateway.domain import dead_letter
 from gateway.domain import task as tasks
 from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome
+from gateway.domain.causes import Causes
 from gateway.domain.dead_letter import DeadLetters
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.facts import (
@@ -82,6 +83,7 @@ class State:
         threads: Notifications, and which of them answer each other.
         tally: How many tasks there are, by status, agent, domain and user.
         impacts: What failures have done to each user.
+        causes: Which task an event is of, that another one may name as its cause.
         keys: Which task an order with an idempotency key has become.
         budgets: How many calls and retries each upstream had lately.
         recoveries: How long recoveries took in seconds, by agent and error type.
@@ -120,6 +122,7 @@ class State:
         self.queue = Queue()
         self.threads = Threads()
         self.tally = Tally()
+        self.causes = Causes()
         self.budgets = RetryBudgets()
         self.finished: Shares[Task] = Shares()
         self.finished_bytes = 0
@@ -127,8 +130,7 @@ class State:
         self.recoveries = RecoveryTimes()
         self.preserving: OrderedDict[str, Task] = OrderedDict()
         self._bytes_by_user: dict[str, int] = {}
-        self._bytes_all = 0
-        self._running = 0
+        self._bytes_all = self._running = 0
 
     # --- the fold ---------------------------------------------------------------------------
 
@@ -182,9 +184,7 @@ class State:
                 offset=entry.offset,
                 bytes_max=self._settings.partial_bytes_task,
             )
-            self._know(task)
-            self.live[task_id] = task
-            self._line_up(task)
+            self.adopt(task)
             if task.idempotency_key is not None:
                 key = task.idempotency_key
                 self.keys.add(task.user_id, key, task_id, fact.fingerprint, entry.at)
@@ -203,6 +203,7 @@ class State:
         if entry.type == "system_recovered" and known.mode == "primary":
             self._observe_recovery(known, entry.at)
         tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
+        self.causes.told(known, event)
         self._running += (known.status == "running") - was_running
         if held_by is not None and known.holder is None and (by := self.workers.get(held_by)):
             self._changes(by)
@@ -299,6 +300,7 @@ class State:
         self.tasks[task.task_id] = task
         self._of_user.setdefault(task.user_id, {})[task.task_id] = task
         self.tally.came(task)
+        self.causes.came(task)
 
     def keep(self, task: Task) -> None:
         """Keep a task that has ended, for a while; it weighs what it takes of both bounds."""
@@ -307,7 +309,7 @@ class State:
         self.finished_bytes += task.weight
 
     def adopt(self, task: Task) -> None:
-        """Add a task as a snapshot has it."""
+        """Add a task, as it was submitted or as a snapshot has it."""
         self._know(task)
         if task.live:
             self.live[task.task_id] = task
@@ -365,6 +367,7 @@ class State:
             self._release(task)
             if self.tasks.pop(task.task_id, None) is not None:
                 self.tally.went(task)
+                self.causes.went(task)
                 mine = self._of_user[task.user_id]
                 del mine[task.task_id]
                 if not mine:

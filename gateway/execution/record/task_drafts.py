@@ -82,6 +82,14 @@ class TaskDrafts:
         """Give the failure fields of an event about ``failure``; ``said`` is for people."""
         return about(failure, error_id=error_id, said=said, estimate=self.estimate(failure, policy))
 
+    def _failed(
+        self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, said: str
+    ) -> Fields:
+        """Give the failure fields of an event about ``task``, and what the failure goes back to."""
+        root = self._state.causes.root_of(task, self._state.tasks)
+        fields = self.about(failure, error_id, policy, said)
+        return fields if root is None else {**fields, "causation_id": root}
+
     # --- tasks ------------------------------------------------------------------------------
 
     def of_task(self, type: str, task: Task, **fields: Any) -> Draft:
@@ -167,7 +175,7 @@ class TaskDrafts:
             evicted=kept.evicted,
             expires_at=rfc3339(self._state.expires_at(task, now)),
             url=f"/api/tasks/{task.task_id}/partial",
-            **self.about(failure, error_id, policy, said),
+            **self._failed(task, failure, error_id, policy, said),
         )
 
     def error(
@@ -191,6 +199,7 @@ class TaskDrafts:
             outcome: For the breaker that admitted the attempt; None: no breaker judges it.
         """
         will_retry = after.will_retry
+        root = self._state.causes.root_of(task, self._state.tasks)
         return self.of_task(
             "agent_error",
             task,
@@ -200,11 +209,12 @@ class TaskDrafts:
                 failure, agent_name=policy.name, attempt=task.attempt or None
             ),
             detail=detail,
-            fact=None if outcome is None else Failed(outcome=outcome),
+            fact=Failed(outcome, root) if outcome or root else None,
             will_retry=will_retry,
             max_attempts=task.max_attempts,
             cause=cause,
-            **self.about(
+            **self._failed(
+                task,
                 failure,
                 error_id,
                 policy,
@@ -239,7 +249,7 @@ class TaskDrafts:
             backoff_delay=round(after.delay_s, 3),
             next_attempt_at=rfc3339(self._intake.clock.wall() + after.delay_s),
             served_by=policy.fallback if after.step == "fallback" else None,
-            **self.about(failure, error_id, policy, said),
+            **self._failed(task, failure, error_id, policy, said),
         )
 
     def reassigned(self, task: Task, holder: str) -> Draft:
@@ -336,7 +346,7 @@ class TaskDrafts:
             attempts=task.attempt,
             errors=errors,
             reason=reason,
-            **self.about(failure, error_id, policy, said),
+            **self._failed(task, failure, error_id, policy, said),
         )
 
     def finished(

@@ -38,6 +38,11 @@ def known(state: State) -> Any:
     return json.loads(document(encode(state)))
 
 
+def named(state: State) -> dict[str, str]:
+    """By which events the tasks are known."""
+    return {event_id: task.task_id for event_id, task in state.causes._task_of.items()}
+
+
 def restored(body: bytes, settings: Settings = SETTINGS) -> State:
     state = State(settings)
     restore(state, body)
@@ -53,6 +58,7 @@ def test_nothing_that_the_folds_know_is_lost() -> None:
     for name in ("keys", "recoveries", "preserving"):
         assert list(getattr(after, name)) == list(getattr(before, name)), name
     assert after.failures == before.failures
+    assert named(after) == named(before) != {}
     assert (after.running, after.queue_depth) == (before.running, before.queue_depth)
     assert (after._bytes_all, after._bytes_by_user) == (before._bytes_all, before._bytes_by_user)
     assert before.tasks

@@ -470,10 +470,12 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
             "open_ends",
             "recoveries",
             "threads",
+            "causes",
         ):
             assert value == getattr(fresh, name), name
     assert (story.state.locks.by_key, len(story.state.queue)) == ({}, 0)
     assert story.state.dead_letters.by_task == {}
+    assert vars(story.state.causes) == vars(fresh.causes)
     assert list(story.state.budgets) == []
     assert list(story.state.keys) == []
     assert list(story.state.recoveries) == []
