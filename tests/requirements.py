@@ -609,6 +609,54 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_coordination.py::test_five_hundred_orders_at_once_are_five_hundred_tasks_also_when_repeated",
         "tests/scenarios/test_kept_tasks.py::test_a_key_stands_for_its_task_after_the_gateway_was_killed",
     ),
+    "WS-04": (
+        "tests/scenarios/test_modes.py::test_a_full_queue_is_told_to_everyone_with_what_still_works_also_to_who_comes_later",
+    ),
+    "WS-W10": (
+        "tests/scenarios/test_causes.py::test_tasks_that_fail_one_after_the_other_go_back_to_one_root",
+        "tests/scenarios/test_causes.py::test_what_has_recovered_is_the_cause_of_nothing",
+    ),
+    "WEFT-W8": (
+        "tests/execution/holders/test_presence.py::test_a_worker_that_is_heard_is_kept_however_long_ago_it_registered",
+    ),
+    "WEFT-W15": (
+        "tests/scenarios/test_bounds.py::test_cancelled_tasks_are_let_go_of_within_a_bound",
+        "tests/scenarios/test_bounds.py::test_a_strangers_progress_is_refused_and_moves_nothing",
+    ),
+    "WEFT-W17": (
+        "tests/scenarios/test_breakers.py::test_half_open_lets_exactly_three_of_twenty_through",
+        "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
+    ),
+    "WEFT-W19": (
+        "tests/scenarios/test_filters.py::test_every_filter_of_every_list_chooses_by_the_field_of_its_name",
+        "tests/scenarios/test_filters.py::test_whatever_is_taken_already_is_a_conflict_and_no_error_of_the_server",
+    ),
+    "WEFT-W20": (
+        "tests/scenarios/test_bounds.py::test_no_more_tasks_run_at_once_than_may",
+        "tests/scenarios/test_breakers.py::test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach_the_upstream",
+        "tests/scenarios/test_breakers.py::test_an_open_breaker_rejects_says_when_and_does_not_call_the_agent",
+        "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
+    ),
+    "MESH-W20": (
+        "tests/scenarios/test_notifications.py::test_events_are_pushed_and_found_by_topic_kind_thread_and_position",
+    ),
+    "FLUX-W3": (
+        "tests/scenarios/test_dead_letters.py::test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry",
+        "tests/scenarios/test_dead_letters.py::test_an_operator_looks_after_letters_on_the_command_line",
+    ),
+    "FLUX-W12": (
+        "tests/scenarios/test_kept_tasks.py::test_the_queue_of_a_killed_gateway_goes_on_with_priorities_and_times_on_any_node",
+    ),
+    "FLUX-W13": (
+        "tests/scenarios/test_nodes.py::test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards",
+        "tests/scenarios/test_quick_writes.py::test_of_a_thousand_quick_writes_to_one_subject_none_is_lost",
+    ),
+    "FLUX-W15": (
+        "tests/scenarios/test_ids.py::test_every_id_is_a_uuid_that_no_other_gateway_makes",
+    ),
+    "FLUX-W16": (
+        "tests/scenarios/test_coordination.py::test_tries_that_fail_leave_the_term_and_its_holder_alone",
+    ),
 }
 
 # Row id → why it is not required after all.

@@ -21,7 +21,7 @@ async def open_by_failures(
     await page.event("circuit_breaker_triggered", agent_name="once")
 
 
-@pytest.mark.requirement("WS-02")
+@pytest.mark.requirement("WS-02", "WEFT-W20")
 async def test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach_the_upstream() -> (
     None
 ):
@@ -47,7 +47,7 @@ async def test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach
         assert await bystander.event("circuit_breaker_triggered") == opened
 
 
-@pytest.mark.requirement("WS-10")
+@pytest.mark.requirement("WS-10", "WEFT-W20")
 async def test_an_open_breaker_rejects_says_when_and_does_not_call_the_agent() -> None:
     async with (
         Upstream() as upstream,
@@ -77,7 +77,7 @@ async def test_an_open_breaker_rejects_says_when_and_does_not_call_the_agent() -
         assert [item["state"] for item in breakers["items"] if item["name"] == "once"] == ["open"]
 
 
-@pytest.mark.requirement("WS-11")
+@pytest.mark.requirement("WS-11", "WEFT-W17")
 async def test_half_open_lets_exactly_three_of_twenty_through() -> None:
     """Success closes; later one failure reopens, with a cooldown of its own."""
     async with (

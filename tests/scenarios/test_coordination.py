@@ -165,6 +165,41 @@ async def test_one_task_wakes_the_first_of_fifty_that_wait_and_the_others_go_on_
     assert [answer[0] for answer in await asyncio.gather(*waiting[3:])] == [204] * 47
 
 
+@pytest.mark.requirement("FLUX-W16")
+async def test_tries_that_fail_leave_the_term_and_its_holder_alone(
+    gateway: GatewayProcess,
+) -> None:
+    """Each of twenty others tries again and again, for the task and for the lock."""
+    holder, *others = [await registered(gateway, "terms") for _ in range(21)]
+    task_id = (await gateway.task("terms", user_id="terms"))["task_id"]
+    path = f"/api/tasks/{task_id}"
+    _, _, claim = await by_http(gateway, f"{path}/claim", holder)
+    lock = {"resource_key": "terms:file", "holder": "first", "ttl": 60}
+    _, _, held = await by_http(gateway, "/api/locks", lock)
+
+    async def fail(number: int, proof: Event) -> set[tuple[int, str | None]]:
+        claims = [await by_http(gateway, f"{path}/claim", proof) for _ in range(3)]
+        other = {**lock, "holder": f"other-{number}"}
+        locks = [await by_http(gateway, "/api/locks", other) for _ in range(3)]
+        return {answer[:2] for answer in claims + locks}
+
+    failed = await asyncio.gather(*(fail(number, proof) for number, proof in enumerate(others)))
+    assert set().union(*failed) == {(409, "task_claimed"), (409, "lock_held")}
+    lease = {**holder, "term": claim["term"]}
+    assert (await by_http(gateway, f"{path}/update", {**lease, "progress": 0.5}))[0] == 200
+    _, _, renewed = await by_http(gateway, "/api/locks", lock)
+    assert (renewed["lock_id"], renewed["term"]) == (held["lock_id"], held["term"])
+    # The next holder's term is the next one.
+    assert (await by_http(gateway, f"{path}/release", lease))[0] == 200
+    _, _, second = await by_http(gateway, f"{path}/claim", others[0])
+    assert second["term"] == claim["term"] + 1
+    given_back = {"holder": "first", "term": held["term"]}
+    answer = await gateway.http.delete(f"/api/locks/{held['lock_id']}", params=given_back)
+    assert answer.is_success
+    _, _, next_held = await by_http(gateway, "/api/locks", {**lock, "holder": "second"})
+    assert next_held["term"] == held["term"] + 1
+
+
 # --- registrations -------------------------------------------------------------------------------
 
 

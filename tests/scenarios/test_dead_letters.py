@@ -74,7 +74,9 @@ async def given_up(
     return await page.finished(task_id, within_s=30)
 
 
-@pytest.mark.requirement("WEFT-07", "WEFT-21", "WEFT-W11", "WEFT-W12", "WEFT-W13", "MESH-W7")
+@pytest.mark.requirement(
+    "WEFT-07", "WEFT-21", "WEFT-W11", "WEFT-W12", "WEFT-W13", "MESH-W7", "FLUX-W3"
+)
 async def test_a_task_that_kills_each_of_its_workers_is_one_letter_and_so_is_its_retry(
     gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -145,7 +147,7 @@ async def test_an_agent_that_kills_its_worker_three_times_is_one_letter(
         assert len(page.all("dead_letter_changed", task_id=task["task_id"])) == 1
 
 
-@pytest.mark.requirement("WEFT-21")
+@pytest.mark.requirement("WEFT-21", "FLUX-W3")
 async def test_an_operator_looks_after_letters_on_the_command_line(
     gateway: GatewayProcess,
 ) -> None:

@@ -81,6 +81,37 @@ async def test_the_trail_of_a_task_is_in_order_and_outlives_the_gateway(
         assert (shown["status"], shown["input"]) == ("succeeded", {"question": "hello"})
 
 
+@pytest.mark.requirement("FLUX-W12")
+async def test_the_queue_of_a_killed_gateway_goes_on_with_priorities_and_times_on_any_node(
+    store: dict[str, Any],
+) -> None:
+    """Each task stands in it once, whoever claims: a queue of a process's own would be empty."""
+    async with gateway_process(target=None, **store) as first:
+        asked = [
+            (await first.task("queue", str(number), user_id="ann", priority=priority))["task_id"]
+            for number, priority in enumerate((10, 4, 1, 7, 4, 10, 1, 7))
+        ]
+        before = (await first.get("/api/tasks?status=pending"))["items"]
+        await first.stop(signal.SIGKILL)
+    async with (
+        gateway_process(target=None, **store) as here,
+        gateway_process(target=None, **store) as there,
+    ):
+        for node in (here, there):
+            assert (await node.get("/api/tasks?status=pending"))["items"] == before
+        proof = await worker(here, "queue")
+        claims = []
+        for node in (here, there, here, there, here, there, here, there):
+            answer = await node.http.post("/api/tasks/claim", json={**proof, "wait": 5})
+            assert answer.status_code == 200, answer.text
+            claims.append(answer.json())
+        urgent_first = [asked[number] for number in (2, 6, 1, 4, 3, 7, 0, 5)]
+        assert [claim["task_id"] for claim in claims] == urgent_first
+        assert (await there.http.post("/api/tasks/claim", json=proof)).status_code == 204
+        shown = await there.get(f"/api/tasks/{urgent_first[0]}")
+        assert shown["created_at"] == before[-3]["created_at"]
+
+
 @pytest.mark.requirement("FLUX-13", "WEFT-15")
 async def test_a_key_stands_for_its_task_after_the_gateway_was_killed(
     store: dict[str, Any],

@@ -367,7 +367,7 @@ async def test_a_claim_over_http_of_a_worker_that_was_killed_runs_out(
             assert (await page.finished(task_id))["result"] == heir.agent_id
 
 
-@pytest.mark.requirement("FLUX-16")
+@pytest.mark.requirement("FLUX-16", "WEFT-W20")
 async def test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free(
     gateway: GatewayProcess,
 ) -> None:

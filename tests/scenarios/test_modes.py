@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -93,6 +94,45 @@ async def test_an_operators_mode_is_pushed_refuses_and_ends(gateway: GatewayProc
         taken = await create(gateway, priority=10)
         assert taken.status_code == 201
         await gateway.http.post(f"/api/tasks/{taken.json()['task_id']}/cancel")
+
+
+@pytest.mark.requirement("WS-04")
+async def test_a_full_queue_is_told_to_everyone_with_what_still_works_also_to_who_comes_later() -> (
+    None
+):
+    """One waits for a task, one has nothing here, and two come when it is so already."""
+    limit = 20
+    async with (
+        gateway_process(target=AGENTS, queue_limit=limit, queue_share=1) as gateway,
+        browser(gateway.url, "ann") as ann,
+        browser(gateway.url, "bob") as bob,
+    ):
+        for _ in range(limit):
+            assert (await gateway.task("nobody", user_id="ann"))["status"] == "pending"
+        told = await ann.event("graceful_degradation")
+        assert await bob.event("graceful_degradation") == told
+        assert told["mode"] == "degraded"
+        assert told["available_features"] == ["tasks of priority 0 to 5", "blocking"]
+        assert told["disabled_features"] == ["tasks of priority 6 to 10"]
+        assert len(told["performance_impact"]) > 10
+        # What it says is so.
+        refused = await create(gateway, priority=6)
+        assert (refused.status_code, refused.json()["code"]) == (503, "degraded_mode")
+        taken = await create(gateway, "burner", priority=0, seconds=0)
+        assert taken.status_code == 201
+
+        async with browser(gateway.url, "cy", snapshot=True) as late:
+            _, first = [orjson.loads(raw) for _, raw in late.frames[:2]]
+            assert first["result"]["snapshot"]["mode"] == "degraded"
+            assert first["result"]["snapshot"]["degradations"] == [told]
+        path = "/api/events/stream?topic=user:dora&snapshot=true"
+        async with gateway.http.stream("GET", path) as stream:
+            lines = stream.aiter_lines()
+            async with asyncio.timeout(5):
+                while await anext(lines) != "event: snapshot":
+                    pass
+                data = (await anext(lines)).removeprefix("data: ")
+            assert orjson.loads(data)["degradations"] == [told]
 
 
 @pytest.mark.requirement("FLUX-09", "FLUX-W7")

@@ -112,7 +112,7 @@ async def test_what_was_known_before_a_kill_is_known_after_it(store: dict[str, A
             assert (await page.finished(running["task_id"]))["result"] == "done"
 
 
-@pytest.mark.requirement("WEFT-04", "WEFT-10", "WEFT-W6", "WEFT-W1")
+@pytest.mark.requirement("WEFT-04", "WEFT-10", "WEFT-W6", "WEFT-W1", "WEFT-W17", "FLUX-W13")
 async def test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwards(
     nats: NatsServer, store: dict[str, Any]
 ) -> None:

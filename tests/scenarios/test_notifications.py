@@ -159,6 +159,50 @@ async def test_a_thread_is_its_root_and_its_replies(gateway: GatewayProcess) -> 
         assert "leave it out" in problem["detail"]
 
 
+@pytest.mark.requirement("MESH-W20")
+async def test_events_are_pushed_and_found_by_topic_kind_thread_and_position(
+    gateway: GatewayProcess,
+) -> None:
+    topics = ["user:finn", "recipient:finn", "channel:c20"]
+    async with browser(gateway.url, token=token("finn"), topics=topics) as finn:
+        root = await post(gateway, "gil", recipient_id="finn", payload="root")
+        await post(gateway, "gil", channel="c20", payload="channel")
+        reply = await post(
+            gateway,
+            "finn",
+            recipient_id="gil",
+            user_id="finn",
+            parent_event_id=root,
+            payload="reply",
+        )
+        made = {"agent": "nobody", "input": 1}
+        headers = {"authorization": f"Bearer {token('finn', 'events:read tasks:write')}"}
+        task = (await gateway.http.post("/api/tasks", json=made, headers=headers)).json()
+        await finn.event("task_submitted", task_id=task["task_id"])
+        await post(gateway, "gil", channel="c20", recipient_id="finn", payload="both")
+        await finn.event("notification", payload="both")
+        pushed = list(finn.events)
+    assert [event.get("payload") for event in pushed] == ["root", "channel", "reply", None, "both"]
+    begin = "{epoch}:{offset}".format(**finn.subscribed)
+    middle = f"{pushed[1]['epoch']}:{pushed[1]['offset']}"
+    for query, expected in (
+        ({"topic": "recipient:finn"}, [0, 4]),
+        ({"topic": "channel:c20"}, [1, 4]),
+        ({"channel": "c20", "recipient_id": "finn"}, [4]),
+        ({"topic": f"task:{task['task_id']}"}, [3]),
+        ({"topic": "user:finn"}, [2, 3]),
+        ({"type": "notification", "topic": "user:finn"}, [2]),
+        ({"type": "task_submitted"}, [3]),
+        ({"type": "agent_error"}, []),
+        ({"parent_event_id": root}, [0, 2]),
+        ({"parent_event_id": root, "since": middle}, [2]),
+        ({"topic": "recipient:finn", "since": middle}, [4]),
+    ):
+        found = await listed(gateway, "finn", **{"since": begin, **query})
+        assert found == [pushed[number] for number in expected], query
+    assert reply == pushed[2]["event_id"]
+
+
 @pytest.mark.own_store
 @pytest.mark.requirement("MESH-12")
 async def test_notifications_and_threads_outlive_the_gateway(store: dict[str, Any]) -> None:

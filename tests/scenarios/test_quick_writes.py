@@ -48,7 +48,7 @@ async def nodes() -> AsyncIterator[list[GatewayProcess]]:
         yield [await stack.enter_async_context(gateway_process(**own)) for _ in range(count)]
 
 
-@pytest.mark.requirement("WEFT-11")
+@pytest.mark.requirement("WEFT-11", "FLUX-W13")
 @pytest.mark.timeout(times(60, 600))
 async def test_of_a_thousand_quick_writes_to_one_subject_none_is_lost() -> None:
     """

@@ -132,6 +132,30 @@ async def test_workers_long_gone_are_dropped_and_come_back_under_another_id(here
     assert again["agent_secret"] == worker.secret
 
 
+@pytest.mark.requirement("WEFT-W8")
+async def test_a_worker_that_is_heard_is_kept_however_long_ago_it_registered(
+    open_world: OpenWorld,
+) -> None:
+    """Its age counts from when it was last heard: one that fell silent goes a day after that."""
+    here = await open_world(heartbeat_timeout=3_600, offline_after=7_200)
+    heard, silent = await hand(here, "writer"), await hand(here, "reader")
+    began = here.engine.clock.wall()
+    for _ in range(5):
+        await here.passing(1_800)
+        await heard.beat()
+    assert (heard.status, silent.status) == ("healthy", "offline")
+    presence = here.engine.parts.presence
+    presence.expire(began + 86_400 + 60)
+    assert silent.status == "offline", "it was offline two hours after it registered"
+    presence.expire(began + 30 * 86_400)
+    assert [worker.agent_id for worker in here.state.workers.values()] == [heard.agent_id]
+    await here.submit("writer")
+    assert (await heard.claim())["agent_id"] == heard.agent_id
+    await heard.tell("task.complete", result=1)
+    with pytest.raises(NotFound):
+        await silent.beat()
+
+
 async def test_a_socket_worker_loses_its_tasks_when_unhealthy_an_http_worker_when_each_lease_ends(
     here: World,
 ) -> None:
