@@ -50,8 +50,8 @@ def worker(**more: Any) -> Worker:
 
 def made(*, moved: bool = False) -> Task:
     """A task whose attempt began now."""
-    order = {"event_id": "e1", "task_id": "t1", "user_id": "ann", "agent_name": "writer"}
-    order |= {"priority": 5, "timeout": 300.0, "max_attempts": 3}
+    order: dict[str, Any] = {"event_id": "e1", "task_id": "t1", "user_id": "ann"}
+    order |= {"agent_name": "writer", "priority": 5, "timeout": 300.0, "max_attempts": 3}
     task = submitted(order, Submitted(), at=NOW, offset=1, bytes_max=1000)
     task.attempts.append(Attempt(1, "w1", "primary", NOW, term=1, moved=moved))
     return task

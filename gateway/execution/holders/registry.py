@@ -145,6 +145,12 @@ class Registry:
             await self._intake.decide(decide, about=f"worker {agent_id}")
         finally:
             self._presence.not_registering(agent_id)
+        try:
+            self._require_own(agents, caller, named="agents" in params)
+        except NameTaken:
+            # Another user registered the name at the same moment, and was first.
+            await self.remove(agent_id)
+            raise
         await self._presence.came(agent_id, caller.session_id)
         return {
             "agent_id": agent_id,

@@ -261,6 +261,28 @@ async def test_an_agents_name_and_its_breaker_are_the_first_users(here: World) -
     assert here.engine.parts.policies.owner("researcher") == "ann"
 
 
+async def test_of_two_users_that_register_one_name_at_once_the_first_has_it() -> None:
+    """Their workers have ids of their own, so that neither append is in the way of the other."""
+    ann, bob = (Caller(user, SCOPES) for user in ("ann", "bob"))
+    cluster = Cluster()
+    node = cluster.node()
+    async with until_killed(node.engine):
+
+        async def first(drafts: Sequence[Draft]) -> None:
+            node.log.before = None
+            await node.engine.call("agent.register", {"handle": "wanted"}, ann)
+
+        node.log.before = first
+        with pytest.raises(NameTaken) as refused:
+            await node.engine.call("agent.register", {"handle": "wanted"}, bob)
+        assert refused.value.field == "handle"
+        found = {worker.owner: worker.removed for worker in node.state.workers.values()}
+        assert found == {"ann": False, "bob": True}
+        assert node.engine.parts.policies.owner("wanted") == "ann"
+        # The first may register more of them.
+        await node.engine.call("agent.register", {"handle": "wanted"}, ann)
+
+
 async def test_a_user_has_a_bounded_number_of_workers(
     here: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
