@@ -22,11 +22,11 @@ export const GATEWAY_CHANGES = {
       const left = [...draft.state.degradations.values()].map(({ mode }) => mode);
       draft.state.mode = left.findLast((mode) => GATEWAY_MODES.has(mode)) ?? "normal";
     }
-    if (event.scope === "breaker") {
+    if (event.scope === "breaker" || event.scope === "domain") {
       for (const breaker of [...draft.state.breakers.values()]) {
         if (!isMeant(event, breaker)) continue;
         const closed = { ...breaker, state: "closed", probe_at: null, error_id: null };
-        draft.put("breakers", breaker.name, closed);
+        draft.put("breakers", breakerKey(breaker), closed);
       }
     }
   },
@@ -34,7 +34,7 @@ export const GATEWAY_CHANGES = {
   circuit_breaker_triggered(draft, event) {
     const name = event.breaker ?? event.agent_name;
     if (!name) return;
-    draft.put("breakers", name, {
+    draft.put("breakers", breakerKey({ name, scope: event.scope }), {
       name,
       scope: event.scope,
       state: "open",
@@ -52,8 +52,11 @@ export const GATEWAY_CHANGES = {
   circuit_breaker_test_request(draft, event) {
     const name = event.breaker ?? event.agent_name;
     if (!name) return;
-    const known = draft.state.breakers.get(name) ?? { name, scope: null, error_id: event.error_id };
-    draft.put("breakers", name, { ...known, state: "half_open", probe_at: null });
+    // A probe of a failure domain names it as its own domain, too.
+    const scope = event.domain === name ? "domain" : null;
+    const key = breakerKey({ name, scope });
+    const known = draft.state.breakers.get(key) ?? { name, scope, error_id: event.error_id };
+    draft.put("breakers", key, { ...known, state: "half_open", probe_at: null });
   },
 
   graceful_degradation(draft, event) {
@@ -96,6 +99,11 @@ export const GATEWAY_CHANGES = {
 
   notification: addNotice,
 };
+
+/** Under which key a breaker is kept: a failure domain may have the name of an agent's breaker. */
+export function breakerKey({ name, scope }) {
+  return scope === "domain" ? `domain/${name}` : name;
+}
 
 /** Tell whether a recovery is of this breaker. It names the breaker, its failure or its agent. */
 function isMeant(event, breaker) {

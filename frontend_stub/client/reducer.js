@@ -13,7 +13,7 @@
  */
 
 import { Draft } from "./draft.js";
-import { GATEWAY_CHANGES } from "./gateway-changes.js";
+import { GATEWAY_CHANGES, breakerKey } from "./gateway-changes.js";
 import { ENDED, LIMITS } from "./limits.js";
 import { failureOf, newWorker, taskFrom } from "./records.js";
 import { TASK_CHANGES } from "./task-changes.js";
@@ -29,7 +29,7 @@ export function emptyState() {
     mode: "normal",
     tasks: new Map(), // task_id → task, oldest first
     failures: new Map(), // error_id → the newest event about it; open ones only
-    breakers: new Map(), // name → {name, scope, state, opened_at, probe_at, error_id, …}
+    breakers: new Map(), // name, or domain/name → {name, scope, state, opened_at, probe_at, …}
     degradations: new Map(), // degradation_id → its event; those in force only
     degradation: null, // what no event can tell while it lasts: the store is away
     agents: new Map(), // agent_id → worker, as agent.list describes it and events have changed it
@@ -99,7 +99,7 @@ export function fromSnapshot(snapshot, { epoch, offset }, previous = emptyState(
     draft.put("degradations", event.degradation_id, event);
   }
   for (const breaker of snapshot.breakers ?? []) {
-    draft.put("breakers", breaker.name, { ...breaker });
+    draft.put("breakers", breakerKey(breaker), { ...breaker });
   }
   return draft.done();
 }

@@ -2,7 +2,7 @@
 
 import { countdown } from "./countdown.js";
 import { h, icon, keyed, setIcon, setText, show } from "./dom.js";
-import { BREAKER_STATE, MODE, clock, duration, lookup } from "./words.js";
+import { BREAKER_STATE, DOMAIN_STATE, MODE, clock, duration, lookup } from "./words.js";
 
 /** Draw the degradations and the mode: what a user should know before asking anything. */
 export function banners(place) {
@@ -111,7 +111,7 @@ export function breakers(place) {
       (a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name),
     );
     show(nothing, items.length === 0);
-    keyed(list, items, (breaker) => breaker.name, breakerRow);
+    keyed(list, items, (breaker) => `${breaker.scope} ${breaker.name}`, breakerRow);
   }
   return { draw };
 }
@@ -123,12 +123,13 @@ function breakerRow() {
   const extra = h("span.row-extra");
   const element = h("li", {}, mark, h("div", {}, name, what, extra));
   function update(breaker) {
-    const [words, shape, tone] = lookup(BREAKER_STATE, breaker.state);
+    const ofDomain = breaker.scope === "domain";
+    const [words, shape, tone] = lookup(ofDomain ? DOMAIN_STATE : BREAKER_STATE, breaker.state);
     element.className = tone;
     element.dataset.breaker = breaker.name;
     element.dataset.state = breaker.state;
     setIcon(mark, shape);
-    setText(name, breaker.name);
+    setText(name, ofDomain ? `Domain ${breaker.name}` : breaker.name);
     const isOpen = breaker.state === "open";
     setText(what, isOpen && breaker.fallback_active ? `${words}; a stand-in answers` : words);
     const probeAt = isOpen ? breaker.probe_at : null;

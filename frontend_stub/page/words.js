@@ -20,6 +20,13 @@ export const BREAKER_STATE = {
   half_open: ["Trying a few calls", "retry", "warn"],
 };
 
+/** Of a failure domain: the same states, but it is slowed down and not stopped. */
+export const DOMAIN_STATE = {
+  closed: ["At full speed", "check", "good"],
+  open: ["Slowed down: one task a second", "warning", "warn"],
+  half_open: ["Trying whether it is well", "retry", "warn"],
+};
+
 /** Of a worker. */
 export const AGENT_STATUS = {
   healthy: ["Healthy", "check", "good"],

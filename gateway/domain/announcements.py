@@ -24,17 +24,18 @@ class Sentences(NamedTuple):
     user_message: str
 
 
-# For each type of event, the field that tells its variants apart.
-VARIED_BY: Mapping[str, str] = {
-    "recovery_attempt": "strategy",
-    "circuit_breaker_triggered": "fallback_active",
-    "graceful_degradation": "mode",
-    "resource_cleanup": "cleanup_status",
-    "system_recovered": "scope",
-    "request_rejected": "reason",
-    "task_finished": "outcome",
-    "task_dead_lettered": "reason",
-    "agent_status_changed": "status",
+# For each type of event, the fields that tell its variants apart; the first that does counts.
+VARIED_BY: Mapping[str, tuple[str, ...]] = {
+    "recovery_attempt": ("strategy",),
+    "circuit_breaker_triggered": ("scope", "fallback_active"),
+    "circuit_breaker_test_request": ("scope",),
+    "graceful_degradation": ("mode",),
+    "resource_cleanup": ("cleanup_status",),
+    "system_recovered": ("scope",),
+    "request_rejected": ("reason",),
+    "task_finished": ("outcome",),
+    "task_dead_lettered": ("reason",),
+    "agent_status_changed": ("status",),
 }
 
 # By type and variant; "" is for variants without a sentence of their own.
@@ -56,7 +57,14 @@ SENTENCES: Mapping[tuple[str, str], str] = {
         "This agent has failed several times, so it is given a rest (circuit breaker open)."
         " We will try it again in {wait}."
     ),
+    ("circuit_breaker_triggered", "domain"): (
+        "One part of the service has failed often, so it is slowed down for a while."
+        " Everything else goes on as usual."
+    ),
     ("circuit_breaker_test_request", ""): "We are trying whether this agent is well again.",
+    ("circuit_breaker_test_request", "domain"): (
+        "We are trying whether one part of the service is well again."
+    ),
     ("graceful_degradation", "degraded"): (
         "There is a lot to do right now. Some features are paused, and what matters most goes on."
     ),
@@ -147,8 +155,9 @@ def sentence(event_type: str, **facts: object) -> Sentences:
             sentence; ``backoff_delay``, ``retry_after`` or ``cooldown_period`` (seconds) and
             ``progress`` (0 to 1) enter it.
     """
-    variant = str(facts.get(VARIED_BY.get(event_type, ""), ""))
-    template = SENTENCES.get((event_type, variant)) or SENTENCES.get((event_type, ""), "")
+    variants = [str(facts[name]) for name in VARIED_BY.get(event_type, ()) if name in facts]
+    templates = (SENTENCES.get((event_type, variant)) for variant in (*variants, ""))
+    template = next(filter(None, templates), "")
     known = ", ".join(
         f"{name} {_short(value)}" for name, value in facts.items() if value is not None
     )

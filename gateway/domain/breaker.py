@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from gateway.domain.timestamps import seconds_of
 
-__all__ = ["Breaker", "BreakerRules", "Outcome", "Window", "subject_of"]
+__all__ = ["Breaker", "BreakerRules", "Kind", "Outcome", "Window", "subject_of"]
 
 State = Literal["closed", "open", "half_open"]
 Kind = Literal["success", "failure", "neutral"]
@@ -117,7 +117,8 @@ class Breaker:
     One breaker as the log tells it. Times are seconds since the Unix epoch.
 
     Attributes:
-        scope: ``agent`` or ``upstream``; see ``AgentPolicy.breaker_scope``.
+        scope: ``agent`` or ``upstream``; see ``AgentPolicy.breaker_scope``. ``domain``: see
+            ``failure_domain``.
         version: Grows by one with each opening.
         consecutive: Counted failures since the last success.
         opened_at: When it opened last; None while closed.

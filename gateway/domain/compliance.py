@@ -295,7 +295,7 @@ class StreamChecker:
         self._epoch.recoveries[error_id] = number
 
     def _on_trigger(self, event: Mapping[str, Any]) -> None:
-        name, version = _text(event, "breaker"), _int(event, "breaker_version")
+        name, version = _breaker_of(event), _int(event, "breaker_version")
         if name is None:
             return
         last = self._epoch.breakers.get(name)
@@ -316,7 +316,7 @@ class StreamChecker:
         self._epoch.breakers[name] = _Breaker(version, _text(event, "error_id"), probe_at)
 
     def _on_probe(self, event: Mapping[str, Any]) -> None:
-        if (breaker := self._epoch.breakers.get(_text(event, "breaker") or "")) is not None:
+        if (breaker := self._epoch.breakers.get(_breaker_of(event) or "")) is not None:
             breaker.closed_or_probed = True
 
     def _on_degradation(self, event: Mapping[str, Any]) -> None:
@@ -382,6 +382,13 @@ def _remember(memory: OrderedDict[str, _V], key: str, value: _V) -> None:
     memory.move_to_end(key)
     if len(memory) > REMEMBERED_MAX:
         memory.popitem(last=False)
+
+
+def _breaker_of(event: Mapping[str, Any]) -> str | None:
+    """Name the breaker; a failure domain may have the name of an agent's."""
+    name = _text(event, "breaker")
+    of_domain = name is not None and _text(event, "domain") == name
+    return f"domain {name}" if of_domain else name
 
 
 def _text(event: Mapping[str, Any], field: str) -> str | None:

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 
 __all__ = ["NAMES_MAX", "OTHER", "Histogram", "Meters", "Names"]
 
-# So many names of agents, and as many of breakers, have series of their own; each is four series.
+# So many names of agents, and as many of breakers and of domains, have series of their own; each is
+# four series, of a domain one.
 NAMES_MAX = 100
 # The name of all others together.
 OTHER = "other"

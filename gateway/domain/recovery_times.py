@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 
 from gateway.domain.messages import RECOVERY_S
+from gateway.domain.task import Task
 
 __all__ = ["KEPT", "KNOWN_MAX", "NEEDED", "RecoveryTimes"]
 
@@ -55,6 +56,11 @@ class RecoveryTimes:
         """Name the agents that have recovered last, so many at the most."""
         names = dict.fromkeys(agent for agent, _ in reversed(self._by_kind))
         return list(itertools.islice(names, count))
+
+    def observe(self, task: Task, at: float) -> None:
+        """Observe that a task of a certain agent has recovered from its failure at ``at``."""
+        if task.agent_name and task.last_error and task.failed_at is not None:
+            self.add(task.agent_name, task.last_error["error_type"], (at - task.failed_at,))
 
     def median_s(self, agent_name: str, error_type: str) -> float | None:
         """Give the median in seconds; None: too few recoveries were seen."""

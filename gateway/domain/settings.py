@@ -107,6 +107,9 @@ class Settings:
     breaker_rate: float = _setting(0.5, "failure rate that opens a breaker (20 outcomes, 30 s)")
     breaker_cooldown: float = _setting(30.0, "time an open breaker waits before it probes")
     breaker_permits: int = _setting(3, "probes let through half-open; all must succeed")
+    domain_rate: float = _setting(
+        0.3, "failure rate above which a domain gets one task a second (10 outcomes, 30 s)"
+    )
     heartbeat_timeout: float = _setting(5.0, "silence after which a worker is unhealthy")
     offline_after: float = _setting(15.0, "silence after which a worker is offline")
     lease_ttl: float = _setting(60.0, "how long a worker may act for a task unrenewed")
@@ -235,8 +238,9 @@ class Settings:
             raise ConfigurationError(
                 f"log_format has to be text or json, it is {quoted(self.log_format)}"
             )
-        if self.breaker_rate > 1:
-            raise ConfigurationError(f"breaker_rate has to be at most 1, it is {self.breaker_rate}")
+        for name in ("breaker_rate", "domain_rate", "queue_share"):
+            if getattr(self, name) > 1:
+                raise ConfigurationError(f"{name} has to be at most 1, it is {getattr(self, name)}")
         if self.input_bytes > INPUT_BYTES_MAX:
             raise ConfigurationError(
                 f"input_bytes has to be at most {INPUT_BYTES_MAX}, since a claim and an answer "
@@ -259,8 +263,6 @@ class Settings:
                 f"{self.quarantine_release}"
             )
         self._ordered("quarantine_below", "quarantine_release")
-        if self.queue_share > 1:
-            raise ConfigurationError(f"queue_share has to be at most 1, it is {self.queue_share}")
         self._ordered("retry_base", "retry_max")
         self._ordered("heartbeat_timeout", "offline_after")
         if self.partial_bytes_task > PARTIAL_BYTES_TASK_MAX:

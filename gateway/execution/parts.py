@@ -16,6 +16,7 @@ from gateway.domain.recovery import Backoff
 from gateway.domain.settings import Settings
 from gateway.execution.guards.audit import Audit
 from gateway.execution.guards.breakers import Breakers
+from gateway.execution.guards.domains import Domains
 from gateway.execution.guards.health import Health
 from gateway.execution.guards.modes import Modes
 from gateway.execution.guards.refusals import Refusals
@@ -56,6 +57,7 @@ from gateway.execution.reactions import Reactions
 from gateway.execution.record.audit_drafts import AuditDrafts
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
+from gateway.execution.record.domain_drafts import DomainDrafts
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.execution.record.intake import Intake
 from gateway.execution.record.journal import Journal
@@ -146,6 +148,8 @@ class Parts:
         )
         self.health = Health(state=self.state, clock=clock, settings=settings)
         volume = Volume(machine_clock, settings)
+        domain_drafts = DomainDrafts(self.intake)
+        self.domains = Domains(self.state, self.intake, domain_drafts, self.monitor)
         self.audit = Audit(self.intake, AuditDrafts(self.intake), self.monitor)
 
         # --- tasks: from the order to the one end ---
@@ -275,6 +279,7 @@ class Parts:
             leases=self.leases,
             breakers=self.breakers,
             health=self.health,
+            domains=self.domains,
             policies=self.policies,
             presence=self.presence,
             locks=self.locks,
@@ -306,6 +311,7 @@ class Parts:
         self.reactions = Reactions(
             state=self.state,
             breakers=self.breakers,
+            domains=self.domains,
             limits=self.limits,
             presence=self.presence,
             quarantine=self.quarantine,
@@ -427,7 +433,11 @@ class Parts:
             **workers.by_name,
             **LockHandlers(self.locks).by_name,
             **BreakerHandlers(
-                state=self.state, breakers=self.breakers, clock=clock, reach=self.reach
+                state=self.state,
+                breakers=self.breakers,
+                domains=self.domains,
+                clock=clock,
+                reach=self.reach,
             ).by_name,
             **EventHandlers(log=log, state=self.state, reach=self.reach).by_name,
             **publishing.by_name,

@@ -14,6 +14,7 @@ from gateway.attempts.attempt import Attempts
 from gateway.domain.breaker import Breaker, Outcome
 from gateway.domain.task import Task
 from gateway.execution.guards.breakers import Breakers
+from gateway.execution.guards.domains import Domains
 from gateway.execution.guards.volume import Volume
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.ends import Ends
@@ -56,6 +57,7 @@ class Reactions:
         *,
         state: State,
         breakers: Breakers,
+        domains: Domains,
         limits: Limits,
         presence: Presence,
         quarantine: Quarantine,
@@ -71,6 +73,7 @@ class Reactions:
     ) -> None:
         self._state = state
         self._breakers = breakers
+        self._domains = domains
         self._limits = limits
         self._presence = presence
         self._quarantine = quarantine
@@ -101,6 +104,9 @@ class Reactions:
         elif kind == "breaker":
             self._watch_breaker(self._state.breakers[name])
             self._bell.ring()
+        elif kind == "domain":
+            self._watch_domain(name)
+            self._bell.ring()
         elif kind == "agent":
             if entry.type == "agent_registered":
                 self._presence.registered(name)
@@ -125,9 +131,12 @@ class Reactions:
                 self._monitor.at(task.next_attempt_at, self._bell.ring_later)
         for breaker in self._state.breakers.values():
             self._watch_breaker(breaker)
+        for name in self._state.domains:
+            self._watch_domain(name)
         for lock in self._state.locks.by_key.values():
             self._locks.watch(lock)
         self._breakers.begin()
+        self._domains.begin()
         self._monitor.soon(self._breakers.act)
         self._presence.resume()
         self._quarantine.begin()
@@ -160,9 +169,11 @@ class Reactions:
             case "task_started":
                 self._limits.attempt(task)
                 self._quarantine.began(task)
+                self._watch_domain(task.domain)
             case "agent_error" | "lease_changed":
                 if entry.type == "agent_error":
                     self._quarantine.attempted(task)
+                    self._domains.attempted(task)
                 self._limits.lease(task)
                 # It may have given back a permit of a breaker that other tasks wait for.
                 self._bell.ring()
@@ -178,12 +189,19 @@ class Reactions:
         self._bell.ring()
         self._ends.ended(task)
         self._quarantine.attempted(task)
+        self._domains.attempted(task)
         if task.status == "dead_lettered":
             self._monitor.soon(self._trim)
 
     def _watch_breaker(self, breaker: Breaker) -> None:
         if breaker.state == "open" and breaker.probe_at is not None:
             self._monitor.at(breaker.probe_at, self._bell.ring_later)
+
+    def _watch_domain(self, name: str | None) -> None:
+        """Let claims look again when the next task may begin in a domain that is slowed down."""
+        domain = self._state.domains.get(name or "")
+        if domain is not None and domain.state != "closed":
+            self._monitor.at(domain.next_at, self._bell.ring_later)
 
     async def _trim(self) -> None:
         if await self._dead_letters.trim():

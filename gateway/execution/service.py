@@ -44,6 +44,7 @@ class Figures:
         workers: How many there are, by status.
         health: Agent → the lowest health score of the workers that serve it and are there.
         breakers: Name → state.
+        domains: Failure domain → the share of its outcomes that failed lately, 0 to 1.
         log_events: Entries that are kept.
         log_bytes: Bytes that they have.
         log_offset: The newest offset.
@@ -57,6 +58,7 @@ class Figures:
     workers: Mapping[str, int]
     health: Mapping[str, float]
     breakers: Mapping[str, str]
+    domains: Mapping[str, float]
     log_events: int
     log_bytes: int
     log_offset: int

@@ -74,13 +74,18 @@ EVENT_TO_PUBLISH: Schema = {
     "required": ["type"],
 }
 
+SCOPE: Schema = {
+    "description": "what the name is of; without it a domain's, where no breaker has it",
+    "enum": ["agent", "upstream", "domain"],
+}
+
 EVENT_OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "breaker.list",
         "GET",
         "/api/breakers",
         "admin",
-        "List the circuit breakers with their counts.",
+        "List the circuit breakers with their counts, and after them the failure domains.",
         params((), cursor=CURSOR, limit=LIMIT, min_position=POSITION),
         list_of(BREAKER),
     ),
@@ -89,8 +94,9 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/breakers/{name}/open",
         "admin",
-        "Open a breaker: no calls for a cooldown, then probes, as if its agent had failed.",
-        params(("name",), name=NAME),
+        "Open a breaker: no calls for a cooldown, then probes, as if its agent had failed; or slow "
+        "a failure domain down.",
+        params(("name",), name=NAME, scope=SCOPE),
         BREAKER,
         errors=("not_found",),
         audited=True,
@@ -100,8 +106,8 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/breakers/{name}/close",
         "admin",
-        "Close a breaker: its agent is called again at once.",
-        params(("name",), name=NAME),
+        "Close a breaker: its agent is called again at once; or let a failure domain go.",
+        params(("name",), name=NAME, scope=SCOPE),
         BREAKER,
         errors=("not_found",),
         audited=True,

@@ -184,7 +184,7 @@ BREAKER: Schema = {
     "type": "object",
     "properties": {
         "name": {"type": "string"},
-        "scope": {"type": "string"},
+        "scope": {"enum": ["agent", "upstream", "domain"]},
         "state": {"enum": list(BREAKER_STATES)},
         "opened_at": NULLABLE_TEXT,
         "probe_at": NULLABLE_TEXT,

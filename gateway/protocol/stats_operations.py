@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.protocol.shapes import (
+    BREAKER_STATES,
     COUNT,
     POSITION,
     RECOVERY_TIMES,
@@ -33,6 +34,16 @@ def _counts(names: tuple[str, ...]) -> Schema:
     }
 
 
+TASKS_OF_DOMAIN = _counts(("agents", "open", "finished", "failed", "outcomes"))
+DOMAIN: Schema = {
+    **TASKS_OF_DOMAIN,
+    "properties": {
+        **TASKS_OF_DOMAIN["properties"],
+        "failure_rate": {"type": "number", "minimum": 0, "maximum": 1},
+        "state": {"enum": list(BREAKER_STATES)},
+    },
+    "required": [*TASKS_OF_DOMAIN["required"], "failure_rate", "state"],
+}
 STATS: Schema = {
     "title": "stats",
     "type": "object",
@@ -51,8 +62,10 @@ STATS: Schema = {
             "required": ["by_status", "by_agent"],
         },
         "by_domain": _by_name(
-            _counts(("agents", "open", "finished", "failed")),
-            "by failure domain its workers that are not offline, and the tasks that ran there last",
+            DOMAIN,
+            "by failure domain its workers that are not offline, the tasks that ran there last, "
+            "how many attempts ended there in the last 30 s and which share of them failed, and "
+            "its state: closed at full speed, open or half_open at one task a second",
         ),
         "by_user": _by_name(
             _counts(("open", "finished", "failed")),

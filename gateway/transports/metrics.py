@@ -70,6 +70,7 @@ class Metrics:
         self._hub = hub
         self._service = service
         self._breakers = Names()
+        self._domains = Names()
         # Of this process alone: an application around us may have a registry of its own.
         self._process = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._process)
@@ -108,6 +109,7 @@ class Metrics:
         )
         yield self._health(now.health)
         yield self._breaker_states(now.breakers)
+        yield self._failure_rates(now.domains)
         yield _gauge("log_events", "Events that the log keeps." + SHARED, now.log_events)
         yield _gauge("log_bytes", "Bytes that they have." + SHARED, now.log_bytes)
         yield _gauge("log_offset", "Offset of the newest event." + SHARED, now.log_offset)
@@ -119,6 +121,14 @@ class Metrics:
             lowest[label] = min(score, lowest.get(label, score))
         about = "Lowest health score of the workers of an agent, from 0 to 1." + SHARED
         return _gauges("agent_health_score", about, "agent", lowest)
+
+    def _failure_rates(self, domains: Mapping[str, float]) -> Metric:
+        highest: dict[str, float] = {}
+        for name, rate in domains.items():
+            label = self._domains.of(name)
+            highest[label] = max(rate, highest.get(label, rate))
+        about = "Share of the attempts that failed in a domain in the last 30 s." + SHARED
+        return _gauges("domain_failure_rate", about, "domain", highest)
 
     def _breaker_states(self, breakers: Mapping[str, str]) -> Metric:
         found = Counter((self._breakers.of(name), state) for name, state in breakers.items())

@@ -188,7 +188,11 @@ async def test_the_statistics_are_what_the_operations_have_said() -> None:
         assert stats["tasks"]["by_agent"] == {"writer": 30}
         assert stats["tasks"]["by_status"]["succeeded"] == 10
         assert stats["by_domain"] == {
-            "zone": {"agents": 1, "open": 0, "finished": 20, "failed": 10}
+            "zone": {
+                **{"agents": 1, "open": 0, "finished": 20, "failed": 10},
+                # An invalid input says nothing of the zone.
+                **{"outcomes": 10, "failure_rate": 0, "state": "closed"},
+            }
         }
         assert (stats["agents"]["total"], stats["queue"]["depth"]) == (1, 10)
         assert (stats["users"], stats["connections"]) == (2, 1)

@@ -87,7 +87,7 @@ VIRTUAL_BOUNDS = Bounds(
 
 
 def settings_of(bounds: Bounds) -> dict[str, Any]:
-    """The settings of a gateway with these bounds; the book knows no breaker and no quarantine."""
+    """The settings of a gateway with these bounds; the book slows and stops nobody."""
     return {
         "queue_timeout": bounds.queue_s,
         "heartbeat_timeout": bounds.unhealthy_s,
@@ -96,6 +96,7 @@ def settings_of(bounds: Bounds) -> dict[str, Any]:
         "retry_max": bounds.retry_max_s,
         "breaker_threshold": 1_000_000,
         "breaker_rate": 1.0,
+        "domain_rate": 1.0,
         "quarantine_below": 0,
         "quarantine_release": 0.01,
     }

@@ -307,6 +307,10 @@ class Breakers:
         await self._intake.decide(decide, about=f"breaker {name}")
         return self._known(name)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a breaker of that name, or an agent that would have it."""
+        return name in self._state.breakers or self._drafts.first_behind(name) is not None
+
     def _known(self, name: str) -> Breaker:
         known = self._state.breakers.get(name)
         if known is not None:

@@ -1,16 +1,20 @@
 """
 The operations on breakers: list them with what each has counted up to now, open and close them.
 
+Failure domains are listed after them, with the scope ``domain``, and slowed down and let go by the
+same operations. A breaker and a domain may have one name: without a scope it is the breaker's.
+
 The counts are read at the time of the call, since old outcomes leave the window without an entry.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from gateway.domain.access import Caller
 from gateway.domain.breaker import Breaker
 from gateway.execution.guards.breakers import Breakers
+from gateway.execution.guards.domains import Domains
 from gateway.execution.handlers.params import Handler, Params, page
 from gateway.execution.record.overview import breaker_view
 from gateway.execution.record.reach import Reach
@@ -23,9 +27,12 @@ __all__ = ["BreakerHandlers"]
 class BreakerHandlers:
     """The operations ``breaker.*``."""
 
-    def __init__(self, *, state: State, breakers: Breakers, clock: Clock, reach: Reach) -> None:
+    def __init__(
+        self, *, state: State, breakers: Breakers, domains: Domains, clock: Clock, reach: Reach
+    ) -> None:
         self._state = state
         self._breakers = breakers
+        self._domains = domains
         self._reach = reach
         self._clock = clock
         self.by_name: dict[str, Handler] = {
@@ -36,13 +43,22 @@ class BreakerHandlers:
 
     async def _list(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
-        return page(list(self._state.breakers.values()), params, self._view)
+        listed = [*self._state.breakers.values(), *self._state.domains.values()]
+        return page(listed, params, self._view)
 
     async def _open(self, params: Params, caller: Caller) -> Any:
-        return self._view(await self._breakers.set(params["name"], "open"))
+        return self._view(await self._set(params, "open"))
 
     async def _close(self, params: Params, caller: Caller) -> Any:
-        return self._view(await self._breakers.set(params["name"], "closed"))
+        return self._view(await self._set(params, "closed"))
+
+    async def _set(self, params: Params, wanted: Literal["open", "closed"]) -> Breaker:
+        name, scope = params["name"], params.get("scope")
+        if scope is None and not self._breakers.knows(name) and self._domains.knows(name):
+            scope = "domain"
+        if scope == "domain":
+            return await self._domains.set(name, wanted)
+        return await self._breakers.set(name, wanted)
 
     def _view(self, breaker: Breaker) -> dict[str, Any]:
         now = self._clock.wall()

@@ -96,7 +96,7 @@ class StatsHandlers:
         return self._state.impacts.view(user_id, now=self._clock.wall())
 
     def _by_domain(self) -> dict[str, dict[str, Any]]:
-        """The tasks of each domain, and its workers that are there."""
+        """The tasks of each domain, its workers that are there, and how often work fails there."""
         agents: Counter[str] = Counter(
             worker.domain
             for worker in self._state.workers.values()
@@ -110,4 +110,14 @@ class StatsHandlers:
             if len(shown) == LISTED_MAX:
                 break
             shown[name] = {"agents": count, "open": 0, "finished": 0, "failed": 0}
-        return shown
+        return {name: counts | self._outcomes_in(name) for name, counts in shown.items()}
+
+    def _outcomes_in(self, domain: str) -> dict[str, Any]:
+        known, now = self._state.domains.get(domain), self._clock.wall()
+        if known is None:
+            return {"outcomes": 0, "failure_rate": 0.0, "state": "closed"}
+        return {
+            "outcomes": known.window.counts(now)[0],
+            "failure_rate": round(known.failure_rate(now), 3),
+            "state": known.state,
+        }

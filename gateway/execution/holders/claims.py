@@ -28,6 +28,7 @@ from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 from gateway.domain.worker import Worker
 from gateway.execution.guards.breakers import Breakers, Refusal
+from gateway.execution.guards.domains import Domains
 from gateway.execution.guards.health import Health
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.leases import Leases
@@ -78,6 +79,7 @@ class Claims:
         leases: Renews the lease of a claim that is repeated, and takes back what is not heard.
         breakers: Choose how an attempt is made.
         health: Says whether a worker may take one more task.
+        domains: Say whether it may take it now.
         presence: Tells whether a worker can be told what it is given.
         locks: Give the lock that a claim asks for.
         bell: Wakes the claims that wait.
@@ -92,6 +94,7 @@ class Claims:
         leases: Leases,
         breakers: Breakers,
         health: Health,
+        domains: Domains,
         policies: Policies,
         presence: Presence,
         locks: Locks,
@@ -104,6 +107,7 @@ class Claims:
         self._leases = leases
         self._breakers = breakers
         self._health = health
+        self._domains = domains
         self._policies = policies
         self._presence = presence
         self._locks = locks
@@ -161,7 +165,8 @@ class Claims:
         Raises:
             NotFound: If there is no such task.
             Conflict: If it cannot be taken: another worker holds it, it has ended, it waits for
-                its next attempt, or it is not for this worker's agents.
+                its next attempt, it is not for this worker's agents, or the worker's domain is
+                slowed down.
             LockHeld: If another holder has the lock that it asks for, still at the end of ``wait``.
             Rejected: If it names a task, and is quarantined or has one while it is on trial.
         """
@@ -206,6 +211,8 @@ class Claims:
         routes = routes_of(list(worker.agents), worker.capabilities)
         tried: set[str] = set()
         for _ in range(TRIES_MAX):
+            if self._domains.wait_s(worker) > 0:
+                return None, _kind(worker, ask) == kind
             task = self._state.queue.next(
                 routes,
                 self._clock.wall(),
@@ -275,6 +282,7 @@ class Claims:
         if not task.live:
             raise Conflict(f"{about} has ended: {task.status}", field="task_id")
         self._health.require_may_take(worker)
+        self._domains.require_may_take(worker, task)
         wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()
         if wait_s > 0:
             what = f"{about} waits for its next attempt"
@@ -298,7 +306,9 @@ class Claims:
         way = self._breakers.way(task, policy, stand_in=stand_in)
         if isinstance(way, Refusal):
             return None
-        beside = self._lock(worker, task.task_id, ask)
+        locked, of_lock = self._lock(worker, task.task_id, ask)
+        probing, of_domain = self._domains.beside(worker, task, name)
+        beside = (*locked, *probing), {**of_lock, **of_domain}
 
         async def begin() -> int:
             return await self._lifecycle.start(
@@ -378,4 +388,4 @@ def _shown(lock: Lock) -> dict[str, Any]:
 def _kind(worker: Worker, ask: _Ask) -> Hashable:
     """What a claim takes from; two claims of one kind find the same tasks."""
     agents = tuple((name, policy.fallback) for name, policy in worker.agents.items())
-    return agents, tuple(worker.capabilities), ask.resource_key
+    return agents, tuple(worker.capabilities), worker.domain, ask.resource_key

@@ -16,7 +16,7 @@ from gateway.execution.record.intake import Intake
 from gateway.execution.record.policies import Policies
 from gateway.ports import Draft
 
-__all__ = ["BreakerDrafts"]
+__all__ = ["BreakerDrafts", "closing", "opening", "probing"]
 
 
 class BreakerDrafts:
@@ -45,42 +45,24 @@ class BreakerDrafts:
 
     def triggered(self, breaker: Breaker) -> Draft:
         """Tell that a breaker opens, or opens again; its failure lasts until it closes."""
-        now = self._intake.clock.wall()
         policy = self._spokesman(breaker)
         reopened = breaker.error_id is not None
         fallback = self._fallback_active(breaker.name)
-        cooldown_s = breaker.rules.cooldown_s
         message, said = sentence(
             "circuit_breaker_triggered",
             breaker=breaker.name,
             reopened=reopened or None,
-            cooldown_period=cooldown_s,
+            cooldown_period=breaker.rules.cooldown_s,
             fallback_active=fallback or None,
         )
-        # The figures at the newest outcome: the breaker was judged by them, however late this is.
-        judged = breaker.window
         return self._intake.draft(
             "circuit_breaker_triggered",
             subject_of(breaker.name),
             user_id="*",
             agent_name=policy.name,
-            severity="critical" if reopened else "error",
             message=message,
-            breaker=breaker.name,
             scope=policy.breaker_scope,
-            failure_threshold_reached=max(breaker.consecutive, judged.counts(judged.newest)[1], 1),
-            failure_rate=round(breaker.failure_rate(judged.newest), 3),
-            cooldown_period=cooldown_s,
-            probe_at=rfc3339(now + cooldown_s),
-            fallback_active=fallback,
-            breaker_version=breaker.version + 1,
-            reopened=reopened,
-            **about(
-                circuit_open(None),
-                error_id=breaker.error_id or self._intake.ids.uuid7(),
-                said=said,
-                estimate=_cooldown(cooldown_s),
-            ),
+            **opening(self._intake, breaker, said=said, fallback=fallback),
         )
 
     def test_request(
@@ -94,7 +76,6 @@ class BreakerDrafts:
             test_request_id: The id of the probe.
             task: Envelope fields of the task that is the probe.
         """
-        assert breaker.error_id is not None
         message, said = sentence("circuit_breaker_test_request", breaker=breaker.name)
         return self._intake.draft(
             "circuit_breaker_test_request",
@@ -102,34 +83,67 @@ class BreakerDrafts:
             **task,
             agent_name=policy.name,
             message=message,
-            breaker=breaker.name,
-            test_request_id=test_request_id,
-            monitoring_enabled=True,
-            **about(
-                circuit_open(None),
-                error_id=breaker.error_id,
-                said=said,
-                estimate=_cooldown(0.0),
-            ),
+            **probing(breaker, test_request_id, said=said),
         )
 
     def closed(self, breaker: Breaker) -> Draft:
         """Tell that a breaker closes, which ends its failure."""
-        assert breaker.error_id is not None
-        now = self._intake.clock.wall()
         return self._intake.draft(
             "system_recovered",
             subject_of(breaker.name),
             user_id="*",
             agent_name=self._spokesman(breaker).name,
-            **recovered(
-                "breaker",
-                {"error_type": "circuit_open", "error_code": "circuit_open"},
-                breaker.error_id,
-                took_s=now - (breaker.first_opened_at or now),
-                attempts=breaker.openings,
-            ),
+            **closing(self._intake, breaker, scope="breaker"),
         )
+
+
+def opening(intake: Intake, breaker: Breaker, *, said: str, fallback: bool) -> Fields:
+    """Give the fields of a breaker, or of a failure domain, that opens, or opens again."""
+    cooldown_s = breaker.rules.cooldown_s
+    reopened = breaker.error_id is not None
+    # The figures at the newest outcome: the breaker was judged by them, however late this is.
+    judged = breaker.window
+    return {
+        "severity": "critical" if reopened else "error",
+        "breaker": breaker.name,
+        "failure_threshold_reached": max(breaker.consecutive, judged.counts(judged.newest)[1], 1),
+        "failure_rate": round(breaker.failure_rate(judged.newest), 3),
+        "cooldown_period": cooldown_s,
+        "probe_at": rfc3339(intake.clock.wall() + cooldown_s),
+        "fallback_active": fallback,
+        "breaker_version": breaker.version + 1,
+        "reopened": reopened,
+        **about(
+            circuit_open(None),
+            error_id=breaker.error_id or intake.ids.uuid7(),
+            said=said,
+            estimate=_cooldown(cooldown_s),
+        ),
+    }
+
+
+def probing(breaker: Breaker, test_request_id: str, *, said: str) -> Fields:
+    """Give the fields of one probe of a breaker, or of a failure domain."""
+    assert breaker.error_id is not None
+    return {
+        "breaker": breaker.name,
+        "test_request_id": test_request_id,
+        "monitoring_enabled": True,
+        **about(circuit_open(None), error_id=breaker.error_id, said=said, estimate=_cooldown(0.0)),
+    }
+
+
+def closing(intake: Intake, breaker: Breaker, *, scope: str) -> Fields:
+    """Give the fields of a breaker, or of a failure domain, that closes."""
+    assert breaker.error_id is not None
+    now = intake.clock.wall()
+    return recovered(
+        scope,
+        {"error_type": "circuit_open", "error_code": "circuit_open"},
+        breaker.error_id,
+        took_s=now - (breaker.first_opened_at or now),
+        attempts=breaker.openings,
+    )
 
 
 def _cooldown(wait_s: float) -> Fields:

@@ -1,8 +1,8 @@
 """
 Figures: what the folds say now, in numbers, for those who watch the gateway from outside.
 
-Read at the moment of the question. Tasks that are open, workers and breakers are looked through:
-there are few, or they have a bound; ended tasks are not.
+Read at the moment of the question. Tasks that are open, workers, breakers and domains are looked
+through: there are few, or they have a bound; ended tasks are not.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def figures(state: State, log: EventLog, *, scores: Mapping[str, float], now: fl
         workers=Counter(worker.status for worker in state.workers.values()),
         health=health,
         breakers={name: breaker.state for name, breaker in state.breakers.items()},
+        domains={name: domain.failure_rate(now) for name, domain in state.domains.items()},
         log_events=log.events,
         log_bytes=log.bytes,
         log_offset=log.head,

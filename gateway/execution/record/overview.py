@@ -48,7 +48,8 @@ def overview(state: State, topics: Iterable[str]) -> dict[str, Any]:
     sections: dict[str, Iterable[dict[str, Any]]] = {
         # What concerns most users comes first; of each part the newest stay.
         "degradations": reversed(state.degradations.values()),
-        "breakers": (breaker_view(b) for b in reversed(state.breakers.values()) if b.version),
+        # What is about a breaker or a failure domain is told to everyone, once it has opened.
+        "breakers": (breaker_view(b) for b in _newest_breakers(state) if b.version),
         "tasks": ({**tasks.view(task), "preserved": preview(task)} for task in reversed(live)),
         "failures": (one.event for one in reversed(list(state.failures)) if of(one.topics)),
     }
@@ -66,6 +67,11 @@ def overview(state: State, topics: Iterable[str]) -> dict[str, Any]:
     return shown
 
 
+def _newest_breakers(state: State) -> Iterable[Breaker]:
+    yield from (state.domains[name] for name in reversed(state.domains))
+    yield from reversed(state.breakers.values())
+
+
 def preview(task: Task) -> dict[str, Any] | None:
     """Give a glimpse of what a task preserves, and where the whole is; None: it is nothing."""
     if not task.preserved:
@@ -81,7 +87,7 @@ def preview(task: Task) -> dict[str, Any] | None:
 
 
 def breaker_view(breaker: Breaker) -> dict[str, Any]:
-    """Give a breaker as it stands on the wire."""
+    """Give a breaker, or a failure domain, as it stands on the wire."""
     return {
         "name": breaker.name,
         "scope": breaker.scope,

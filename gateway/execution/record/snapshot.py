@@ -25,6 +25,7 @@ import msgspec
 from gateway.domain import task as tasks
 from gateway.domain.breaker import Breaker
 from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.failure_domain import FailureDomain
 from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
 from gateway.domain.mode import Mode
@@ -82,6 +83,7 @@ class _Saved:
     budgets: list[RetryBudget] = dataclasses.field(default_factory=list)
     notes: list[Note] = dataclasses.field(default_factory=list)
     impacts: list[Impact] = dataclasses.field(default_factory=list)
+    domains: list[FailureDomain] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
@@ -116,9 +118,9 @@ class _Writing:
     """
     The folds of one moment on their way into a document.
 
-    Records (of tasks, breakers, workers, locks, budgets and dead letters) change in place: each is
-    written when it is its turn, or by ``keep`` just before it changes. Of everything else there are
-    copies from the beginning.
+    Records (of tasks, breakers, domains, workers, locks, budgets and dead letters) change in place:
+    each is written when it is its turn, or by ``keep`` just before it changes. Of everything else
+    there are copies from the beginning.
 
     Attributes:
         body: The document, as far as it is written.
@@ -129,6 +131,7 @@ class _Writing:
         records: dict[str, list[Any]] = {
             "tasks": list(state.tasks.values()),
             "breakers": list(state.breakers.values()),
+            "domains": list(state.domains.values()),
             "workers": list(state.workers.values()),
             "locks": list(state.locks.by_key.values()),
             "budgets": list(state.budgets),
@@ -295,6 +298,7 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         "finished": lambda task_id: state.keep(state.tasks[task_id]),
         "preserving": preserving,
         "breakers": breaker,
+        "domains": state.domains.adopt,
         "workers": state.workers.add,
         "failures": lambda saved: state.open_ends.keep(
             Failure(saved[0], saved[1], frozenset(saved[2]))

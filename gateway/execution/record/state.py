@@ -33,6 +33,7 @@ from gateway.domain.facts import (
     Unread,
     from_json,
 )
+from gateway.domain.failure_domain import FailureDomains
 from gateway.domain.lock import Locks
 from gateway.domain.mode import Mode
 from gateway.domain.queue import Queue
@@ -74,6 +75,7 @@ class State:
         tasks: Tasks by id, in the order of their submission. ``live`` are those that have not
             ended, ``finished`` the others, in the order in which they ended.
         breakers: Breakers by name.
+        domains: Failure domains by name.
         workers: Workers by agent_id; one that has said goodbye stays known for a while.
         failures: Open failures by error_id: the event, and the topics that it is of.
         degradations: Open degradations by degradation_id.
@@ -89,8 +91,8 @@ class State:
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
         unread: Counts what this version cannot read of the hidden halves of entries.
-        before_change: Called with a task, breaker, worker, lock or budget just before it changes,
-            while the folds are being written down; None: they are not.
+        before_change: Called with a task, breaker, domain, worker, lock or budget just before it
+            changes, while the folds are being written down; None: they are not.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -112,6 +114,7 @@ class State:
         self._of_user: dict[str, dict[str, Task]] = {}
         self.live: dict[str, Task] = {}
         self.breakers: dict[str, Breaker] = {}
+        self.domains = FailureDomains(self.rules, self._settings.domain_rate, self._changes)
         self.workers = Workforce()
         self.open_ends = OpenEnds()
         self.failures = self.open_ends.failures
@@ -153,6 +156,8 @@ class State:
             self._task(name, event, fact, entry)
         elif kind == "breaker":
             self._breaker(name, event, entry)
+        elif kind == "domain":
+            self.domains.told(name, event, at=entry.at, offset=entry.offset)
         elif kind == "agent":
             self._worker(name, event, fact, entry)
         elif kind == "mode":
@@ -201,19 +206,22 @@ class State:
         size, was_running, held_by = known.preserved.size, known.status == "running", known.holder
         waited_for = known.status, known.next_attempt_at
         if entry.type == "system_recovered" and known.mode == "primary":
-            self._observe_recovery(known, entry.at)
+            self.recoveries.observe(known, entry.at)
         tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
         self.causes.told(known, event)
         self._running += (known.status == "running") - was_running
-        if held_by is not None and known.holder is None and (by := self.workers.get(held_by)):
-            self._changes(by)
-            workers.attempted(by, known, event, at=entry.at)
+        if held_by is not None and known.holder is None:
+            self.domains.ended(known, event, at=entry.at)
+            if by := self.workers.get(held_by):
+                self._changes(by)
+                workers.attempted(by, known, event, at=entry.at)
         if (known.status, known.next_attempt_at) != waited_for:
             self._line_up(known)
         if entry.type == "task_started":
             self.queue.served(known.user_id, entry.offset, entry.at)
             holder = self.workers.get(known.holder or "")
             known.domain = None if holder is None else holder.domain
+            self.domains.began(known, at=entry.at)
             if known.mode == "primary":
                 self._budget(known, RetryBudget.called, entry.at)
         elif entry.type == "recovery_attempt" and event["strategy"] == STRATEGIES["retry"]:
@@ -290,11 +298,6 @@ class State:
     def _unread(self, name: str) -> None:
         if self.unread.note(name):
             logger.warning("%s was written by a later version, or is damaged: passed over", name)
-
-    def _observe_recovery(self, task: Task, at: float) -> None:
-        if task.agent_name and task.last_error and task.failed_at is not None:
-            kind = task.last_error["error_type"]
-            self.recoveries.add(task.agent_name, kind, (at - task.failed_at,))
 
     def _know(self, task: Task) -> None:
         self.tasks[task.task_id] = task

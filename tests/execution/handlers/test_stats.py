@@ -62,7 +62,7 @@ class Machine(RuleBasedStateMachine):
         self.stack = contextlib.AsyncExitStack()
         self.here: World = self.do(
             self.stack.enter_async_context(
-                world(complete=False, breaker_threshold=1000, breaker_rate=1.0)
+                world(complete=False, breaker_threshold=1000, breaker_rate=1.0, domain_rate=1.0)
             )
         )
         self.workers: list[Hand] = []
@@ -179,6 +179,12 @@ class Machine(RuleBasedStateMachine):
         assert {name: c.pop("agents") for name, c in of_domains.items()} == {
             name: there[name] for name in of_domains
         }
+        assert {c.pop("state") for c in of_domains.values()} <= {"closed"}
+        for counts in of_domains.values():
+            # What fails here is a failure of the worker's, and no task has a second attempt.
+            rate = counts.pop("failure_rate")
+            assert 0 <= rate <= 1
+            assert counts.pop("outcomes") >= (counts["finished"] and rate)
         ran = {name: c for name, c in of_domains.items() if c["open"] or c["finished"]}
         assert ran == grouped([task for task in tasks if task["domain"]], "domain")
         assert found["queue"]["depth"] == by_status["pending"] + by_status["waiting"]

@@ -37,6 +37,7 @@ async def test_an_empty_gateway_is_all_zero() -> None:
         workers={},
         health={},
         breakers={},
+        domains={},
         log_events=0,
         log_bytes=0,
         log_offset=0,
