@@ -358,6 +358,33 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_health.py::test_a_worker_that_lies_is_warned_of_quarantined_and_let_back_when_it_works",
         "tests/execution/holders/test_quarantine.py::test_time_releases_a_worker_which_gets_one_task_at_a_time_until_it_succeeds",
     ),
+    "FLUX-05": (
+        "tests/scenarios/test_domains.py::test_where_workers_die_work_slows_down_alone_and_comes_back_when_it_heals",
+        "tests/execution/guards/test_domains.py::test_a_domain_that_fails_too_often_is_slowed_down_alone",
+    ),
+    "FLUX-06": (
+        "tests/scenarios/test_domains.py::test_where_workers_die_work_slows_down_alone_and_comes_back_when_it_heals",
+        "tests/execution/guards/test_domains.py::test_three_probes_that_succeed_bring_it_back_to_full_speed",
+    ),
+    "FLUX-15": (
+        "tests/scenarios/test_domains.py::test_where_workers_die_work_slows_down_alone_and_comes_back_when_it_heals",
+        "tests/scenarios/test_domains.py::test_a_zone_whose_probe_dies_is_slowed_down_again_and_heals_by_results_alone",
+        "tests/execution/guards/test_domains.py::test_three_probes_that_succeed_bring_it_back_to_full_speed",
+        "tests/execution/guards/test_domains.py::test_a_probe_that_fails_slows_it_down_again_for_a_cooldown_of_its_own",
+        "tests/domain/test_failure_domain.py::test_it_is_closed_when_every_probe_has_succeeded",
+        "tests/domain/test_failure_domain.py::test_one_probe_that_fails_opens_it_again",
+    ),
+    "FLUX-W6": (
+        "tests/domain/test_failure_domain.py::test_the_window_slides",
+        "tests/execution/guards/test_domains.py::test_failures_that_are_longer_ago_than_the_window_slow_nothing_down",
+    ),
+    "FLUX-W11": (
+        "tests/scenarios/test_domains.py::test_a_zone_whose_probe_dies_is_slowed_down_again_and_heals_by_results_alone",
+        "tests/execution/guards/test_domains.py::test_a_probe_that_fails_slows_it_down_again_for_a_cooldown_of_its_own",
+        "tests/execution/guards/test_domains.py::test_a_probe_that_is_given_back_or_cancelled_holds_no_permit",
+        "tests/domain/test_failure_domain.py::test_one_probe_that_fails_opens_it_again",
+        "tests/domain/test_failure_domain.py::test_a_probe_that_says_nothing_gives_its_permit_back",
+    ),
     "FLUX-08": (
         "tests/scenarios/test_modes.py::test_more_than_it_can_take_is_refused_in_order_and_told",
     ),
@@ -429,6 +456,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "FLUX-W19": ("tests/test_tidy.py::test_no_key_is_in_the_repository",),
     "FLUX-W20": (
         "tests/execution/holders/test_quarantine.py::test_the_proof_of_quarantine_fails_when_that_is_switched_off",
+        "tests/execution/guards/test_domains.py::test_the_proof_fails_when_no_rate_is_too_high",
     ),
     "MESH-01": (
         "tests/execution/holders/test_locks.py::test_a_lock_that_runs_out_is_told_and_the_next_holder_has_a_new_id_and_term",

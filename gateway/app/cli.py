@@ -113,7 +113,7 @@ def _say_ready(url: str) -> None:
     type=click.IntRange(1, 1024),
     help="Tasks worked on at once.  [GATEWAY_WORKERS; default: 16]",
 )
-@click.option("--domain", help="Failure domain: a zone, a provider.")
+@click.option("--domain", help="Failure domain: a zone, a provider. One that fails is slowed down.")
 @click.option("--handle", help="What workers of this kind are called.  [default: MODULE]")
 @click.option(
     "--grace",

@@ -6,6 +6,7 @@ import asyncio
 
 from tests.bench import (
     claims,
+    domains,
     error_to_frame,
     jetstream,
     kills,
@@ -19,6 +20,7 @@ def main() -> None:
     """Run every benchmark."""
     asyncio.run(error_to_frame.run())
     asyncio.run(kills.run())
+    asyncio.run(domains.run())
     asyncio.run(claims.run())
     asyncio.run(quick_requests.run())
     asyncio.run(snapshots.run())

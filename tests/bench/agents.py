@@ -1,4 +1,4 @@
-"""Agents to measure with: one that fails at once and says when, one that waits to be killed."""
+"""Agents to measure with: one fails at once and says when, one waits to be killed, one is brief."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from gateway import Gateway, Task
+from gateway.app.clock import SystemClock
 from gateway.errors import InvalidInput
 
 gateway = Gateway()
@@ -24,3 +25,9 @@ async def wait(task: Task) -> None:
     """Leave a piece, and do nothing until something ends it."""
     task.append("begun")
     await asyncio.Event().wait()
+
+
+@gateway.agent("brief", timeout=60, max_attempts=100)
+async def brief(task: Task) -> None:
+    """Take a second."""
+    await SystemClock().sleep(1.0)

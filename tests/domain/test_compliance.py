@@ -220,6 +220,16 @@ def test_after_a_gap_numbers_still_grow() -> None:
     assert found == ["attempts-grow", "breaker-versions-grow"]
 
 
+def test_a_domain_may_have_the_name_of_an_agents_breaker() -> None:
+    """Their versions are counted apart, and so are their probes."""
+    of_domain = {"scope": "domain", "domain": "b1"}
+    openings = trigger(5, 0), trigger(1, 0, **of_domain)
+    probe = event("circuit_breaker_test_request", breaker="b1", domain="b1")
+    assert check_stream(stamped(*openings, probe, trigger(2, 1, **of_domain))) == []
+    (found,) = check_stream(stamped(*openings, probe, trigger(6, 1)))
+    assert found.rule == "one-trigger-per-opening"
+
+
 def test_without_its_probes_a_breaker_may_open_again_after_its_cooldown() -> None:
     """The probes are tasks of other users, whom the stream does not show; openings go to all."""
     assert check_stream(stamped(trigger(1, 0), trigger(2, 10))) == []

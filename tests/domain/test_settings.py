@@ -17,7 +17,7 @@ NUMBERS = [name for name, field in SETTINGS.items() if isinstance(field.default,
 def test_the_defaults_are_those_of_the_contract() -> None:
     it = Settings()
     assert (it.max_attempts, it.retry_base, it.retry_max) == (3, 1, 30)
-    assert (it.breaker_threshold, it.breaker_rate) == (5, 0.5)
+    assert (it.breaker_threshold, it.breaker_rate, it.domain_rate) == (5, 0.5, 0.3)
     assert (it.breaker_cooldown, it.breaker_permits) == (30, 3)
     assert (it.lease_ttl, it.queue_limit, it.queue_timeout, it.task_timeout) == (60, 1000, 300, 300)
     assert it.partial_ttl == 3600
@@ -80,6 +80,7 @@ def test_a_number_is_over_nothing_and_finite(name: str, value: float) -> None:
         {"store_replicas": 2},
         {"heartbeat_timeout": 15.1},
         {"breaker_rate": 1.01},
+        {"domain_rate": 1.01},
         {"retry_base": 31.0},
         {"partial_bytes_user": 262_143},
         {"partial_bytes_all": 4 * 1024**2 - 1},
@@ -115,6 +116,7 @@ def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any]) -
         {"heartbeat_timeout": 15.0},
         {"partial_bytes_all": 4 * 1024**2},
         {"breaker_rate": 1.0},
+        {"domain_rate": 1.0},
         {"retry_base": 30.0},
         {"partial_bytes_user": 262_144},
         {"heartbeat_interval": 60.0},

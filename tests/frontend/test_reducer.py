@@ -203,6 +203,28 @@ async def test_a_breaker_opens_is_tested_and_closes(blank_page: Page) -> None:
     assert states == ["open", "half_open", "closed"]
 
 
+async def test_a_domain_and_an_agent_of_one_name_have_a_breaker_each(blank_page: Page) -> None:
+    opened = {"breaker": "writer", "probe_at": START, "user_id": "*"}
+    of_domain = {**opened, "error_id": "d1", "domain": "writer"}
+    events = stream(
+        ("circuit_breaker_triggered", {**opened, "error_id": "b1", "scope": "agent"}),
+        ("circuit_breaker_triggered", {**of_domain, "scope": "domain"}),
+        ("circuit_breaker_test_request", {**of_domain, "task_id": "t"}),
+        ("system_recovered", {"error_id": "d1", "scope": "domain", "user_id": "*"}),
+    )
+    seen = []
+    for many in (2, 3, 4):
+        breakers = (await fold(blank_page, ["reduceAll", events[:many]]))["breakers"]
+        seen.append([breakers[key]["state"] for key in ("writer", "domain/writer")])
+    assert seen == [["open", "open"], ["open", "half_open"], ["open", "closed"]]
+    # A snapshot tells them apart in the same way.
+    listed = [{"name": "writer", "scope": scope, "state": "open"} for scope in ("agent", "domain")]
+    state = await fold(
+        blank_page, ["fromSnapshot", {"breakers": listed}, {"epoch": "e1", "offset": 4}]
+    )
+    assert list(state["breakers"]) == ["writer", "domain/writer"]
+
+
 async def test_a_degradation_lasts_until_its_own_recovery(blank_page: Page) -> None:
     begun = {"error_id": "d1", "degradation_id": "d", "scope": "gateway", "mode": "degraded"}
     other = {"error_id": "d2", "degradation_id": "x", "scope": "agent:writer", "mode": "fallback"}

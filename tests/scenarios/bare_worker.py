@@ -121,6 +121,7 @@ class BareWorker:
             "agent.register",
             handle=options.handle,
             agents=[{"name": options.handle, "timeout": options.limit, "max_attempts": 3}],
+            domain=options.domain,
             **known,
         )
         assert registered is not None
@@ -205,6 +206,7 @@ async def main() -> None:
     parser.add_argument("url")
     parser.add_argument("handle")
     parser.add_argument("--door", choices=["ws", "http"], default="ws")
+    parser.add_argument("--domain")
     parser.add_argument("--identity", default="")
     parser.add_argument("--ledger", default="")
     parser.add_argument("--lease-ttl", type=float, default=0)

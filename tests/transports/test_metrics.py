@@ -96,9 +96,10 @@ async def test_a_gateway_that_does_not_know_the_log_yet_tells_no_state() -> None
 async def test_the_page_names_exactly_what_is_exported() -> None:
     rows = re.findall(r"^\| `(\w+)` +\|(.*)\|$", PAGE.read_text(), re.MULTILINE)
     async with world() as here:
-        # A family without a series is left out: one worker and one breaker fill the last two.
+        # A family without a series is left out: a worker, a breaker and a domain fill the last.
         await ask(here, "POST", "/api/agents", body={"handle": "writer"})
         here.engine.parts.state.breaker("writer", "agent")
+        here.engine.parts.state.domains.of("eu-1")
         found = await scrape(here)
     assert sorted(name for name, _ in rows) == sorted(found.names)
     for name, cells in rows:
@@ -288,6 +289,7 @@ async def test_no_client_can_make_series_without_end() -> None:
             assert (await ask(here, "POST", "/api/agents", body=body)).status == 201
         for number in range(NAMES_MAX + 50):
             here.engine.parts.state.breaker(f"b{number}", "agent")
+            here.engine.parts.state.domains.of(f"d{number}")
         first = await scrape(here)
         # Tasks for agents that nobody has: they end, and make no series.
         for number in range(3):
@@ -299,6 +301,7 @@ async def test_no_client_can_make_series_without_end() -> None:
     assert found.all("agent_health_score").keys() == first.all("agent_health_score").keys()
     assert len(found.all("tasks_finished_total")) == 4 * (NAMES_MAX + 1)
     assert found("tasks_finished_total", agent=OTHER, outcome="cancelled") == 3
+    assert len(found.all("domain_failure_rate")) == NAMES_MAX + 1
     states = found.all("breaker_state")
     assert len(states) == 3 * (NAMES_MAX + 1)
     assert states[OTHER, "closed"] == 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import json
 import zlib
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+import event_schemas
 from gateway.domain.recovery_times import KEPT
 from gateway.domain.settings import Settings
 from gateway.execution.record import snapshot
@@ -80,6 +82,35 @@ def test_empty_folds_are_a_snapshot_too() -> None:
 def test_breakers_go_by_the_settings_of_now() -> None:
     after = restored(encode(folded()), Settings(breaker_threshold=77))
     assert {breaker.rules.threshold for breaker in after.breakers.values()} == {77}
+
+
+def test_a_failure_domain_goes_on_as_it_was_by_the_settings_of_now() -> None:
+    before = folded()
+    domain = before.domains.of("eu-1")
+    assert domain is not None
+    domain.ended("t1:1", "failure", began_at=1.0, at=1.0)
+    domain.told(event_schemas.example("circuit_breaker_triggered"), at=2.0, offset=7)
+    domain.began(3.0)
+    after = restored(encode(before), Settings(domain_rate=0.7)).domains["eu-1"]
+    assert dataclasses.replace(after, rules=domain.rules).__repr__() == repr(domain)
+    assert (after.state, after.next_at, after.window.counts(1.0)) == ("open", 4.0, (1, 1))
+    assert after.rules.rate == 0.7
+
+
+async def test_a_failure_domain_that_changes_meanwhile_is_written_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(snapshot, "SLICE_ITEMS", 1)
+    before = folded()
+    domain = before.domains.of("eu-1")
+    assert domain is not None
+
+    async def changes() -> None:
+        event = event_schemas.example("circuit_breaker_triggered")
+        before.domains.told("eu-1", event, at=2.0, offset=7)
+
+    after = restored(bytes(await written(before, changes)))
+    assert (before.domains["eu-1"].state, after.domains["eu-1"].state) == ("open", "closed")
 
 
 def test_recovery_times_keep_their_bound() -> None:
@@ -272,7 +303,9 @@ async def test_a_snapshot_that_is_not_finished_leaves_the_folds_alone(
     assert state.before_change is None
 
 
-@pytest.mark.parametrize("part", ["notes", "impacts", "budgets", "dead_letters", "locks"])
+@pytest.mark.parametrize(
+    "part", ["notes", "impacts", "budgets", "dead_letters", "locks", "domains"]
+)
 def test_a_part_that_an_earlier_version_did_not_have_is_empty(part: str) -> None:
     """Whoever updates a gateway goes on from what it knew."""
     before = folded()

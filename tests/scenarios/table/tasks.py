@@ -195,6 +195,19 @@ TASKS = (
         do("task.cancel", **the("after")),
     ),
     scenario(
+        "a failure domain is slowed down and let go as a breaker is, and is one of the breakers",
+        worker("w", "zoned", domain="zone-a"),
+        no("not_found", "breaker.open", by="operator", name="zone-a", scope="agent"),
+        do("breaker.open", by="operator", name="zone-a", gives={"scope": "domain"}),
+        do("stats.get", by="operator", gives={"by_domain": {"zone-a": {"state": "open"}}}),
+        do(
+            "breaker.close", by="operator", name="zone-a", scope="domain", gives={"state": "closed"}
+        ),
+        task("zoned", "zoned"),
+        claimed("w", "zoned"),
+        ended("w"),
+    ),
+    scenario(
         "the mode is known to everyone who reads, and set by operators",
         do("mode.set", by="operator", mode="normal", gives={"mode": "normal"}),
         do("mode.get", by="auditor", gives={"mode": "normal", "degradation_id": None}),
