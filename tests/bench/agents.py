@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 
 from gateway import Gateway, Task
@@ -29,5 +30,5 @@ async def wait(task: Task) -> None:
 
 @gateway.agent("brief", timeout=60, max_attempts=100)
 async def brief(task: Task) -> None:
-    """Take a second."""
-    await SystemClock().sleep(1.0)
+    """Take one to five seconds: of many that begin together few end together."""
+    await SystemClock().sleep(random.uniform(1.0, 5.0))

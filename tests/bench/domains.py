@@ -3,10 +3,10 @@ What a failing domain costs the other one, with processes that are really killed
 
     python -m tests.bench.domains
 
-Two domains with four workers each; every worker does four tasks at a time, of a second each, and
-there are always more that wait. After ten seconds the processes of half the workers of one domain
-are killed again and again, each as soon as it works again. Counted is what each domain finishes in
-a second, as a browser reads it.
+Two domains with four workers each; every worker does eight tasks at a time, of one to five seconds
+each, and there are always more that wait. After twenty seconds the processes of half the workers of
+one domain are killed again and again, each as soon as it works again. Counted is what each domain
+finishes in a second, as a browser reads it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = ["run"]
 
 DOMAINS = ("east", "west")
 WORKERS = 4
-AT_ONCE = 4
-BEFORE_S = 10.0
-DURING_S = 20.0
+AT_ONCE = 8
+BEFORE_S = 20.0
+DURING_S = 30.0
 TASKS = 1_500
 USERS = 5
 # What is promised: the other domain loses at the most this share.
