@@ -39,6 +39,7 @@ TYPES: tuple[str, ...] = (
     "task_started",
     "task_progress",
     "task_finished",
+    "task_waiting",
     "partial_result",
     "task_reassigned",
     "task_dead_lettered",

@@ -19,6 +19,7 @@ export function newTask(taskId) {
     max_attempts: null,
     attempts: [], // {attempt, mode, status, served_by, limit, started_at, ended_at, error}
     next: null, // {at, attempt, strategy, delay} while waiting for a try
+    waiting: null, // {for, name, until, similar}: why it does not move
     fallback: false, // the running attempt is the fallback's
     text: [], // [{attempt, fallback, text}]: one continuing text; a seam between each two
     text_dropped: 0, // characters missing at its beginning
@@ -68,6 +69,12 @@ export function failureOf(event) {
     will_retry: event.will_retry ?? false,
     estimate: event.estimated_recovery_time ?? null,
   };
+}
+
+/** Why a task does not move, from the event or from what the gateway says of the task. */
+export function waitOf(given) {
+  const { waits_for: waitsFor, name, until, similar } = given;
+  return { for: waitsFor, name: name ?? null, until: until ?? null, similar: similar ?? [] };
 }
 
 /**
@@ -144,6 +151,7 @@ export function taskFrom(record, known = newTask(record.task_id)) {
     agent_id: record.lease?.agent_id ?? record.attempts?.at(-1)?.agent_id ?? known.agent_id,
     attempts: attempts.length > 0 ? attempts.slice(-LIMITS.attempts) : known.attempts,
     next: record.status === "waiting" ? next : null,
+    waiting: record.waiting_for ? waitOf(record.waiting_for) : null,
     ...preservedFrom(record, known),
     error: record.error ? failureOf(record.error) : (newestError ?? known.error),
     degraded: record.degraded ?? known.degraded,

@@ -1,6 +1,6 @@
 /** What each event about a task changes in a state. */
 
-import { appended, failureOf, lengthOf, preservedOf } from "./records.js";
+import { appended, failureOf, lengthOf, preservedOf, waitOf } from "./records.js";
 
 /** Event type → function(draft, event). */
 export const TASK_CHANGES = {
@@ -38,6 +38,7 @@ export const TASK_CHANGES = {
       agent_id: event.agent_id ?? null,
       max_attempts: event.max_attempts ?? task.max_attempts,
       next: null,
+      waiting: null,
       fallback: mode === "fallback",
       attempts: draft.bounded("attempts", [
         ...before.filter((one) => one.attempt !== attempt || one.mode !== mode || one.error),
@@ -52,13 +53,18 @@ export const TASK_CHANGES = {
     draft.task(event, {
       progress: event.progress ?? task.progress,
       step: event.step ?? task.step,
+      waiting: null,
     });
+  },
+
+  task_waiting(draft, event) {
+    draft.task(event, { waiting: waitOf(event) });
   },
 
   partial_result(draft, event) {
     const task = draft.task(event);
     if (!task) return;
-    const change = {};
+    const change = { waiting: null };
     if (typeof event.text === "string") {
       const run = { attempt: event.attempt ?? task.attempt, fallback: task.fallback };
       Object.assign(change, appended(task, run, event.text));
@@ -99,12 +105,14 @@ export const TASK_CHANGES = {
       attempts: draft.bounded("attempts", attempts),
       max_attempts: event.max_attempts ?? task.max_attempts,
       status: event.will_retry ? "waiting" : task.status,
+      waiting: null,
     });
   },
 
   recovery_attempt(draft, event) {
     draft.task(event, {
       status: "waiting",
+      waiting: null,
       next: {
         at: event.next_attempt_at ?? null,
         attempt: event.attempt ?? null,
@@ -150,6 +158,7 @@ export const TASK_CHANGES = {
       status: event.outcome,
       progress: succeeded ? 1 : task.progress,
       next: null,
+      waiting: null,
       degraded: event.degraded ?? false,
       served_by: event.served_by ?? null,
       result: event.result,

@@ -106,6 +106,8 @@ function what(event) {
       return event.attempt ? `attempt ${event.attempt}` : "";
     case "recovery_attempt":
       return event.strategy?.replaceAll("_", " ");
+    case "task_waiting":
+      return [event.waits_for?.replaceAll("_", " "), event.name].filter(Boolean).join(" ");
     case "system_recovered":
       return event.scope;
     case "request_rejected":

@@ -7,7 +7,7 @@ import { ENDED } from "../client/gateway-client.js";
 import { h, icon, setAttribute, setIcon, setText, show } from "./dom.js";
 import { answerOf, keptPart, streamedText } from "./task-output.js";
 import { attemptList, troubleBox } from "./task-trouble.js";
-import { TASK_STATUS, clock, duration, lookup, refusalWords, shortId } from "./words.js";
+import { HELD_STATUS, TASK_STATUS, clock, duration, lookup, refusalWords, shortId } from "./words.js";
 
 const ENDED_WITHOUT_ANSWER = new Set(["failed", "dead_lettered", "cancelled", "lost"]);
 
@@ -74,8 +74,9 @@ export function taskCard(actions) {
   }
 
   function updateHead() {
-    const [words, shape, tone] = lookup(TASK_STATUS, task.status);
     const ended = ENDED.has(task.status);
+    const isHeld = task.waiting !== null && !ended;
+    const [words, shape, tone] = isHeld ? HELD_STATUS : lookup(TASK_STATUS, task.status);
     element.dataset.status = task.status;
     element.dataset.task = task.task_id;
     setAttribute(element, "aria-label", `${task.agent_name ?? "Task"}: ${words}`);
@@ -96,7 +97,9 @@ export function taskCard(actions) {
     const again = ENDED_WITHOUT_ANSWER.has(status);
     const may = error?.retry_possible !== false || status === "cancelled";
     const isKnown = status !== "lost" || Boolean(actions.questionOf(task));
-    offer(retry, status === "waiting" || (again && may && isKnown));
+    // Who asks for it now gets it, also while the service behind it has asked to wait.
+    const isWaiting = status === "waiting" && ["upstream", undefined].includes(task.waiting?.for);
+    offer(retry, isWaiting || (again && may && isKnown));
     setText(retry.lastChild, again ? "Ask again" : "Retry now");
     retry.className = status === "waiting" ? "primary" : "";
   }

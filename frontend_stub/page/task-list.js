@@ -68,13 +68,15 @@ const SUMMED_UP = {
 };
 
 function summary(state) {
-  const many = { working: 0, waiting: 0, done: 0, failed: 0 };
-  for (const { status } of state.tasks.values()) {
-    if (Object.hasOwn(SUMMED_UP, status)) many[SUMMED_UP[status]] += 1;
+  const many = { working: 0, waiting: 0, held: 0, done: 0, failed: 0 };
+  for (const { status, waiting } of state.tasks.values()) {
+    if (waiting !== null && status !== "lost") many.held += 1;
+    else if (Object.hasOwn(SUMMED_UP, status)) many[SUMMED_UP[status]] += 1;
   }
   const parts = [];
   if (many.working) parts.push(`${many.working} working`);
   if (many.waiting) parts.push(`${many.waiting} trying again`);
+  if (many.held) parts.push(`${many.held} held back`);
   if (many.done) parts.push(`${many.done} done`);
   if (many.failed) parts.push(`${many.failed} failed`);
   if (state.dropped.tasks) parts.push(`${state.dropped.tasks} older not kept here`);

@@ -2,7 +2,7 @@
 
 import { countdown } from "./countdown.js";
 import { h, icon, keyed, setIcon, setText, show } from "./dom.js";
-import { END_REASON, STRATEGY, actionWords, duration, sentence } from "./words.js";
+import { END_REASON, STRATEGY, WAITS, actionWords, duration, sentence } from "./words.js";
 
 const FAILED = new Set(["failed", "dead_lettered", "lost"]);
 const LOST_WORDS = "The gateway was restarted and does not know this task any more.";
@@ -18,9 +18,14 @@ export function troubleBox() {
   function update(task) {
     const waiting = task.status === "waiting";
     const failed = FAILED.has(task.status);
-    show(element, waiting || failed);
-    if (!waiting && !failed) return;
+    const held = failed ? null : task.waiting;
+    show(element, waiting || failed || held !== null);
+    if (!waiting && !failed && held === null) return;
     element.classList.toggle("bad", failed);
+    if (held !== null) {
+      updateHeld(held, waiting ? task.error : null);
+      return;
+    }
     if (task.status === "lost") {
       setText(said, LOST_WORDS);
       setText(todo, "Ask again");
@@ -35,6 +40,18 @@ export function troubleBox() {
     const what = tryWords(task);
     countdown(when, at ?? null, (leftS) =>
       leftS > 0 ? `${what} starts in ${duration(leftS)}` : `${what} starts as soon as it can`,
+    );
+  }
+
+  /** Tell why a task does not move; the time of a try that was announced before is void. */
+  function updateHeld({ for: waitsFor, until, similar }, error) {
+    const [why, next] = WAITS.get(waitsFor) ?? [sentence(`It waits for ${waitsFor}`), "Goes on"];
+    setText(said, [firstSentence(error?.user_message ?? ""), why].filter(Boolean).join(" "));
+    setText(todo, similar.length > 0 ? `Did you mean ${similar.join(", ")}?` : "");
+    show(todo, similar.length > 0);
+    show(when, until !== null);
+    countdown(when, until, (leftS) =>
+      leftS > 0 ? `${next} in ${duration(leftS)}` : `${next} as soon as it can be`,
     );
   }
   return { element, update };

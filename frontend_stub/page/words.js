@@ -13,6 +13,18 @@ export const TASK_STATUS = {
   unknown: ["Looking it up", "question", "calm"],
 };
 
+/** Of a task that does not move, whatever its status. */
+export const HELD_STATUS = ["Held back", "clock", "warn"];
+
+/** Why a task does not move → [why, what comes at the time that is named]. */
+export const WAITS = new Map([
+  ["breaker", ["The agent is given a rest after several failures.", "Tried again"]],
+  ["upstream", ["The service behind it has asked us to wait.", "Called again"]],
+  ["worker", ["Nobody is there to do it at the moment.", "Given up"]],
+  ["worker_contact", ["Its worker has fallen silent.", "Passed on"]],
+  ["thread", ["Its last attempt has not come to its end yet.", "Tried again"]],
+]);
+
 /** Of a breaker. */
 export const BREAKER_STATE = {
   closed: ["Closed: calls go through", "check", "good"],

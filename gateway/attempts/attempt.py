@@ -17,7 +17,7 @@ from typing import Any
 
 from gateway.attempts.agents import Agents, Declared, Function
 from gateway.attempts.assignment import Assignment
-from gateway.attempts.calling import InputMismatch, call, is_async, thread_of
+from gateway.attempts.calling import InputMismatch, call, is_async, thread_named, thread_of
 from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
@@ -115,6 +115,10 @@ class Attempts:
         """Whether an attempt could begin now; plain functions need a free thread."""
         function = declared.fallback if fallback else declared.function
         return self.threads.room or is_async(function)
+
+    def left_running(self, task_id: str, attempt: int) -> bool:
+        """Whether the thread of an attempt still runs in this process."""
+        return self.threads.runs(thread_named(task_id, attempt))
 
     def clear(self) -> None:
         """Stop every attempt: the log with their tasks is lost, or this process leaves."""

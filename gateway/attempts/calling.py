@@ -16,7 +16,7 @@ from gateway.attempts.task import Task
 from gateway.attempts.threads import Threads
 from gateway.domain.agent_failures import InvalidInput
 
-__all__ = ["InputMismatch", "call", "is_async", "thread_of"]
+__all__ = ["InputMismatch", "call", "is_async", "thread_named", "thread_of"]
 
 
 class InputMismatch(InvalidInput):
@@ -41,7 +41,12 @@ def is_async(function: Callable[..., Any] | None) -> bool:
 
 def thread_of(task: Task) -> str:
     """Name the thread in which an attempt's function runs."""
-    return f"task {task.task_id} attempt {task.attempt}"
+    return thread_named(task.task_id, task.attempt)
+
+
+def thread_named(task_id: str, attempt: int) -> str:
+    """Name the thread of one attempt at a task."""
+    return f"task {task_id} attempt {attempt}"
 
 
 async def call(function: Callable[..., Any], task: Task, *, threads: Threads) -> Any:

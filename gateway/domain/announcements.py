@@ -121,6 +121,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
     ("task_submitted", ""): "Your request has been received.",
     ("task_started", ""): "Work on your request has begun.",
     ("task_progress", ""): "Work on your request goes on.",
+    ("task_waiting", ""): "Your request is waiting.",
     ("task_finished", "succeeded"): "Your request is done.",
     ("task_finished", "failed"): "Your request could not be completed.",
     ("task_finished", "cancelled"): "Your request was cancelled.",

@@ -43,6 +43,7 @@ LIFECYCLE = frozenset(
         "task_submitted",
         "task_started",
         "task_progress",
+        "task_waiting",
         "task_finished",
         "task_reassigned",
         "task_dead_lettered",

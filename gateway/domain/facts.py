@@ -84,6 +84,7 @@ class Started(NamedTuple):
         breaker, generation, probe: Of the admission; None: no breaker judges the attempt.
         lease_ttl: Length of the lease in seconds; None: it needs no renewal.
         budget: Name of the retry budget of which the attempt is a call; None: the agent's own.
+        hold: The upstream that the attempt calls, where a hold of it is still remembered.
     """
 
     term: int
@@ -93,6 +94,7 @@ class Started(NamedTuple):
     probe: str | None = None
     lease_ttl: float | None = None
     budget: str | None = None
+    hold: str | None = None
 
 
 class Progressed(NamedTuple):
@@ -140,10 +142,13 @@ class Failed(NamedTuple):
     Attributes:
         outcome: For the breaker that admitted the attempt; None: no breaker judges it.
         root: event_id of the ``agent_error`` that this failure goes back to; None: to none.
+        upstream: What has asked to be left alone, for ``retry_after`` seconds; None: nothing has.
     """
 
     outcome: Outcome | None = None
     root: str | None = None
+    upstream: str | None = None
+    retry_after: float | None = None
 
 
 class Leased(NamedTuple):

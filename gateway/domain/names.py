@@ -9,10 +9,26 @@ look-ahead, since ``$`` would let a line break pass.
 
 from __future__ import annotations
 
+import difflib
+import itertools
 import re
+from collections.abc import Iterable
 from typing import Any, TypeGuard
 
-__all__ = ["NAME", "TOPIC", "TRACEPARENT", "USER_ID", "is_name", "is_traceparent", "is_user_id"]
+__all__ = [
+    "NAME",
+    "TOPIC",
+    "TRACEPARENT",
+    "USER_ID",
+    "is_name",
+    "is_traceparent",
+    "is_user_id",
+    "similar_to",
+]
+
+# How many names are looked at for similar ones, which takes a millisecond, and how many are given.
+LOOKED_AT_MAX = 200
+SIMILAR_MAX = 3
 
 _END = r"(?![\s\S])"
 _NAME = r"[A-Za-z0-9._~@:-]{1,128}"
@@ -51,6 +67,13 @@ def is_traceparent(text: str) -> bool:
         and version != "ff"
         and all(id.strip("0") for id in ids)
     )
+
+
+def similar_to(name: str, known: Iterable[str]) -> list[str]:
+    """Give the known names that look most like one that is not, the most alike first."""
+    looked_at = {one.lower(): one for one in itertools.islice(known, LOOKED_AT_MAX)}
+    alike = difflib.get_close_matches(name.lower(), looked_at, n=SIMILAR_MAX)
+    return [looked_at[one] for one in alike]
 
 
 def _is_unicode(text: str) -> bool:

@@ -48,6 +48,17 @@ ATTEMPT_BYTES = 1024
 EVENT_ID_BYTES = 192
 
 LIVE = frozenset({"pending", "running", "waiting"})
+# What ends a wait that was told: each is told to the task's owner.
+MOVES = frozenset(
+    {
+        "task_started",
+        "task_progress",
+        "partial_result",
+        "agent_error",
+        "recovery_attempt",
+        "task_finished",
+    }
+)
 ENDED = frozenset({"succeeded", "failed", "cancelled", "dead_lettered"})
 
 
@@ -84,6 +95,9 @@ class Task:
         last_error: The failure fields of the newest ``agent_error``.
         budget: Name of the retry budget of its calls; None: its agent's own.
         weight: Bytes of memory that it takes when it has ended; see ``pack``.
+        waiting_for: Why it does not move, as ``task_waiting`` has told it last; None: it moves, or
+            waits for nothing but its turn or the time of its next attempt.
+        hurried: Somebody has asked for its next attempt now, whatever its upstream has asked for.
         piece, part: The newest update of the running attempt that its worker has numbered, and
             how many events of that update are in the log; see ``has``.
     """
@@ -140,6 +154,8 @@ class Task:
     lost_why: str | None = None
     failure_event_id: str | None = None
     event_ids: tuple[str, ...] = ()
+    waiting_for: dict[str, Any] | None = None
+    hurried: bool = False
 
     @property
     def deadline_at(self) -> float:
@@ -214,6 +230,8 @@ def apply(
             attempt.cleaned |= attempt.number == event["attempt"]
     if not task.live:
         return
+    if event["type"] in MOVES:
+        task.waiting_for = None
     if fold := _FOLDS.get(event["type"]):
         fold(task, event, fact, at)
 
@@ -240,7 +258,7 @@ def _started(task: Task, event: Mapping[str, Any], fact: Started | None, at: flo
     task.generation = fact.generation
     task.probe = fact.probe
     task.budget = fact.budget
-    task.next_attempt_at = None
+    task.next_attempt_at, task.hurried = None, False
     task.lost_holder = task.lost_why = None
     task.piece = task.part = 0
     task.lease_ttl_s = fact.lease_ttl
@@ -257,7 +275,7 @@ def _progressed(task: Task, event: Mapping[str, Any], fact: Progressed, at: floa
     if fact.plan is not None:
         task.plan = fact.plan
     if fact.retry_now:
-        task.next_attempt_at = at
+        task.next_attempt_at, task.hurried = at, True
     _numbered(task, fact)
 
 
@@ -356,6 +374,10 @@ def _finished(task: Task, event: Mapping[str, Any], fact: Finished, at: float) -
         task.attempts[-1].ended_at = at
 
 
+def _waiting(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
+    task.waiting_for = {name: event[name] for name in ("waits_for", "name", "until")}
+
+
 def _leased(task: Task, event: Mapping[str, Any], fact: Leased, at: float) -> None:
     if task.status != "running":
         return
@@ -370,6 +392,7 @@ def _leased(task: Task, event: Mapping[str, Any], fact: Leased, at: float) -> No
         task.lost_holder, task.lost_why = task.holder, fact.taken
     # Given back: as before it was taken, but for the number of the attempt.
     task.status = "pending"
+    task.waiting_for = None
     task.holder = task.lease_expires_at = task.breaker = task.probe = None
     if task.attempts:
         task.attempts[-1].ended_at = at
@@ -386,6 +409,7 @@ _FOLDS: dict[str, Callable[[Task, Mapping[str, Any], Any, float], None]] = {
     "agent_error": _failed,
     "recovery_attempt": _recovering,
     "system_recovered": _recovered,
+    "task_waiting": _waiting,
     "task_finished": _finished,
 }
 
@@ -424,6 +448,7 @@ def view(task: Task) -> dict[str, Any]:
         "max_attempts": task.max_attempts,
         "progress": task.progress,
         "step": task.step,
+        "waiting_for": task.waiting_for,
         "lease": lease,
         "attempts": [attempt.as_dict() for attempt in task.attempts] if task.attempts else [],
         "degraded": task.degraded,

@@ -46,6 +46,7 @@ from gateway.execution.holders.quarantine import Quarantine
 from gateway.execution.holders.registry import Registry
 from gateway.execution.holders.reports import Reports
 from gateway.execution.holders.runner import Runner
+from gateway.execution.holders.waits import Waits
 from gateway.execution.monitor import Monitor
 from gateway.execution.node.absences import Absences
 from gateway.execution.node.log_time import LogTime
@@ -134,7 +135,7 @@ class Parts:
         lock_drafts = LockDrafts(self.intake, self.state)
 
         # --- guards ---
-        self.breakers = Breakers(self.state, self.intake, breaker_drafts)
+        self.breakers = Breakers(self.state, self.intake, breaker_drafts, self.policies)
         self.refusals = Refusals(self.intake, RefusalDrafts(self.intake), self.monitor, self.meters)
         self.modes = Modes(
             holder=holder,
@@ -283,9 +284,21 @@ class Parts:
             policies=self.policies,
             presence=self.presence,
             locks=self.locks,
+            left_threads=self.runner.left_threads,
             clock=clock,
             bell=bell,
             at_once=log.takes_at_once,
+        )
+        self.waits = Waits(
+            state=self.state,
+            intake=self.intake,
+            drafts=task_drafts,
+            policies=self.policies,
+            limits=self.limits,
+            presence=self.presence,
+            left_threads=self.runner.left_threads,
+            monitor=self.monitor,
+            bell=bell,
         )
         reports = Reports(
             state=self.state,
@@ -321,6 +334,7 @@ class Parts:
             attempts=self.attempts,
             orphans=orphans,
             ends=self.ends,
+            waits=self.waits,
             monitor=self.monitor,
             bell=bell,
             parts=(
@@ -333,6 +347,7 @@ class Parts:
                 volume,
                 self.audit,
                 self.limits,
+                self.waits,
                 self.breakers,
                 self.attempts,
                 self.runner,
@@ -384,6 +399,7 @@ class Parts:
             lifecycle=self.lifecycle,
             dead_letters=self.dead_letters,
             agents=agents,
+            policies=self.policies,
             reach=self.reach,
             log=log,
             clock=clock,

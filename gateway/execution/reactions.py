@@ -23,6 +23,7 @@ from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.orphans import Orphans
 from gateway.execution.holders.presence import Presence
 from gateway.execution.holders.quarantine import Quarantine
+from gateway.execution.holders.waits import Waits
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.state import State
 from gateway.execution.tasks.dead_letters import DeadLetters
@@ -67,6 +68,7 @@ class Reactions:
         attempts: Attempts,
         orphans: Orphans,
         ends: Ends,
+        waits: Waits,
         monitor: Monitor,
         bell: Bell,
         parts: Sequence[Part],
@@ -83,6 +85,7 @@ class Reactions:
         self._attempts = attempts
         self._orphans = orphans
         self._ends = ends
+        self._waits = waits
         self._monitor = monitor
         self._bell = bell
         self._parts = parts
@@ -103,6 +106,7 @@ class Reactions:
             self._task_moved(name, entry, undo=undo)
         elif kind == "breaker":
             self._watch_breaker(self._state.breakers[name])
+            self._waits.look_at_all()
             self._bell.ring()
         elif kind == "domain":
             self._watch_domain(name)
@@ -111,6 +115,7 @@ class Reactions:
             if entry.type == "agent_registered":
                 self._presence.registered(name)
             self._quarantine.changed(name)
+            self._waits.worker_changed(name)
             # A worker that is back may have a claim that waits.
             self._bell.ring()
         elif kind == "lock" and (lock := self._state.locks.by_key.get(name)) is not None:
@@ -140,6 +145,7 @@ class Reactions:
         self._monitor.soon(self._breakers.act)
         self._presence.resume()
         self._quarantine.begin()
+        self._waits.begin()
         self._monitor.soon(self._orphans.free)
         self._bell.ring()
 
@@ -152,6 +158,7 @@ class Reactions:
         """Make up for an absence of the store, in which nothing could be renewed or told."""
         self._presence.forgive()
         self._limits.refresh()
+        self._waits.look_at_all()
         self._monitor.soon(self._breakers.act)
         self._bell.ring()
 
@@ -165,6 +172,7 @@ class Reactions:
         match entry.type:
             case "task_submitted":
                 self._limits.submitted(task)
+                self._waits.look_at(task)
                 self._bell.ring()
             case "task_started":
                 self._limits.attempt(task)
@@ -174,12 +182,15 @@ class Reactions:
                 if entry.type == "agent_error":
                     self._quarantine.attempted(task)
                     self._domains.attempted(task)
+                    self._waits.failed(task)
+                self._waits.look_at(task)
                 self._limits.lease(task)
                 # It may have given back a permit of a breaker that other tasks wait for.
                 self._bell.ring()
             case "recovery_attempt" | "task_progress":
                 if task.next_attempt_at is not None:
                     self._monitor.at(task.next_attempt_at, self._bell.ring_later)
+                    self._waits.look_at(task)
             case "task_finished":
                 self._ended(task)
 

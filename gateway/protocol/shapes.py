@@ -124,6 +124,12 @@ TASK: Schema = {
         "max_attempts": COUNT,
         "progress": {"type": ["number", "null"]},
         "step": NULLABLE_TEXT,
+        "waiting_for": {
+            "description": "why it does not move, as `task_waiting` has told it",
+            "type": ["object", "null"],
+            "properties": {"waits_for": {"type": "string"}, "name": NAME, "until": NULLABLE_TEXT},
+            "required": ["waits_for", "name", "until"],
+        },
         "lease": {"type": ["object", "null"]},
         "attempts": {"type": "array", "items": {"type": "object"}},
         "result": {},
@@ -161,6 +167,11 @@ SUBMITTED: Schema = {
         "position": {"type": "object"},
         "retry_of": NULLABLE_TEXT,
         "warning": {"enum": ["no_worker"]},
+        "similar": {
+            "description": "names of agents that are served, where this one is not",
+            "type": "array",
+            "items": NAME,
+        },
     },
     "required": ["task_id", "status", "position"],
 }

@@ -27,9 +27,11 @@ from gateway.domain.agent import AgentPolicy
 from gateway.domain.breaker import Breaker, Outcome, subject_of
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import ExpectationFailed, NotFound, Unavailable
+from gateway.domain.holds import Hold
 from gateway.domain.task import Task
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import BREAKERS_MAX, State
 from gateway.ports import Draft
 
@@ -49,6 +51,7 @@ class Admission:
         probe: Id of the test request, when the breaker is half-open; None: an ordinary call.
         drafts: Take the probe's permit; they have to be appended together with the start.
         expected: The subject and offset that the admission is based on.
+        hold: What it calls, where a hold of that is still remembered.
     """
 
     breaker: str
@@ -56,16 +59,19 @@ class Admission:
     probe: str | None = None
     drafts: tuple[Draft, ...] = ()
     expected: dict[str, int] = dataclasses.field(default_factory=dict)
+    hold: str | None = None
 
     @property
     def judged_by(self) -> dict[str, Any]:
         """What the fact of a beginning says of it."""
-        return {"breaker": self.breaker, "generation": self.generation, "probe": self.probe}
+        held = {} if self.hold is None else {"hold": self.hold}
+        judged_by = {"breaker": self.breaker, "generation": self.generation}
+        return {**judged_by, "probe": self.probe, **held}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """The breaker lets no call through; it is worth asking again in ``retry_after_s`` seconds."""
+    """The breaker, or the upstream, lets no call through for ``retry_after_s`` seconds."""
 
     breaker: Breaker
     retry_after_s: float
@@ -155,12 +161,16 @@ class Breakers:
         state: The breakers, as they are folded.
         intake: The write path.
         drafts: Makes the events about breakers.
+        policies: Know which upstream is held, whatever its breaker says.
     """
 
-    def __init__(self, state: State, intake: Intake, drafts: BreakerDrafts) -> None:
+    def __init__(
+        self, state: State, intake: Intake, drafts: BreakerDrafts, policies: Policies
+    ) -> None:
         self._state = state
         self._intake = intake
         self._drafts = drafts
+        self._policies = policies
         # Breakers as they were folded when their circuit was made; see ``State.breaker``.
         self._circuits: dict[str, tuple[Breaker, pybreaker.CircuitBreaker]] = {}
         # Name of a breaker → the state that is due.
@@ -235,18 +245,49 @@ class Breakers:
         admitted = self._admission_of(task, policy)
         if isinstance(admitted, Refusal) and stand_in is not None:
             return StandIn(stand_in)
-        return admitted
+        if isinstance(admitted, Refusal):
+            return admitted
+        return self._called(task, policy, stand_in, admitted)
 
     def refuses(self, task: Task, policy: AgentPolicy, *, stand_in: str | None) -> bool:
         """Tell whether ``way`` would refuse now, without asking for a permit."""
-        if stand_in is not None:
-            return False
-        if task.next_mode == "fallback":
+        if stand_in is None and task.next_mode == "fallback":
             return True
+        held_back = self._holds_back(task, policy)
+        if stand_in is not None:
+            hold = None if held_back else self._hold(task, policy)
+            return hold is not None and hold.until < task.deadline_at
+        return held_back or self._hold(task, policy) is not None
+
+    def _holds_back(self, task: Task, policy: AgentPolicy) -> bool:
+        """Whether the breaker alone refuses the next attempt now."""
         breaker = self._state.breakers.get(policy.breaker)
         if breaker is None or breaker.state == "closed" or task.probe in breaker.probes:
             return False
         return breaker.permits_left(self._intake.clock.wall()) <= 0
+
+    def _called(
+        self, task: Task, policy: AgentPolicy, stand_in: str | None, admitted: Admission
+    ) -> Way | Refusal:
+        """Let a call that the breaker has admitted wait for its upstream, if that is held."""
+        if (known := self._policies.hold(policy)) is None:
+            return admitted
+        if (hold := self._hold(task, policy)) is None:
+            return dataclasses.replace(admitted, hold=known.upstream)
+        # Its caller would not wait for so long.
+        if stand_in is not None and hold.until >= task.deadline_at:
+            return StandIn(stand_in)
+        breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
+        return Refusal(breaker, hold.left_s(self._intake.clock.wall()))
+
+    def _hold(self, task: Task, policy: AgentPolicy) -> Hold | None:
+        """Give the hold for which the next attempt has to wait; None: there is none."""
+        # The fallback calls something else; a block has asked when it was accepted; and a person who
+        # asks for one attempt now (``task.retry``) gets that one.
+        if task.next_mode == "fallback" or task.reserved_for is not None or task.hurried:
+            return None
+        hold = self._policies.hold(policy)
+        return None if hold is None or hold.allows(self._intake.clock.wall()) else hold
 
     def _admission_of(self, task: Task, policy: AgentPolicy) -> Admission | Refusal:
         """Ask for the next attempt; a task that was accepted as a probe has its permit already."""

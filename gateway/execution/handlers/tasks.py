@@ -21,6 +21,7 @@ from gateway.domain.stream import Position
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.handlers.params import Handler, Page, Params
+from gateway.execution.record.policies import Policies
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.tasks.acceptance import Acceptance
@@ -60,6 +61,7 @@ class TaskHandlers:
         lifecycle: Lifecycle,
         dead_letters: DeadLetters,
         agents: Agents,
+        policies: Policies,
         reach: Reach,
         log: EventLog,
         clock: Clock,
@@ -69,6 +71,7 @@ class TaskHandlers:
         self._lifecycle = lifecycle
         self._dead_letters = dead_letters
         self._agents = agents
+        self._policies = policies
         self._reach = reach
         self._log = log
         self._clock = clock
@@ -103,19 +106,9 @@ class TaskHandlers:
         }
         if task.retry_of is not None:
             answer["retry_of"] = task.retry_of
-        if not self._served(task):
-            answer["warning"] = "no_worker"
+        if not self._policies.served(task):
+            answer |= {"warning": "no_worker", "similar": self._policies.similar(task)}
         return answer
-
-    def _served(self, task: Task) -> bool:
-        """Whether there is a worker now that could do the task."""
-        if self._agents.get(task.agent_name) is not None:
-            return True
-        workers = self._state.workers
-        able = workers.values() if task.agent_name is None else workers.serving(task.agent_name)
-        return any(
-            worker.takes_work and worker.can_do(task.agent_name, task.capability) for worker in able
-        )
 
     async def _task_list(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)

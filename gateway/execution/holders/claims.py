@@ -32,6 +32,7 @@ from gateway.execution.guards.domains import Domains
 from gateway.execution.guards.health import Health
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.leases import Leases
+from gateway.execution.holders.left_threads import LeftThreads
 from gateway.execution.holders.line import Line
 from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.presence import Presence
@@ -82,6 +83,7 @@ class Claims:
         domains: Say whether it may take it now.
         presence: Tells whether a worker can be told what it is given.
         locks: Give the lock that a claim asks for.
+        left_threads: Tell which task's last attempt still runs.
         bell: Wakes the claims that wait.
         at_once: Whether the log takes entries at once; see ``EventLog.takes_at_once``.
     """
@@ -98,6 +100,7 @@ class Claims:
         policies: Policies,
         presence: Presence,
         locks: Locks,
+        left_threads: LeftThreads,
         clock: Clock,
         bell: Bell,
         at_once: bool,
@@ -111,6 +114,7 @@ class Claims:
         self._policies = policies
         self._presence = presence
         self._locks = locks
+        self._left_threads = left_threads
         self._clock = clock
         self._at_once = at_once
         bell.hear(self.wake)
@@ -234,6 +238,8 @@ class Claims:
         return None, False
 
     def _refused(self, worker: Worker, task: Task) -> bool:
+        if self._left_threads.running(task, by=worker.agent_id):
+            return True
         name, stand_in = _served_by(worker, task)
         return self._breakers.refuses(task, self._policies.of(name), stand_in=stand_in)
 
@@ -251,7 +257,9 @@ class Claims:
                 continue  # the task or its lock has changed: look again
             if begun is None:
                 raise Conflict(
-                    f"task {task_id} is held back by its breaker", field="task_id", retry_after=1.0
+                    f"task {task_id} is held back by its breaker or its upstream",
+                    field="task_id",
+                    retry_after=1.0,
                 )
             return self._claim_of(task, begun, ask)
         raise Unavailable(f"task {task_id} changes too fast; ask again", retry_after=1.0)
@@ -281,6 +289,9 @@ class Claims:
             raise Conflict(what, code="task_claimed", field="task_id")
         if not task.live:
             raise Conflict(f"{about} has ended: {task.status}", field="task_id")
+        if self._left_threads.running(task, by=worker.agent_id):
+            what = f"{about} waits for the thread of its last attempt"
+            raise Conflict(what, field="task_id", retry_after=1.0)
         self._health.require_may_take(worker)
         self._domains.require_may_take(worker, task)
         wait_s = (task.next_attempt_at or 0.0) - self._clock.wall()

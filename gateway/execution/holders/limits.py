@@ -139,12 +139,13 @@ class Limits:
         if task is None:
             return
         taken_by = self._waits_since(task) + self._queue_timeout_s
+        breaker = self._state.breakers.get(self._policies.of_task(task).breaker)
+        if self._monitor.now >= taken_by and breaker is not None and breaker.state != "closed":
+            # It waits for a probe, and after that as long again for a holder.
+            taken_by = self._monitor.now + self._queue_timeout_s
         if self._monitor.now < taken_by:
             self._monitor.at(taken_by, lambda: self._untaken(task_id), task_id=task_id)
             return
-        breaker = self._state.breakers.get(self._policies.of_task(task).breaker)
-        if breaker is not None and breaker.state != "closed":
-            return  # it waits for a probe, until its deadline
         with contextlib.suppress(Conflict):
             await self._lifecycle.end(
                 task_id,
@@ -158,8 +159,19 @@ class Limits:
         if task.status != "pending":
             return self._monitor.now
         given_back_at = task.attempts[-1].ended_at if task.attempts else None
-        # While this node did not run, no worker could take it here.
-        return max(given_back_at or task.created_at, self._fresh_at)
+        # While this node did not run no worker could take it here, and none might while what it
+        # calls was held.
+        hold = self._policies.hold(self._policies.of_task(task))
+        held_until = 0.0 if hold is None else hold.until
+        return max(given_back_at or task.created_at, self._fresh_at, held_until)
+
+    def given_up_at(self, task: Task) -> float:
+        """Tell when a task that nobody takes is given up."""
+        if task.status != "pending":
+            return task.deadline_at
+        since, every_s = self._waits_since(task), self._queue_timeout_s
+        looks = max(1, math.ceil((self._monitor.now - since) / every_s))
+        return min(task.deadline_at, since + looks * every_s)
 
     async def _lease_over(self, task_id: str, due: float) -> None:
         if self._lease_due.get(task_id) != due:

@@ -210,6 +210,13 @@ class Presence:
         live = self._live.get(agent_id)
         return live is not None and self._status(live)[0] == "healthy"
 
+    def lost_at(self, agent_id: str) -> float | None:
+        """Tell when a worker that is not heard is given up unless it is; None: it is heard."""
+        live = self._live.get(agent_id)
+        if live is None or self._status(live)[0] == "healthy":
+            return None
+        return self._clock.wall() + live.beat_at + self._settings.heartbeat_timeout - self._now()
+
     def there(self, agent_id: str, session_id: str | None) -> Callable[[], bool]:
         """
         Give a question about a claim, for now and later: can its worker still be told?

@@ -20,6 +20,7 @@ from gateway.domain.queue import routes_of
 from gateway.domain.task import Task
 from gateway.execution.guards.breakers import Breakers, Refusal, StandIn
 from gateway.execution.holders.bell import Bell
+from gateway.execution.holders.left_threads import LeftThreads
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.state import State
 from gateway.execution.tasks.lifecycle import Lifecycle
@@ -43,6 +44,9 @@ class Runner:
         holder: agent_id under which this process holds its tasks.
         slots: How many attempts may run at once.
         bell: Wakes it.
+
+    Attributes:
+        left_threads: Tell which task's last attempt still runs.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Runner:
         self._breakers = breakers
         self._attempts = attempts
         self._agents = attempts.agents
+        self.left_threads = LeftThreads(state, attempts)
         self._monitor = monitor
         bell.hear(self.wake)
         self._wake = asyncio.Event()
@@ -171,6 +176,8 @@ class Runner:
         declared = self._agents.get(task.agent_name)
         assert declared is not None
         if not self._attempts.has_room(declared, fallback=task.next_mode == "fallback"):
+            return False
+        if self.left_threads.running(task, by=self.holder):
             return False
         policy = declared.policy
         return not self._breakers.refuses(task, policy, stand_in=policy.fallback)

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 
 from gateway.attempts.agents import Agents
-from gateway.domain.access import GATEWAY
+from gateway.domain.access import GATEWAY, LOCAL_OPERATOR
 from gateway.domain.agent import AgentPolicy
+from gateway.domain.holds import Hold
+from gateway.domain.names import similar_to
 from gateway.domain.task import Task
 from gateway.execution.record.state import State
 
@@ -54,6 +57,45 @@ class Policies:
     def of_task(self, task: Task) -> AgentPolicy:
         """Give the policy for ``task``; a task that names no agent goes by its capability."""
         return self.of(task.agent_name or task.capability or "unknown")
+
+    def upstream_of(self, policy: AgentPolicy) -> str:
+        """
+        Name what an agent calls, as it is held: its upstream, else the agent itself.
+
+        What a user's own agents say of an upstream holds that user's agents alone.
+        """
+        owner = self.owner(policy.name)
+        if owner in (None, GATEWAY.user_id, LOCAL_OPERATOR.user_id):
+            return policy.budget
+        return f"{policy.budget} of {owner}"
+
+    def hold(self, policy: AgentPolicy) -> Hold | None:
+        """Give the hold of what an agent calls, also one that is over; None: none is known."""
+        holds = self._state.holds
+        return holds.get(self.upstream_of(policy)) if holds else None
+
+    def served(self, task: Task) -> bool:
+        """Whether there is a worker now that could do a task."""
+        if self._agents.get(task.agent_name) is not None:
+            return True
+        workers = self._state.workers
+        able = workers.values() if task.agent_name is None else workers.serving(task.agent_name)
+        return any(
+            worker.takes_work and worker.can_do(task.agent_name, task.capability) for worker in able
+        )
+
+    def similar(self, task: Task) -> list[str]:
+        """Give names of agents that are served and look like the one that a task names."""
+        if task.agent_name is None:
+            return []
+        served = (
+            name
+            for worker in self._state.workers.values()
+            if worker.takes_work
+            for name in worker.agents
+        )
+        here = (declared.policy.name for declared in self._agents)
+        return similar_to(task.agent_name, itertools.chain(here, served))
 
     def behind(self, breaker: str) -> Iterator[AgentPolicy]:
         """Give the agents that share a breaker, those of this process first."""

@@ -26,6 +26,7 @@ from gateway.domain import task as tasks
 from gateway.domain.breaker import Breaker
 from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.failure_domain import FailureDomain
+from gateway.domain.holds import Hold
 from gateway.domain.impact import Impact
 from gateway.domain.lock import Lock
 from gateway.domain.mode import Mode
@@ -84,6 +85,7 @@ class _Saved:
     notes: list[Note] = dataclasses.field(default_factory=list)
     impacts: list[Impact] = dataclasses.field(default_factory=list)
     domains: list[FailureDomain] = dataclasses.field(default_factory=list)
+    holds: list[Hold] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
@@ -149,6 +151,7 @@ class _Writing:
             "turns": state.queue.turns(),
             "notes": list(state.threads),
             "impacts": list(state.impacts),
+            "holds": list(state.holds),
         }
         self._waiting = {id(record) for part in records.values() for record in part}
         self._early: dict[int, bytes] = {}
@@ -311,6 +314,7 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         "dead_letters": letter,
         "notes": state.threads.adopt,
         "impacts": state.impacts.adopt,
+        "holds": state.holds.adopt,
     }
 
 

@@ -28,12 +28,14 @@ from gateway.domain.facts import (
     Leased,
     Locked,
     Registered,
+    Started,
     StatusChanged,
     Submitted,
     Unread,
     from_json,
 )
 from gateway.domain.failure_domain import FailureDomains
+from gateway.domain.holds import Holds
 from gateway.domain.lock import Locks
 from gateway.domain.mode import Mode
 from gateway.domain.queue import Queue
@@ -88,6 +90,7 @@ class State:
         causes: Which task an event is of, that another one may name as its cause.
         keys: Which task an order with an idempotency key has become.
         budgets: How many calls and retries each upstream had lately.
+        holds: Upstreams that have asked not to be called.
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
         unread: Counts what this version cannot read of the hidden halves of entries.
@@ -127,6 +130,7 @@ class State:
         self.tally = Tally()
         self.causes = Causes()
         self.budgets = RetryBudgets()
+        self.holds = Holds()
         self.finished: Shares[Task] = Shares()
         self.finished_bytes = 0
         self.keys = OrderKeys()
@@ -167,6 +171,10 @@ class State:
         elif kind == "notifications":
             self.threads.told(event, entry.topics, offset=entry.offset)
         self.open_ends.apply(event, entry)
+        if isinstance(fact, Failed) and fact.upstream is not None:
+            self.holds.asked(fact.upstream, fact.retry_after or 0.0, entry.at)
+        elif isinstance(fact, Started) and fact.hold is not None:
+            self.holds.began(fact.hold, entry.at)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
         # A breaker begins with its first outcome in the log, so every node counts the same.

@@ -189,6 +189,7 @@ class TaskDrafts:
         cause: str,
         detail: Redacted | None,
         outcome: Outcome | None,
+        held: tuple[str, float] | None = None,
     ) -> Draft:
         """
         Tell that an attempt failed, and what comes next.
@@ -197,6 +198,7 @@ class TaskDrafts:
             cause: How the failure came to us: exception, timeout, agent_lost, reported, cancelled.
             detail: For operators.
             outcome: For the breaker that admitted the attempt; None: no breaker judges it.
+            held: The upstream that it holds, for how many seconds; None: none.
         """
         will_retry = after.will_retry
         root = self._state.causes.root_of(task, self._state.tasks)
@@ -209,7 +211,7 @@ class TaskDrafts:
                 failure, agent_name=policy.name, attempt=task.attempt or None
             ),
             detail=detail,
-            fact=Failed(outcome, root) if outcome or root else None,
+            fact=Failed(outcome, root, *(held or ())) if outcome or root or held else None,
             will_retry=will_retry,
             max_attempts=task.max_attempts,
             cause=cause,

@@ -151,6 +151,7 @@ class Acceptance:
                 if known is not None:
                     return self._taken_before(known, order)
             await self._refuse_if_full(order)
+            await self._refuse_if_held(order)
             admission = await self._admitted(order, task_id)
             try:
                 return await self._lifecycle.submit(task_id, order, admission, beside(task_id))
@@ -222,6 +223,16 @@ class Acceptance:
                     code="rate_limited",
                     retry_after_s=wait_s,
                 )
+
+    async def _refuse_if_held(self, order: Order) -> None:
+        """Refuse a block whose upstream is held; what stands in the queue waits for it there."""
+        if (
+            order.reserved_for is None
+            or (hold := self._policies.hold(self._policy_of(order))) is None
+        ):
+            return
+        if (held_s := hold.left_s(self._intake.clock.wall())) > 0:
+            await self._reject(order, reason="rate_limited", retry_after_s=held_s)
 
     def _has_room(self, priority: int) -> bool:
         """

@@ -68,6 +68,9 @@ class Verdicts:
             chance=self._ids.random(),
             retry_after_s=failure.retry_after_s,
         )
+        if (hold := self._policies.hold(policy)) is not None:
+            # No attempt is announced for a time at which its upstream is held.
+            delay_s = max(delay_s, hold.left_s(now))
         if task.mode == "fallback":
             # The fallback was the last resort; the agent's own failure says how the task ends.
             first = task.last_error or {}
@@ -97,6 +100,19 @@ class Verdicts:
         if held_s >= task.deadline_at - now:
             return Next("failed", reason="circuit_open")
         return Next("retry", delay_s=held_s)
+
+    def _asked_to_wait(self, task: Task, failure: Failure) -> tuple[str, float] | None:
+        """
+        Tell which upstream a failure holds, and for how many seconds; None: none.
+
+        Only a failure that is the upstream's own does: why a request itself was refused says
+        nothing of others. What a fallback calls is not known.
+        """
+        if not failure.retry_after_s or not failure.counts:
+            return None
+        if task.status != "running" or task.mode == "fallback":
+            return None
+        return self._policies.upstream_of(self._policies.of_task(task)), failure.retry_after_s
 
     def drafts(
         self,
@@ -133,6 +149,7 @@ class Verdicts:
                 cause=cause,
                 detail=detail,
                 outcome=judged,
+                held=self._asked_to_wait(task, failure),
             )
         )
         if not after.ends:

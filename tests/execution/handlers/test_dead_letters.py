@@ -162,5 +162,6 @@ async def test_a_retry_is_answered_as_task_retry_is(here: World) -> None:
         "position": {"epoch": here.engine.log.epoch, "offset": made["offset"]},
         "retry_of": task_id,
         "warning": "no_worker",
+        "similar": [],
     }
     await here.call("task.cancel", task_id=answer["task_id"])

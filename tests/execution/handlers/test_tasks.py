@@ -192,6 +192,7 @@ async def test_a_reader_ahead_of_this_node_waits_a_second_and_is_told_to_come_ba
     here: World,
 ) -> None:
     task_id = await here.submit("writer", user_id="ann")
+    await here.until(lambda: here.said("task_waiting"))
     epoch, head = here.engine.log.epoch, here.engine.log.head
     for name in ("task.get", "task.partial"):
         await here.call(name, ANN, task_id=task_id, min_position=f"{epoch}:{head}")
@@ -291,6 +292,7 @@ async def test_a_retry_hurries_a_task_that_waits_and_repeats_one_that_has_failed
     await worker.tell("task.fail", message="no", error_type="rate_limit")
     again = await here.call("task.retry", ANN, task_id=task_id)
     assert again["retry_of"] == task_id != again["task_id"]
+    await worker.beat_for(100)  # what was not asked for now waits as its upstream has asked
     await worker.claim()
     await worker.tell("task.complete", result=1)
     with pytest.raises(Conflict, match="nothing to retry"):

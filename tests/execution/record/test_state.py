@@ -465,6 +465,7 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
             "dead_letters",
             "queue",
             "budgets",
+            "holds",
             "tally",
             "impacts",
             "open_ends",
