@@ -11,7 +11,7 @@ AT = 1_800_000_000.0
 
 
 def begun(known: Holds, *, after_s: float) -> int:
-    """Begin as many calls as may at a time after the end of the hold; gives how many have in all."""
+    """Begin what may begin so long after the end of the hold; gives how many have in all."""
     while (hold := known.get("model")) is not None and hold.allows(hold.until + after_s):
         known.began("model", hold.until + after_s)
     return 0 if hold is None else hold.begun

@@ -247,7 +247,7 @@ class Waits:
         if waits:
             wait = max(waits, key=_end_of)
             # An attempt that is announced for later than that is not held back by it.
-            return wait if _end_of(wait) > (task.next_attempt_at or 0.0) else None
+            return wait if _end_of(wait) > (task.next_attempt_at or 0.0) + MOVED_S else None
         if not self._policies.served(task):
             name = task.agent_name or task.capability or policy.name
             return Wait("worker", name, self._limits.given_up_at(task))
