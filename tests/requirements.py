@@ -262,6 +262,13 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/handlers/test_stats.py::test_counts_and_impacts_outlive_the_process",
         "tests/execution/handlers/test_stats.py::test_after_any_operations_the_counts_are_those_of_a_simple_model",
     ),
+    "WEFT-W20": (
+        "tests/execution/guards/test_breakers_held.py::test_a_retry_after_holds_the_upstream_for_all_its_agents_then_they_come_in_a_ramp",
+        "tests/execution/holders/test_runner.py::test_as_many_attempts_run_at_once_as_there_are_slots",
+        "tests/execution/holders/test_waits.py::test_a_breaker_that_opens_tells_each_owner_once_until_when",
+        "tests/scenarios/test_upstreams.py::test_a_retry_after_holds_the_upstream_of_all_workers_then_they_begin_in_a_ramp",
+        "tests/scenarios/test_upstreams.py::test_what_one_node_was_told_holds_the_others_and_one_that_begins",
+    ),
     "WEFT-W21": (
         "tests/app/test_serve.py::test_an_open_gateway_listens_nowhere_else",
         "tests/domain/test_queue.py::test_the_most_urgent_comes_first_and_then_the_first_that_came",

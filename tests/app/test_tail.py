@@ -11,8 +11,13 @@ import pytest
 
 from gateway.app.tail import SAID_CHARS_MAX, _note, _own_topics, _since, line_of, lines_of, tail
 from gateway.client.connection import Subscribed
+from gateway.domain import task as tasks
 from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.facts import Submitted
 from gateway.domain.stream import Position
+from gateway.execution.record.task_drafts import TaskDrafts
+from gateway.execution.record.waiting_drafts import Wait, WaitingDrafts
+from tests.execution.record.room import NOW, Room, body_of
 from tests.transports.world import SECRET, World, token, until, world
 
 EVENT = {
@@ -35,6 +40,25 @@ def test_an_event_is_one_line_with_its_time_place_and_text() -> None:
         *("10:11:12.345", "5", "error", "agent_error"),
         *("user=42", "agent=writer", "task=56789abc", "attempt=1"),
         *("It", "failed.", "We", "try", "again."),
+    ]
+
+
+def test_a_task_that_does_not_move_is_a_line_that_says_why_and_for_how_long() -> None:
+    """Whatever time was announced for its next attempt before."""
+    room = Room()
+    task = tasks.submitted(
+        {**EVENT, "priority": 5, "timeout": 300.0, "max_attempts": 3},
+        Submitted(),
+        at=NOW,
+        offset=1,
+        bytes_max=1000,
+    )
+    drafts = WaitingDrafts(TaskDrafts(room.intake, room.state))
+    draft = drafts.waiting(task, Wait("breaker", "writer", NOW + 29.6), similar=(), now=NOW)
+    event = {**body_of(draft), "timestamp": EVENT["timestamp"], "offset": 6}
+    assert line_of(event).plain.split()[3:] == [
+        *("task_waiting", "user=42", "agent=writer", "task=56789abc"),
+        *["the", "breaker", "writer", "holds", "it", "back,", "it", "probes", "in", "29.6", "s"],
     ]
 
 

@@ -40,6 +40,12 @@ async def limited(task: Task, question: str) -> str:
     return "Answered after all."
 
 
+@gateway.agent("busy", timeout=10.0, upstream="busy-model")
+async def busy(task: Task, question: str) -> str:
+    """Call a service that has too much to do for a minute."""
+    raise RateLimited(retry_after=60)
+
+
 @gateway.agent("picky", timeout=10.0)
 async def refuse(task: Task, question: str) -> str:
     """Refuse the input. No user may see the text of the exception."""

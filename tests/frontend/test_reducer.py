@@ -99,6 +99,26 @@ async def test_each_attempts_text_is_a_part_of_one_continuing_text(blank_page: P
     ]
 
 
+async def test_why_a_task_does_not_move_is_kept_until_it_moves(blank_page: Page) -> None:
+    wait = {"waits_for": "breaker", "name": "writer", "until": START}
+    held = FAILED_ONCE + stream(("task_waiting", of_task(**wait)), first=8)
+    expected = {"for": "breaker", "name": "writer", "until": START, "similar": []}
+    state = await fold(blank_page, ["reduceAll", held])
+    task = state["tasks"]["t"]
+    assert (task["status"], task["waiting"]) == ("waiting", expected)
+    moved = stream(("task_started", of_task(2)), first=9)
+    assert (await fold(blank_page, ["reduceAll", held + moved]))["tasks"]["t"]["waiting"] is None
+    snapshot = {
+        "tasks": [{"task_id": "t", "status": "pending", "waiting_for": wait}],
+        "mode": "normal",
+    }
+    for waiting_for, shown in ((wait, expected), (None, None)):
+        snapshot["tasks"][0]["waiting_for"] = waiting_for  # type: ignore[index]
+        position = {"epoch": "e1", "offset": 8}
+        state = await fold(blank_page, ["fromSnapshot", snapshot, position])
+        assert state["tasks"]["t"]["waiting"] == shown
+
+
 async def test_events_one_by_one_and_all_at_once_give_the_same_state(blank_page: Page) -> None:
     events = FAILED_ONCE + RECOVERED
     at_once = await fold(blank_page, ["reduceAll", events])

@@ -46,6 +46,7 @@ async def held_and_back(page: Browser, upstream: Upstream, tasks: list[str]) -> 
     return waits
 
 
+@pytest.mark.requirement("WEFT-W20")
 async def test_a_retry_after_holds_the_upstream_of_all_workers_then_they_begin_in_a_ramp() -> None:
     async with (
         Upstream() as upstream,
@@ -69,6 +70,7 @@ async def test_a_retry_after_holds_the_upstream_of_all_workers_then_they_begin_i
         assert (await gateway.get(f"/api/tasks/{tasks[0]}"))["waiting_for"] is None
 
 
+@pytest.mark.requirement("WEFT-W20")
 @pytest.mark.own_store
 async def test_what_one_node_was_told_holds_the_others_and_one_that_begins(
     store: dict[str, Any],

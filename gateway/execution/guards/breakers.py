@@ -282,8 +282,8 @@ class Breakers:
 
     def _hold(self, task: Task, policy: AgentPolicy) -> Hold | None:
         """Give the hold for which the next attempt has to wait; None: there is none."""
-        # The fallback calls something else; a block has asked when it was accepted; whoever asks for
-        # an attempt now (``task.retry``) gets that one.
+        # The fallback calls something else; a block has asked when it was accepted; who asks for an
+        # attempt now (``task.retry``) gets that one.
         if task.next_mode == "fallback" or task.reserved_for is not None or task.hurried:
             return None
         hold = self._policies.hold(policy)

@@ -39,6 +39,7 @@ def declared(here: World, upstream: Upstream, *names: str, attempts: int = 3) ->
             return await upstream.call()
 
 
+@pytest.mark.requirement("WEFT-W20")
 async def test_a_retry_after_holds_the_upstream_for_all_its_agents_then_they_come_in_a_ramp(
     here: World,
 ) -> None:

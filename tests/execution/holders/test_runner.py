@@ -93,6 +93,7 @@ async def test_a_node_that_stood_still_makes_no_attempt_under_anothers_term() ->
 # --- slots ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("WEFT-W20")
 @pytest.mark.parametrize("slots", [1, 2, 5])
 async def test_as_many_attempts_run_at_once_as_there_are_slots(
     open_world: OpenWorld, slots: int

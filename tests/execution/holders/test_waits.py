@@ -106,6 +106,7 @@ async def test_of_a_capability_that_nobody_has_its_name_is_told(here: World) -> 
     await here.done(answer["task_id"])
 
 
+@pytest.mark.requirement("WEFT-W20")
 async def test_a_breaker_that_opens_tells_each_owner_once_until_when(here: World) -> None:
     worker = await hand(here)
     held = [await here.submit("writer", user_id=f"u{number}") for number in range(3)]
