@@ -8,7 +8,15 @@ import jsonschema
 import jsonschema_rs
 import pytest
 
-from gateway.domain.names import NAME, TOPIC, USER_ID, is_name, is_user_id
+from gateway.domain.names import (
+    LOOKED_AT_MAX,
+    NAME,
+    TOPIC,
+    USER_ID,
+    is_name,
+    is_user_id,
+    similar_to,
+)
 
 USER_IDS = [
     ("42", True),
@@ -88,3 +96,16 @@ def test_a_name_has_the_characters_that_addresses_and_subjects_bear(text: str, f
 def test_what_is_no_text_is_neither(value: Any) -> None:
     assert not is_name(value)
     assert not is_user_id(value)
+
+
+def test_similar_names_are_a_few_of_those_that_look_alike_whatever_their_case() -> None:
+    known = ["Researcher", "research-2", "writer", "rewriter", "searcher", "x"]
+    assert similar_to("reseacher", known) == ["Researcher", "searcher", "research-2"]
+    assert similar_to("Writer2", known)[0] == "writer"
+    assert similar_to("nothing-like-it", known) == []
+
+
+def test_among_very_many_names_only_the_first_are_looked_at() -> None:
+    many = [f"other-{number}" for number in range(LOOKED_AT_MAX)]
+    assert similar_to("zzz", [*many, "zzz1"]) == []
+    assert similar_to("zzz", [*many[1:], "zzz1"]) == ["zzz1"]

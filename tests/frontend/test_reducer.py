@@ -100,7 +100,7 @@ async def test_each_attempts_text_is_a_part_of_one_continuing_text(blank_page: P
 
 
 async def test_why_a_task_does_not_move_is_kept_until_it_moves(blank_page: Page) -> None:
-    wait = {"waits_for": "breaker", "name": "writer", "until": START}
+    wait: dict[str, Any] = {"waits_for": "breaker", "name": "writer", "until": START}
     held = FAILED_ONCE + stream(("task_waiting", of_task(**wait)), first=8)
     expected = {"for": "breaker", "name": "writer", "until": START, "similar": []}
     state = await fold(blank_page, ["reduceAll", held])

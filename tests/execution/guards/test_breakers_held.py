@@ -93,7 +93,7 @@ async def test_what_a_request_itself_is_refused_for_holds_nothing(here: World) -
     async def picky(task: Task, question: str) -> str:
         if question == "bad":
             error = InvalidInput("no")
-            error.retry_after = 500.0  # type: ignore[attr-defined]
+            error.retry_after = 500.0
             raise error
         return "done"
 

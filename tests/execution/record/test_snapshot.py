@@ -29,6 +29,7 @@ def folded() -> State:
     state = State(SETTINGS)
     for entry in entries():
         state.apply(entry, orjson.loads(entry.public))
+    state.holds.asked("model", 7.0, 1_800_000_000.0)
     state.degradations["d1"] = {"degradation_id": "d1", "mode": "reduced"}
     event = {"type": "agent_error", "error_id": "f1", "user_id": "ann"}
     state.open_ends.keep(Failure("f1", event, frozenset({"user:ann"})))
@@ -61,6 +62,7 @@ def test_nothing_that_the_folds_know_is_lost() -> None:
         assert list(getattr(after, name)) == list(getattr(before, name)), name
     assert after.failures == before.failures
     assert named(after) == named(before) != {}
+    assert list(after.holds) == list(before.holds) != []
     assert (after.running, after.queue_depth) == (before.running, before.queue_depth)
     assert (after._bytes_all, after._bytes_by_user) == (before._bytes_all, before._bytes_by_user)
     assert before.tasks
@@ -304,7 +306,7 @@ async def test_a_snapshot_that_is_not_finished_leaves_the_folds_alone(
 
 
 @pytest.mark.parametrize(
-    "part", ["notes", "impacts", "budgets", "dead_letters", "locks", "domains"]
+    "part", ["notes", "impacts", "budgets", "dead_letters", "locks", "domains", "holds"]
 )
 def test_a_part_that_an_earlier_version_did_not_have_is_empty(part: str) -> None:
     """Whoever updates a gateway goes on from what it knew."""
