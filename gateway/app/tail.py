@@ -15,6 +15,7 @@ from gateway.client.connection import Connection, Refused, Subscribed
 from gateway.domain.errors import ConfigurationError, GatewayError, InvalidParams
 from gateway.domain.redaction import redact_text
 from gateway.domain.stream import Position, parse_position
+from gateway.domain.timestamps import seconds_of
 
 __all__ = ["line_of", "lines_of", "tail"]
 
@@ -149,8 +150,16 @@ def _lines(value: Any) -> Iterator[str]:
 
 def _said(event: Mapping[str, Any]) -> str:
     said = event.get("user_message") or event.get("text") or event.get("message") or ""
-    text = str(said).replace("\n", " ")
+    text = str(said).replace("\n", " ") + _left(event)
     return text if len(text) <= SAID_CHARS_MAX else text[: SAID_CHARS_MAX - 1] + "…"
+
+
+def _left(event: Mapping[str, Any]) -> str:
+    """Say how long a task waits that does not move; "" for any other event."""
+    if event["type"] != "task_waiting" or event.get("until") is None:
+        return ""
+    left_s = seconds_of(event["until"]) - seconds_of(event["timestamp"])
+    return f" (in {max(0.0, left_s):.0f} s)"
 
 
 def _note(kind: str, told: Any) -> str | None:

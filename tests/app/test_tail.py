@@ -15,6 +15,7 @@ from gateway.domain import task as tasks
 from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.facts import Submitted
 from gateway.domain.stream import Position
+from gateway.domain.timestamps import seconds_of
 from gateway.execution.record.task_drafts import TaskDrafts
 from gateway.execution.record.waiting_drafts import Wait, WaitingDrafts
 from tests.execution.record.room import NOW, Room, body_of
@@ -45,7 +46,7 @@ def test_an_event_is_one_line_with_its_time_place_and_text() -> None:
 
 def test_a_task_that_does_not_move_is_a_line_that_says_why_and_for_how_long() -> None:
     """Whatever time was announced for its next attempt before."""
-    room = Room()
+    room, until = Room(), seconds_of(EVENT["timestamp"]) + 29.8
     task = tasks.submitted(
         {**EVENT, "priority": 5, "timeout": 300.0, "max_attempts": 3},
         Submitted(),
@@ -54,7 +55,7 @@ def test_a_task_that_does_not_move_is_a_line_that_says_why_and_for_how_long() ->
         bytes_max=1000,
     )
     drafts = WaitingDrafts(TaskDrafts(room.intake, room.state))
-    draft = drafts.waiting(task, Wait("breaker", "writer", NOW + 29.6), similar=(), now=NOW)
+    draft = drafts.waiting(task, Wait("breaker", "writer", until), similar=())
     event = {**body_of(draft), "timestamp": EVENT["timestamp"], "offset": 6}
     assert line_of(event).plain.split()[3:] == [
         *("task_waiting", "user=42", "agent=writer", "task=56789abc"),

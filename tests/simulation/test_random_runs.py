@@ -217,6 +217,7 @@ def by(items: Iterable[Mapping[str, Any]], key: str) -> dict[str, dict[str, Any]
                 name: item[name]
                 for name in ("status", "attempt", "agent_name", "progress", "step", "user_id")
             }
+            kept["waiting_for"] = item["waiting_for"]
             preserved = item["preserved"] or {}
             kept["text"] = (preserved.get("text_preview") or "")[-100:]
             kept["steps"] = sorted(preserved.get("steps", ()))
@@ -249,6 +250,7 @@ def reduce(snapshot: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> 
                 "user_id": event["user_id"],
                 "progress": None,
                 "step": None,
+                "waiting_for": None,
                 "text": "",
                 "steps": [],
             }
@@ -262,7 +264,11 @@ def reduce(snapshot: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> 
 
 
 def _of_task(task: dict[str, Any], event: Mapping[str, Any]) -> None:
+    if event["type"] in tasks.MOVES:
+        task["waiting_for"] = None
     match event["type"]:
+        case "task_waiting":
+            task["waiting_for"] = {name: event[name] for name in ("waits_for", "name", "until")}
         case "task_started":
             task |= {"status": "running", "attempt": event["attempt"]}
             task["agent_name"] = event["agent_name"]
@@ -318,5 +324,6 @@ def test_the_folds_used_here_are_those_of_the_gateway() -> None:
         "agent_error",
         "recovery_attempt",
         "system_recovered",
+        "task_waiting",
         "task_finished",
     }

@@ -51,7 +51,11 @@ LOOKS_AT_ONCE = 5_000
 
 
 class TaskHandlers:
-    """The operations ``task.*`` of callers; workers have theirs in ``workers``."""
+    """
+    The operations ``task.*`` of callers; workers have theirs in ``workers``.
+
+    More than eight arguments: a caller asks about a task from its order to its dead letter.
+    """
 
     def __init__(
         self,

@@ -209,8 +209,7 @@ class Waits:
                 draft = self._drafts.heard_again(task)
             else:
                 similar = self._policies.similar(task) if wait.waits_for == "worker" else []
-                now = self._monitor.now
-                draft = self._drafts.waiting(task, wait, similar=similar, now=now)
+                draft = self._drafts.waiting(task, wait, similar=similar)
             return [draft], {subject_of(task_id): task.last_offset}
 
         with contextlib.suppress(NotFound):

@@ -13,12 +13,12 @@ from gateway.ports import Draft
 
 __all__ = ["Wait", "WaitingDrafts"]
 
-# What developers read; ``{s}`` is how long, in seconds.
+# What developers read, and what is added where the end is known.
 WORDS: Mapping[str, tuple[str, str]] = {
-    "breaker": ("the breaker {name} holds it back", ", it probes in {s} s"),
-    "upstream": ("the upstream {name} has asked not to be called", " for {s} s"),
-    "worker": ("nobody serves {name}", ", it is given up in {s} s"),
-    "worker_contact": ("its worker {name} is silent", ", and given up in {s} s"),
+    "breaker": ("the breaker {name} holds it back", ", it probes at {until}"),
+    "upstream": ("the upstream {name} has asked not to be called", " before {until}"),
+    "worker": ("nobody serves {name}", ", it is given up at {until}"),
+    "worker_contact": ("its worker {name} is silent", ", and given up at {until}"),
     "thread": ("the thread of its last attempt still runs", ""),
 }
 
@@ -50,25 +50,24 @@ class WaitingDrafts:
     def __init__(self, drafts: TaskDrafts) -> None:
         self._drafts = drafts
 
-    def waiting(self, task: Task, wait: Wait, *, similar: Sequence[str], now: float) -> Draft:
+    def waiting(self, task: Task, wait: Wait, *, similar: Sequence[str]) -> Draft:
         """
         Tell why a task does not move.
 
         Args:
             similar: Agents that are served, where the task's own is not.
-            now: Seconds since the Unix epoch.
         """
         what, how_long = WORDS[wait.waits_for]
         words = what if wait.until is None else what + how_long
-        left_s = 0.0 if wait.until is None else max(0.0, wait.until - now)
+        until = None if wait.until is None else rfc3339(wait.until)
         return self._drafts.of_task(
             "task_waiting",
             task,
             severity="warning",
-            message=words.format(name=wait.name, s=f"{left_s:.1f}".removesuffix(".0")),
+            message=words.format(name=wait.name, until=until),
             waits_for=wait.waits_for,
             name=wait.name,
-            until=None if wait.until is None else rfc3339(wait.until),
+            until=until,
             **({"similar": list(similar)} if similar else {}),
         )
 

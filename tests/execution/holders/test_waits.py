@@ -60,7 +60,7 @@ async def test_nobody_serves_it_is_told_at_once_with_similar_names_and_the_end_o
     (event,) = here.said("task_waiting")
     assert told(here) == [("worker", "writer", 300)]
     assert (event["user_id"], event["similar"]) == ("ann", ["writer-2"])
-    assert event["message"] == "nobody serves writer, it is given up in 300 s"
+    assert event["message"] == f"nobody serves writer, it is given up at {event['until']}"
     expected = {"waits_for": "worker", "name": "writer", "until": event["until"]}
     assert await waiting_for(here, answer["task_id"]) == expected
     snapshot = here.engine.snapshot(["user:ann"], None)  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ async def test_a_held_upstream_is_told_to_all_that_wait_for_it(here: World) -> N
     assert (event["task_id"], event["waits_for"], event["name"]) == (held, "upstream", "model")
     (error,) = here.said("agent_error")
     assert event["until"] == rfc3339(seconds_of(error["timestamp"]) + 8)
-    assert event["message"].startswith("the upstream model has asked not to be called for ")
+    assert event["message"].startswith("the upstream model has asked not to be called before ")
     await here.done(held)
     (started,) = here.said("task_started", task_id=held)
     assert seconds_of(started["timestamp"]) >= seconds_of(event["until"])
