@@ -7,7 +7,15 @@ import { ENDED } from "../client/gateway-client.js";
 import { h, icon, setAttribute, setIcon, setText, show } from "./dom.js";
 import { answerOf, keptPart, streamedText } from "./task-output.js";
 import { attemptList, troubleBox } from "./task-trouble.js";
-import { HELD_STATUS, TASK_STATUS, clock, duration, lookup, refusalWords, shortId } from "./words.js";
+import {
+  HELD_STATUS,
+  TASK_STATUS,
+  clock,
+  duration,
+  lookup,
+  refusalWords,
+  shortId,
+} from "./words.js";
 
 const ENDED_WITHOUT_ANSWER = new Set(["failed", "dead_lettered", "cancelled", "lost"]);
 

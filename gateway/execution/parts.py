@@ -399,7 +399,7 @@ class Parts:
             lifecycle=self.lifecycle,
             dead_letters=self.dead_letters,
             agents=agents,
-            policies=self.policies,
+            waits=self.waits,
             reach=self.reach,
             log=log,
             clock=clock,

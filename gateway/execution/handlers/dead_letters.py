@@ -6,7 +6,7 @@ A page of the list ends at its limit or at a number of bytes, since a letter hol
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.domain import dead_letter
@@ -42,7 +42,7 @@ class DeadLetterHandlers:
         *,
         state: State,
         dead_letters: DeadLetters,
-        submitted: Callable[[Task], dict[str, Any]],
+        submitted: Callable[[Task], Awaitable[dict[str, Any]]],
         reach: Reach,
         clock: Clock,
     ) -> None:
@@ -76,7 +76,7 @@ class DeadLetterHandlers:
         made = await self._dead_letters.retry(
             params["task_id"], by=caller.user_id, reason="operator"
         )
-        return self._submitted(made)
+        return await self._submitted(made)
 
     async def _discard(self, params: Params, caller: Caller) -> Any:
         letter = await self._dead_letters.discard(params["task_id"], by=caller.user_id)

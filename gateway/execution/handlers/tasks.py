@@ -21,7 +21,7 @@ from gateway.domain.stream import Position
 from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.handlers.params import Handler, Page, Params
-from gateway.execution.record.policies import Policies
+from gateway.execution.holders.waits import Waits
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
 from gateway.execution.tasks.acceptance import Acceptance
@@ -65,7 +65,7 @@ class TaskHandlers:
         lifecycle: Lifecycle,
         dead_letters: DeadLetters,
         agents: Agents,
-        policies: Policies,
+        waits: Waits,
         reach: Reach,
         log: EventLog,
         clock: Clock,
@@ -75,7 +75,7 @@ class TaskHandlers:
         self._lifecycle = lifecycle
         self._dead_letters = dead_letters
         self._agents = agents
-        self._policies = policies
+        self._waits = waits
         self._reach = reach
         self._log = log
         self._clock = clock
@@ -99,19 +99,20 @@ class TaskHandlers:
         asked = {name: params[name] for name in ORDERED if name in params}
         asked["agent"] = params.get("agent") or self._agents.capable_of(params["capability"])
         order = self._acceptance.order(input=params.get("input"), user_id=user_id, **asked)
-        return self.submitted(await self._acceptance.submit(order))
+        return await self.submitted(await self._acceptance.submit(order))
 
-    def submitted(self, task: Task) -> dict[str, Any]:
+    async def submitted(self, task: Task) -> dict[str, Any]:
         """Describe a task that was just made, or is tried again now."""
-        answer = {
+        similar = await self._waits.nobody_serves(task) if task.live else None
+        answer: dict[str, Any] = {
             "task_id": task.task_id,
             "status": task.status,
             "position": Position(self._log.epoch, self._log.head).as_dict(),
         }
         if task.retry_of is not None:
             answer["retry_of"] = task.retry_of
-        if not self._policies.served(task):
-            answer |= {"warning": "no_worker", "similar": self._policies.similar(task)}
+        if similar is not None:
+            answer |= {"warning": "no_worker", "similar": similar}
         return answer
 
     async def _task_list(self, params: Params, caller: Caller) -> Any:
@@ -183,7 +184,7 @@ class TaskHandlers:
         task = self._own(params, caller)
         if task.live:
             await self._lifecycle.hurry(task.task_id)
-            return self.submitted(task)
+            return await self.submitted(task)
         if task.priority == 0:
             _require_critical(caller, field="task_id")
         if task.status == "succeeded":
@@ -192,8 +193,8 @@ class TaskHandlers:
             by = "owner" if caller.user_id == task.user_id else "operator"
             with contextlib.suppress(NotFound):  # its letter was discarded meanwhile
                 again = await self._dead_letters.retry(task.task_id, by=caller.user_id, reason=by)
-                return self.submitted(again)
-        return self.submitted(await self._acceptance.submit(Order.again(task)))
+                return await self.submitted(again)
+        return await self.submitted(await self._acceptance.submit(Order.again(task)))
 
     def _seen(self, params: Params, caller: Caller) -> Task:
         """Give the task, if this caller may know that there is one."""

@@ -118,6 +118,18 @@ class Waits:
                 self._telling = True
                 self._monitor.soon(self._tell)
 
+    async def nobody_serves(self, task: Task) -> list[str] | None:
+        """
+        Tell at once that nobody serves a task, and give similar names; None: somebody does.
+
+        So that who has made the task is answered after it was told, and never before.
+        """
+        if self._policies.served(task):
+            return None
+        with contextlib.suppress(Unavailable):  # it is told later, like any other
+            await self._told(task.task_id)
+        return self._policies.similar(task)
+
     def look_at_all(self) -> None:
         """Look soon at all tasks that wait: what they wait for has changed."""
         if self._looking:

@@ -155,11 +155,11 @@ async def test_a_reader_may_name_a_position_that_the_list_has_to_know(here: Worl
 async def test_a_retry_is_answered_as_task_retry_is(here: World) -> None:
     (task_id,) = await dead(here)
     answer = await here.call("dead_letter.retry", task_id=task_id)
-    (made,) = here.said("task_submitted", task_id=answer["task_id"])
+    (told,) = here.said("task_waiting", task_id=answer["task_id"])
     assert answer == {
         "task_id": answer["task_id"],
         "status": "pending",
-        "position": {"epoch": here.engine.log.epoch, "offset": made["offset"]},
+        "position": {"epoch": here.engine.log.epoch, "offset": told["offset"]},
         "retry_of": task_id,
         "warning": "no_worker",
         "similar": [],

@@ -191,6 +191,7 @@ TASKS = (
         do("breaker.close", by="operator", name="fuse", gives={"name": "fuse", "state": "closed"}),
         task("after", "fuse"),
         do("breaker.open", by="operator", name="fuse", gives={"name": "fuse", "state": "open"}),
+        do("task.get", **the("after"), gives={"waiting_for": {"waits_for": "breaker"}}, again=True),
         no("circuit_breaker_open", "task.create", by="operator", agent="fuse", user_id="fay"),
         do("task.cancel", **the("after")),
     ),
