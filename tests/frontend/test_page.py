@@ -125,26 +125,25 @@ async def test_a_user_can_cut_a_wait_short(page: Page, gateway: Process, user: s
 async def test_a_task_that_does_not_move_says_why_and_until_when(
     page: Page, gateway: Process, user: str
 ) -> None:
-    """Also one that was to be tried again in a moment; a reload shows the same."""
+    """And how long that lasts; a reload shows the same."""
     await open_page(page, gateway.url, user)
-    await ask(page, "busy", "the one that finds out")
-    await expect(card(page, "the one that finds out")).to_have_attribute("data-status", "waiting")
-    await ask(page, "busy", "the one behind it")
-    await ask(page, "busi", "for nobody")
+    first = card_of(page, await submit(page, gateway, user, "busy", "finds out"))
+    await expect(first).to_have_attribute("data-status", "waiting")
+    held = card_of(page, await submit(page, gateway, user, "busy", "is behind it"))
+    unserved = card_of(page, await submit(page, gateway, user, "busi", "for nobody"))
+    await expect(unserved.locator(".trouble .next")).to_contain_text("Did you mean busy?")
     for _ in range(2):
-        held = card(page, "the one behind it")
         await expect(held.locator("header .chip:not(.badge)")).to_have_text("Held back")
         await expect(held.locator(".trouble .said")).to_have_text(
             "The service behind it has asked us to wait."
         )
-        await expect(held.locator(".trouble .when")).to_contain_text("Called again in 5")
-        unserved = card(page, "for nobody")
+        await expect(held.locator(".trouble .when")).to_contain_text("Called again in")
         await expect(unserved.locator(".trouble .said")).to_contain_text("Nobody is there to do it")
         await expect(unserved.locator(".trouble .when")).to_contain_text("Given up in 4 min")
         await page.reload()
-    for locator in (held, unserved, card(page, "the one that finds out")):
-        await locator.get_by_role("button", name="Cancel").click()
-        await expect(locator).to_have_attribute("data-status", "cancelled")
+    for one in (held, unserved, first):
+        await one.get_by_role("button", name="Cancel").click()
+        await expect(one).to_have_attribute("data-status", "cancelled")
 
 
 async def test_a_user_can_cancel_a_running_task_by_keyboard(
