@@ -266,6 +266,10 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/execution/guards/test_breakers_held.py::test_a_retry_after_holds_the_upstream_for_all_its_agents_then_they_come_in_a_ramp",
         "tests/execution/holders/test_runner.py::test_as_many_attempts_run_at_once_as_there_are_slots",
         "tests/execution/holders/test_waits.py::test_a_breaker_that_opens_tells_each_owner_once_until_when",
+        "tests/scenarios/test_bounds.py::test_no_more_tasks_run_at_once_than_may",
+        "tests/scenarios/test_breakers.py::test_an_open_breaker_rejects_says_when_and_does_not_call_the_agent",
+        "tests/scenarios/test_breakers.py::test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach_the_upstream",
+        "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
         "tests/scenarios/test_upstreams.py::test_a_retry_after_holds_the_upstream_of_all_workers_then_they_begin_in_a_ramp",
         "tests/scenarios/test_upstreams.py::test_what_one_node_was_told_holds_the_others_and_one_that_begins",
     ),
@@ -665,12 +669,6 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
     "WEFT-W19": (
         "tests/scenarios/test_filters.py::test_every_filter_of_every_list_chooses_by_the_field_of_its_name",
         "tests/scenarios/test_filters.py::test_whatever_is_taken_already_is_a_conflict_and_no_error_of_the_server",
-    ),
-    "WEFT-W20": (
-        "tests/scenarios/test_bounds.py::test_no_more_tasks_run_at_once_than_may",
-        "tests/scenarios/test_breakers.py::test_the_fifth_failure_opens_once_and_the_sixth_request_does_not_reach_the_upstream",
-        "tests/scenarios/test_breakers.py::test_an_open_breaker_rejects_says_when_and_does_not_call_the_agent",
-        "tests/scenarios/test_leases.py::test_a_worker_that_hangs_over_the_limit_is_a_timeout_and_its_slot_is_free",
     ),
     "MESH-W20": (
         "tests/scenarios/test_notifications.py::test_events_are_pushed_and_found_by_topic_kind_thread_and_position",

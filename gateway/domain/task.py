@@ -29,6 +29,7 @@ from gateway.domain.facts import (
 from gateway.domain.packed import opened, packed, weight_of
 from gateway.domain.preserved import Preserved
 from gateway.domain.timestamps import rfc3339, seconds_of
+from gateway.domain.waiting import Waiting, waiting_after
 
 __all__ = [
     "ENDED",
@@ -48,17 +49,6 @@ ATTEMPT_BYTES = 1024
 EVENT_ID_BYTES = 192
 
 LIVE = frozenset({"pending", "running", "waiting"})
-# What ends a wait that was told: each is told to the task's owner.
-MOVES = frozenset(
-    {
-        "task_started",
-        "task_progress",
-        "partial_result",
-        "agent_error",
-        "recovery_attempt",
-        "task_finished",
-    }
-)
 ENDED = frozenset({"succeeded", "failed", "cancelled", "dead_lettered"})
 
 
@@ -95,9 +85,8 @@ class Task:
         last_error: The failure fields of the newest ``agent_error``.
         budget: Name of the retry budget of its calls; None: its agent's own.
         weight: Bytes of memory that it takes when it has ended; see ``pack``.
-        waiting_for: Why it does not move, as ``task_waiting`` has told it last; None: it moves, or
-            waits for nothing but its turn or the time of its next attempt.
-        hurried: Somebody has asked for its next attempt now, whatever its upstream has asked for.
+        waiting_for: Why it does not move, as ``task_waiting`` has told it; None: nothing was told.
+        hurried: Its next attempt was asked for now, whatever its upstream has asked for.
         piece, part: The newest update of the running attempt that its worker has numbered, and
             how many events of that update are in the log; see ``has``.
     """
@@ -154,7 +143,7 @@ class Task:
     lost_why: str | None = None
     failure_event_id: str | None = None
     event_ids: tuple[str, ...] = ()
-    waiting_for: dict[str, Any] | None = None
+    waiting_for: Waiting | None = None
     hurried: bool = False
 
     @property
@@ -230,8 +219,7 @@ def apply(
             attempt.cleaned |= attempt.number == event["attempt"]
     if not task.live:
         return
-    if event["type"] in MOVES:
-        task.waiting_for = None
+    task.waiting_for = waiting_after(task.waiting_for, event)
     if fold := _FOLDS.get(event["type"]):
         fold(task, event, fact, at)
 
@@ -374,10 +362,6 @@ def _finished(task: Task, event: Mapping[str, Any], fact: Finished, at: float) -
         task.attempts[-1].ended_at = at
 
 
-def _waiting(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:
-    task.waiting_for = {name: event[name] for name in ("waits_for", "name", "until")}
-
-
 def _leased(task: Task, event: Mapping[str, Any], fact: Leased, at: float) -> None:
     if task.status != "running":
         return
@@ -409,7 +393,6 @@ _FOLDS: dict[str, Callable[[Task, Mapping[str, Any], Any, float], None]] = {
     "agent_error": _failed,
     "recovery_attempt": _recovering,
     "system_recovered": _recovered,
-    "task_waiting": _waiting,
     "task_finished": _finished,
 }
 

@@ -292,7 +292,6 @@ class Parts:
         self.waits = Waits(
             state=self.state,
             intake=self.intake,
-            drafts=task_drafts,
             policies=self.policies,
             limits=self.limits,
             presence=self.presence,

@@ -22,6 +22,7 @@ from gateway.domain import task as tasks
 from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.agent_failures import AgentFailure
 from gateway.domain.errors import AttemptOver, RequestError
+from gateway.domain.waiting import waiting_after
 from gateway.errors import (
     ContentRefused,
     InvalidResponse,
@@ -264,11 +265,8 @@ def reduce(snapshot: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> 
 
 
 def _of_task(task: dict[str, Any], event: Mapping[str, Any]) -> None:
-    if event["type"] in tasks.MOVES:
-        task["waiting_for"] = None
+    task["waiting_for"] = waiting_after(task["waiting_for"], event)
     match event["type"]:
-        case "task_waiting":
-            task["waiting_for"] = {name: event[name] for name in ("waits_for", "name", "until")}
         case "task_started":
             task |= {"status": "running", "attempt": event["attempt"]}
             task["agent_name"] = event["agent_name"]
@@ -324,6 +322,5 @@ def test_the_folds_used_here_are_those_of_the_gateway() -> None:
         "agent_error",
         "recovery_attempt",
         "system_recovered",
-        "task_waiting",
         "task_finished",
     }

@@ -67,7 +67,6 @@ class Waits:
         *,
         state: State,
         intake: Intake,
-        drafts: TaskDrafts,
         policies: Policies,
         limits: Limits,
         presence: Presence,
@@ -78,7 +77,7 @@ class Waits:
         self._state = state
         self._intake = intake
         self._clock = intake.clock
-        self._drafts = WaitingDrafts(drafts)
+        self._drafts = WaitingDrafts(TaskDrafts(intake, state))
         self._policies = policies
         self._limits = limits
         self._presence = presence
