@@ -48,7 +48,7 @@ def test_a_task_that_does_not_move_is_a_line_that_says_why_and_for_how_long() ->
     """Whatever time was announced for its next attempt before."""
     room, until = Room(), seconds_of(str(EVENT["timestamp"])) + 29.8
     task = tasks.submitted(
-        {**EVENT, "priority": 5, "timeout": 300.0, "max_attempts": 3},
+        {**EVENT, "event_id": "e", "priority": 5, "timeout": 300.0, "max_attempts": 3},
         Submitted(),
         at=NOW,
         offset=1,
