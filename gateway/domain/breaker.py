@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from gateway.domain.timestamps import seconds_of
 
-__all__ = ["Breaker", "BreakerRules", "Kind", "Outcome", "Window", "subject_of"]
+__all__ = ["Breaker", "BreakerRules", "Kind", "Outcome", "Window", "least_missed", "subject_of"]
 
 State = Literal["closed", "open", "half_open"]
 Kind = Literal["success", "failure", "neutral"]
@@ -274,3 +274,13 @@ class Breaker:
         """Tell whether the failure rate alone is a reason to open."""
         outcomes, failures = self.window.counts(now)
         return outcomes >= OUTCOMES_MIN and failures / outcomes >= self.rules.rate
+
+
+def least_missed(breakers: Mapping[str, Breaker]) -> Breaker | None:
+    """
+    Give the first closed one, rather one that the log tells nothing of but outcomes.
+
+    None: none is closed.
+    """
+    closed = [breaker for breaker in breakers.values() if breaker.state == "closed"]
+    return next((one for one in closed if not one.last_offset), closed[0] if closed else None)

@@ -21,6 +21,7 @@ from gateway.domain.errors import RateLimitedRequest, RequestError, Unavailable
 from gateway.domain.meters import Meters
 from gateway.domain.task import Task
 from gateway.execution.handlers.params import check
+from gateway.execution.operations import handlers_of
 from gateway.execution.parts import Parts
 from gateway.execution.record.figures import figures
 from gateway.execution.record.overview import overview
@@ -44,6 +45,7 @@ class Engine:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        self.handlers = handlers_of(parts)
         self.log, self.clock, self.ids = parts.log, parts.clock, parts.ids
         self._alive = self._opened = self._ran = False
         self._unfollow = self.log.follow(self._apply)
@@ -58,7 +60,7 @@ class Engine:
             caller.require(operation.scope)
         check(name, params)
         try:
-            result = await self.parts.handlers[name](params, caller)
+            result = await self.handlers[name](params, caller)
         except RateLimitedRequest as error:
             if error.code != QUEUE_SHARE:  # of that its user was told, and there it is counted
                 self.meters.refused[error.code] += 1

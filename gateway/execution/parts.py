@@ -7,8 +7,6 @@ that has to reach one that is made later gets a small object that both know (the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gateway.attempts.agents import Agents
 from gateway.attempts.attempt import Attempts
 from gateway.domain.meters import Meters
@@ -21,18 +19,6 @@ from gateway.execution.guards.health import Health
 from gateway.execution.guards.modes import Modes
 from gateway.execution.guards.refusals import Refusals
 from gateway.execution.guards.volume import Volume
-from gateway.execution.handlers.breakers import BreakerHandlers
-from gateway.execution.handlers.dead_letters import DeadLetterHandlers
-from gateway.execution.handlers.events import EventHandlers
-from gateway.execution.handlers.locks import LockHandlers
-from gateway.execution.handlers.modes import ModeHandlers
-from gateway.execution.handlers.params import Handler
-from gateway.execution.handlers.publishing import Publishing
-from gateway.execution.handlers.reporters import Reporters
-from gateway.execution.handlers.stats import StatsHandlers
-from gateway.execution.handlers.task_reports import TaskReports
-from gateway.execution.handlers.tasks import TaskHandlers
-from gateway.execution.handlers.workers import WorkerHandlers
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.block import Blocks
 from gateway.execution.holders.claims import Claims
@@ -128,7 +114,7 @@ class Parts:
         self.reach = Reach(log)
         self.intake = Intake(log, clock, ids, self.in_doubt, Journal(machine_clock))
         self.policies = Policies(agents, self.state, max_attempts=settings.max_attempts)
-        task_drafts = TaskDrafts(self.intake, self.state)
+        self.task_drafts = TaskDrafts(self.intake, self.state)
         dead_letter_drafts = DeadLetterDrafts(self.intake)
         breaker_drafts = BreakerDrafts(self.intake, self.policies)
         worker_drafts = WorkerDrafts(self.intake, settings)
@@ -156,7 +142,7 @@ class Parts:
         # --- tasks: from the order to the one end ---
         verdicts = Verdicts(
             state=self.state,
-            drafts=task_drafts,
+            drafts=self.task_drafts,
             dead_letters=dead_letter_drafts,
             policies=self.policies,
             backoff=Backoff(settings.retry_base, settings.retry_max),
@@ -167,7 +153,7 @@ class Parts:
         self.lifecycle = Lifecycle(
             state=self.state,
             intake=self.intake,
-            drafts=task_drafts,
+            drafts=self.task_drafts,
             locks=lock_drafts,
             verdicts=verdicts,
             breakers=self.breakers,
@@ -205,7 +191,7 @@ class Parts:
         self.leases = Leases(
             state=self.state,
             lifecycle=self.lifecycle,
-            drafts=task_drafts,
+            drafts=self.task_drafts,
             clock=clock,
             ttl_s=settings.lease_ttl,
         )
@@ -299,7 +285,7 @@ class Parts:
             monitor=self.monitor,
             bell=bell,
         )
-        reports = Reports(
+        self.reports = Reports(
             state=self.state,
             lifecycle=self.lifecycle,
             leases=self.leases,
@@ -390,71 +376,3 @@ class Parts:
                 watch=self.watch,
                 clock=clock,
             )
-
-        # --- handlers: the doors' operations, by name ---
-        tasks = TaskHandlers(
-            state=self.state,
-            acceptance=self.acceptance,
-            lifecycle=self.lifecycle,
-            dead_letters=self.dead_letters,
-            agents=agents,
-            waits=self.waits,
-            reach=self.reach,
-            log=log,
-            clock=clock,
-        )
-        dead_letters = DeadLetterHandlers(
-            state=self.state,
-            dead_letters=self.dead_letters,
-            submitted=tasks.submitted,
-            reach=self.reach,
-            clock=clock,
-        )
-        workers = WorkerHandlers(
-            state=self.state,
-            registry=self.registry,
-            claims=self.claims,
-            reports=reports,
-            reach=self.reach,
-        )
-        publishing = Publishing(
-            log=log,
-            state=self.state,
-            intake=self.intake,
-            drafts=task_drafts,
-            policies=self.policies,
-            tasks=TaskReports(
-                log=log,
-                state=self.state,
-                lifecycle=self.lifecycle,
-                registry=self.registry,
-                reports=reports,
-            ),
-            reporters=Reporters(state=self.state, policies=self.policies),
-            settings=settings,
-        )
-        stats = StatsHandlers(
-            state=self.state,
-            reach=self.reach,
-            log=log,
-            clock=clock,
-            settings=settings,
-            connections=self.connections,
-        )
-        self.handlers: Mapping[str, Handler] = {
-            **tasks.by_name,
-            **dead_letters.by_name,
-            **ModeHandlers(state=self.state, modes=self.modes, reach=self.reach).by_name,
-            **workers.by_name,
-            **LockHandlers(self.locks).by_name,
-            **BreakerHandlers(
-                state=self.state,
-                breakers=self.breakers,
-                domains=self.domains,
-                clock=clock,
-                reach=self.reach,
-            ).by_name,
-            **EventHandlers(log=log, state=self.state, reach=self.reach).by_name,
-            **publishing.by_name,
-            **stats.by_name,
-        }

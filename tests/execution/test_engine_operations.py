@@ -11,7 +11,7 @@ from tests.execution.world import World
 
 
 async def test_every_operation_has_a_handler_and_no_handler_is_without_one(here: World) -> None:
-    assert set(here.engine.parts.handlers) == set(OPERATIONS)
+    assert set(here.engine.handlers) == set(OPERATIONS)
 
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gateway.execution.parts import Parts
-from gateway.protocol.operations import OPERATIONS
 from tests.execution.kept import Cluster
 from tests.execution.world import World
 
@@ -28,10 +27,6 @@ async def test_a_gateway_alone_on_its_log_is_no_member_and_has_no_others(here: W
     shared = Cluster().node().engine.parts
     assert shared.membership is not None
     assert shared.others is not None
-
-
-async def test_every_operation_has_a_handler_and_every_handler_an_operation() -> None:
-    assert set(Cluster().node().engine.parts.handlers) == set(OPERATIONS)
 
 
 async def test_the_runner_and_the_blocks_of_a_process_are_one_holder() -> None:

@@ -17,7 +17,7 @@ import orjson
 from gateway.domain import dead_letter
 from gateway.domain import task as tasks
 from gateway.domain import worker as workers
-from gateway.domain.breaker import Breaker, BreakerRules, Outcome
+from gateway.domain.breaker import Breaker, BreakerRules, Outcome, least_missed
 from gateway.domain.causes import Causes
 from gateway.domain.dead_letter import DeadLetters
 from gateway.domain.diagnostics import logger_of
@@ -419,17 +419,10 @@ class State:
         """Give the breaker of that name; a new one, closed, when there is none yet."""
         known = self.breakers.get(name)
         if known is None:
-            if len(self.breakers) >= BREAKERS_MAX:
-                self._forget_a_breaker()
+            if len(self.breakers) >= BREAKERS_MAX and (least := least_missed(self.breakers)):
+                del self.breakers[least.name]
             known = self.breakers[name] = Breaker(name, scope, self.rules)
         return known
-
-    def _forget_a_breaker(self) -> None:
-        """Drop the first closed one, rather one that the log tells nothing of but outcomes."""
-        closed = [breaker for breaker in self.breakers.values() if breaker.state == "closed"]
-        if closed:
-            first = next((one for one in closed if not one.last_offset), closed[0])
-            del self.breakers[first.name]
 
     def owner_of(self, topic: str) -> str | None:
         """

@@ -249,7 +249,7 @@ async def test_the_pace_of_tasks_told_of_long_ago_is_forgotten(
         await here.submit("writer")
         await worker.claim()
         await worker.tell("task.update", text="x")
-    update: Any = here.engine.parts.handlers["task.update"]
+    update: Any = here.engine.handlers["task.update"]
     paced = update.__self__._reports._next_piece_at
     assert list(paced) == [worker.claimed["task_id"] for worker in workers[2:]]
     for worker in workers:
