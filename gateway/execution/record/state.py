@@ -137,7 +137,8 @@ class State:
         self.recoveries = RecoveryTimes()
         self.preserving: OrderedDict[str, Task] = OrderedDict()
         self._bytes_by_user: dict[str, int] = {}
-        self._bytes_all = self._running = 0
+        self._bytes_all = 0
+        self._running = 0
 
     # --- the fold ---------------------------------------------------------------------------
 
