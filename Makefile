@@ -20,7 +20,7 @@ HEADING = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench clean
+.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench figures clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ durable: setup ## The scenarios again, on NATS instead of memory
 
 bench: setup ## Measure, and print the figures
 	@$(BIN)/python -m tests.bench
+
+figures: setup ## Measure, and write docs/figures.md
+	@$(BIN)/python -m tests.bench.publish
 
 clean: ## Remove everything that these commands made
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache

@@ -8,6 +8,7 @@ from tests.bench import (
     claims,
     domains,
     error_to_frame,
+    fan_out,
     jetstream,
     kills,
     quick_requests,
@@ -19,6 +20,7 @@ from tests.bench import (
 def main() -> None:
     """Run every benchmark."""
     asyncio.run(error_to_frame.run())
+    asyncio.run(fan_out.run())
     asyncio.run(kills.run())
     asyncio.run(domains.run())
     asyncio.run(claims.run())

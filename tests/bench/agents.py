@@ -1,4 +1,4 @@
-"""Agents to measure with: one fails at once and says when, one waits to be killed, one is brief."""
+"""Agents to measure with: one fails at once, one is done at once or after a while, one waits."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ async def fail(task: Task) -> None:
     # CLOCK_MONOTONIC is one for all processes of a machine.
     task.append(str(time.monotonic_ns()))
     raise InvalidInput("for the benchmark")
+
+
+@gateway.agent("done")
+async def done(task: Task, question: str) -> str:
+    """Answer at once."""
+    return question
 
 
 @gateway.agent("waiting", timeout=60)

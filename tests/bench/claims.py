@@ -13,10 +13,11 @@ lock with the task, and how many claims look when a task comes and fifty wait.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from gateway import Gateway
 from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
+from tests.bench.tables import Figures, Outline, spread
 from tests.nats import NatsServer
 from tests.scenarios.harness import browser, gateway_process
 
-__all__ = ["Bench", "run"]
+__all__ = ["OUTLINE", "Bench", "measure", "run"]
 
 PENDING = (10, 1_000, 10_000)
 CLAIMS = 300
@@ -44,6 +46,8 @@ SETTINGS: dict[str, Any] = {
     "degraded_lag": 0,
 }
 WAITING = 50
+
+Rows = dict[str, list[float]]
 
 
 class Bench:
@@ -154,24 +158,61 @@ NOTE: dict[str, Any] = {
 }
 
 
-Rows = dict[str, list[float]]
+# By WebSocket: what is measured with each number of tasks that wait.
+APPEND, RENEWAL, CLAIM, WITH_LOCK = "append", "renewal", "claim", "claim with a lock"
+STORES = ("memory", "nats")
+OUTLINE = Outline(
+    "A claim, with few and many tasks that wait",
+    f"From a worker's request on its WebSocket to the answer, {CLAIMS} of each, one at a time; "
+    f"tasks of {USERS} users and four priorities.\nAn append is an `event.publish`, the plainest "
+    f"operation that puts one event into the log. NATS is one server on the same machine.",
+    tuple(
+        f"{store}, {pending} wait: {name}"
+        for store in STORES
+        for pending in PENDING
+        for name in (APPEND, RENEWAL, CLAIM, WITH_LOCK)
+    ),
+    ("p50 ms", "p99 ms"),
+)
+
+
+async def measure(share: float = 1.0) -> Figures:
+    """Measure by WebSocket; a share of the full size has fewer tasks and claims."""
+    figures: dict[str, tuple[float, ...]] = {}
+    with _nats() as server:
+        await server.start()
+        for store, url in zip(STORES, ("memory", server.url), strict=True):
+            async for pending, rows in _by_socket(url, share):
+                for name, values in rows.items():
+                    figures[f"{store}, {pending} wait: {name}"] = spread(values)[:2]
+    return figures
 
 
 async def run() -> None:
     """Measure and print."""
+    with _nats() as server:
+        await server.start()
+        for store in ("memory", server.url):
+            print(_head(f"by WebSocket, store: {store.partition(':')[0]}"))
+            async for pending, rows in _by_socket(store):
+                _print(pending, rows)
+            await _in_process(store)
+
+
+@contextlib.contextmanager
+def _nats() -> Iterator[NatsServer]:
     with tempfile.TemporaryDirectory(prefix="nats-bench-") as folder:
         server = NatsServer(Path(folder))
-        await server.start()
         try:
-            for store in ("memory", server.url):
-                await _by_socket(store)
-                await _in_process(store)
+            yield server
         finally:
             server.kill()
 
 
-async def _by_socket(store: str) -> None:
+async def _by_socket(store: str, share: float = 1.0) -> AsyncIterator[tuple[int, Rows]]:
+    """Give the milliseconds with each number of tasks that wait."""
     named: dict[str, Any] = {} if store == "memory" else {"store": store, "store_stream": "SOCKET"}
+    count = max(2, round(CLAIMS * share))
     async with (
         gateway_process(target=None, rate_http=0, rate_ws=0, **named, **SETTINGS) as gateway,
         browser(gateway.url, topics=["agent:none"]) as page,
@@ -182,12 +223,10 @@ async def _by_socket(store: str) -> None:
 
         bench = Bench(call)
         await bench.begin()
-        print(_head(f"by WebSocket, store: {store.partition(':')[0]}"))
         for pending in PENDING:
-            await bench.fill(pending)
-            await bench.claims(20)
-            rows = {"append (event.publish)": await bench.publishing()}
-            _print(pending, rows | await _claiming(bench))
+            await bench.fill(max(2, round(pending * share)))
+            await bench.claims(min(20, count))
+            yield pending, {APPEND: await bench.publishing(count), **await _claiming(bench, count)}
 
 
 async def _in_process(store: str) -> None:
@@ -215,11 +254,11 @@ async def _in_process(store: str) -> None:
             _print(pending, rows | await _claiming(bench))
 
 
-async def _claiming(bench: Bench) -> Rows:
+async def _claiming(bench: Bench, count: int = CLAIMS) -> Rows:
     return {
-        "renewal": await bench.renewals(),
-        "claim": await bench.claims(),
-        "claim with a lock": await bench.claims(lock=True),
+        RENEWAL: await bench.renewals(count),
+        CLAIM: await bench.claims(count),
+        WITH_LOCK: await bench.claims(count, lock=True),
     }
 
 

@@ -16,33 +16,46 @@ import orjson
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
+from tests.bench.tables import Figures, Outline, spread
 from tests.scenarios.harness import browser, gateway_process
 
-__all__ = ["figures", "run"]
+__all__ = ["OUTLINE", "measure", "run"]
 
 ERRORS_PER_S = 100
 SECONDS = 10
 
+OUTLINE = Outline(
+    "An error to a browser, under load",
+    f"From an agent's `raise` to the frame in its owner's browser, {ERRORS_PER_S} errors a second "
+    f"for {SECONDS} s, each the end of a task.\nBeside it a bare `websockets` server that sends "
+    f"one frame to one client, in the same run and at the same rate.",
+    ("gateway, raise to frame", "bare websockets, one frame"),
+)
+
 
 async def run() -> None:
     """Measure and print."""
-    bare = await _bare()
-    ours = await _ours()
-    print(f"error to browser frame, {ERRORS_PER_S} errors/s for {SECONDS} s, one browser")
-    print(f"{'':28}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
-    for name, values in (("gateway, raise to frame", ours), ("bare websockets, one frame", bare)):
-        print(f"{name:28}" + "".join(f"{value:9.2f}" for value in figures(values)))
-    print(f"{'ratio':28}{figures(ours)[0] / figures(bare)[0]:9.1f}")
+    figures = await measure()
+    print(OUTLINE.text(figures))
+    ours, bare = figures.values()
+    print(f"{'ratio':56}{ours[0] / bare[0]:9.1f}")
 
 
-async def _ours() -> list[float]:
+async def measure(share: float = 1.0) -> Figures:
+    """Measure; a share of the full size takes less time."""
+    total = max(10, round(ERRORS_PER_S * SECONDS * share))
+    bare = await _bare(total)
+    ours = await _ours(total)
+    return dict(zip(OUTLINE.rows, (spread(ours), spread(bare)), strict=True))
+
+
+async def _ours(total: int) -> list[float]:
     """Milliseconds from raise to frame."""
     async with (
         gateway_process(target="tests.bench.agents:gateway", workers=64) as gateway,
         browser(gateway.url, "42") as page,
     ):
-        await _paced(lambda: page.call("task.create", agent="failing"))
-        total = ERRORS_PER_S * SECONDS
+        await _paced(total, lambda: page.call("task.create", agent="failing"))
         await page.until(lambda _: len(page.all("agent_error")) >= total, within_s=60)
         raised = {
             event["task_id"]: int(event["preserved_text"])
@@ -54,7 +67,7 @@ async def _ours() -> list[float]:
         ]
 
 
-async def _bare() -> list[float]:
+async def _bare(total: int) -> list[float]:
     """Milliseconds from send to receive."""
     values: list[float] = []
 
@@ -71,11 +84,11 @@ async def _bare() -> list[float]:
                 frame = orjson.loads(await client.recv())
                 values.append((time.monotonic_ns() - frame["t"]) / 1e6)
 
-            await _paced(ask, at_once=1)
+            await _paced(total, ask, at_once=1)
     return values
 
 
-async def _paced(work: Callable[[], Awaitable[object]], *, at_once: int = 1000) -> None:
+async def _paced(total: int, work: Callable[[], Awaitable[object]], *, at_once: int = 1000) -> None:
     """Do it 100 times a second, whatever each takes, ``at_once`` at the most."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -86,7 +99,7 @@ async def _paced(work: Callable[[], Awaitable[object]], *, at_once: int = 1000) 
         async with room:
             await work()
 
-    for number in range(ERRORS_PER_S * SECONDS):
+    for number in range(total):
         due = begun + number / ERRORS_PER_S
         if (wait := due - loop.time()) > 0:
             await asyncio.sleep(wait)  # noqa: TID251 - the pace is what is measured at
@@ -94,13 +107,3 @@ async def _paced(work: Callable[[], Awaitable[object]], *, at_once: int = 1000) 
         running.add(task)
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
-
-
-def figures(values: list[float]) -> tuple[float, float, float]:
-    """The median, the 99th percentile and the greatest."""
-    ordered = sorted(values)
-    return (
-        ordered[len(ordered) // 2],
-        ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))],
-        ordered[-1],
-    )
