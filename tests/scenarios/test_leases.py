@@ -214,8 +214,9 @@ async def test_a_socket_that_stays_open_in_silence_loses_its_task_and_serves_aga
         error = await page.event("agent_error", task_id=held)
         assert error["error_code"] == "heartbeat_lost"
         await operator.event("agent_status_changed", agent_id=silent.agent_id, status="unhealthy")
-        # There is no other worker: tasks go on waiting, and the lost one is given none.
-        assert order_of(page, waiting[0]) == ["task_submitted"]
+        # There is no other worker: tasks go on waiting and say so, and the lost one is given none.
+        await page.event("task_waiting", task_id=waiting[0], waits_for="worker")
+        assert order_of(page, waiting[0]) == ["task_submitted", "task_waiting"]
         proxy.stalled = False
         back = await operator.event(
             "agent_status_changed", agent_id=silent.agent_id, status="healthy"
