@@ -239,6 +239,8 @@ def demo_command(host: str, port: int, pace: float) -> None:
     """
     log_to_stderr("warning")
     say_ends()
+    # Its agents fail on purpose, and the page shows it.
+    logger_of("gateway.events").disabled = True
     try:
         from gateway.app.demo.serving import serve_demo
     except ModuleNotFoundError as error:

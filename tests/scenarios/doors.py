@@ -54,7 +54,8 @@ class HttpDoor:
         path = _IN_PATH.sub(lambda found: quote(str(params.pop(found[1])), safe=""), template)
         headers = dict(self._headers)
         for header, name in HEADER_PARAMS.items():
-            if _fits_a_header(params.get(name)):
+            # A wrong `traceparent` in a header is passed over; in the body it is refused.
+            if name != "traceparent" and _fits_a_header(params.get(name)):
                 headers[header] = params.pop(name)
         if row.method in ("POST", "PUT"):
             rest: dict[str, Any] = {"json": params}
