@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gateway.app.build import build_engine, frontend_dir
 from gateway.app.settings import read_settings
 from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.demands import demands_of
 from gateway.attempts.spans import current_traceparent
 from gateway.attempts.task import Task
 from gateway.domain.agent import AgentPolicy
@@ -101,6 +102,8 @@ class Gateway:
         breaker: str | None = None,
         features: Sequence[str] = (),
         capabilities: Sequence[str] = (),
+        exclude: type[BaseException] | Sequence[type[BaseException]] = (),
+        accept: Callable[[Any], Any] | Mapping[str, Any] | None = None,
     ) -> Callable[[F], F]:
         """
         Declare a function as an agent; it stays callable as it is.
@@ -115,6 +118,10 @@ class Gateway:
             breaker: Agents that name the same breaker share it; None: one of its own.
             features: What users lose while it is away.
             capabilities: What it can be asked for instead of by name.
+            exclude: Exceptions that are the fault of the input: told as ``invalid_input``, not
+                retried, and not counted against the agent. A block's, too.
+            accept: What results have to meet: a function ``f(result)`` that says whether one will
+                do, or a JSON Schema. Another result is an ``unacceptable_result`` and retried.
 
         Raises:
             ConfigurationError: If the name is taken, or a value is out of bounds.
@@ -141,7 +148,8 @@ class Gateway:
                 features=tuple(features),
                 capabilities=tuple(capabilities),
             )
-            self.agents.declare(Declared(policy, function, fallback, tuple(cleanup)))
+            demands = demands_of(name, exclude=exclude, accept=accept)
+            self.agents.declare(Declared(policy, function, fallback, tuple(cleanup), demands))
             return function
 
         return declare

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gateway.attempts.demands import NONE, Demands
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError
 
@@ -24,12 +25,14 @@ class Declared:
         function: Does the work: an async function, an async generator or a plain function.
         fallback: Answers when ``function`` cannot; None: there is none.
         cleanup: Called with the task after each attempt, sync or async.
+        demands: What it may raise, and what its results and pauses have to be like.
     """
 
     policy: AgentPolicy
     function: Function
     fallback: Function | None = None
     cleanup: tuple[Function, ...] = ()
+    demands: Demands = NONE
 
     def registration(self) -> dict[str, Any]:
         """

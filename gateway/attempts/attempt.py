@@ -19,6 +19,7 @@ from gateway.attempts.agents import Agents, Declared, Function
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.calling import InputMismatch, call, is_async, thread_named, thread_of
 from gateway.attempts.cleanup import Cleaned, clean
+from gateway.attempts.demands import Demands
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
 from gateway.attempts.spans import Span, spanned
@@ -26,7 +27,6 @@ from gateway.attempts.task import Resources, Task
 from gateway.attempts.threads import Threads
 from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
-from gateway.domain.classification import classify
 from gateway.domain.description import describe
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import Conflict, RequestError, StaleTerm
@@ -153,7 +153,7 @@ class Attempts:
     ) -> None:
         policy = declared.policy
         async with self._supervised(assignment, span) as attempt:
-            running = asyncio.ensure_future(call(function, attempt.task, threads=self.threads))
+            running = asyncio.ensure_future(self._called(function, attempt.task, declared.demands))
             over = asyncio.ensure_future(attempt.over.wait())
             try:
                 await asyncio.wait(
@@ -171,7 +171,7 @@ class Attempts:
                 if (error := _error_of(running)) is None:
                     await self._succeed(attempt, running.result())
                 else:
-                    await self._fail(attempt, error, policy)
+                    await self._fail(attempt, error, policy, declared.demands)
             elif not attempt.over.is_set():
                 await self._time_out(attempt, assignment.limit_s, policy)
             still_running = await self._stopped(running, function, attempt.task)
@@ -180,7 +180,12 @@ class Attempts:
 
     @contextlib.asynccontextmanager
     async def around(
-        self, assignment: Assignment, policy: AgentPolicy, *, hooks: Sequence[Function]
+        self,
+        assignment: Assignment,
+        policy: AgentPolicy,
+        *,
+        hooks: Sequence[Function],
+        demands: Demands,
     ) -> AsyncIterator[Task]:
         """
         Supervise code that the caller runs: one attempt, without the queue.
@@ -190,7 +195,7 @@ class Attempts:
         the store did not take by then is told later, in the same order.
         """
         with spanned(assignment, mode="primary", here=True) as span:
-            async with self._around(assignment, policy, hooks, span) as task:
+            async with self._around(assignment, policy, hooks, demands, span) as task:
                 yield task
 
     @contextlib.asynccontextmanager
@@ -199,6 +204,7 @@ class Attempts:
         assignment: Assignment,
         policy: AgentPolicy,
         hooks: Sequence[Function],
+        demands: Demands,
         span: Span,
     ) -> AsyncIterator[Task]:
         supervised = contextlib.AsyncExitStack()
@@ -207,11 +213,12 @@ class Attempts:
         try:
             async with asyncio.timeout(assignment.limit_s) as limit:
                 yield attempt.task
+                await demands.require(attempt.task.result)
         except BaseException as error:
             if limit.expired() and isinstance(error, TimeoutError):
                 end = self._time_out(attempt, assignment.limit_s, policy, error)
             else:
-                end = self._fail(attempt, error, policy)
+                end = self._fail(attempt, error, policy, demands)
             raise
         else:
             end = self._succeed(attempt, attempt.task.result)
@@ -232,9 +239,11 @@ class Attempts:
         with contextlib.suppress(StaleTerm, Conflict):
             await attempt.reporter.succeed(result)
 
-    async def _fail(self, attempt: _Attempt, error: BaseException, policy: AgentPolicy) -> None:
+    async def _fail(
+        self, attempt: _Attempt, error: BaseException, policy: AgentPolicy, demands: Demands
+    ) -> None:
         self._note(attempt)
-        failure = self._classified(error, policy)
+        failure = self._classified(error, policy, demands)
         attempt.span.failed(failure)
         cause = "cancelled" if failure.error_type == "cancelled" else "exception"
         with contextlib.suppress(StaleTerm, Conflict):
@@ -285,10 +294,17 @@ class Attempts:
         if not job.cancelled() and (error := job.exception()) is not None:
             logger.error("task %s: its end could not be told", task_id, exc_info=error)
 
-    def _classified(self, error: BaseException, policy: AgentPolicy) -> Failure:
+    async def _called(self, function: Function, task: Task, demands: Demands) -> Any:
+        result = await call(function, task, threads=self.threads)
+        await demands.require(result)
+        return result
+
+    def _classified(self, error: BaseException, policy: AgentPolicy, demands: Demands) -> Failure:
         if isinstance(error, InputMismatch):
             return own_failures.invalid_input(error.field, error.rule)
-        return classify(error, now=self._clock.wall(), llm_upstream=policy.upstream is not None)
+        return demands.classified(
+            error, now=self._clock.wall(), llm_upstream=policy.upstream is not None
+        )
 
     async def _stopped(
         self, running: asyncio.Future[Any], function: Function, task: Task

@@ -77,6 +77,7 @@ CODES: Mapping[str, Kind] = {
     "connection_interrupted":   TYPES["network_error"],
     # validation_error
     "llm_invalid_response":     TYPES["validation_error"],
+    "unacceptable_result":      TYPES["validation_error"],
     # A report that does not comply says nothing about the upstream.
     "event_invalid":            Kind("validation_error", YES, YES, "wait", counted=NO),
     # service_unavailable

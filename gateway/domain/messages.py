@@ -45,6 +45,9 @@ PROBLEMS: Mapping[str, str] = {
     "llm_invalid_response": (
         "The language model's answer could not be used (LLM invalid response)."
     ),
+    "unacceptable_result": (
+        "The agent's answer was not what it has to be (unacceptable result, a validation error)."
+    ),
     "event_invalid": "An agent reported a problem in a form that we cannot read (event invalid).",
     "upstream_unavailable": (
         "A service that this agent needs is not working right now (upstream unavailable)."

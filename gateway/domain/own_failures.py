@@ -15,6 +15,7 @@ __all__ = [
     "cancelled",
     "capacity_exceeded",
     "circuit_open",
+    "excluded",
     "internal_error",
     "invalid_input",
     "no_worker",
@@ -24,6 +25,7 @@ __all__ = [
     "store_away",
     "timed_out",
     "too_many_requests",
+    "unacceptable_result",
     "unencodable_result",
 ]
 
@@ -72,6 +74,16 @@ def no_worker() -> Failure:
 def invalid_input(field: str, rule: str) -> Failure:
     """The input does not fit the agent; field and rule are named, the value never is."""
     return failure_with("invalid_input", facts={"field": field, "rule": rule})
+
+
+def excluded(exception: str) -> Failure:
+    """An agent raised what its declaration calls the input's fault, by the name of its class."""
+    return failure_with("invalid_input", facts={"exception": exception})
+
+
+def unacceptable_result(rule: str) -> Failure:
+    """The result does not meet what the agent's declaration demands; ``rule`` is the broken one."""
+    return failure_with("unacceptable_result", facts={"field": "result", "rule": rule})
 
 
 def unencodable_result(*, rule: str, bytes_max: int) -> Failure:

@@ -19,6 +19,14 @@ from gateway.domain.failure import Failure
         (own_failures.agent_lost("stalled"), "agent_lost", "stalled", True, False),
         (own_failures.no_worker(), "service_unavailable", "no_worker", False, False),
         (own_failures.invalid_input("q", "type"), "invalid_input", "invalid_input", False, False),
+        (own_failures.excluded("KeyError"), "invalid_input", "invalid_input", False, False),
+        (
+            own_failures.unacceptable_result("type"),
+            "validation_error",
+            "unacceptable_result",
+            True,
+            True,
+        ),
         (
             own_failures.unencodable_result(rule="too_large", bytes_max=1),
             "processing_error",

@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
+from gateway.attempts.demands import NONE
 from gateway.attempts.spans import current_traceparent
 from gateway.attempts.task import Task as AgentTask
 from gateway.domain import own_failures
@@ -125,9 +126,12 @@ class Blocks:
                 self._end_soon(task, own_failures.cancelled("user"))
             raise
         hooks = () if declared is None else declared.cleanup
+        demands = NONE if declared is None else declared.demands
         try:
             assignment = Assignment.of(task, limit_s=limit_s)
-            async with self._attempts.around(assignment, policy, hooks=hooks) as seen:
+            async with self._attempts.around(
+                assignment, policy, hooks=hooks, demands=demands
+            ) as seen:
                 yield seen
         finally:
             self._tasks.discard(task.task_id)
