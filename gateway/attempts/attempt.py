@@ -171,7 +171,8 @@ class Attempts:
                 if (error := _error_of(running)) is None:
                     await self._succeed(attempt, running.result())
                 else:
-                    await self._fail(attempt, error, policy, declared.demands)
+                    # Whoever asks for the end of an attempt is answered by one of the two others.
+                    await self._fail(attempt, error, policy, declared.demands, asked=False)
             elif not attempt.over.is_set():
                 await self._time_out(attempt, assignment.limit_s, policy)
             still_running = await self._stopped(running, function, attempt.task)
@@ -208,6 +209,7 @@ class Attempts:
         span: Span,
     ) -> AsyncIterator[Task]:
         supervised = contextlib.AsyncExitStack()
+        asked_before = _times_asked()
         attempt = await supervised.enter_async_context(self._supervised(assignment, span))
         end: Coroutine[Any, Any, None]
         try:
@@ -218,7 +220,10 @@ class Attempts:
             if limit.expired() and isinstance(error, TimeoutError):
                 end = self._time_out(attempt, assignment.limit_s, policy, error)
             else:
-                end = self._fail(attempt, error, policy, demands)
+                # A generator around the block is closed, the process is interrupted: asked as well.
+                asked = isinstance(error, GeneratorExit | KeyboardInterrupt)
+                asked = asked or _times_asked() > asked_before
+                end = self._fail(attempt, error, policy, demands, asked=asked)
             raise
         else:
             end = self._succeed(attempt, attempt.task.result)
@@ -240,10 +245,20 @@ class Attempts:
             await attempt.reporter.succeed(result)
 
     async def _fail(
-        self, attempt: _Attempt, error: BaseException, policy: AgentPolicy, demands: Demands
+        self,
+        attempt: _Attempt,
+        error: BaseException,
+        policy: AgentPolicy,
+        demands: Demands,
+        *,
+        asked: bool,
     ) -> None:
+        """Tell what was raised; ``asked``: somebody outside has cancelled the code."""
         self._note(attempt)
         failure = self._classified(error, policy, demands)
+        if failure.error_code == "cancelled" and not asked:
+            # A connection of its own that was lost, a task of its own that it had cancelled.
+            failure = own_failures.cancelled_itself()
         attempt.span.failed(failure)
         cause = "cancelled" if failure.error_type == "cancelled" else "exception"
         with contextlib.suppress(StaleTerm, Conflict):
@@ -395,6 +410,12 @@ async def _ended(supervised: contextlib.AsyncExitStack, end: Coroutine[Any, Any,
     """Tell the end of a block, and supervise it no more."""
     async with supervised:
         await end
+
+
+def _times_asked() -> int:
+    """Count how often somebody has asked the code that runs now to end, and was not answered."""
+    current = asyncio.current_task()
+    return 0 if current is None else current.cancelling()
 
 
 def _error_of(running: asyncio.Future[Any]) -> BaseException | None:

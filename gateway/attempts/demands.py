@@ -82,7 +82,7 @@ class Demands:
         if isinstance(error, UnacceptableResult):
             return own_failures.unacceptable_result(error.rule)
         if self._excludes(error):
-            return own_failures.excluded(type(error).__name__)
+            return own_failures.excluded()
         return classify(error, now=now, llm_upstream=llm_upstream)
 
     def _excludes(self, error: BaseException) -> bool:

@@ -77,7 +77,8 @@ class Threads:
                 value = context.run(function)
             except BaseException as raised:  # noqa: BLE001 - the future hands it on
                 # A future refuses StopIteration; an exit is the agent's failure, not ours.
-                if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+                passes = isinstance(raised, Exception | asyncio.CancelledError)
+                if passes and not isinstance(raised, StopIteration):
                     error = raised
                 else:
                     error = RuntimeError(f"the agent raised {type(raised).__name__}")

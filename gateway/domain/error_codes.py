@@ -30,7 +30,7 @@ class Kind(NamedTuple):
     is_recoverable: bool
     retry_possible: bool
     suggested_action: str
-    retried: bool = True  # where the type is retried at all
+    retried: bool | None = None  # None: as its type is
     counted: bool = True  # where the type counts at all
 
 
@@ -104,6 +104,8 @@ CODES: Mapping[str, Kind] = {
     "llm_content_filtered":     TYPES["content_refused"],
     # processing_error
     "agent_exception":          TYPES["processing_error"],
+    # It depends on a connection or a task that was lost, and says nothing about the input.
+    "cancelled_itself":         Kind("processing_error", YES, YES, "wait", retried=YES),
     "unencodable_result":       Kind("processing_error", NO, NO, "contact_support"),
     # circuit_open
     "circuit_open":             TYPES["circuit_open"],
@@ -155,7 +157,7 @@ def failure_with(
     return Failure(
         error_type=error_type,
         error_code=error_code,
-        retryable=kind.retried and error_type in RETRIED_TYPES,
+        retryable=error_type in RETRIED_TYPES if kind.retried is None else kind.retried,
         retry_possible=kind.retry_possible,
         is_recoverable=kind.is_recoverable,
         suggested_action=_action(kind, retry_after_s),

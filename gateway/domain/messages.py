@@ -81,6 +81,9 @@ PROBLEMS: Mapping[str, str] = {
         " Putting it differently may help."
     ),
     "agent_exception": "Something unexpected went wrong in the agent (processing error).",
+    "cancelled_itself": (
+        "The agent broke its own work off without being asked to (cancelled itself)."
+    ),
     "unencodable_result": "The agent's result could not be passed on (processing error).",
     "circuit_open": (
         "This agent has failed several times and is given a rest (circuit breaker open)."

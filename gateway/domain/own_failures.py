@@ -13,6 +13,7 @@ __all__ = [
     "agent_lost",
     "caller_deadline",
     "cancelled",
+    "cancelled_itself",
     "capacity_exceeded",
     "circuit_open",
     "excluded",
@@ -56,6 +57,11 @@ def cancelled(by: str) -> Failure:
     return failure_with("cancelled", facts={"by": by})
 
 
+def cancelled_itself() -> Failure:
+    """The agent's code was cancelled by something of its own; nobody had asked for an end."""
+    return failure_with("cancelled_itself")
+
+
 def agent_lost(code: str) -> Failure:
     """
     A worker is gone.
@@ -76,9 +82,9 @@ def invalid_input(field: str, rule: str) -> Failure:
     return failure_with("invalid_input", facts={"field": field, "rule": rule})
 
 
-def excluded(exception: str) -> Failure:
-    """An agent raised what its declaration calls the input's fault, by the name of its class."""
-    return failure_with("invalid_input", facts={"exception": exception})
+def excluded() -> Failure:
+    """An agent raised what its declaration calls the input's fault."""
+    return failure_with("invalid_input", facts={"rule": "excluded"})
 
 
 def unacceptable_result(rule: str) -> Failure:

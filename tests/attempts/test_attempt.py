@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, cast
 
+import anyio
 import pytest
 
 from gateway import Task
@@ -136,8 +138,9 @@ class Strange(BaseException):
         (ValueError, "agent_exception", "failed"),
         (StopIteration, "agent_exception", "failed"),
         (StopAsyncIteration, "agent_exception", "failed"),
-        (asyncio.CancelledError, "cancelled", "cancelled"),
-        (GeneratorExit, "cancelled", "cancelled"),
+        # Nobody had asked for it, so it is a failure, and the agent has one attempt here.
+        (asyncio.CancelledError, "cancelled_itself", "dead_lettered"),
+        (GeneratorExit, "cancelled_itself", "dead_lettered"),
         (Strange, "control_flow", "cancelled"),
     ],
 )
@@ -168,13 +171,85 @@ async def test_whatever_an_agent_raises_ends_its_task_alone(
     }
     here.gateway.agent("bad")(functions[kind])
     task = await here.run("bad")
-    if kind == "thread" and not issubclass(raised, Exception):
+    if kind == "thread" and not issubclass(raised, Exception | asyncio.CancelledError):
         # In a thread nothing is control flow: whatever is raised there is the agent's failure.
         code, status = "agent_exception", "failed"
     if kind == "generator" and issubclass(raised, StopIteration | StopAsyncIteration):
         code, status = "agent_exception", "failed"
     assert (task.status, here.said("agent_error")[0]["error_code"]) == (status, code)
     assert (await here.run("fine")).result == "fine"
+
+
+@pytest.mark.parametrize("scope", ["task", "asyncio", "anyio"])
+async def test_a_cancellation_that_nobody_asked_for_is_tried_again_and_counted(
+    here: World, scope: str
+) -> None:
+    """An MCP client that lost its server raises it; the fallback was never asked."""
+
+    async def offline(task: Task) -> str:
+        return "offline"
+
+    async def broken() -> None:
+        lost = asyncio.ensure_future(here.passing(100))
+        lost.cancel()
+        await lost
+
+    @here.gateway.agent("lost", max_attempts=3, fallback=offline)
+    async def lost(task: Task) -> None:
+        if scope == "asyncio":
+            async with asyncio.timeout(50):
+                await broken()
+        elif scope == "anyio":
+            with anyio.fail_after(50):
+                await broken()
+        else:
+            await broken()
+
+    task = await here.run("lost")
+    told = [(e["error_type"], e["error_code"], e["cause"]) for e in here.said("agent_error")]
+    assert told == [("processing_error", "cancelled_itself", "exception")] * 3
+    assert (task.status, task.result, task.degraded) == ("succeeded", "offline", True)
+    assert here.state.breakers["lost"].consecutive == 3
+
+
+@pytest.mark.parametrize("scope", ["asyncio", "anyio"])
+async def test_a_limit_of_the_agents_own_is_a_timeout_and_no_cancellation(
+    here: World, scope: str
+) -> None:
+    @here.gateway.agent("hasty", max_attempts=1)
+    async def hasty(task: Task) -> None:
+        if scope == "asyncio":
+            async with asyncio.timeout(2):
+                await here.passing(5)
+        with anyio.fail_after(2):
+            await here.passing(5)
+
+    await here.run("hasty")
+    assert here.said("agent_error")[0]["error_type"] == "timeout"
+
+
+@pytest.mark.parametrize("scope", ["asyncio", "anyio", "closed"])
+async def test_a_caller_that_ends_a_block_has_asked_for_it(here: World, scope: str) -> None:
+    async def block() -> AsyncIterator[int]:
+        async with here.gateway.attempt("endpoint"):
+            yield 1
+            await here.passing(100)
+
+    if scope == "closed":
+        going = block()
+        await anext(going)
+        await cast(Any, going).aclose()
+    elif scope == "anyio":
+        with anyio.move_on_after(2):
+            async for _ in block():
+                pass
+    else:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                async for _ in block():
+                    pass
+    await here.passing(1)
+    assert here.said("task_finished")[0]["outcome"] == "cancelled"
 
 
 async def test_neither_the_text_nor_the_type_of_an_exception_reaches_users(here: World) -> None:
@@ -285,7 +360,7 @@ async def test_a_block_is_an_attempt_like_any_other(here: World) -> None:
     ("raised", "code", "cause"),
     [
         (ValueError, "agent_exception", "exception"),
-        (asyncio.CancelledError, "cancelled", "cancelled"),
+        (asyncio.CancelledError, "cancelled_itself", "exception"),
         # Its own, and not that of the limit.
         (TimeoutError, "task_timeout", "exception"),
     ],

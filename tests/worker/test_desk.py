@@ -292,3 +292,22 @@ async def test_an_agent_in_a_worker_is_heard_once_whatever_else_was_not_kept(
         assert (task.status, task.preserved.text) == ("succeeded", "Hello world")
         assert task.preserved.pieces == 4
         assert task.preserved.evicted == (["second"] if step_bytes == 600 else [])
+
+
+async def test_a_worker_tells_a_cancellation_that_nobody_asked_for_as_a_failure() -> None:
+    worker = Gateway()
+
+    @worker.agent("lost", max_attempts=2)
+    async def lost(task: Task) -> str:
+        if task.attempt == 1:
+            raise asyncio.CancelledError
+        return "found"
+
+    async with at_desk(worker, retry_base=0.01) as scene:
+        task = await scene.run("lost")
+        assert (task.status, task.result) == ("succeeded", "found")
+        (error,) = scene.said("agent_error")
+        assert (error["error_type"], error["error_code"]) == (
+            "processing_error",
+            "cancelled_itself",
+        )

@@ -8,7 +8,8 @@ budgets are folds of the log, so that every node on it judges alike.
 from __future__ import annotations
 
 from gateway.attempts.pieces import Rest
-from gateway.domain.failure import RETRIED_TYPES, Failure
+from gateway.domain.error_codes import failure_with
+from gateway.domain.failure import Failure
 from gateway.domain.recovery import Backoff, Next, next_step
 from gateway.domain.redaction import Redacted
 from gateway.domain.task import Task
@@ -74,7 +75,10 @@ class Verdicts:
         if task.mode == "fallback":
             # The fallback was the last resort; the agent's own failure says how the task ends.
             first = task.last_error or {}
-            retryable = first.get("error_type", failure.error_type) in RETRIED_TYPES
+            retryable = failure_with(
+                first.get("error_code", failure.error_code),
+                error_type=first.get("error_type", failure.error_type),
+            ).retryable
             return Next("dead_lettered" if retryable else "failed", reason="fallback_failed")
         # A supervised block gets its failure as an exception and does not wait for a fallback.
         fallback = policy.fallback is not None and task.reserved_for is None

@@ -65,7 +65,7 @@ async def test_cancelling_is_no_failure_of_the_agent(here: World) -> None:
     assert here.said("circuit_breaker_triggered") == []
 
 
-async def test_the_agents_own_cancellation_ends_the_task_as_cancelled(here: World) -> None:
+async def test_an_agent_that_cancels_itself_has_failed_and_is_tried_again(here: World) -> None:
     @here.gateway.agent("worker", max_attempts=3)
     async def worker(task: Task) -> None:
         current = asyncio.current_task()
@@ -74,8 +74,8 @@ async def test_the_agents_own_cancellation_ends_the_task_as_cancelled(here: Worl
         await here.passing(1)
 
     task = await here.run("worker")
-    assert (task.status, task.attempt) == ("cancelled", 1)
-    assert here.said("agent_error")[0]["cause"] == "cancelled"
+    assert (task.status, task.attempt) == ("dead_lettered", 3)
+    assert here.said("agent_error")[0]["cause"] == "exception"
 
 
 async def test_a_result_that_comes_with_the_cancellation_is_too_late(here: World) -> None:
