@@ -20,6 +20,7 @@ from gateway.attempts.assignment import Assignment
 from gateway.attempts.calling import InputMismatch, call, is_async, thread_named, thread_of
 from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.demands import Demands
+from gateway.attempts.json_forms import as_json
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
 from gateway.attempts.spans import Span, spanned
@@ -29,10 +30,11 @@ from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.description import describe
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import Conflict, RequestError, StaleTerm
+from gateway.domain.errors import Conflict, RequestError, StaleTerm, TooLarge
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
+from gateway.values import RESULT_BYTES_MAX
 
 __all__ = ["Attempts"]
 
@@ -215,7 +217,7 @@ class Attempts:
         try:
             async with asyncio.timeout(assignment.limit_s) as limit:
                 yield attempt.task
-                await demands.require(attempt.task.result)
+                result = await self._acceptable(attempt.task.result, attempt.task, demands)
         except BaseException as error:
             if limit.expired() and isinstance(error, TimeoutError):
                 end = self._time_out(attempt, assignment.limit_s, policy, error)
@@ -226,7 +228,7 @@ class Attempts:
                 end = self._fail(attempt, error, policy, demands, asked=asked)
             raise
         else:
-            end = self._succeed(attempt, attempt.task.result)
+            end = self._succeed(attempt, result)
         finally:
             wait_until = asyncio.get_running_loop().time() + END_WAIT_S
             try:
@@ -311,6 +313,14 @@ class Attempts:
 
     async def _called(self, function: Function, task: Task, demands: Demands) -> Any:
         result = await call(function, task, threads=self.threads)
+        return await self._acceptable(result, task, demands)
+
+    async def _acceptable(self, result: Any, task: Task, demands: Demands) -> Any:
+        about = f"task {task.task_id}"
+        try:
+            result = as_json(result, field="result", bytes_max=RESULT_BYTES_MAX, about=about)
+        except TooLarge:
+            return result  # which is refused where it is told, as all that is too large
         await demands.require(result)
         return result
 

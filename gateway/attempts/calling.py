@@ -7,9 +7,8 @@ whatever the function does, the process survives it; an agent that exits has onl
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any
 
 from gateway.attempts.task import Task
@@ -54,21 +53,29 @@ async def call(function: Callable[..., Any], task: Task, *, threads: Threads) ->
     Call an agent's function and wait for its result. Cancelling does not stop a thread.
 
     Returns:
-        What the function returns; of a generator, its items as a list, or as one text if all of
-        them are text.
+        What the function returns; of a generator, and of whatever it returns that can be iterated
+        asynchronously, the items as a list, or as one text if all of them are text.
 
     Raises:
         InputMismatch: If the input does not fit; the function is not called.
     """
     arguments = _arguments(function, task)
     try:
-        if inspect.isasyncgenfunction(function):
-            return await _drained(function(*arguments.args, **arguments.kwargs), task)
         if is_async(function):
-            return await function(*arguments.args, **arguments.kwargs)
-        result = await threads.run(lambda: _called(function, arguments, task), name=thread_of(task))
-        # A lambda or a decorated function does not look async, and may be.
-        return await result if inspect.isawaitable(result) else result
+            result = function(*arguments.args, **arguments.kwargs)
+        else:
+            result = await threads.run(
+                lambda: _called(function, arguments, task), name=thread_of(task)
+            )
+        # A lambda or a decorated function does not look async, and may be; a client's stream may
+        # come out of either.
+        if inspect.isawaitable(result):
+            result = await result
+        if hasattr(type(result), "__aiter__"):
+            return await _drained(result, task)
+        if inspect.isgenerator(result):
+            return await threads.run(lambda: _collected(result, task), name=thread_of(task))
+        return result
     except (SystemExit, KeyboardInterrupt) as error:
         # asyncio lets these two out of the loop; the process would end with the agent.
         raise RuntimeError(f"the agent raised {type(error).__name__}") from error
@@ -95,22 +102,29 @@ def _arguments(function: Callable[..., Any], task: Task) -> inspect.BoundArgumen
         ) from error
 
 
-async def _drained(items: AsyncGenerator[Any, None], task: Task) -> Any:
+async def _drained(items: AsyncIterable[Any], task: Task) -> Any:
     collected: list[Any] = []
-    # Closed here, so that its ``finally`` runs now and not with the garbage collector.
-    async with contextlib.aclosing(items):
+    try:
         async for item in items:
             _keep(item, len(collected), task)
             collected.append(item)
+    finally:
+        # Closed here, so that its ``finally`` runs now and not with the garbage collector. The
+        # streams of SDKs have ``close`` for it.
+        close: Any = getattr(items, "aclose", None) or getattr(items, "close", None)
+        if inspect.iscoroutinefunction(close) or inspect.isasyncgen(items):
+            await close()
     return _joined(collected)
 
 
 def _called(function: Callable[..., Any], arguments: inspect.BoundArguments, task: Task) -> Any:
     result = function(*arguments.args, **arguments.kwargs)
-    if not inspect.isgenerator(result):
-        return result
+    return _collected(result, task) if inspect.isgenerator(result) else result
+
+
+def _collected(items: Iterable[Any], task: Task) -> Any:
     collected: list[Any] = []
-    for item in result:
+    for item in items:
         _keep(item, len(collected), task)
         collected.append(item)
     return _joined(collected)

@@ -14,12 +14,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.attempts.json_forms import whole_text
 from gateway.domain.errors import AttemptOver
 
 __all__ = ["TEXT_CHARS_MAX", "Piece", "Pieces", "Rest"]
 
 # Of the text of one piece: 64 KiB of UTF-8 at the most, since a character has up to four bytes.
 TEXT_CHARS_MAX = 16_384
+# What begins a pair; streams that are cut by UTF-16 units end in one.
+HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,11 +103,17 @@ class Pieces:
         self._turns = [self._take_progress, self._take_text, self._take_step]
         self._over = False
         self._overflowed = False
+        # Half of a surrogate pair, which waits for its other half.
+        self._half = ""
 
     def add_text(self, text: str) -> None:
         """Add streamed text. Like all that adds, raises ``AttemptOver`` after the end."""
         with self._lock:
             self._check()
+            text, self._half = self._half + text, ""
+            if HIGH_SURROGATES[0] <= text[-1:] <= HIGH_SURROGATES[1]:
+                text, self._half = text[:-1], text[-1]
+            text = whole_text(text)
             room = 0 if self._overflowed else self._chars_max - self._chars
             if len(text) > room:
                 self._overflowed = True
@@ -152,6 +161,9 @@ class Pieces:
         with self._lock:
             self._over = True
             progress = None if self._progress is None else self._progress[0]
+            if self._half:
+                self._texts.append(whole_text(self._half))
+                self._half = ""
             rest = Rest(self._steps, "".join(self._texts), progress, self._plan)
             self._steps, self._texts, self._chars = {}, [], 0
             self._progress = self._plan = None

@@ -14,9 +14,8 @@ import subprocess
 import tempfile
 from typing import Any
 
-import orjson
-
 from gateway.attempts.assignment import Assignment
+from gateway.attempts.json_forms import as_json
 from gateway.attempts.pieces import Pieces
 from gateway.domain.errors import InvalidParams
 from gateway.domain.preserved import Kept
@@ -90,31 +89,33 @@ class Task:
 
         Args:
             step: Its name, of 1 to 128 characters; newer data replaces older under one name.
-            data: Its result, as JSON. A copy is kept, so that it may change afterwards.
+            data: Its result. A copy of its JSON form is kept, so that it may change afterwards:
+                models, dataclasses, dates, ids, sets, bytes (base64) and the like have one.
 
         Raises:
-            InvalidParams: If the data cannot be written down as JSON.
+            InvalidParams: If the name is none.
             TooLarge: If the data is over the bound for one task.
             AttemptOver: If this attempt has ended.
         """
         _check_step(step, field="step")
-        encoded = measured(data, field=f"preserve({step!r})", bytes_max=self._step_bytes_max)
-        self._pieces.add_step(step, orjson.loads(encoded))
+        self._pieces.check()
+        field, bytes_max = f"preserve({step!r})", self._step_bytes_max
+        data = as_json(data, field=field, bytes_max=bytes_max, about=f"task {self.task_id}")
+        measured(data, field=field, bytes_max=bytes_max)
+        self._pieces.add_step(step, data)
 
     def append(self, text: str) -> None:
         """
         Add streamed text; it reaches the user at most ten times a second, and is kept.
 
+        Half of a surrogate pair waits for its other half; without one it becomes U+FFFD.
+
         Raises:
-            InvalidParams: If ``text`` is not text that UTF-8 can hold.
+            InvalidParams: If ``text`` is no text.
             AttemptOver: If this attempt has ended.
         """
-        try:
-            text.encode()
-        except (AttributeError, UnicodeEncodeError) as error:
-            raise InvalidParams(
-                "append() takes text that UTF-8 can hold; decode bytes first", field="text"
-            ) from error
+        if not isinstance(text, str):
+            raise InvalidParams("append() takes text; decode bytes first", field="text")
         self._pieces.add_text(text)
 
     def progress(self, progress: float | None = None, step: str | None = None) -> None:

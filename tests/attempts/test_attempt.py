@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
@@ -264,29 +263,13 @@ async def test_neither_the_text_nor_the_type_of_an_exception_reaches_users(here:
     assert here.said("agent_error")[0]["detail"]["exception"] == "builtins.ValueError"
 
 
-def nested(depth: int) -> Any:
-    """A list in a list in a list."""
-    return [nested(depth - 1)] if depth else 0
-
-
 @pytest.mark.parametrize(
     "result",
-    [
-        "x" * (256 * 1024),
-        {1, 2},
-        math.nan,
-        [math.inf],
-        b"bytes",
-        2**64,
-        "\ud800",
-        {1: 2},
-        nested(200),
-        object(),
-    ],
-    ids=["large", "set", "nan", "inf", "bytes", "int", "surrogate", "keys", "deep", "object"],
+    ["x" * (256 * 1024), {"\ud800" * (256 * 1024)}, range(10**12), bytes(256 * 1024)],
+    ids=["text", "set", "range", "bytes"],
 )
-async def test_a_result_that_cannot_be_kept_fails_the_task(here: World, result: Any) -> None:
-    """Never altered, never silently dropped: the operator reads which rule it broke."""
+async def test_a_result_that_is_too_large_fails_the_task(here: World, result: Any) -> None:
+    """Never cut, never silently dropped: the operator reads which rule it broke."""
 
     @here.gateway.agent("odd")
     async def odd(task: Task) -> Any:
