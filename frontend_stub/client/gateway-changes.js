@@ -8,6 +8,8 @@ import { newWorker } from "./records.js";
 /** The other modes of a degradation (`fallback`, …) are of one agent or upstream. */
 const GATEWAY_MODES = new Set(["degraded", "read_only", "draining"]);
 
+const REFUSAL_OF = ["type", "user_id", "agent_name", "reason"];
+
 /** Event type → function(draft, event). */
 export const GATEWAY_CHANGES = {
   system_recovered(draft, event) {
@@ -18,6 +20,7 @@ export const GATEWAY_CHANGES = {
       });
     }
     if (event.degradation_id) {
+      if (draft.state.degradations.has(event.degradation_id)) addNotice(draft, event);
       draft.remove("degradations", event.degradation_id);
       const left = [...draft.state.degradations.values()].map(({ mode }) => mode);
       draft.state.mode = left.findLast((mode) => GATEWAY_MODES.has(mode)) ?? "normal";
@@ -95,7 +98,7 @@ export const GATEWAY_CHANGES = {
     });
   },
 
-  request_rejected: addNotice,
+  request_rejected: addRefusal,
 
   notification: addNotice,
 };
@@ -110,6 +113,15 @@ function isMeant(event, breaker) {
   if (event.breaker) return breaker.name === event.breaker;
   if (event.error_id) return breaker.error_id === event.error_id;
   return breaker.name === event.agent_name;
+}
+
+/** Refusals of one user by one agent for one reason are one notice: its newest, and their sum. */
+function addRefusal(draft, event) {
+  const isSame = (other) => REFUSAL_OF.every((field) => other[field] === event[field]);
+  const before = draft.state.notices.find(isSame);
+  const many = (before?.count ?? 0) + (event.count ?? 1);
+  draft.own("notices", (notices) => notices.filter((other) => other !== before));
+  addNotice(draft, { ...event, count: many });
 }
 
 function addNotice(draft, event) {

@@ -13,8 +13,10 @@ import { connectionBar, missedWords } from "./connection-bar.js";
 import { countBy } from "./countdown.js";
 import { demoPanel } from "./demo-panel.js";
 import { eventList } from "./event-list.js";
+import { banners, modeSign } from "./gateway-mode.js";
 import { fillIn, lookAtWorkers } from "./history.js";
-import { banners, breakers, notices } from "./panels.js";
+import { notices } from "./notices.js";
+import { breakers } from "./panels.js";
 import { identity, signInForm } from "./sign-in.js";
 import { stateStore } from "./store.js";
 import { taskList } from "./task-list.js";
@@ -60,6 +62,7 @@ const watch = workerWatch({
 });
 const taskPlaces = { list: at("task-list"), more: at("tasks-more"), summary: at("tasks-summary") };
 const views = [
+  modeSign(at("mode")),
   banners(at("banners")),
   notices(at("notices"), at("tasks")),
   taskList(taskPlaces, actions),

@@ -13,6 +13,7 @@ const SCHEDULED = {
   description: "One after the other, as listed below",
 };
 const KILL_HINT = "Ends the process that writes an article. What it has written is kept.";
+const OVERLOAD_HINT = "A crowd asks for 1,500 tasks in a few seconds. There is room for 200.";
 /** The upstream is looked at once for all that happens within this time. */
 const LOOK_AGAIN_MS = 300;
 
@@ -29,11 +30,14 @@ export function demoPanel(section, story, page) {
   const said = h("p.note", { role: "status", hidden: true });
   const kill = h("button.danger", { type: "button" }, icon("stop"), "Kill a worker");
   kill.addEventListener("click", killAWorker);
+  const overload = h("button.danger", { type: "button" }, icon("warning"), "Overload");
+  overload.addEventListener("click", makeARush);
   const buttons = h("div.story-buttons");
   section.append(
     h("div.section-head", {}, h("h2", { id: "demo-title" }, "What the model upstream does"), calls),
     choices, described, schedule,
     h("div.kill", {}, kill, h("p.quiet", {}, KILL_HINT)),
+    h("div.kill", {}, overload, h("p.quiet", {}, OVERLOAD_HINT)),
     said,
   );
   story.append(h("p.story-title", { id: "story-title" }, "Run the story"), buttons);
@@ -92,18 +96,31 @@ export function demoPanel(section, story, page) {
   }
 
   async function killAWorker() {
-    if (kill.ariaDisabled === "true") return;
-    kill.ariaDisabled = "true";
-    const done = await tell("demo/workers/kill", { method: "POST" });
-    kill.ariaDisabled = null;
+    await press(kill, "demo/workers/kill", ({ killed }) => `Process ${killed} was killed.`);
+  }
+
+  async function makeARush() {
+    await press(overload, "demo/overload", ({ asked, accepted }) => {
+      return `Of ${asked} tasks ${accepted} were taken, and ${asked - accepted} refused at once.`;
+    });
+  }
+
+  /** Do what a button says, once at a time, and say by `words` what came of it. */
+  async function press(button, path, words) {
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
+    const done = await tell(path, { method: "POST" });
+    button.ariaDisabled = null;
     if (!done) return;
-    setText(said, `Process ${done.killed} was killed.`);
+    setText(said, words(done));
+    said.classList.add("calm");
     show(said, true);
   }
 
   /** Ask the demonstration. Returns its answer, or null when it refused; the page says so then. */
   async function tell(path, options) {
     show(said, false);
+    said.classList.remove("calm");
     try {
       const answer = await page.fetch(path, options);
       const told = await answer.json();

@@ -56,6 +56,14 @@ export const SEVERITY = {
   critical: ["Critical", "stop", "bad"],
 };
 
+/** Of the gateway's mode, in the bar. */
+export const MODE_SHORT = {
+  normal: ["Normal", "check", "good"],
+  degraded: ["Degraded", "warning", "warn"],
+  read_only: ["Read only", "stop", "warn"],
+  draining: ["Draining", "retry", "warn"],
+};
+
 /** Mode of the gateway → words. */
 export const MODE = {
   degraded: "Working with reduced features",

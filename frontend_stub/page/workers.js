@@ -77,9 +77,10 @@ function row() {
   const name = h("span.row-name");
   const id = h("span.row-id");
   const what = h("span.row-what");
+  const health = h("span.row-what.health");
   const heard = h("span.row-what");
   const holds = h("span.row-extra");
-  const lines = h("div", {}, h("span", {}, name, " ", id), what, heard, holds);
+  const lines = h("div", {}, h("span", {}, name, " ", id), what, health, heard, holds);
   const element = h("li.worker", {}, mark, lines);
 
   function update({ worker, tasks }) {
@@ -91,10 +92,19 @@ function row() {
     setText(name, worker.handle ?? "worker");
     setText(id, shortId(worker.agent_id));
     const names = worker.agents.filter((agent) => agent !== worker.handle);
-    setText(what, names.length > 0 ? `${words} · does ${names.join(", ")}` : words);
+    const does = names.length > 0 ? ` · does ${names.join(", ")}` : "";
+    const where = worker.domain ? ` · domain ${worker.domain}` : "";
+    setText(what, `${words}${does}${where}`);
+    tellHealth(worker);
     tellHeartbeat(worker);
     show(holds, tasks.length > 0);
     setText(holds, `Works on ${tasks.join(", ")}`);
+  }
+
+  function tellHealth({ health_score: score, status }) {
+    const isTold = typeof score === "number" && status !== "offline";
+    show(health, isTold);
+    if (isTold) setText(health, `Health ${Math.round(score * 100)} of 100`);
   }
 
   function tellHeartbeat({ status, last_heartbeat: newest, seen_at: seenAtMs }) {

@@ -197,6 +197,7 @@ async def test_a_worker_and_its_loss_are_shown_to_a_user(
         row = panel.locator(f'[data-worker="{lost["agent_id"]}"]')
         await expect(row).to_have_attribute("data-status", "healthy")
         await expect(row).to_contain_text("Works on poet")
+        await expect(row).to_contain_text("Health 100 of 100")
         task = card(page, "a sonnet")
         await expect(task.locator(".meta")).to_contain_text("on worker quill")
         task_id = await task.get_attribute("data-task")

@@ -259,6 +259,33 @@ async def test_a_degradation_lasts_until_its_own_recovery(blank_page: Page) -> N
     assert [state["mode"] for state in seen] == ["degraded", "degraded", "degraded", "normal"]
 
 
+async def test_the_end_of_a_degradation_is_a_notice(blank_page: Page) -> None:
+    """Of one that was known: a page that comes later has nothing to be told of."""
+    begun = {"error_id": "d1", "degradation_id": "d", "scope": "gateway", "mode": "degraded"}
+    over = {"error_id": "d1", "degradation_id": "d", "scope": "mode"}
+    events = stream(("graceful_degradation", begun), ("system_recovered", over))
+    known = await fold(blank_page, ["reduceAll", events])
+    assert [notice["type"] for notice in known["notices"]] == ["system_recovered"]
+    assert (await fold(blank_page, ["reduceAll", events[1:]]))["notices"] == []
+
+
+async def test_refusals_for_one_reason_are_one_notice(blank_page: Page) -> None:
+    """An overload refuses a thousand times; nothing else would be seen."""
+    refused = {"user_id": "ann", "agent_name": "writer", "reason": "degraded_mode"}
+    events = stream(
+        ("request_rejected", {**refused, "count": 3}),
+        ("notification", {"subject": "hello"}),
+        ("request_rejected", {**refused, "count": 4}),
+        ("request_rejected", {**refused, "user_id": "ben", "count": 1}),
+    )
+    notices = (await fold(blank_page, ["reduceAll", events]))["notices"]
+    assert [(notice["offset"], notice.get("count")) for notice in notices] == [
+        (2, None),
+        (3, 7),
+        (4, 1),
+    ]
+
+
 async def test_of_too_many_tasks_the_oldest_ended_one_goes(blank_page: Page) -> None:
     """A user still waits for a task that is open."""
     ends = [

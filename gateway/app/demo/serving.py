@@ -22,6 +22,7 @@ from gateway.app.demo.clients import async_client, plain_client
 from gateway.app.demo.crew import Crew
 from gateway.app.demo.faults import Plan
 from gateway.app.demo.pauses import Pauses
+from gateway.app.demo.rush import Rush
 from gateway.app.demo.story import Story
 from gateway.app.demo.upstream import Upstream
 from gateway.app.gateway import Gateway
@@ -53,6 +54,8 @@ SETTINGS = Settings(
     retry_max=6.0,
     heartbeat_timeout=3.0,
     offline_after=9.0,
+    # So small that a crowd fills it, and that it is worked off while a person watches.
+    queue_limit=200,
     drain_grace=3.0,
 )
 
@@ -102,7 +105,8 @@ async def serve_demo(
         model = await stack.enter_async_context(async_client(upstream.base_url))
         plain_model = stack.enter_context(plain_client(upstream.base_url))
         declare(gateway, model=model, plain_model=plain_model)
-        app = gateway.make_app(extra_routes=_routes(plan, crew, gateway))
+        rush = Rush(gateway, pauses)
+        app = gateway.make_app(extra_routes=_routes(plan, crew, rush, gateway))
         await stack.enter_async_context(crew.running())
         hub = app.state.hub
         breakers = gateway.engine.parts.state.breakers
@@ -128,6 +132,7 @@ def _settings(pace: float) -> Settings:
         breaker_cooldown=SETTINGS.breaker_cooldown / pace,
         retry_base=SETTINGS.retry_base / pace,
         retry_max=SETTINGS.retry_max / pace,
+        mode_period=SETTINGS.mode_period / pace,
     )
 
 
@@ -144,7 +149,7 @@ def _free_port(host: str, port: int) -> int:
 # --- for the page -----------------------------------------------------------------------------
 
 
-def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
+def _routes(plan: Plan, crew: Crew, rush: Rush, gateway: Gateway) -> list[Route]:
     async def show_upstream(request: Request) -> Response:
         return _json(plan.as_dict())
 
@@ -167,11 +172,18 @@ def _routes(plan: Plan, crew: Crew, gateway: Gateway) -> list[Route]:
             return problem_of(error)
         return _json({"killed": pid})
 
+    async def overload(request: Request) -> Response:
+        try:
+            return _json(await rush.run())
+        except Conflict as error:
+            return problem_of(error)
+
     return [
         Route("/demo/upstream", show_upstream, methods=["GET"]),
         Route("/demo/upstream", set_upstream, methods=["PUT"]),
         Route("/demo/agents", list_agents, methods=["GET"]),
         Route("/demo/workers/kill", kill_worker, methods=["POST"]),
+        Route("/demo/overload", overload, methods=["POST"]),
     ]
 
 

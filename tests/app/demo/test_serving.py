@@ -38,6 +38,7 @@ def test_a_pace_shortens_pauses_and_not_limits() -> None:
     assert fast.breaker_cooldown == serving.SETTINGS.breaker_cooldown / 10
     assert fast.retry_base == serving.SETTINGS.retry_base / 10
     assert fast.retry_max == serving.SETTINGS.retry_max / 10
+    assert fast.mode_period == serving.SETTINGS.mode_period / 10
     assert fast.heartbeat_timeout == serving.SETTINGS.heartbeat_timeout
     assert fast.offline_after == serving.SETTINGS.offline_after
     assert fast.drain_grace == serving.SETTINGS.drain_grace
