@@ -10,9 +10,9 @@ const ASK_TRIES = 3;
 
 /**
  * @param {object} page client(): the client in use; asked(taskId): the page knows the question of
- *   this task from now on
+ *   this task from now on; isForAll(): tasks of all users are shown
  */
-export function taskActions({ client, asked }) {
+export function taskActions({ client, asked, isForAll }) {
   // task_id → what was asked in this window; the gateway does not tell it again
   const questions = new Map();
 
@@ -60,5 +60,10 @@ export function taskActions({ client, asked }) {
     return questions.get(task.task_id) ?? questions.get(task.retry_of) ?? "";
   }
 
-  return { ask, retry, cancel, partial, questionOf };
+  /** Whose task it is, where tasks of several users are shown; else "". */
+  function ownerOf(task) {
+    return isForAll() ? (task.user_id ?? "") : "";
+  }
+
+  return { ask, retry, cancel, partial, questionOf, ownerOf };
 }

@@ -5,19 +5,27 @@
  * views draw what differs.
  */
 
-import { GatewayClient, fromSnapshot, withDegradation } from "../client/gateway-client.js";
+import {
+  GatewayClient,
+  fromSnapshot,
+  topicsOf,
+  withDegradation,
+} from "../client/gateway-client.js";
 import { taskActions } from "./actions.js";
 import { announcer } from "./announcer.js";
 import { askForm } from "./ask-form.js";
 import { connectionBar, missedWords } from "./connection-bar.js";
 import { countBy } from "./countdown.js";
 import { demoPanel } from "./demo-panel.js";
+import { domains } from "./domains.js";
 import { eventList } from "./event-list.js";
+import { figures } from "./figures.js";
 import { banners, modeSign } from "./gateway-mode.js";
 import { fillIn, lookAtWorkers } from "./history.js";
 import { notices } from "./notices.js";
 import { breakers } from "./panels.js";
-import { identity, signInForm } from "./sign-in.js";
+import { people } from "./people.js";
+import { signInForm } from "./sign-in.js";
 import { stateStore } from "./store.js";
 import { taskList } from "./task-list.js";
 import { visitor } from "./visitor.js";
@@ -39,10 +47,14 @@ let frame = null;
 
 // ---------------------------------------------------------------------- views
 
-const actions = taskActions({ client: () => link.client, asked: drawAgain });
+const actions = taskActions({
+  client: () => link.client,
+  asked: drawAgain,
+  isForAll: () => me.user === null && seesAll(),
+});
 const speaker = announcer(at("announcer"));
 const bar = connectionBar(at("connection"), { reconnect: () => link.client.reconnectNow() });
-const userField = identity(at("identity"), {
+const userField = people(at("identity"), {
   switchTo: (name) => {
     me.switchTo(name);
     begin();
@@ -51,13 +63,15 @@ const userField = identity(at("identity"), {
 const signIn = signInForm(at("sign-in"), {
   signIn: (given) => {
     me.signIn(given);
+    counts.forget();
     begin();
   },
 });
 const form = askForm(at("ask"), actions);
 const demo = demoPanel(at("demo"), at("story"), { fetch: me.fetch, ask: actions.ask });
+const counts = figures({ fetch: me.fetch, changed: schedule });
 const watch = workerWatch({
-  look: () => lookAtWorkers(link),
+  look: () => Promise.all([lookAtWorkers(link), seesAll() && counts.look()]),
   any: () => store.state.agents.size > 0,
 });
 const taskPlaces = { list: at("task-list"), more: at("tasks-more"), summary: at("tasks-summary") };
@@ -67,6 +81,7 @@ const views = [
   notices(at("notices"), at("tasks")),
   taskList(taskPlaces, actions),
   breakers(at("breaker-list")),
+  domains(at("domains"), at("domain-list"), () => counts.domains),
   workers(at("workers"), at("worker-list"), at("workers-summary")),
   eventList(at("event-view"), at("events-summary")),
 ];
@@ -78,10 +93,11 @@ function begin() {
   bar.tellMissed(null);
   const client = new GatewayClient(socketUrl(), {
     token: me.token || undefined,
-    user_id: me.user ?? undefined,
+    user_id: (!me.token && me.user) || undefined,
+    topics,
     client: "gateway-page/1",
   });
-  const mine = { client, store, isCurrent: () => link === mine };
+  const mine = { client, store, topics, isCurrent: () => link === mine };
   link = mine;
   store.reset();
   const on = (name, listener) => client.on(name, (told) => mine.isCurrent() && listener(told));
@@ -94,6 +110,19 @@ function begin() {
   countBy(() => client.serverNow());
   drawIdentity();
   client.start();
+}
+
+/** What is shown: everything, or what is told to one user, messages to it included. */
+function topics(session) {
+  const all = topicsOf(session);
+  if (!all.includes("*")) return [...all, `recipient:${session.user_id}`];
+  return me.user === null ? all : [`user:${me.user}`, `recipient:${me.user}`];
+}
+
+/** Whether the visitor may see everybody's tasks. Without a secret everyone may. */
+function seesAll() {
+  const { session } = link.client;
+  return session !== null && (!me.token || topicsOf(session).includes("*"));
 }
 
 function socketUrl() {
@@ -137,7 +166,9 @@ function draw() {
   for (const view of views) view.draw(state);
   const served = [...state.agents.values()].flatMap((worker) => worker.agents);
   const seen = [...state.tasks.values()].map((task) => task.agent_name);
-  form.setAgents([...demo.agentNames(), ...served, ...seen].filter(Boolean));
+  form.setAgents([...demo.agentNames(), ...served, ...seen, ...counts.agents].filter(Boolean));
+  const owners = [...state.tasks.values()].map((task) => task.user_id);
+  userField.offer([...owners, ...counts.users]);
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -176,7 +207,8 @@ function tellMissed(info) {
 
 function drawIdentity() {
   const { session } = link.client;
-  userField.draw({ user: me.user, session, withToken: Boolean(me.token) });
+  const mayPick = session ? seesAll() : !me.token;
+  userField.draw({ user: me.user, session, mayPick });
 }
 
 begin();

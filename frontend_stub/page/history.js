@@ -2,8 +2,8 @@
  * What a snapshot leaves out, and the page asks for: tasks that have ended, and the events before
  * the snapshot. A list of workers is asked for in the same way.
  *
- * Each function gets a `link`: {client, store, isCurrent()}. A link is no longer current when the
- * page has begun anew with another client; answers that come later are left out.
+ * Each function gets a `link`: {client, store, topics(session), isCurrent()}. A link is no longer
+ * current when the page has begun anew with another client; answers that come later are left out.
  */
 
 import {
@@ -11,7 +11,6 @@ import {
   LIMITS,
   NoAnswer,
   addHistory,
-  topicsOf,
   withAgents,
   withTasks,
   withoutTask,
@@ -29,10 +28,11 @@ const LOOK_UP_AT_ONCE = 20; // unknown tasks asked for after a snapshot
 export async function fillIn(link, { epoch, offset }) {
   const { client, store } = link;
   if (!(await liveAgain(client)) || !link.isCurrent()) return;
-  const [topic] = topicsOf(client.session);
+  const [topic] = link.topics(client.session);
+  const owner = topic.startsWith("user:") ? { user_id: topic.slice("user:".length) } : {};
   const unknown = [...store.state.tasks.values()].filter(({ status }) => status === "unknown");
   await Promise.all([
-    takeAnswer(link, "task.list", { limit: HISTORY_TASKS }, (state, { items }) =>
+    takeAnswer(link, "task.list", { limit: HISTORY_TASKS, ...owner }, (state, { items }) =>
       withTasks(state, [...items].sort(byCreation)),
     ),
     lookBack(link, topic, { epoch, offset }),

@@ -6,14 +6,15 @@ import { BREAKER_STATE, DOMAIN_STATE, duration, lookup } from "./words.js";
 
 const WORST_FIRST = { open: 0, half_open: 1, closed: 2 };
 
-/** Draw the circuit breakers, those that hold calls back first. */
+/** Draw the circuit breakers of agents and upstreams, those that hold calls back first. */
 export function breakers(place) {
   const nothing = h("p.quiet", {}, "All calls go through.");
   const list = h("ul.rows");
   place.append(nothing, list);
   function draw(state) {
     const rank = (breaker) => WORST_FIRST[breaker.state] ?? 3;
-    const items = [...state.breakers.values()].sort(
+    const ofCalls = [...state.breakers.values()].filter(({ scope }) => scope !== "domain");
+    const items = ofCalls.sort(
       (a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name),
     );
     show(nothing, items.length === 0);

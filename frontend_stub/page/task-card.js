@@ -20,7 +20,8 @@ import {
 const ENDED_WITHOUT_ANSWER = new Set(["failed", "dead_lettered", "cancelled", "lost"]);
 
 /**
- * @param {object} actions retry(task), cancel(task), partial(task) (promises), questionOf(task)
+ * @param {object} actions retry(task), cancel(task), partial(task) (promises), questionOf(task),
+ *   ownerOf(task)
  */
 export function taskCard(actions) {
   let task = null;
@@ -125,7 +126,7 @@ export function taskCard(actions) {
     if (answer !== null) setText(result, answer);
     text.update(task, answer);
     kept.update(task);
-    setText(meta, metaOf(task, worker));
+    setText(meta, metaOf(task, worker, actions.ownerOf(task)));
     updateButtons();
   }
   return { element, update };
@@ -157,9 +158,10 @@ function passedOnWords({ preserved }) {
     : "The worker was lost. Another one does it from the beginning.";
 }
 
-function metaOf(task, worker) {
+function metaOf(task, worker, owner) {
   const { status, duration: tookS, max_attempts: maxAttempts, cleanup } = task;
   const parts = [shortId(task.task_id)];
+  if (owner) parts.unshift(`for ${owner}`);
   if (worker) parts.push(`${status === "running" ? "on worker" : "worker"} ${worker}`);
   if (task.submitted_at) parts.push(clock(task.submitted_at));
   if (tookS !== null) parts.push(tookS < 0.1 ? "took under 0.1 s" : `took ${duration(tookS)}`);

@@ -1,22 +1,19 @@
 /**
- * The visitor of the page: the user that the address names, and the token from the form.
+ * The visitor of the page: the user that the address names, if any, and the token from the form.
  *
  * The user stands in the address, so that a reload and a bookmark keep it. The token stays in this
  * tab's storage and never goes into an address.
  */
 
 const TOKEN_KEY = "gateway.token";
-const USER_AT_FIRST = "demo";
 
 /** Read the visitor of this tab. */
 export function visitor() {
-  const address = new URL(location.href);
-  const { searchParams: asked } = address;
-  let user = asked.has("operator") ? null : (asked.get("user") ?? USER_AT_FIRST);
+  let user = new URL(location.href).searchParams.get("user");
   let token = stored();
 
   return {
-    /** The user to play; null for an operator. */
+    /** The user whose tasks are shown; null: everybody's, as far as the visitor may see them. */
     get user() {
       return user;
     },
@@ -25,14 +22,13 @@ export function visitor() {
       return token;
     },
 
-    /** Play another user; null for an operator. */
+    /** Show another user's tasks; null: everybody's. */
     switchTo(name) {
       user = name;
-      asked.delete("operator");
-      asked.delete("user");
-      if (user === null) asked.set("operator", "");
-      else if (user !== USER_AT_FIRST) asked.set("user", user);
-      history.replaceState(null, "", address.href.replace("operator=", "operator"));
+      const address = new URL(location.href);
+      address.searchParams.delete("user");
+      if (user !== null) address.searchParams.set("user", user);
+      history.replaceState(null, "", address.href);
     },
 
     /** Take a token from the form. */

@@ -20,7 +20,7 @@ CUTS = 5 if os.environ.get("GATEWAY_SOAK") == "1" else 2
 
 
 async def open_page(page: Page, url: str, user: str | None) -> None:
-    """Open the page for a user; None: for the page's default user, ``demo``."""
+    """Open the page for a user; None: for everybody."""
     await page.goto(url if user is None else f"{url}/?user={user}")
     await live(page)
 
@@ -198,6 +198,9 @@ async def test_a_worker_and_its_loss_are_shown_to_a_user(
         await expect(row).to_have_attribute("data-status", "healthy")
         await expect(row).to_contain_text("Works on poet")
         await expect(row).to_contain_text("Health 100 of 100")
+        zone = page.locator("#domains [data-domain=zone-a]")
+        await expect(zone).to_contain_text("At full speed")
+        await expect(zone).to_contain_text("1 worker · 1 open")
         task = card(page, "a sonnet")
         await expect(task.locator(".meta")).to_contain_text("on worker quill")
         task_id = await task.get_attribute("data-task")
@@ -227,7 +230,7 @@ async def test_a_worker_and_its_loss_are_shown_to_a_user(
 async def register(connection: Connection, handle: str) -> dict[str, str]:
     """Register a worker for poems; returns its id and its secret."""
     known = await connection.call(
-        "agent.register", {"handle": handle, "agents": [{"name": "poet"}]}
+        "agent.register", {"handle": handle, "agents": [{"name": "poet"}], "domain": "zone-a"}
     )
     return {name: known[name] for name in ("agent_id", "agent_secret")}
 
@@ -305,6 +308,14 @@ async def test_a_reload_brings_back_tasks_and_events(
 # --- users and operators -------------------------------------------------------------------------
 
 
+async def play(page: Page, who: str) -> None:
+    """Play a user that the list does not have yet."""
+    await page.get_by_label("User", exact=True).select_option(label="Another…")
+    await page.get_by_label("The user's id").fill(who)
+    await page.keyboard.press("Enter")
+    await live(page)
+
+
 async def test_another_user_sees_nothing_and_an_operator_everything(
     page: Page, gateway: Process, user: str
 ) -> None:
@@ -313,16 +324,55 @@ async def test_another_user_sees_nothing_and_an_operator_everything(
     await expect(card(page, "of mine alone")).to_have_attribute("data-status", "succeeded")
     mine = await card(page, "of mine alone").get_attribute("data-task") or ""
     theirs = await submit(page, gateway, f"other-{user}", "writer", "of theirs alone")
-    await page.get_by_label("User").fill(f"not-{user}")
-    await page.get_by_role("button", name="Switch").click()
+    await play(page, f"not-{user}")
     await expect(page).to_have_url(f"{gateway.url}/?user=not-{user}")
-    await live(page)
     await expect(page.locator("article.task")).to_have_count(0)
-    await page.get_by_label("User").fill("")
-    await page.get_by_role("button", name="Switch").click()
-    await expect(page.locator(".role")).to_have_text("operator")
+    await page.get_by_label("User", exact=True).select_option(label="Everybody")
+    await expect(page).to_have_url(f"{gateway.url}/")
     await expect(card_of(page, mine)).to_have_count(1)
     await expect(card_of(page, theirs)).to_have_count(1)
+
+
+async def test_everybodys_tasks_are_shown_first_and_a_user_is_picked_from_a_list(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """A task that is sent by HTTP, as by curl, appears by itself, and so does its owner."""
+    await open_page(page, gateway.url, None)
+    task_id = await submit(page, gateway, user, "writer", "by curl")
+    sent = card_of(page, task_id)
+    await expect(sent).to_have_attribute("data-status", "succeeded")
+    await expect(sent.locator(".meta")).to_contain_text(f"for {user} ")
+    other = await submit(page, gateway, f"other-{user}", "writer", "by somebody else")
+    await expect(card_of(page, other)).to_have_attribute("data-status", "succeeded")
+    await page.get_by_label("User", exact=True).select_option(label=user)
+    await live(page)
+    await expect(card_of(page, task_id)).to_have_count(1)
+    await expect(card_of(page, other)).to_have_count(0)
+
+
+async def test_an_operator_with_a_token_looks_at_a_user(page: Page, locked: Process) -> None:
+    """By the users that the gateway has counted; a user with a token has no such list."""
+    claims = {"exp": 4_000_000_000, "scope": "admin"}
+    token = jwt.encode(claims | {"sub": "root"}, SECRET, algorithm="HS256")
+    for user in ("ann", "ben"):
+        answer = await page.request.post(
+            f"{locked.url}/api/tasks",
+            headers={"authorization": f"Bearer {token}"},
+            data={"agent": "writer", "user_id": user, "input": {"question": f"of {user}"}},
+        )
+        assert answer.status == 201, await answer.text()
+    await page.goto(locked.url)
+    await page.get_by_label("Token", exact=True).fill(token)
+    await page.keyboard.press("Enter")
+    await live(page)
+    tasks = page.locator("article.task")
+    await expect(tasks).to_have_count(2)
+    await page.get_by_label("User", exact=True).select_option(label="ann")
+    await expect(tasks).to_have_count(1)
+    await expect(tasks).to_contain_text("About of ann.")
+    await ask(page, "writer", "of the operator")
+    await page.get_by_label("User", exact=True).select_option(label="Everybody")
+    await expect(tasks).to_have_count(3)
 
 
 @pytest.mark.parametrize("who", ["auth0|5f7c", "ann+test@example.org", "Änne B. Müller, 50%&x=#"])
@@ -331,14 +381,12 @@ async def test_a_user_is_called_as_the_sign_in_calls_it(
 ) -> None:
     """The address keeps it: a reload comes back to the same user."""
     await open_page(page, gateway.url, "somebody")
-    await page.get_by_label("User").fill(who)
-    await page.get_by_role("button", name="Switch").click()
-    await live(page)
+    await play(page, who)
     await ask(page, "writer", f"of {who}")
     await expect(card(page, f"of {who}")).to_have_attribute("data-status", "succeeded")
     await page.reload()
     await live(page)
-    await expect(page.get_by_label("User")).to_have_value(who)
+    await expect(page.get_by_label("User", exact=True)).to_have_value(who)
     await expect(card(page, f"of {who}")).to_have_attribute("data-status", "succeeded")
     assert {event["user_id"] for event in await logged(page, gateway, who)} >= {who}
 

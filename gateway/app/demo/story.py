@@ -22,7 +22,7 @@ __all__ = ["USER", "Story"]
 
 logger = logger_of(__name__)
 
-# The user that the story asks for; the page acts as the same user unless told otherwise.
+# The user that the story asks for; the page shows everybody's tasks, and so its.
 USER = "demo"
 
 # Pauses, in seconds, so that a person can follow.
