@@ -14,6 +14,8 @@ const REFUSAL_OF = ["type", "user_id", "agent_name", "reason"];
 export const GATEWAY_CHANGES = {
   system_recovered(draft, event) {
     if (event.error_id) draft.remove("failures", event.error_id);
+    const report = draft.state.reports.get(event.error_id);
+    if (report) draft.put("reports", event.error_id, { ...report, recovered: event });
     if (event.task_id) {
       draft.task(event, {
         recovered: { time: event.recovery_time ?? null, attempts: event.attempts_made ?? null },

@@ -8,6 +8,7 @@ export const LIMITS = Object.freeze({
   attempts: 50, // per task
   steps: 100, // per task
   failures: 500,
+  reports: 100, // failures without a task
   degradations: 100,
   breakers: 200,
   agents: 500,

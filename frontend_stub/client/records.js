@@ -77,6 +77,14 @@ export function waitOf(given) {
   return { for: waitsFor, name: name ?? null, until: until ?? null, similar: similar ?? [] };
 }
 
+/** Take in a failure that somebody reports without a task: its newest event, and how many came. */
+export function reportFailure(draft, event) {
+  const key = event.error_id ?? event.event_id;
+  if (!key) return;
+  const times = (draft.state.reports.get(key)?.times ?? 0) + 1;
+  draft.put("reports", key, { error_id: key, event, times, recovered: null });
+}
+
 /**
  * What is preserved of a task, from the event or from the preview that a snapshot gives of it. A
  * preview has the names of steps without their data, and the end of the text: it is not `whole`,

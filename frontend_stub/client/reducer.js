@@ -15,7 +15,7 @@
 import { Draft } from "./draft.js";
 import { GATEWAY_CHANGES, breakerKey } from "./gateway-changes.js";
 import { ENDED, LIMITS } from "./limits.js";
-import { failureOf, newWorker, taskFrom } from "./records.js";
+import { failureOf, newWorker, reportFailure, taskFrom } from "./records.js";
 import { TASK_CHANGES } from "./task-changes.js";
 
 const CHANGES = { ...TASK_CHANGES, ...GATEWAY_CHANGES };
@@ -29,6 +29,7 @@ export function emptyState() {
     mode: "normal",
     tasks: new Map(), // task_id → task, oldest first
     failures: new Map(), // error_id → the newest event about it; open ones only
+    reports: new Map(), // error_id → {error_id, event, times, recovered}, without a task
     breakers: new Map(), // name, or domain/name → {name, scope, state, opened_at, probe_at, …}
     degradations: new Map(), // degradation_id → its event; those in force only
     degradation: null, // what no event can tell while it lasts: the store is away
@@ -87,9 +88,13 @@ export function fromSnapshot(snapshot, { epoch, offset }, previous = emptyState(
   for (const task of previous.tasks.values()) {
     draft.put("tasks", task.task_id, ENDED.has(task.status) ? task : { ...task, ...absent });
   }
+  for (const report of previous.reports.values()) {
+    if (report.recovered) draft.put("reports", report.error_id, report);
+  }
   for (const record of snapshot.tasks ?? []) putRecord(draft, record);
   for (const event of snapshot.failures ?? []) {
     if (event.error_id) draft.put("failures", event.error_id, event);
+    if (event.type === "agent_error" && !event.task_id) reportFailure(draft, event);
     const task = event.task_id && draft.state.tasks.get(event.task_id);
     if (task && !task.error) {
       draft.put("tasks", task.task_id, { ...task, error: failureOf(event) });

@@ -1,6 +1,13 @@
 /** What each event about a task changes in a state. */
 
-import { appended, failureOf, lengthOf, preservedOf, waitOf } from "./records.js";
+import {
+  appended,
+  failureOf,
+  lengthOf,
+  preservedOf,
+  reportFailure,
+  waitOf,
+} from "./records.js";
 
 /** Event type → function(draft, event). */
 export const TASK_CHANGES = {
@@ -92,6 +99,7 @@ export const TASK_CHANGES = {
   },
 
   agent_error(draft, event) {
+    if (!event.task_id) reportFailure(draft, event);
     const task = draft.task(event);
     if (!task) return;
     const error = failureOf(event);

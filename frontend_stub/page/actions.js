@@ -60,7 +60,7 @@ export function taskActions({ client, asked, isForAll }) {
     return questions.get(task.task_id) ?? questions.get(task.retry_of) ?? "";
   }
 
-  /** Whose task it is, where tasks of several users are shown; else "". */
+  /** Whose task or report it is, where those of several users are shown; else "". */
   function ownerOf(task) {
     return isForAll() ? (task.user_id ?? "") : "";
   }

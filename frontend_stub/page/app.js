@@ -167,7 +167,8 @@ function draw() {
   const served = [...state.agents.values()].flatMap((worker) => worker.agents);
   const seen = [...state.tasks.values()].map((task) => task.agent_name);
   form.setAgents([...demo.agentNames(), ...served, ...seen, ...counts.agents].filter(Boolean));
-  const owners = [...state.tasks.values()].map((task) => task.user_id);
+  const reported = [...state.reports.values()].map(({ event }) => event);
+  const owners = [...state.tasks.values(), ...reported].map((one) => one.user_id);
   userField.offer([...owners, ...counts.users]);
 }
 

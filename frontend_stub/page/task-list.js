@@ -1,8 +1,9 @@
-/** The list of tasks, newest first, and the line that sums them up. */
+/** The list of tasks and of reports without a task, newest first, and the line that sums it up. */
 
 import { h, keyed, setText, show } from "./dom.js";
+import { reportCard } from "./report-card.js";
 import { taskCard } from "./task-card.js";
-import { shortId } from "./words.js";
+import { count, shortId } from "./words.js";
 
 const SHOWN_AT_FIRST = 40;
 const SHOWN_MORE = 100;
@@ -27,9 +28,10 @@ export function taskList(places, actions) {
   function draw(state) {
     last = state;
     // Sorted, since what a snapshot left out enters the map later.
-    const newestFirst = [...state.tasks.values()].reverse().sort(bySubmission);
-    const items = newestFirst.slice(0, shown).map((task) => withWorker(task, state.agents));
-    keyed(places.list, items, ({ task }) => task.task_id, () => taskCard(actions));
+    const all = [...state.tasks.values(), ...state.reports.values()];
+    const newestFirst = all.reverse().sort(newerFirst);
+    const items = newestFirst.slice(0, shown).map((one) => itemOf(one, state.agents));
+    keyed(places.list, items, keyOf, (item) => (item.task ? taskCard : reportCard)(actions));
     const hidden = newestFirst.length - shown;
     show(more, hidden > 0);
     setText(more, `Show older tasks (${hidden})`);
@@ -40,6 +42,14 @@ export function taskList(places, actions) {
 }
 
 const paired = new WeakMap(); // task → {task, worker}, the same object while both are the same
+
+function itemOf(one, agents) {
+  return one.event ? one : withWorker(one, agents);
+}
+
+function keyOf({ task, error_id: errorId }) {
+  return task?.task_id ?? errorId;
+}
 
 /** Pair a task with what its worker is called; "" when the page knows no such worker. */
 function withWorker(task, agents) {
@@ -52,9 +62,13 @@ function withWorker(task, agents) {
   return next;
 }
 
-function bySubmission(one, other) {
-  const [a, b] = [one.submitted_at ?? "", other.submitted_at ?? ""];
+function newerFirst(one, other) {
+  const [a, b] = [beginOf(one), beginOf(other)];
   return a < b ? 1 : a > b ? -1 : 0;
+}
+
+function beginOf({ submitted_at: submittedAt, event }) {
+  return submittedAt ?? event?.timestamp ?? "";
 }
 
 const SUMMED_UP = {
@@ -79,6 +93,7 @@ function summary(state) {
   if (many.held) parts.push(`${many.held} held back`);
   if (many.done) parts.push(`${many.done} done`);
   if (many.failed) parts.push(`${many.failed} failed`);
+  if (state.reports.size) parts.push(count(state.reports.size, "report"));
   if (state.dropped.tasks) parts.push(`${state.dropped.tasks} older not kept here`);
   return parts.join(" · ");
 }

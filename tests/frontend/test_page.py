@@ -235,6 +235,60 @@ async def register(connection: Connection, handle: str) -> dict[str, str]:
     return {name: known[name] for name in ("agent_id", "agent_secret")}
 
 
+# --- without a task ------------------------------------------------------------------------------
+
+
+async def publish(page: Page, gateway: Process, **event: Any) -> dict[str, Any]:
+    """Publish an event by HTTP, as a backend does."""
+    answer = await page.request.post(f"{gateway.url}/api/events", data=event)
+    assert answer.ok, await answer.text()
+    said: dict[str, Any] = await answer.json()
+    return said
+
+
+async def test_a_report_without_a_task_is_a_card_of_its_own_until_it_is_over(
+    page: Page, witness: Page, gateway: Process, user: str
+) -> None:
+    """Its owner is told in words for people; what was reported for operators is theirs."""
+    await open_page(page, gateway.url, user)
+    await open_page(witness, gateway.url, None)
+    about = {"user_id": user, "agent_name": f"night-job-{user}"}
+    failure = {"error_type": "network_error", "message": "exit code 7 of the import"}
+    said = await publish(page, gateway, type="agent_error", **about, **failure)
+    shown, seen = (
+        one.locator("article.report").filter(has_text=f"night-job-{user}")
+        for one in (page, witness)
+    )
+    await expect(shown).to_have_attribute("data-status", "failed")
+    (error,) = [e for e in await logged(page, gateway, user) if e["type"] == "agent_error"]
+    await expect(shown.locator(".said")).to_have_text(error["user_message"])
+    await expect(seen.locator(".meta")).to_contain_text(f"for {user}")
+    await seen.get_by_text("For operators").click()
+    await expect(seen.locator(".detail")).to_contain_text("exit code 7 of the import")
+    assert "exit code 7" not in await page.content()
+    await page.reload()
+    await live(page)
+    await expect(shown).to_have_attribute("data-status", "failed")
+    over = {"error_id": said["error_id"], "scope": "agent"}
+    await publish(page, gateway, type="system_recovered", **about, **over)
+    await expect(shown).to_have_attribute("data-status", "recovered")
+    await expect(shown.locator(".chip").last).to_have_text("Over")
+
+
+async def test_a_notification_is_shown_to_its_recipient(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """Also when its sender has named no user. The keyboard stays on the page as it is dismissed."""
+    await open_page(page, gateway.url, user)
+    told = {"recipient_id": user, "subject": "Report ready", "payload": "It has 4 pages."}
+    await publish(page, gateway, type="notification", **told)
+    notice = page.locator(".notice[data-type=notification]")
+    await expect(notice).to_contain_text("Report ready: It has 4 pages.")
+    await notice.get_by_role("button", name="Dismiss").click()
+    await expect(notice).to_have_count(0)
+    await expect(page.locator("#tasks")).to_be_focused()
+
+
 # --- away and back -------------------------------------------------------------------------------
 
 
