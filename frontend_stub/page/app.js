@@ -91,6 +91,8 @@ const views = [
 function begin() {
   link?.client.close();
   bar.tellMissed(null);
+  bar.forget();
+  delete document.documentElement.dataset.stale;
   const client = new GatewayClient(socketUrl(), {
     token: me.token || undefined,
     user_id: (!me.token && me.user) || undefined,
@@ -192,7 +194,11 @@ function connectionChanged(next) {
   bar.draw(next);
   form.setLive(next.name === "live");
   if (next.name === "live") watch.look();
-  document.documentElement.dataset.connection = next.name;
+  const { dataset } = document.documentElement;
+  if (next.name === "live") delete dataset.stale;
+  // What was live once and is not now may have changed since.
+  else if (dataset.connection === "live") dataset.stale = "";
+  dataset.connection = next.name;
   const refused = next.name === "closed" && (next.code >= 4500 || next.error !== null);
   const reason = me.token ? "The token was not accepted. It may have expired." : "";
   signIn.draw(refused && next.code !== NOT_UNDERSTOOD, reason);
@@ -212,5 +218,6 @@ function drawIdentity() {
   userField.draw({ user: me.user, session, mayPick });
 }
 
+at("unscripted").remove();
 begin();
 demo.start().then((there) => there && schedule());

@@ -34,7 +34,10 @@ export function askForm(place, { ask }) {
     rows: "2",
     required: true,
     placeholder: "What should it do?",
+    enterkeyhint: "send",
+    "aria-describedby": "ask-hint",
   });
+  const hint = h("p.hint", { id: "ask-hint" }, "Enter sends. Shift and Enter begin a new line.");
   const send = h("button.primary", { type: "submit" }, "Ask");
   const said = h("p.note", { role: "status", hidden: true });
   const pair = h("div.pair", {}, agent, named);
@@ -42,21 +45,29 @@ export function askForm(place, { ask }) {
     "form",
     { class: "ask-form" },
     h("div.field", {}, h("label", { for: "ask-agent" }, "Agent"), pair),
-    h("div.field", {}, h("label", { for: "ask-prompt" }, "Question"), prompt),
+    h("div.field", {}, h("label", { for: "ask-prompt" }, "Question"), prompt, hint),
     send,
     said,
   );
   place.append(form);
   let names = null;
+  let isNamed = false; // the visitor wants to type a name
 
-  agent.addEventListener("change", choose);
+  agent.addEventListener("change", () => {
+    isNamed = agent.value === OTHER;
+    choose();
+  });
   prompt.addEventListener("keydown", (pressed) => {
-    if (pressed.key === "Enter" && (pressed.ctrlKey || pressed.metaKey)) form.requestSubmit();
+    // An Enter that chooses among the signs of an input method ends no sentence.
+    if (pressed.key !== "Enter" || pressed.shiftKey || pressed.isComposing) return;
+    pressed.preventDefault();
+    form.requestSubmit();
   });
   form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
     const name = agent.value === OTHER ? named.value.trim() : agent.value;
-    if (!name || !prompt.value.trim() || send.ariaDisabled === "true") return;
+    const isBusy = send.disabled || send.ariaDisabled === "true";
+    if (!name || !prompt.value.trim() || isBusy) return;
     send.ariaDisabled = "true";
     show(said, false);
     try {
@@ -88,7 +99,7 @@ export function askForm(place, { ask }) {
         ...names.map((name) => h("option", { value: name }, name)),
         h("option", { value: OTHER }, names.length > 0 ? "Another…" : "By name…"),
       );
-      if (chosen && names.includes(chosen)) agent.value = chosen;
+      if (isNamed || names.includes(chosen)) agent.value = chosen;
       choose();
     },
 

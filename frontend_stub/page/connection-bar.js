@@ -2,7 +2,7 @@
 
 import { countdown } from "./countdown.js";
 import { h, setIcon, setText, show } from "./dom.js";
-import { count, duration } from "./words.js";
+import { clock, count, duration } from "./words.js";
 
 const REFUSALS = {
   4500: "the token was not accepted",
@@ -19,8 +19,12 @@ export function connectionBar(place, { reconnect }) {
   const button = h("button.plain", { type: "button", hidden: true, onclick: reconnect }, "Try now");
   place.append(pill, button);
   let missed = "";
+  let wasLive = false;
+  let liveAt = null; // when the page was last up to date, in ms of this computer's clock
 
   function draw(state) {
+    if (state.name === "live" || wasLive) liveAt = Date.now();
+    wasLive = state.name === "live";
     const [shape, tone, said, rest] = tell(state);
     pill.className = `pill ${tone}`;
     pill.dataset.state = state.name;
@@ -30,7 +34,8 @@ export function connectionBar(place, { reconnect }) {
     setText(story, rest);
     const [untilMs, before] = nextTry(state);
     if (untilMs !== null) {
-      const say = (leftS) => (leftS > 0 ? `${before} in ${duration(leftS)}` : "trying now");
+      const next = (leftS) => (leftS > 0 ? `${before} in ${duration(leftS)}` : "trying now");
+      const say = (leftS) => told(state.name === "live" ? "" : rest, next(leftS));
       countdown(story, untilMs, say, Date.now);
     }
     show(story, Boolean(story.textContent));
@@ -41,24 +46,39 @@ export function connectionBar(place, { reconnect }) {
   function tell(state) {
     switch (state.name) {
       case "connecting":
-        return ["spinner", "busy", "Connecting", ""];
+        return ["spinner", "busy", "Connecting", asOf()];
       case "replaying":
         return ["spinner", "busy", "Catching up", `${state.received} of ${state.expected}`];
       case "live":
         if (!state.quiet) return ["link", "good", "Live", missed];
         return ["question", "warn", "Live", "no sign from the gateway, asking"];
       case "waiting":
-        return ["retry", "warn", "Connection lost", ""];
+        if (liveAt === null) return ["retry", "warn", "No connection yet", ""];
+        return ["retry", "warn", "Connection lost", asOf()];
       default:
-        return ["cross", "bad", "Not connected", refusal(state)];
+        return ["cross", "bad", "Not connected", told(refusal(state), asOf())];
     }
+  }
+
+  /** As of when all that is shown is known. */
+  function asOf() {
+    return liveAt === null ? "" : `as of ${clock(liveAt)}`;
   }
 
   return {
     draw,
+    /** Another visitor: what is known begins anew. */
+    forget() {
+      liveAt = null;
+      wasLive = false;
+    },
     /** What the last reconnect brought; null: nothing to tell. Shown from the next draw on. */
     tellMissed: (info) => (missed = info === null ? "" : missedWords(info)),
   };
+}
+
+function told(...parts) {
+  return parts.filter(Boolean).join(" · ");
 }
 
 /** When the client tries next and what that is called, if it has said so: [ms, words]. */

@@ -1,6 +1,6 @@
 /**
  * The demonstration: what the model upstream does, agents to set off, and workers to kill. It is
- * shown only where the gateway runs as a demonstration, that is, where GET demo/upstream answers.
+ * shown only where the gateway runs as a demonstration, which its document says.
  */
 
 import { h, icon, keyed, setText, show } from "./dom.js";
@@ -170,7 +170,7 @@ export function demoPanel(section, story, page) {
   return {
     /** Show the panel if this gateway is a demonstration; returns whether it is one. */
     async start() {
-      const there = await look();
+      const there = "demo" in document.documentElement.dataset && (await look());
       show(section, there);
       if (there) await listAgents();
       return there;

@@ -32,12 +32,13 @@ _ASKED_AGAIN = {"cache-control": NO_CACHE}
 PLACES_MAX = 16
 
 
-def page_routes(directory: Path | None) -> list[BaseRoute]:
+def page_routes(directory: Path | None, *, demo: bool = False) -> list[BaseRoute]:
     """
     Make the routes of the page, ``/``, and of its files, ``/static/…``.
 
     Args:
         directory: Where they are, with ``index.html``; None: this gateway has no page.
+        demo: Whether the page is told to show the demonstration, which it need not try out then.
     """
     if directory is None:
         return []
@@ -48,6 +49,8 @@ def page_routes(directory: Path | None) -> list[BaseRoute]:
             text = await asyncio.to_thread(index.read_bytes)
         except OSError:
             return problem(404, "not_found", "this gateway has no page")
+        if demo:
+            text = text.replace(b"<html ", b"<html data-demo ", 1)
         headers = _page_headers(request.scope)
         return _document(request, text, "text/html; charset=utf-8", headers)
 

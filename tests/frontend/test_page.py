@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
+AS_OF = re.compile(r"as of \d\d:\d\d:\d\d")
 CUTS = 5 if os.environ.get("GATEWAY_SOAK") == "1" else 2
 
 
@@ -32,11 +34,10 @@ async def live(page: Page) -> None:
 async def ask(page: Page, agent: str, question: str) -> None:
     """Ask by the form; an agent that the page does not know yet is typed."""
     names = page.get_by_label("Agent", exact=True)
-    options = await names.locator("option").all_text_contents()
-    if agent in options:
+    if agent in await names.locator("option").all_text_contents():
         await names.select_option(agent)
     else:
-        await names.select_option(index=len(options) - 1)
+        await names.select_option("\0other")
         await page.get_by_label("Name of the agent").fill(agent)
     await page.get_by_label("Question").fill(question)
     await page.get_by_role("button", name="Ask", exact=True).click()
@@ -158,6 +159,21 @@ async def test_a_user_can_cancel_a_running_task_by_keyboard(
     await page.keyboard.press("Enter")
     await expect(running).to_have_attribute("data-status", "cancelled")
     await expect(running).to_be_focused()
+
+
+async def test_enter_sends_a_question_and_shift_and_enter_begin_a_line(
+    page: Page, gateway: Process, user: str
+) -> None:
+    await open_page(page, gateway.url, user)
+    await ask(page, "writer", "to know the name of the agent")
+    question = page.get_by_label("Question")
+    await expect(question).to_have_value("")
+    await question.press_sequentially("one")
+    await page.keyboard.press("Shift+Enter")
+    await question.press_sequentially("two")
+    await page.keyboard.press("Enter")
+    await expect(card(page, "About one\ntwo.")).to_have_attribute("data-status", "succeeded")
+    await expect(question).to_have_value("")
 
 
 async def test_an_answer_by_the_stand_in_is_marked(page: Page, gateway: Process, user: str) -> None:
@@ -303,10 +319,13 @@ async def test_an_event_that_was_missed_over_a_cut_is_shown_once(
         seen = len(await logged(page, gateway, user))
         cable.cut()
         await expect(page.locator(".pill")).to_have_attribute("data-state", "waiting")
+        await expect(page.locator("html[data-stale]")).to_have_count(1)
+        await expect(page.locator(".connection-story")).to_contain_text(AS_OF)
         task_id = await submit(page, gateway, user, "writer", "while it was away")
         await expect(card_of(witness, task_id)).to_have_attribute("data-status", "succeeded")
         cable.mend()
         await live(page)
+        await expect(page.locator("html[data-stale]")).to_have_count(0)
         await expect(card_of(page, task_id)).to_have_attribute("data-status", "succeeded")
         missed = len(await logged(page, gateway, user)) - seen
         story = page.locator(".connection-story")
@@ -464,14 +483,3 @@ async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Proc
     await ask(page, "writer", "with a token")
     await expect(card(page, "with a token")).to_have_attribute("data-status", "succeeded")
     assert set(addresses) == {f"{locked.url.replace('http', 'ws')}/ws"}
-
-
-# --- the look of it ------------------------------------------------------------------------------
-
-
-async def test_the_page_is_not_wider_than_a_small_phone(page: Page, gateway: Process) -> None:
-    await page.set_viewport_size({"width": 360, "height": 740})
-    await open_page(page, gateway.url, None)
-    await ask(page, "picky", "a-word-" * 40)
-    await expect(page.locator("article.task")).to_have_attribute("data-status", "failed")
-    assert await page.evaluate("document.documentElement.scrollWidth") == 360

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.routing import Route
 
 import event_schemas
 from gateway.protocol.operations import OPERATIONS
+from gateway.transports.pages import page_routes
 from tests.transports.http_client import ask
 from tests.transports.world import world
 
@@ -40,6 +43,20 @@ async def test_the_page_and_its_files_come_with_their_headers(frontend: Path) ->
                 f"default-src 'self'; connect-src 'self' ws://{host} wss://{host}; "
             )
             assert answer.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("demo", "begin"), [(False, b"<html lang"), (True, b"<html data-demo lang")]
+)
+async def test_the_page_of_a_demonstration_knows_that_it_is_one(
+    frontend: Path, demo: bool, begin: bytes
+) -> None:
+    """It would have to ask else, and be answered 404 by every other gateway."""
+    (frontend / "index.html").write_text("<html lang=en>")
+    page = page_routes(frontend, demo=demo)[0]
+    assert isinstance(page, Route)
+    answer = await page.endpoint(Request({"type": "http", "method": "GET", "headers": []}))
+    assert answer.body == begin + b"=en>"
 
 
 @pytest.mark.parametrize(

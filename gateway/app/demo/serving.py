@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gateway.app.build import frontend_dir
 from gateway.app.demo.agents import PROMPTS, SCHEDULES, declare
 from gateway.app.demo.clients import async_client, plain_client
 from gateway.app.demo.crew import Crew
@@ -36,6 +37,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.settings import Settings
 from gateway.protocol.strict_json import BadJson, parse_json
+from gateway.transports.pages import page_routes
 from gateway.transports.problem import problem_of
 from gateway.transports.requests import body_of
 from gateway.transports.server import bind
@@ -106,7 +108,8 @@ async def serve_demo(
         plain_model = stack.enter_context(plain_client(upstream.base_url))
         declare(gateway, model=model, plain_model=plain_model)
         rush = Rush(gateway, pauses)
-        app = gateway.make_app(extra_routes=_routes(plan, crew, rush, gateway))
+        page = page_routes(frontend_dir(), demo=True)
+        app = gateway.make_app(extra_routes=[*_routes(plan, crew, rush, gateway), *page])
         await stack.enter_async_context(crew.running())
         hub = app.state.hub
         breakers = gateway.engine.parts.state.breakers

@@ -1,0 +1,147 @@
+"""The page as it looks and loads: nothing overlaps, nothing is missing, everyone can read it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib import resources
+from typing import Any, Literal
+
+import pytest
+import uvicorn
+from playwright.async_api import Page, Route, expect
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from gateway import Gateway, Task
+from gateway.transports.server import bind
+from tests.frontend.conftest import Process
+from tests.frontend.test_page import ask, card, card_of, live, open_page, publish, submit
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+WIDTHS = (320, 768, 1280)
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+
+# What must not lie upon each other: controls, headings and signs that are seen.
+OVERLAPS = """
+() => {
+  const seen = [...document.querySelectorAll(
+    "button, select, textarea, input:not([type=radio]), a, summary, h1, h2, h3, .chip, .pill, .meta"
+  )].filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.matches(".skip"));
+  const boxes = seen.map((one) => [one, one.getBoundingClientRect()]);
+  const scrolled = (one) => one.closest(".event-list, .bar");
+  const found = [];
+  for (const [at, [one, a]] of boxes.entries())
+    for (const [other, b] of boxes.slice(at + 1)) {
+      if (one.contains(other) || other.contains(one)) continue;
+      if (scrolled(one) !== scrolled(other)) continue;
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 1 && high > 1) found.push([one.outerHTML, other.outerHTML]);
+    }
+  return found;
+}
+"""
+VIOLATIONS = """
+async () => (await axe.run()).violations.map(({ id, nodes }) =>
+  [id, ...nodes.map(({ target }) => target.join(" "))])
+"""
+
+
+async def violations(page: Page) -> Any:
+    """Give what axe has against the page; it is brought in past the page's own policy."""
+    await page.evaluate(AXE)
+    return await page.evaluate(VIOLATIONS)
+
+
+async def test_everything_has_its_place_and_can_be_read_at_each_width(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """Tasks in many states, a report and a notice, on phone and desk, by day and by night."""
+    await open_page(page, gateway.url, user)
+    await ask(page, "picky", "a-word-" * 40)
+    await ask(page, "limited", "in no hurry")
+    done = await submit(page, gateway, user, "broken", "anything")
+    await publish(
+        page, gateway, type="agent_error", user_id=user, agent_name=f"job-{user}", message="no"
+    )
+    told = {"recipient_id": user, "subject": "Ready", "payload": {"pages": [4, 5]}}
+    await publish(page, gateway, type="notification", **told)
+    await expect(card_of(page, done)).to_have_attribute("data-status", "succeeded")
+    await expect(card(page, "a-word-")).to_have_attribute("data-status", "failed")
+    await expect(card(page, "in no hurry")).to_have_attribute("data-status", "waiting")
+    await expect(page.locator("article.report, .notice")).to_have_count(2)
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
+        assert await page.evaluate(OVERLAPS) == []
+        for theme in THEMES:
+            await page.emulate_media(color_scheme=theme)
+            assert await violations(page) == [], (width, theme)
+
+
+async def test_no_request_fails_while_the_page_loads(page: Page, gateway: Process) -> None:
+    """None of its own, and none that a browser makes by itself, such as for an icon."""
+    failed: list[str] = []
+    page.on("response", lambda one: failed.append(one.url) if one.status >= 400 else None)
+    page.on("requestfailed", lambda one: failed.append(one.url))
+    page.on("console", lambda one: failed.append(one.text) if one.type == "error" else None)
+    await open_page(page, gateway.url, None)
+    await page.wait_for_load_state("networkidle")
+    assert failed == []
+
+
+async def test_a_page_whose_scripts_are_refused_says_what_to_set(
+    page: Page, gateway: Process
+) -> None:
+    """A proxy may set a policy of its own. Else the text goes before anybody sees it."""
+
+    async def refuse(route: Route) -> None:
+        answer = await route.fetch()
+        policy = {"content-security-policy": "script-src 'none'"}
+        await route.fulfill(response=answer, headers={**answer.headers, **policy})
+
+    await page.route(f"{gateway.url}/", refuse)
+    await page.goto(gateway.url)
+    help_text = page.locator("#unscripted")
+    await expect(help_text).to_be_visible()
+    await expect(help_text).to_contain_text("script-src 'self'")
+    await expect(help_text.get_by_role("link")).to_have_attribute("href", "static/page/app.js")
+    await page.unroute(f"{gateway.url}/", refuse)
+    await open_page(page, gateway.url, None)
+    await expect(help_text).to_have_count(0)
+
+
+@contextlib.asynccontextmanager
+async def mounted(path: str) -> AsyncIterator[str]:
+    """Serve a gateway below ``path`` of another application; gives its address."""
+    inner = Gateway()
+
+    @inner.agent("echo")
+    async def echo(task: Task, question: str) -> str:
+        return question
+
+    outer = Starlette(routes=[Mount(path, inner.app)], lifespan=inner.lifespan)
+    server = uvicorn.Server(uvicorn.Config(outer, log_level="error", ws="websockets-sansio"))
+    socket = bind("127.0.0.1", 0)
+    serving = asyncio.create_task(server.serve([socket]))
+    try:
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}{path}/"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def test_the_page_works_below_a_path_of_another_application(page: Page) -> None:
+    failed: list[str] = []
+    page.on("response", lambda one: failed.append(one.url) if one.status >= 400 else None)
+    async with mounted("/team/gateway") as url:
+        await page.goto(url)
+        await live(page)
+        await ask(page, "echo", "from below")
+        await expect(card(page, "from below")).to_have_attribute("data-status", "succeeded")
+        assert failed == []
+        await page.goto("about:blank")
