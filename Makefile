@@ -8,6 +8,9 @@ BIN := .venv/bin
 PLACE := $(shell pwd -P | cksum | cut -d ' ' -f 1)
 DEV := .venv/dev-$(PLACE).stamp
 DEMO := .venv/demo-$(PLACE).stamp
+# SDKs and frameworks whose exceptions are raised; too many, and too big, for the environment above.
+SDK-BIN := .venv-sdks/bin
+SDKS := .venv-sdks/sdks-$(PLACE).stamp
 # Most tests wait for processes of their own: a few more than there are processors.
 TEST_WORKERS ?= 3
 PYTEST_ARGS ?=
@@ -20,7 +23,7 @@ HEADING = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench figures clean
+.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench figures field sdks clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,10 +70,18 @@ imports: setup ## Check that imports between the rooms point one way
 soak: setup chromium ## The tests with their full counts and times
 	$(HEADING) "soak"
 	@GATEWAY_SOAK=1 $(PYTEST) --timeout 3600 -o faulthandler_timeout=3500
+	$(HEADING) "exceptions of SDKs"
+	@$(MAKE) --no-print-directory sdks
 
 durable: setup ## The scenarios again, on NATS instead of memory
 	$(HEADING) "scenarios on NATS"
 	@$(ON-NATS)
+
+field: setup ## Run what people reported of others, and print what was and what is
+	@$(BIN)/python -m tests.field
+
+sdks: $(SDKS) ## Raise the exceptions of SDKs and frameworks, and print how they are named
+	@$(SDK-BIN)/python -m tests.field.sdks
 
 bench: setup ## Measure, and print the figures
 	@$(BIN)/python -m tests.bench
@@ -79,7 +90,7 @@ figures: setup ## Measure, and write docs/figures.md
 	@$(BIN)/python -m tests.bench.publish
 
 clean: ## Remove everything that these commands made
-	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache
+	@rm -rf .venv .venv-sdks build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache
 	@rm -rf *.egg-info .coverage
 	@find gateway event_schemas tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -96,6 +107,13 @@ $(DEMO): pyproject.toml
 	$(HEADING) "installing for the demo into .venv"
 	@$(MAKE-VENV)
 	@$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(SDKS): tests/field/sdks.txt
+	$(HEADING) "installing SDKs into .venv-sdks"
+	@$(MAKE) --no-print-directory setup
+	@$(BIN)/python -m venv --clear .venv-sdks
+	@$(SDK-BIN)/python -m pip --disable-pip-version-check --quiet install --editable . -r $<
 	@touch $@
 
 # Keeps an environment that works, replaces one that does not (an interrupted or moved one).

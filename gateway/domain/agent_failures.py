@@ -52,6 +52,8 @@ class AgentFailure(GatewayError):
     ) -> None:
         super().__init__(message or type(self).__name__)
         self.error_code = error_code or self.default_code
+        # Without a code of its own, the class alone does not say that a language model was asked.
+        self.exact = bool(error_code)
         self.retry_after = retry_after
 
 

@@ -2,10 +2,13 @@
 Classification: which failure a raised exception is.
 
 The order is the rule: control flow and cancellation, the leaves of groups, what the gateway's
-own exceptions say, then for each exception of the cause chain what it tells (words of the body,
-the status, the names of its classes, errno). The outermost exception that tells something
-decides; one that tells nothing is a wrapper. A chain that tells nothing at all is a mistake in
-the agent's code.
+own exceptions say, then for each exception of the cause chain what it tells: its code, the
+status, its classes, errno, and where these leave the kind open, the upstream's sentence. The
+outermost exception that tells something decides; one that tells nothing is a wrapper. Where no
+exception tells anything, what their texts say of a status or a code counts. What then tells
+nothing at all is a mistake in the agent's code.
+
+A language model is blamed only where one was asked (``language_models``).
 
 ``classify`` never raises, and no text of an exception is in what it returns. The failures that
 the gateway makes itself are in ``own_failures``.
@@ -16,8 +19,9 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-from gateway.domain import signatures
+from gateway.domain import retry_hints, sentences, signatures
 from gateway.domain.agent_failures import AgentFailure, NotRetryable
+from gateway.domain.databases import database_code
 from gateway.domain.error_codes import CODES, failure_with
 from gateway.domain.errors import GatewayError, LogError, RequestError
 from gateway.domain.evidence import (
@@ -28,9 +32,12 @@ from gateway.domain.evidence import (
     evidence_of,
     leaves_of,
     names_of,
+    text_of,
 )
 from gateway.domain.failure import Failure
-from gateway.domain.retry_hints import delay_of, retry_after, retry_after_of_limits
+from gateway.domain.known_exceptions import KNOWN
+from gateway.domain.language_models import asked_model, request_kind
+from gateway.domain.retry_hints import delay_of
 
 __all__ = ["classify"]
 
@@ -56,6 +63,23 @@ _GROUP_DEPTH_MAX = 2
 _INNER_LEAVES_MAX = 16
 
 
+# What a failure's class says, where no language model was asked.
+_OF_SERVICES = {llm: other for llm, other in signatures.BY_UPSTREAM.values() if llm != other} | {
+    "llm_timeout": "network_timeout",
+    "llm_context_too_long": "llm_context_too_long",
+}
+
+# Where these are told, the reset headers and the upstream's sentence may say when to come back.
+_WAITING = frozenset({"rate?", "busy?", "llm_overloaded", "upstream_unavailable"})
+
+
+# Attributes of exceptions that say a delay, beside ``retry_after``; names as in retry_hints.
+_DELAYS = ("retry_after_ms", "retry_after_seconds", "retry_delay", "retry_in", "resets_at")
+_PARTS_MAX = 32
+# As the names are found in texts, which are lower case.
+_NAMES_LOWER = {name.lower(): code for name, code in signatures.NAMES.items()}
+
+
 class _Verdict(NamedTuple):
     code: str  # may still end in "?"
     retry_after_s: float | None = None
@@ -69,8 +93,8 @@ def classify(error: BaseException, *, now: float, llm_upstream: bool = True) -> 
     Args:
         error: Anything that was raised; also groups, cancellations and hostile objects.
         now: Seconds since the Unix epoch, to turn dates of upstreams into delays.
-        llm_upstream: Whether the agent declared that it waits for a language model. A timeout
-            that does not say what timed out is then the model's.
+        llm_upstream: Whether the agent declared that it waits for a language model. What does
+            not say whom it is about is then about the model.
     """
     try:
         return _classify(error, now=now, llm_upstream=llm_upstream, depth=0)
@@ -82,8 +106,8 @@ def _classify(error: BaseException, *, now: float, llm_upstream: bool, depth: in
     if (code := _control_flow(error)) is not None:
         return failure_with(code)
     chain = list(chain_of(error))
-    request = _request_kind(chain)
     held: _Verdict | None = None
+    decided: list[BaseException] = []
     hint: float | None = None
     for step in chain:
         if issubclass(type(step), BaseExceptionGroup):
@@ -92,7 +116,7 @@ def _classify(error: BaseException, *, now: float, llm_upstream: bool, depth: in
             continue
         if issubclass(type(step), AgentFailure):
             if held is None:
-                return _own(step)
+                return _own(step, llm=_llm(chain, [], declared=llm_upstream))
             continue
         verdict, delay = _judge(step, now=now)
         hint = delay if hint is None else hint
@@ -101,23 +125,38 @@ def _classify(error: BaseException, *, now: float, llm_upstream: bool, depth: in
         if held is not None and not _refines(verdict, held):
             continue
         held = verdict
+        decided.append(step)
         if held.code not in signatures.REFINED_BY:
             break
+    if held is None and hint is None:
+        held = _of_texts(chain, now=now)
     if held is None:
         # All that is known is when to ask again, and that is what a rate limit says.
-        held = _Verdict("agent_exception" if hint is None else "llm_rate_limit")
+        held = _Verdict("agent_exception" if hint is None else "rate?")
     return failure_with(
-        _exact_code(held.code, llm=llm_upstream or request is not None),
+        _exact_code(held.code, llm=_llm(chain, decided, declared=llm_upstream)),
         retry_after_s=held.retry_after_s if hint is None else hint,
-        facts=_facts(chain, status=held.status, request=request),
+        facts=_facts(chain, status=held.status, request=request_kind(chain)),
     )
+
+
+def _llm(chain: list[BaseException], decided: list[BaseException], *, declared: bool) -> bool:
+    """Tell whether a language model was asked: whoever decided knows best."""
+    for step in (*reversed(decided), *chain):
+        asked = asked_model(step)
+        if asked is not None:
+            return asked
+    return declared
 
 
 def _control_flow(error: BaseException) -> str | None:
     cls = type(error)
-    names = {name for _, name in names_of(error)}
+    # A class that is known in its package is what it is there: Google's Cancelled is a status.
+    names = {key[1] for key in names_of(error) if key not in KNOWN}
     if names & signatures.CANCELLED:
         return "cancelled"
+    if names & signatures.INPUT_REQUIRED:
+        return "input_required"
     if names & signatures.CONTROL_FLOW:
         return "control_flow"
     if issubclass(cls, Exception | BaseExceptionGroup | SystemExit):
@@ -127,15 +166,22 @@ def _control_flow(error: BaseException) -> str | None:
 
 
 def _worst(group: BaseException, *, now: float, llm_upstream: bool, depth: int) -> Failure:
-    """Classify a group by its worst leaf; a leaf cancelled along with a sibling is no reason."""
+    """Classify a group by its worst leaf; one that was cancelled, or waits, is no reason."""
     leaves = leaves_of(group, count_max=_INNER_LEAVES_MAX if depth else LEAVES_MAX)
     failures = [
         _classify(leaf, now=now, llm_upstream=llm_upstream, depth=depth + 1) for leaf in leaves
     ]
-    reasons = [failure for failure in failures if failure.error_type != "cancelled"]
+    reasons = [
+        failure
+        for failure in failures
+        if failure.error_type != "cancelled" and failure.error_code != "input_required"
+    ]
     if not failures:
         return failure_with("agent_exception")
-    return min(reasons, key=_badness) if reasons else failures[0]
+    if reasons:
+        return min(reasons, key=_badness)
+    waiting = (failure for failure in failures if failure.error_code == "input_required")
+    return next(waiting, failures[0])
 
 
 def _badness(failure: Failure) -> tuple[bool, bool, int, float]:
@@ -147,13 +193,15 @@ def _badness(failure: Failure) -> tuple[bool, bool, int, float]:
     return failure.is_recoverable, failure.retryable, rank, -(failure.retry_after_s or 0.0)
 
 
-def _own(error: BaseException) -> Failure:
+def _own(error: BaseException, *, llm: bool) -> Failure:
     """Classify an ``AgentFailure`` by what it says about itself, which is trusted."""
     error_type = attribute(error, "error_type")
     code = attribute(error, "error_code")
     default = attribute(error, "default_code")
+    if attribute(error, "exact") is not True and isinstance(default, str):
+        code = default if llm else _OF_SERVICES.get(default, default)
     failure = failure_with(
-        code if isinstance(code, str) else default if isinstance(default, str) else "",
+        code if isinstance(code, str) else "",
         error_type=error_type if isinstance(error_type, str) else "processing_error",
         retry_after_s=delay_of(attribute(error, "retry_after")),
     )
@@ -177,17 +225,18 @@ def _judge(error: BaseException, *, now: float) -> tuple[_Verdict | None, float 
         return _Verdict("agent_exception"), None  # its code is no HTTP status
     evidence = evidence_of(error)
     names = names_of(error)
-    delay = _hint(evidence, now=now)
+    delay = _hint(error, evidence, now=now)
     code = (
-        _of_database(error, names)
+        database_code(error, names)
+        or _of_protocol(error, names)
         or _of_words(evidence, names)
-        or _of_classes(names)
+        or _of_classes(error, names)
         or _of_errno(error)
     )
     if code is None:
         return None, delay
-    if code == "llm_rate_limit" and delay is None:
-        delay = retry_after_of_limits(evidence.headers, now=now)
+    if code in _WAITING and delay is None:
+        delay = _hint_of_limit(evidence, now=now, code=code)
     return _Verdict(code, delay, evidence.status), delay
 
 
@@ -201,46 +250,61 @@ def _of_gateway(error: BaseException) -> _Verdict:
     return _Verdict("agent_exception")
 
 
+def _of_protocol(error: BaseException, names: list[tuple[str, str]]) -> str | None:
+    """Read the codes of gRPC and of JSON-RPC, which are no statuses."""
+    if ("grpc", "RpcError") in names:
+        code = attribute(error, "code")
+        details = attribute(error, "details")
+        if callable(code):
+            found = signatures.GRPC.get(str(attribute(code(), "name")))
+            said = details() if callable(details) and found == "bad?" else None
+            sentence = said.lower() if isinstance(said, str) else ""
+            return sentences.said(sentence[:2_000], status=400) or found
+    if names[0][0] in ("mcp", "fastmcp"):
+        number = attribute(error, "code") or attribute(attribute(error, "error"), "code")
+        return signatures.JSON_RPC.get(number) if isinstance(number, int) else None
+    return None
+
+
 def _of_words(evidence: Evidence, names: list[tuple[str, str]]) -> str | None:
     status = evidence.status
     words = (*evidence.words, *(name.lower() for _, name in names))
-    for word in words:
-        if word in signatures.STRONG_WORDS:
-            return signatures.STRONG_WORDS[word]
+    if (code := _strong(words, evidence.message, status=status)) is not None:
+        return code
+    if status == 403 and (
+        retry_hints.used_up(evidence.headers) or "retry-after" in evidence.headers
+    ):
+        return "rate?"  # GitHub's limits
     decisive = status is not None and status >= 400
-    if status in signatures.SENTENCE_STATUSES or (not decisive and evidence.words):
-        for pattern, code in signatures.SENTENCES:
-            if pattern.search(evidence.message) and not (
-                code == "quota_exhausted" and signatures.TRANSIENT_SENTENCE.search(evidence.message)
-            ):
-                return code
+    if decisive or evidence.words:
+        code = sentences.said(evidence.message, status=status if decisive else None)
+        if code is not None:
+            return code
     if decisive:
         assert status is not None
         return signatures.STATUS.get(status) or signatures.STATUS[status // 100]
     return next((signatures.WEAK_WORDS[w] for w in words if w in signatures.WEAK_WORDS), None)
 
 
-def _of_database(error: BaseException, names: list[tuple[str, str]]) -> str | None:
-    for package, name in names:
-        if package not in signatures.DATABASE_PACKAGES:
-            continue
-        if package == "sqlite3" and name == "ProgrammingError":
-            # A closed connection raises it as well, without an error code: only the text tells.
-            closed = "closed database" in _text_of(error)
-            return "database_connection_lost" if closed else "agent_exception"
-        if name in signatures.DATABASE_ERRORS:
-            code = attribute(error, "sqlite_errorcode")
-            if isinstance(code, int):
-                return signatures.SQLITE_CODES.get(code & 0xFF, "database_connection_lost")
-            return "database?" if package == "sqlalchemy" else "database_connection_lost"
+def _strong(words: tuple[str, ...], message: str, *, status: int | None) -> str | None:
+    for word in words:
+        code = signatures.STRONG_WORDS.get(word)
+        if word in signatures.THROTTLED:
+            return sentences.said(message, status=status, words_decide=True) or code
+        if code is not None:
+            return code
     return None
 
 
-def _of_classes(names: list[tuple[str, str]]) -> str | None:
+def _of_classes(error: BaseException, names: list[tuple[str, str]]) -> str | None:
     for key in names:
-        if key in signatures.PACKAGED:
-            return signatures.PACKAGED[key]
-    return next((signatures.NAMES[name] for _, name in names if name in signatures.NAMES), None)
+        if key in KNOWN:
+            return KNOWN[key]
+        if key[1] == "LocalProtocolError" and "illegal header" in text_of(error):
+            return "configuration_error"  # an empty key, or one with a line break
+        if key[1] in signatures.NAMES:
+            return signatures.NAMES[key[1]]
+    return None
 
 
 def _of_errno(error: BaseException) -> str | None:
@@ -248,11 +312,51 @@ def _of_errno(error: BaseException) -> str | None:
     return signatures.ERRNO.get(number) if isinstance(number, int) else None
 
 
-def _hint(evidence: Evidence, *, now: float) -> float | None:
-    delay = delay_of(evidence.retry_after)
-    if delay is None and isinstance(evidence.retry_after, str):
-        delay = retry_after({"retry-after": evidence.retry_after[:64]}, now=now)
-    return retry_after(evidence.headers, now=now) if delay is None else delay
+def _of_texts(chain: list[BaseException], *, now: float) -> _Verdict | None:
+    """Classify by what the texts of a chain say, where nothing else tells anything."""
+    for step in chain:
+        told = sentences.told(text_of(step))
+        if told is None:
+            continue
+        names = [("", word) for word in told.words]
+        evidence = Evidence(told.status, told.words, told.message, {}, None)
+        code = _of_words(evidence, names) or _named(told.words)
+        if code is None and told.status is None and not told.words:
+            code = sentences.said(told.message, status=None)
+        if code is not None:
+            return _Verdict(code, _hint_of_limit(evidence, now=now, code=code), told.status)
+    return None
+
+
+def _named(words: tuple[str, ...]) -> str | None:
+    return next((_NAMES_LOWER[word] for word in words if word in _NAMES_LOWER), None)
+
+
+def _hint(error: BaseException, evidence: Evidence, *, now: float) -> float | None:
+    """Read the delay that an exception, its headers or its body gives in a field of its own."""
+    delay = retry_hints.retry_after_of_value(evidence.retry_after, now=now)
+    if delay is None:
+        delay = retry_hints.retry_after(evidence.headers, now=now)
+    if delay is not None:
+        return delay
+    details = attribute(error, "details")
+    own = {name: attribute(error, name) for name in _DELAYS}
+    parts = (own, *evidence.parts, *(details if isinstance(details, list | tuple) else ()))
+    return retry_hints.retry_after_of_parts(parts[:_PARTS_MAX], now=now)
+
+
+def _hint_of_limit(evidence: Evidence, *, now: float, code: str) -> float | None:
+    delay = None
+    if code == "rate?":
+        delay = retry_hints.retry_after_of_limits(evidence.headers, now=now)
+        for part in evidence.parts:
+            if delay is None:
+                headers = {str(name).lower(): str(value)[:64] for name, value in part.items()}
+                delay = retry_hints.retry_after_of_limits(headers, now=now)
+    if delay is None and code in _WAITING:
+        said = sentences.outside(evidence.message)
+        delay = retry_hints.retry_after_of_sentence(said, now=now)
+    return delay
 
 
 def _refines(verdict: _Verdict, held: _Verdict) -> bool:
@@ -261,29 +365,8 @@ def _refines(verdict: _Verdict, held: _Verdict) -> bool:
 
 
 def _exact_code(code: str, *, llm: bool) -> str:
-    match code:
-        case "timeout?":
-            return "llm_timeout" if llm else "network_timeout"
-        case "limit?":
-            return "llm_timeout" if llm else "task_timeout"
-        case "connection?":
-            return "connection_failed"
-        case "database?":
-            return "database_connection_lost"
-        case _:
-            return code
-
-
-def _request_kind(chain: list[BaseException]) -> str | None:
-    """Tell from the path of the request what was asked of a language model; None: not one."""
-    for step in chain:
-        path = attribute(attribute(attribute(step, "request"), "url"), "path")
-        if isinstance(path, str):
-            end = path[-64:].lower().rstrip("/")
-            for ending, kind in signatures.LLM_PATHS.items():
-                if end.endswith(ending):
-                    return kind
-    return None
+    of_model, of_service = signatures.BY_UPSTREAM.get(code, (code, code))
+    return of_model if llm else of_service
 
 
 def _facts(
@@ -299,9 +382,3 @@ def _facts(
             if name in signatures.PHASES:
                 facts.setdefault("phase", signatures.PHASES[name])
     return facts
-
-
-def _text_of(error: BaseException) -> str:
-    arguments = attribute(error, "args")
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else ""
-    return first[:200].lower() if isinstance(first, str) else ""

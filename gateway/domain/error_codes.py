@@ -65,6 +65,7 @@ CODES: Mapping[str, Kind] = {
     "caller_deadline":          Kind("timeout", YES, YES, "retry", retried=NO, counted=NO),
     # rate_limit
     "llm_rate_limit":           TYPES["rate_limit"],
+    "upstream_rate_limit":      TYPES["rate_limit"],
     # The gateway's own limits for one user.
     "too_many_requests":        Kind("rate_limit", YES, YES, "wait", retried=NO, counted=NO),
     # resource_limit
@@ -72,12 +73,16 @@ CODES: Mapping[str, Kind] = {
     "memory_limit_exceeded":    TYPES["resource_limit"],
     "disk_full":                TYPES["resource_limit"],
     "capacity_exceeded":        Kind("resource_limit", YES, YES, "wait"),
+    # Limits that an agent sets itself: asked otherwise, it may get there.
+    "step_limit_exceeded":      Kind("resource_limit", NO, YES, "none"),
+    "usage_limit_exceeded":     Kind("resource_limit", NO, YES, "none"),
     # network_error
     "connection_failed":        TYPES["network_error"],
     "connection_interrupted":   TYPES["network_error"],
     # validation_error
     "llm_invalid_response":     TYPES["validation_error"],
     "unacceptable_result":      TYPES["validation_error"],
+    "upstream_invalid_response": TYPES["validation_error"],
     # A report that does not comply says nothing about the upstream.
     "event_invalid":            Kind("validation_error", YES, YES, "wait", counted=NO),
     # service_unavailable
@@ -90,22 +95,35 @@ CODES: Mapping[str, Kind] = {
                                      retried=NO, counted=NO),
     # database_error
     "database_connection_lost": TYPES["database_error"],
+    "database_conflict":        TYPES["database_error"],
     # The gateway's own failure, not the agent's.
     "store_away":               Kind("database_error", YES, YES, "wait", counted=NO),
     # auth_error
     "llm_auth_failed":          TYPES["auth_error"],
     "llm_permission_denied":    TYPES["auth_error"],
+    "upstream_auth_failed":     TYPES["auth_error"],
+    "upstream_permission_denied": TYPES["auth_error"],
     # invalid_input
     "invalid_input":            TYPES["invalid_input"],
     "llm_context_too_long":     Kind("invalid_input", NO, NO, "shorten_input"),
     "llm_bad_request":          Kind("invalid_input", NO, NO, "contact_support"),
     "llm_model_not_found":      Kind("invalid_input", NO, NO, "contact_support"),
+    "upstream_bad_request":     Kind("invalid_input", NO, NO, "contact_support"),
+    "upstream_not_found":       Kind("invalid_input", NO, NO, "contact_support"),
+    # The agent waits for a human: nothing failed, and nothing gets better by trying again.
+    "input_required":           Kind("invalid_input", NO, YES, "none"),
     # content_refused
     "llm_content_filtered":     TYPES["content_refused"],
+    "content_refused":          TYPES["content_refused"],
+    "guardrail_tripped":        TYPES["content_refused"],
     # processing_error
     "agent_exception":          TYPES["processing_error"],
     # It depends on a connection or a task that was lost, and says nothing about the input.
     "cancelled_itself":         Kind("processing_error", YES, YES, "wait", retried=YES),
+    "tool_failed":              TYPES["processing_error"],
+    "query_rejected":           TYPES["processing_error"],
+    # For operators to mend: it fails for everybody until then, and nothing was sent.
+    "configuration_error":      Kind("processing_error", NO, NO, "contact_support", counted=NO),
     "unencodable_result":       Kind("processing_error", NO, NO, "contact_support"),
     # circuit_open
     "circuit_open":             TYPES["circuit_open"],

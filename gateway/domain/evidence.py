@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import urllib.parse
 from collections.abc import Iterator, Mapping
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "leaves_of",
     "names_of",
     "status_of",
+    "text_of",
+    "url_of",
 ]
 
 # Frameworks wrap an error three or four times; a chain that is deeper than this has no end.
@@ -36,9 +39,14 @@ _HEADERS_MAX = 200
 _VALUE_CHARS_MAX = 256
 _BODY_BYTES_MAX = 65_536
 _MESSAGE_CHARS_MAX = 2_000
+_PARTS_MAX = 32
+# An upstream may pass on the body of another one as text in its own.
+_BODY_DEPTH_MAX = 3
 
 # The fields in which bodies and exceptions name the kind of error.
 _WORD_FIELDS = ("code", "type", "error_code", "status", "Code", "reason")
+# Many vendors publish below these roots: there the next name belongs to the vendor, too.
+_SHARED_ROOTS = frozenset({"azure", "google"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Evidence:
         message: The upstream's sentence, lower case; to be searched, never to be shown.
         headers: The response's headers by lower-case name.
         retry_after: The exception's own ``retry_after``, of any type; None: it has none.
+        parts: The mappings of the body and of what is nested in it, the innermost first.
     """
 
     status: int | None
@@ -59,6 +68,7 @@ class Evidence:
     message: str
     headers: Mapping[str, str]
     retry_after: object
+    parts: tuple[Mapping[object, object], ...] = ()
 
 
 def attribute(thing: object, name: str) -> object:
@@ -70,11 +80,17 @@ def attribute(thing: object, name: str) -> object:
 
 
 def names_of(error: BaseException) -> list[tuple[str, str]]:
-    """List (root package, class name) along the MRO, the most exact first; built-ins have ""."""
+    """
+    List (root package, class name) along the MRO, the most exact first; built-ins have "".
+
+    Where many vendors share a root, the package has two names: ``google.genai``.
+    """
     names = []
     for cls in type.mro(type(error)):
         module = cls.__dict__.get("__module__", "")
-        root = module.partition(".")[0] if isinstance(module, str) else ""
+        root, _, rest = module.partition(".") if isinstance(module, str) else ("", "", "")
+        if root in _SHARED_ROOTS:
+            root = f"{root}.{rest.partition('.')[0]}"
         names.append((root, type.__dict__["__name__"].__get__(cls)))
     return names
 
@@ -121,10 +137,14 @@ def evidence_of(error: BaseException) -> Evidence:
     """Read everything that one exception tells, without its causes."""
     words: list[str] = []
     message = ""
-    for body in _bodies_of(error):
-        for part in _parts_of(body):
-            words.extend(_words_of(part.get(field) for field in _WORD_FIELDS))
-            message = message or _text(part.get("message") or part.get("Message"))
+    parts = tuple(
+        itertools.islice(
+            (part for body in _bodies_of(error) for part in _parts_of(body)), _PARTS_MAX
+        )
+    )
+    for part in parts:
+        words.extend(_words_of(part.get(field) for field in _WORD_FIELDS))
+        message = message or _text(part.get("message") or part.get("Message"))
     words.extend(_words_of(attribute(error, field) for field in _WORD_FIELDS))
     return Evidence(
         status=status_of(error),
@@ -132,7 +152,37 @@ def evidence_of(error: BaseException) -> Evidence:
         message=message or _text(attribute(error, "message")),
         headers=headers_of(error),
         retry_after=attribute(error, "retry_after"),
+        parts=parts,
     )
+
+
+def text_of(error: BaseException) -> str:
+    """Give the exception's own text, lower case and cut; "" when it has none or cannot say it."""
+    try:
+        return _text(str(error))
+    except Exception:  # noqa: BLE001 - the `__str__` of an unknown class
+        return ""
+
+
+def url_of(error: BaseException) -> tuple[str, str] | None:
+    """Give (host, path) of the request that failed, lower case; None: not known."""
+    response = attribute(error, "response")
+    for url in (
+        attribute(attribute(error, "request"), "url"),
+        attribute(attribute(error, "request_info"), "url"),  # aiohttp
+        attribute(attribute(response, "request"), "url"),  # requests, azure
+        attribute(response, "url"),
+    ):
+        if isinstance(url, str):
+            try:
+                split = urllib.parse.urlsplit(url[: 4 * _VALUE_CHARS_MAX])
+                return _text(split.hostname), _text(split.path)
+            except ValueError:
+                continue
+        path = attribute(url, "path")
+        if isinstance(path, str):
+            return _text(attribute(url, "host")), path[-_VALUE_CHARS_MAX:].lower()
+    return None
 
 
 def status_of(error: BaseException) -> int | None:
@@ -188,24 +238,46 @@ def _bodies_of(error: BaseException) -> Iterator[object]:
         yield attribute(response, "content")
 
 
-def _parts_of(body: object) -> Iterator[Mapping[object, object]]:
+def _parts_of(body: object, depth: int = 0) -> Iterator[Mapping[object, object]]:
     """Give the mappings of a body that may describe an error, the innermost first."""
     if isinstance(body, bytes | bytearray | str) and len(body) <= _BODY_BYTES_MAX:
         try:
             body = json.loads(body)
         except (ValueError, RecursionError):
             return
+    if isinstance(body, list) and len(body) == 1:  # Gemini's, as a stream or through a proxy
+        body = body[0]
     if not isinstance(body, dict):
         return
     error = body.get("error") or body.get("Error") or body.get("detail")
     if isinstance(error, str):
+        yield from _passed_on(error, depth)
         yield {"message": error}
     if isinstance(error, dict):
-        for inner in ("innererror", "details"):
-            if isinstance(deeper := error.get(inner), dict):
-                yield deeper
-        yield error
-    yield body
+        yield from _described(error, depth)
+    yield from _described(body, depth)
+    for listed in (_get(error, "details"), _get(error, "errors"), body.get("details")):
+        if isinstance(listed, list):  # google.rpc.Status and Google's JSON APIs
+            yield from (item for item in listed[:_PARTS_MAX] if isinstance(item, dict))
+
+
+def _described(error: dict[object, object], depth: int) -> Iterator[Mapping[object, object]]:
+    for inner in ("innererror", "details"):
+        if isinstance(deeper := error.get(inner), dict):
+            yield deeper
+    metadata = error.get("metadata")  # OpenRouter: what the provider behind it said
+    yield from _passed_on(_get(metadata, "raw"), depth)
+    yield from _passed_on(error.get("message"), depth)
+    yield error
+    if isinstance(metadata, dict):
+        yield metadata
+        if isinstance(headers := metadata.get("headers"), dict):
+            yield headers
+
+
+def _passed_on(text: object, depth: int) -> Iterator[Mapping[object, object]]:
+    if isinstance(text, str) and text.lstrip().startswith("{") and depth < _BODY_DEPTH_MAX:
+        yield from _parts_of(text, depth + 1)
 
 
 def _words_of(values: Iterator[object]) -> Iterator[str]:

@@ -33,11 +33,23 @@ PROBLEMS: Mapping[str, str] = {
     "task_timeout": "The work took longer than it may (task timeout).",
     "caller_deadline": "The time set for this request is over (deadline, a timeout).",
     "llm_rate_limit": "The language model is getting too many requests right now (LLM rate limit).",
+    "upstream_rate_limit": (
+        "A service that this agent needs is getting too many requests right now"
+        " (upstream rate limit)."
+    ),
     "too_many_requests": "That was more than one may ask for at once (too many requests).",
-    "quota_exhausted": "The allowance for the language model is used up (quota exhausted).",
+    "quota_exhausted": "An allowance that this agent needs is used up (quota exhausted).",
     "memory_limit_exceeded": "The agent needed more memory than it has (memory limit exceeded).",
     "disk_full": "There is no space left to work with (disk full).",
     "capacity_exceeded": "There is more work right now than we can take (capacity exceeded).",
+    "step_limit_exceeded": (
+        "The agent did not finish within the steps that it may take (step limit exceeded)."
+        " Asking for less at once may help."
+    ),
+    "usage_limit_exceeded": (
+        "The agent did not finish within what it may use (usage limit exceeded)."
+        " Asking for less at once may help."
+    ),
     "connection_failed": "We could not reach a service that this agent needs (connection failed).",
     "connection_interrupted": (
         "The connection to a service that this agent needs broke off (connection interrupted)."
@@ -47,6 +59,10 @@ PROBLEMS: Mapping[str, str] = {
     ),
     "unacceptable_result": (
         "The agent's answer was not what it has to be (unacceptable result, a validation error)."
+    ),
+    "upstream_invalid_response": (
+        "The answer of a service that this agent needs could not be used"
+        " (upstream invalid response)."
     ),
     "event_invalid": "An agent reported a problem in a form that we cannot read (event invalid).",
     "upstream_unavailable": (
@@ -62,6 +78,15 @@ PROBLEMS: Mapping[str, str] = {
     "database_connection_lost": (
         "A database that this agent needs is not answering (database connection lost)."
     ),
+    "database_conflict": (
+        "A database that this agent needs was busy with something else (database conflict)."
+    ),
+    "upstream_auth_failed": (
+        "A service that this agent needs does not accept our sign-in (upstream auth failed)."
+    ),
+    "upstream_permission_denied": (
+        "A service that this agent needs does not let us do that (upstream permission denied)."
+    ),
     "llm_auth_failed": (
         "The language model does not accept this service's sign-in (LLM auth failed)."
     ),
@@ -76,10 +101,22 @@ PROBLEMS: Mapping[str, str] = {
     "llm_model_not_found": (
         "The language model for this agent is not available (LLM model not found)."
     ),
+    "upstream_bad_request": (
+        "A service that this agent needs did not understand the request (upstream bad request)."
+    ),
+    "upstream_not_found": (
+        "A service that this agent needs does not have what was asked for (upstream not found)."
+    ),
+    "input_required": "This agent needs an answer before it can go on (input required).",
+    "content_refused": "This content is not worked on (content refused).",
+    "guardrail_tripped": "The agent's own rules do not allow this (guardrail tripped).",
     "llm_content_filtered": (
         "The language model will not work on this content (LLM content filtered)."
         " Putting it differently may help."
     ),
+    "tool_failed": "A tool of this agent did not work (tool failed).",
+    "query_rejected": ("A database did not accept what this agent asked of it (query rejected)."),
+    "configuration_error": "This agent is not set up correctly (configuration error).",
     "agent_exception": "Something unexpected went wrong in the agent (processing error).",
     "cancelled_itself": (
         "The agent broke its own work off without being asked to (cancelled itself)."

@@ -1,8 +1,11 @@
 """
 Retry hints: how an upstream says when it wants to be asked again.
 
-Every hint comes from outside and may be anything: a hint that cannot be read is ignored, a time
-in the past means now, and no delay is longer than ``RETRY_AFTER_MAX_S``.
+A delay stands in headers, in attributes, in bodies and what is nested in them, or only in a
+sentence. It is a number of seconds or milliseconds from now, a number since the Unix epoch (told
+apart by its size), a duration (``6m0s``) or a date. Every hint comes from outside and may be
+anything: a hint that cannot be read is ignored, a time in the past means now, and no delay is
+longer than ``RETRY_AFTER_MAX_S``.
 """
 
 from __future__ import annotations
@@ -11,25 +14,68 @@ import datetime
 import email.utils
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-__all__ = ["RETRY_AFTER_MAX_S", "delay_of", "retry_after", "retry_after_of_limits"]
+from gateway.domain.evidence import attribute
+
+__all__ = [
+    "RETRY_AFTER_MAX_S",
+    "delay_of",
+    "retry_after",
+    "retry_after_of_limits",
+    "retry_after_of_parts",
+    "retry_after_of_sentence",
+    "retry_after_of_value",
+    "used_up",
+]
 
 # One day, in seconds: no task waits longer, whatever the upstream says.
 RETRY_AFTER_MAX_S = 86_400.0
 
-# A number in a reset header that is this large is a time in seconds since the Unix epoch, and not
-# a delay.
-_EPOCH_FROM = 1_000_000_000.0
+# A number that is this large is a time since the Unix epoch and not a delay, in the unit that
+# makes it a date between 2001 and 2286.
+_EPOCHS = ((1e18, 1e9), (1e15, 1e6), (1e12, 1e3), (1e9, 1.0))
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"(?:\d{1,12}(?:\.\d{1,9})?(?:ms|s|m|h|d)){1,5}")
-_PART = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)(ms|s|m|h|d)")
-_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?|\.\d{1,15}")
+_UNIT = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
+_AMOUNT = r"\d{1,12}(?:\.\d{1,12})?"
+_DURATION = re.compile(
+    rf"(?:{_AMOUNT} ?{_UNIT}(?![a-z])[ ,]{{0,2}}|{_AMOUNT}(?:ms|s|m|h|d)){{1,5}}"
+)
+_PART = re.compile(rf"({_AMOUNT}) ?({_UNIT})")
+_NUMBER = re.compile(r"\d{1,20}(?:\.\d{1,15})?|\.\d{1,15}")
 
-# Of OpenAI, of Anthropic, and of proxies in front of other vendors.
+# Of OpenAI, of Anthropic, of proxies in front of other vendors, GitHub, Discord and others.
 _RESETS = re.compile(
-    r"x-ratelimit-reset(-[a-z-]{1,40})?|anthropic-ratelimit-([a-z-]{1,40}-)?reset|ratelimit-reset"
+    r"(?:x-)?(?:app-)?rate-?limit-(?:[a-z-]{1,40}-)?reset(?:-[a-z-]{1,40})?"
+    r"|anthropic-ratelimit-(?:[a-z-]{1,40}-)?reset"
+)
+_REMAINING = re.compile(
+    r"(?:(?:x-)?(?:app-)?rate-?limit|anthropic-ratelimit)-(?:[a-z-]{1,40}-)?remaining"
+    r"(?:-[a-z-]{1,40})?"
+)
+# Delays in milliseconds, then in seconds, in the order in which they are believed.
+_HEADERS_MS = ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms")
+_HEADERS = ("retry-after", "x-retry-after")
+
+# Names of fields, of bodies and of exceptions, without case and underscores.
+_FIELDS_MS = frozenset({"retryafterms", "retryaftermilliseconds", "retrydelayms", "backoffms"})
+_FIELDS = frozenset(
+    {
+        *("retryafter", "retryafterseconds", "retryaftersecs", "retryafters", "retrydelay"),
+        *("retryin", "retryinseconds", "secondstowait", "waitseconds", "cooldown"),
+        *("cooldownseconds", "resetsinseconds", "resetafter"),
+    }
+)
+_RESET_FIELDS = frozenset({"resetsat", "resetat", "xratelimitreset", "ratelimitreset"})
+_FIELD_CHARS_MAX = 40
+_NESTED = ("parameters", "metadata", "retryInfo")
+
+_SPOKEN = re.compile(
+    r"\b(?:try again|retry|wait|retrying|reset|resets|available)(?: again)?"
+    r"(?: in| after| for)? (?:about )?"
+    rf"({_AMOUNT} ?{_UNIT}(?![a-z])(?: ?{_AMOUNT} ?{_UNIT}(?![a-z])){{0,3}}"
+    rf"|(?:{_AMOUNT}(?:ms|s|m|h|d)){{1,4}}(?![a-z0-9]))"
 )
 
 
@@ -46,6 +92,35 @@ def delay_of(value: object) -> float | None:
     return float(value)
 
 
+def retry_after_of_value(value: object, *, now: float, unit_s: float = 1.0) -> float | None:
+    """
+    Read a delay in whatever form it is given.
+
+    Args:
+        value: A number, a text, a ``timedelta``, a date, or protobuf's ``Duration``.
+        now: Seconds since the Unix epoch, for dates.
+        unit_s: The unit of a number that is no date, in seconds.
+
+    Returns:
+        The delay in seconds; None when it is none.
+    """
+    if isinstance(value, str):
+        return _of_text(value[:64], now=now, unit_s=unit_s)
+    if isinstance(value, datetime.datetime):
+        return _until(_timestamp(value), now=now)
+    if isinstance(value, datetime.timedelta):
+        return delay_of(value)
+    if isinstance(value, int | float):
+        return _of_number(value, now=now, unit_s=unit_s)
+    if isinstance(value, dict):
+        seconds, nanos = value.get("seconds"), value.get("nanos", 0)
+    else:
+        seconds, nanos = attribute(value, "seconds"), attribute(value, "nanos")
+    if isinstance(seconds, int | float) and isinstance(nanos, int | float):
+        return delay_of(seconds + nanos / 1e9)
+    return None
+
+
 def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
     """
     Read ``retry-after-ms`` and ``retry-after`` (RFC 9110, 10.2.3: seconds or a date).
@@ -57,14 +132,13 @@ def retry_after(headers: Mapping[str, str], *, now: float) -> float | None:
     Returns:
         The delay in seconds; None when neither header gives one.
     """
-    milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return delay_of(milliseconds / 1000)
-    value = headers.get("retry-after", "").strip()
-    seconds = _number(value)
-    if seconds is not None:
-        return delay_of(seconds)
-    return _until(_http_date(value), now=now)
+    for names, unit_s in ((_HEADERS_MS, 0.001), (_HEADERS, 1.0)):
+        for name in names:
+            if name in headers:
+                delay = retry_after_of_value(headers[name], now=now, unit_s=unit_s)
+                if delay is not None:
+                    return delay
+    return None
 
 
 def retry_after_of_limits(headers: Mapping[str, str], *, now: float) -> float | None:
@@ -82,27 +156,85 @@ def retry_after_of_limits(headers: Mapping[str, str], *, now: float) -> float | 
     for name, value in headers.items():
         if not _RESETS.fullmatch(name):
             continue
-        delay = _reset_delay(value.strip(), now=now)
+        delay = retry_after_of_value(value, now=now, unit_s=0.001 if name.endswith("-ms") else 1.0)
         if delay is None:
             continue
         every.append(delay)
-        if headers.get(name.replace("reset", "remaining"), "").strip() == "0":
+        remaining = re.sub(r"reset(-after|-ms)?", "remaining", name)
+        if headers.get(remaining, "").strip() == "0":
             exhausted.append(delay)
     return max(exhausted or every, default=None)
 
 
-def _reset_delay(value: str, *, now: float) -> float | None:
-    number = _number(value)
-    if number is not None:
-        return _until(number, now=now) if number >= _EPOCH_FROM else delay_of(number)
-    if _DURATION.fullmatch(value):
-        return delay_of(sum(float(n) * _UNITS_S[unit] for n, unit in _PART.findall(value)))
-    return _until(_rfc3339(value), now=now)
+def used_up(headers: Mapping[str, str]) -> bool:
+    """Tell whether a limit says that nothing of it remains."""
+    return any(
+        value.strip() == "0" and _REMAINING.fullmatch(name) for name, value in headers.items()
+    )
 
 
-def _number(value: str) -> float | None:
-    value = value.strip()
-    return float(value) if _NUMBER.fullmatch(value) else None
+def retry_after_of_parts(parts: Iterable[object], *, now: float) -> float | None:
+    """
+    Read the fields of bodies and exceptions that name a delay, ``google.rpc.RetryInfo`` as well.
+
+    Args:
+        parts: Mappings, or messages of protobuf with a ``retry_delay``.
+        now: Seconds since the Unix epoch, for dates.
+    """
+    resets = None
+    for part in parts:
+        if not isinstance(part, Mapping):
+            delay = retry_after_of_value(attribute(part, "retry_delay"), now=now)
+            if delay is not None:
+                return delay
+            continue
+        for mapping in (part, *(part.get(name) for name in _NESTED)):
+            if not isinstance(mapping, dict):
+                continue
+            for name, value in list(mapping.items())[:_FIELD_CHARS_MAX]:
+                if not isinstance(name, str) or len(name) > _FIELD_CHARS_MAX:
+                    continue
+                field = name.replace("_", "").replace("-", "").lower()
+                if field in _FIELDS_MS or field in _FIELDS:
+                    unit_s = 0.001 if field in _FIELDS_MS else 1.0
+                    delay = retry_after_of_value(value, now=now, unit_s=unit_s)
+                    if delay is not None:
+                        return delay
+                elif field in _RESET_FIELDS and resets is None:
+                    resets = retry_after_of_value(value, now=now)
+    return resets
+
+
+def retry_after_of_sentence(sentence: str, *, now: float) -> float | None:
+    """Read a delay from what an upstream says: ``please try again in 1m12.5s``."""
+    spoken = _SPOKEN.search(sentence)
+    return None if spoken is None else _of_text(spoken[1], now=now, unit_s=1.0)
+
+
+def _of_text(text: str, *, now: float, unit_s: float) -> float | None:
+    text = text.strip()
+    if _NUMBER.fullmatch(text):
+        return _of_number(float(text), now=now, unit_s=unit_s)
+    if _DURATION.fullmatch(text.lower()):
+        return delay_of(
+            sum(float(number) * _unit_s(unit) for number, unit in _PART.findall(text.lower()))
+        )
+    moment = _rfc3339(text)
+    return _until(_http_date(text) if moment is None else moment, now=now)
+
+
+def _of_number(number: float, *, now: float, unit_s: float) -> float | None:
+    if isinstance(number, bool) or not number >= 0:
+        return None
+    for least, per_second in _EPOCHS:
+        if number >= least:
+            far = number == math.inf or number >= 1e21
+            return None if far else _until(number / per_second, now=now)
+    return delay_of(number * unit_s)
+
+
+def _unit_s(unit: str) -> float:
+    return _UNITS_S["ms" if unit.startswith(("ms", "mill")) else unit[0]]
 
 
 def _http_date(value: str) -> float | None:

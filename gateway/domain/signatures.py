@@ -1,40 +1,58 @@
 """
-Signatures: the names, statuses, words and sentences by which a failure is known.
+Signatures: the names, statuses and words by which a failure is known.
 
 Tables only; ``classification`` is the interpreter. They were measured against real SDKs, and
 they also fit frameworks that wrap these and other vendors: the name of a class counts wherever
-the class is defined, except where a package is given.
+the class is defined. Classes that count in their package only are in ``known_exceptions``,
+sentences in ``sentences``.
 
-Codes ending in ``?`` depend on what the agent waits for: ``timeout?`` is ``llm_timeout`` for a
-language model, else ``network_timeout``; ``limit?`` likewise, else ``task_timeout``.
-``connection?`` and ``database?`` are codes that an exact cause may replace (``REFINED_BY``).
+Codes ending in ``?`` depend on what was asked: ``BY_UPSTREAM`` has the code for a language model
+and the one for any other service. ``connection?``, ``database?`` and ``tool?`` may be replaced by
+an exact cause (``REFINED_BY``).
 """
 
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Mapping
 
 __all__ = [
+    "BY_UPSTREAM",
     "CANCELLED",
     "CONTROL_FLOW",
-    "DATABASE_ERRORS",
-    "DATABASE_PACKAGES",
     "ERRNO",
-    "LLM_PATHS",
+    "GRPC",
+    "INPUT_REQUIRED",
+    "JSON_RPC",
     "NAMES",
-    "PACKAGED",
     "PHASES",
     "REFINED_BY",
-    "SENTENCES",
-    "SENTENCE_STATUSES",
-    "SQLITE_CODES",
     "STATUS",
     "STRONG_WORDS",
-    "TRANSIENT_SENTENCE",
+    "THROTTLED",
     "WEAK_WORDS",
 ]
+
+# --- what was asked -------------------------------------------------------------------------
+
+# The code for a language model, and the one for any other service.
+BY_UPSTREAM: Mapping[str, tuple[str, str]] = {
+    "timeout?": ("llm_timeout", "network_timeout"),
+    "limit?": ("llm_timeout", "task_timeout"),
+    "rate?": ("llm_rate_limit", "upstream_rate_limit"),
+    "auth?": ("llm_auth_failed", "upstream_auth_failed"),
+    "permission?": ("llm_permission_denied", "upstream_permission_denied"),
+    "missing?": ("llm_model_not_found", "upstream_not_found"),
+    "bad?": ("llm_bad_request", "upstream_bad_request"),
+    "long?": ("llm_context_too_long", "upstream_bad_request"),
+    "refused?": ("llm_content_filtered", "content_refused"),
+    "busy?": ("llm_overloaded", "upstream_unavailable"),
+    "response?": ("llm_invalid_response", "upstream_invalid_response"),
+    "connection?": ("connection_failed", "connection_failed"),
+    "database?": ("database_connection_lost", "database_connection_lost"),
+    "query?": ("query_rejected", "query_rejected"),
+    "tool?": ("tool_failed", "tool_failed"),
+}
 
 # --- not failures ---------------------------------------------------------------------------
 
@@ -42,207 +60,187 @@ CANCELLED = frozenset(
     {"CancelledError", "Cancelled", "KeyboardInterrupt", "GeneratorExit", "AttemptOver"}
 )
 
-# Interrupts, handoffs and the like: agent frameworks raise them to stop or to pass a task on.
+# A human has to answer first: agent frameworks raise these to wait for one.
+INPUT_REQUIRED = frozenset(
+    {
+        *("ApprovalRequired", "CallDeferred"),  # pydantic-ai
+        *("GraphInterrupt", "NodeInterrupt"),  # langgraph
+        "HumanFeedbackPending",  # crewai
+        "InterruptException",  # strands
+        "UrlElicitationRequiredError",  # mcp
+    }
+)
+
+# Handoffs and the like: agent frameworks raise them to stop or to pass a task on.
 CONTROL_FLOW = frozenset(
     {
-        "ApprovalRequired",
-        "CallDeferred",
         "ContinueAsNewError",
         "GraphBubbleUp",
         "GraphDelegate",
-        "GraphInterrupt",
         "Handoff",
         "HandoffException",
         "Interrupt",
-        "InterruptException",
-        "NodeInterrupt",
         "ParentCommand",
     }
 )
 
 # --- HTTP -----------------------------------------------------------------------------------
 
+# Codes that name throttling and nothing else: whatever the sentence says, waiting helps.
+THROTTLED = frozenset(
+    {
+        *("rate_limit_exceeded", "ratelimitexceeded", "userratelimitexceeded"),
+        *("throttling", "throttlingexception", "throttledexception", "requestthrottled"),
+        *("requestthrottledexception", "requestlimitexceeded", "slowdown"),
+        *("toomanyrequestsexception", "provisionedthroughputexceededexception"),
+        *("bandwidthlimitexceeded", "too_many_requests", "rate_limited", "ratelimited"),
+    }
+)
+
 # Words that say more than the status, which may be 200 for an error inside a stream.
 STRONG_WORDS: Mapping[str, str] = {
+    # the size of a request: OpenAI, LiteLLM, Anthropic, langchain, llama.cpp, Copilot
     "context_length_exceeded": "llm_context_too_long",
     "context_window_exceeded": "llm_context_too_long",
     "contextwindowexceedederror": "llm_context_too_long",
-    "request_too_large": "llm_context_too_long",
+    "contextoverflowerror": "llm_context_too_long",
+    "exceed_context_size_error": "llm_context_too_long",
+    "model_max_prompt_tokens_exceeded": "llm_context_too_long",
+    "request_too_large": "long?",
     "string_above_max_length": "llm_context_too_long",
+    # content: OpenAI, Azure, LiteLLM
     "content_filter": "llm_content_filtered",
     "content_policy_violation": "llm_content_filtered",
     "contentfilterfinishreasonerror": "llm_content_filtered",
     "contentpolicyviolationerror": "llm_content_filtered",
     "moderation_blocked": "llm_content_filtered",
     "responsibleaipolicyviolation": "llm_content_filtered",
+    "blockedpiientityerror": "guardrail_tripped",
+    "guardrailraisedexception": "guardrail_tripped",
+    # money: OpenAI, Anthropic, LiteLLM, Google's JSON APIs, AWS
     "billing": "quota_exhausted",
     "billing_error": "quota_exhausted",
     "billing_hard_limit_reached": "quota_exhausted",
     "billing_not_active": "quota_exhausted",
     "budgetexceedederror": "quota_exhausted",
     "credit_balance_too_low": "quota_exhausted",
+    "dailylimitexceeded": "quota_exhausted",
     "insufficient_quota": "quota_exhausted",
     "quota_exceeded": "quota_exhausted",
-    "rate_limit_exceeded": "llm_rate_limit",
+    "quotaexceeded": "quota_exhausted",
+    "servicequotaexceededexception": "quota_exhausted",
+    "contractspendlimitreachederror": "quota_exhausted",
+    "enforcedspendlimitreachederror": "quota_exhausted",
+    # an answer that does not fit, which LiteLLM tells with 500
+    "jsonschemavalidationerror": "llm_invalid_response",
+    "apiresponsevalidationerror": "llm_invalid_response",
+    # too much to do: OpenAI, Anthropic, Bedrock
     "engine_overloaded": "llm_overloaded",
     "engine_overloaded_error": "llm_overloaded",
-    "overloaded": "llm_overloaded",
+    "modelnotreadyexception": "llm_overloaded",
+    "overloaded": "busy?",
     "overloaded_error": "llm_overloaded",
+    # keys and rights, which AWS and Google also tell with 400
+    "accessdenied": "permission?",
+    "accessdeniedexception": "permission?",
+    "api_key_invalid": "auth?",
+    "expiredtoken": "auth?",
+    "expiredtokenexception": "auth?",
+    "invalidaccesskeyid": "auth?",
+    "invalidclienttokenid": "auth?",
+    "invalidsignatureexception": "auth?",
+    "missingauthenticationtokenexception": "auth?",
+    "signaturedoesnotmatch": "auth?",
+    "unrecognizedclientexception": "auth?",
+    "resourcenotfoundexception": "missing?",
+    **dict.fromkeys(THROTTLED, "rate?"),
 }
 
 STATUS: Mapping[int, str] = {
-    400: "llm_bad_request",
-    401: "llm_auth_failed",
+    400: "bad?",
+    401: "auth?",
     402: "quota_exhausted",
-    403: "llm_permission_denied",
-    404: "llm_model_not_found",
-    408: "llm_timeout",
+    403: "permission?",
+    404: "missing?",
+    408: "timeout?",
     409: "upstream_conflict",
-    410: "llm_model_not_found",
-    413: "llm_context_too_long",
-    422: "llm_bad_request",
+    410: "missing?",
+    413: "long?",
+    422: "bad?",
+    424: "upstream_unavailable",
     425: "upstream_unavailable",
-    429: "llm_rate_limit",
-    451: "llm_content_filtered",
-    503: "llm_overloaded",
-    504: "llm_timeout",
+    429: "rate?",
+    451: "refused?",
+    503: "busy?",
+    504: "timeout?",
     522: "network_timeout",
-    524: "llm_timeout",
-    529: "llm_overloaded",
+    524: "timeout?",
+    529: "busy?",
     # for all other statuses of each hundred
-    4: "llm_bad_request",
+    4: "bad?",
     5: "upstream_unavailable",
 }
 
 # Words that count only when no status decides.
 WEAK_WORDS: Mapping[str, str] = {
-    "authentication_error": "llm_auth_failed",
-    "invalid_api_key": "llm_auth_failed",
-    "accessdeniedexception": "llm_permission_denied",
-    "permission_error": "llm_permission_denied",
+    "authentication_error": "auth?",
+    "invalid_api_key": "auth?",
+    "permission_error": "permission?",
     "model_not_found": "llm_model_not_found",
-    "not_found_error": "llm_model_not_found",
-    "rate_limit_error": "llm_rate_limit",
-    "resource_exhausted": "llm_rate_limit",
-    "throttlingexception": "llm_rate_limit",
-    "toomanyrequestsexception": "llm_rate_limit",
-    "deadline_exceeded": "llm_timeout",
+    "not_found_error": "missing?",
+    "rate_limit_error": "rate?",
+    "resource_exhausted": "rate?",
+    "deadline_exceeded": "timeout?",
     "modeltimeoutexception": "llm_timeout",
-    "timeout_error": "llm_timeout",
-    "service_unavailable": "llm_overloaded",
-    "serviceunavailableexception": "llm_overloaded",
-    "unavailable": "llm_overloaded",
+    "timeout_error": "timeout?",
+    "service_unavailable": "busy?",
+    "serviceunavailableexception": "busy?",
+    "unavailable": "busy?",
     "api_error": "upstream_unavailable",
     "internal_error": "upstream_unavailable",
+    "internalserverexception": "upstream_unavailable",
+    "modelerrorexception": "upstream_unavailable",
+    "modelstreamerrorexception": "upstream_unavailable",
     "server_error": "upstream_unavailable",
-    "invalid_request_error": "llm_bad_request",
+    "invalid_request_error": "bad?",
+    "validationexception": "bad?",
 }
 
-# Some upstreams name the kind of error only in a sentence. It is searched in the upstream's own
-# message, in lower case, and only where the status leaves the kind open.
-SENTENCE_STATUSES = frozenset({400, 403, 413, 422, 429})
-SENTENCES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(
-            r"prompt is too long|input is too long|context (?:length|window|limit)"
-            r"|maximum context|too many (?:input )?tokens"
-        ),
-        "llm_context_too_long",
-    ),
-    (
-        re.compile(
-            r"content.(?:filter|management policy|policy)|usage polic|safety (?:system|filter)"
-            r"|blocked by .{0,20}policy|violat.{0,20}polic"
-        ),
-        "llm_content_filtered",
-    ),
-    (
-        re.compile(
-            r"credit balance|billing.(?:hard.)?limit|plan and billing|spend(?:ing)? limit"
-            r"|api usage limits|(?:exceeded|insufficient|out of).{0,24}quota"
-        ),
-        "quota_exhausted",
-    ),
-)
-# A quota that refills by itself is a rate limit, whatever it is called.
-TRANSIENT_SENTENCE = re.compile(r"per (?:minute|second|hour)|(?:retry|try again|retry again) in")
+# The names of grpc.StatusCode; elsewhere these words mean many things.
+GRPC: Mapping[str, str] = {
+    "CANCELLED": "connection_interrupted",
+    "UNKNOWN": "upstream_unavailable",
+    "INVALID_ARGUMENT": "bad?",
+    "DEADLINE_EXCEEDED": "timeout?",
+    "NOT_FOUND": "missing?",
+    "ALREADY_EXISTS": "upstream_conflict",
+    "PERMISSION_DENIED": "permission?",
+    "RESOURCE_EXHAUSTED": "rate?",
+    "FAILED_PRECONDITION": "bad?",
+    "ABORTED": "upstream_conflict",
+    "OUT_OF_RANGE": "bad?",
+    "UNIMPLEMENTED": "bad?",
+    "INTERNAL": "upstream_unavailable",
+    "UNAVAILABLE": "busy?",
+    "DATA_LOSS": "upstream_unavailable",
+    "UNAUTHENTICATED": "auth?",
+}
 
-# The ends of paths at which language models are asked, for agents without an SDK.
-LLM_PATHS: Mapping[str, str] = {
-    "/chat/completions": "chat",
-    "/completions": "completion",
-    "/messages": "chat",
-    "/responses": "chat",
-    "/embeddings": "embedding",
-    ":generatecontent": "chat",
-    ":streamgeneratecontent": "chat",
-    "/api/chat": "chat",
-    "/api/generate": "completion",
-    "/converse": "chat",
-    "/invoke": "chat",
+# The codes of JSON-RPC and of MCP (2.3 of its Python SDK, and 408 of version 1).
+JSON_RPC: Mapping[int, str] = {
+    -32700: "upstream_invalid_response",
+    -32600: "upstream_bad_request",
+    -32601: "upstream_not_found",
+    -32602: "upstream_bad_request",
+    -32603: "upstream_unavailable",
+    -32000: "connection_interrupted",
+    -32001: "network_timeout",
+    -32002: "upstream_not_found",
+    -32042: "input_required",
+    408: "network_timeout",
 }
 
 # --- classes --------------------------------------------------------------------------------
-
-# By (package, name). Databases and validators use names that mean other things elsewhere.
-PACKAGED: Mapping[tuple[str, str], str] = {
-    ("pydantic", "ValidationError"): "llm_invalid_response",
-    ("pydantic_core", "ValidationError"): "llm_invalid_response",
-    ("msgspec", "DecodeError"): "llm_invalid_response",
-    ("msgspec", "ValidationError"): "llm_invalid_response",
-    ("jsonschema", "ValidationError"): "llm_invalid_response",
-    ("torch", "OutOfMemoryError"): "memory_limit_exceeded",
-}
-DATABASE_PACKAGES = frozenset(
-    {
-        "MySQLdb",
-        "aiomysql",
-        "aiosqlite",
-        "asyncpg",
-        "mysql",
-        "oracledb",
-        "psycopg",
-        "psycopg2",
-        "psycopg_pool",
-        "pymongo",
-        "pymysql",
-        "redis",
-        "sqlalchemy",
-        "sqlite3",
-        "valkey",
-    }
-)
-# The errors of a database package that mean that the database is away; its others are mistakes.
-DATABASE_ERRORS = frozenset(
-    {
-        "AdminShutdownError",
-        "AutoReconnect",
-        "BusyLoadingError",
-        "CannotConnectNowError",
-        "ConnectionDoesNotExistError",
-        "ConnectionError",
-        "ConnectionFailure",
-        "ConnectionTimeout",
-        "CrashShutdownError",
-        "DisconnectionError",
-        "InterfaceError",
-        "NetworkTimeout",
-        "OperationalError",
-        "PoolClosed",
-        "PoolTimeout",
-        "PostgresConnectionError",
-        "ServerSelectionTimeoutError",
-        "TimeoutError",
-        "TooManyConnectionsError",
-    }
-)
-# sqlite3 raises OperationalError for mistakes in SQL as well. By primary result code
-# (https://sqlite.org/rescode.html): SQLITE_ERROR, SQLITE_NOMEM, SQLITE_FULL.
-SQLITE_CODES: Mapping[int, str] = {
-    1: "agent_exception",
-    7: "memory_limit_exceeded",
-    13: "disk_full",
-}
 
 # By name, along the MRO, the most exact class first.
 NAMES: Mapping[str, str] = {
@@ -293,36 +291,52 @@ NAMES: Mapping[str, str] = {
     "NetworkError": "connection?",
     "TransportError": "connection?",
     "URLError": "connection?",
-    # the request was malformed, which is the agent's mistake
-    "InvalidURL": "agent_exception",
+    # the address was malformed, and nothing was sent
+    "InvalidURL": "configuration_error",
+    "MissingSchema": "configuration_error",
+    "InvalidSchema": "configuration_error",
+    "NonHttpUrlClientError": "configuration_error",
+    "UnsupportedProtocol": "configuration_error",
     "LocalProtocolError": "agent_exception",
-    "UnsupportedProtocol": "agent_exception",
     # the answer
-    "APIResponseValidationError": "llm_invalid_response",
-    "ContentTypeError": "llm_invalid_response",
-    "DecodingError": "llm_invalid_response",
+    "ContentTypeError": "response?",
+    "DecodingError": "response?",
     "IncompleteOutputException": "llm_invalid_response",
-    "JSONDecodeError": "llm_invalid_response",
+    "JSONDecodeError": "response?",
     "LengthFinishReasonError": "llm_invalid_response",
     "OutputParserException": "llm_invalid_response",
-    "SSEError": "llm_invalid_response",
+    "SSEError": "response?",
     "UnexpectedModelBehavior": "llm_invalid_response",
     # errors by status whose exception does not carry the status
-    "OverloadedError": "llm_overloaded",
-    "RateLimitError": "llm_rate_limit",
-    "ServiceUnavailableError": "llm_overloaded",
-    "TooManyRequests": "llm_rate_limit",
+    "OverloadedError": "busy?",
+    "RateLimitError": "rate?",
+    "RateLimitExceeded": "rate?",
+    "RateLimitExceededException": "rate?",
+    "ServiceUnavailableError": "busy?",
+    "TooManyRequests": "rate?",
     "APIError": "upstream_unavailable",
     # the machine
     "MemoryError": "memory_limit_exceeded",
 }
 
+_DATABASE = frozenset(
+    {"database_error", "resource_limit", "processing_error", "auth_error", "timeout"}
+)
 # The codes that a deeper cause may replace, and by which types. A connection may fail because no
 # file descriptor is left; a dropped connection may be a timeout.
 REFINED_BY: Mapping[str, frozenset[str]] = {
-    "connection?": frozenset({"network_error", "timeout", "resource_limit"}),
+    # A key or an address that cannot be sent fails like a connection (httpx, wrapped by SDKs).
+    "connection?": frozenset({"network_error", "timeout", "resource_limit", "processing_error"}),
     "connection_failed": frozenset({"resource_limit"}),
-    "database?": frozenset({"database_error", "resource_limit", "processing_error"}),
+    "database?": _DATABASE,
+    "query?": _DATABASE,
+    "tool?": frozenset(
+        {
+            *("timeout", "rate_limit", "resource_limit", "network_error", "validation_error"),
+            *("service_unavailable", "database_error", "auth_error", "invalid_input"),
+            *("content_refused",),
+        }
+    ),
 }
 
 # The phase of a request in which it failed: one that failed to connect was not sent.

@@ -139,7 +139,6 @@ def test_a_lock_that_is_held_is_waited_for() -> None:
         GeneratorExit(),
         errors.AttemptOver("t1", 1),
         make("Cancelled", BaseException, module="trio"),
-        make("GraphInterrupt", module="langgraph.errors"),
         make("ParentCommand", module="langgraph.errors"),
         make("SomeFrameworksInterrupt", BaseException),
         BaseExceptionGroup("all", [asyncio.CancelledError(), asyncio.CancelledError()]),
@@ -228,11 +227,11 @@ def requests_error(name: str, *causes: BaseException) -> BaseException:
             caused(make("ConnectError", module="httpx"), ConnectionResetError()),
             ("network_error", "connection_failed"),
         ),
-        (json.JSONDecodeError("x", "", 0), ("validation_error", "llm_invalid_response")),
+        (json.JSONDecodeError("x", "", 0), ("validation_error", "upstream_invalid_response")),
         (make("ValidationError", ValueError, module="pydantic_core._pydantic_core"),
-         ("validation_error", "llm_invalid_response")),
+         ("validation_error", "upstream_invalid_response")),
         (make("ValidationError", ValueError, module="msgspec"),
-         ("validation_error", "llm_invalid_response")),
+         ("validation_error", "upstream_invalid_response")),
         (make("ValidationError", ValueError, module="shop.forms"),
          ("processing_error", "agent_exception")),
         (KeyError("choices"), ("processing_error", "agent_exception")),
@@ -280,7 +279,8 @@ def test_a_lost_database_is_known_by_package_and_class(module: str, name: str) -
     ],
 )
 def test_a_mistake_in_a_query_is_the_agents(module: str, name: str) -> None:
-    assert kind(make(name, module=module)) == ("processing_error", "agent_exception")
+    code = "agent_exception" if module == "agents.own" else "query_rejected"
+    assert kind(make(name, module=module)) == ("processing_error", code)
 
 
 def test_sqlite_tells_mistakes_from_a_lost_database() -> None:
@@ -293,9 +293,9 @@ def test_sqlite_tells_mistakes_from_a_lost_database() -> None:
         connection.execute("SELECT 1")
     with pytest.raises(sqlite3.OperationalError) as lost:
         sqlite3.connect("/nowhere/at/all.db")
-    assert kind(mistake.value) == ("processing_error", "agent_exception")
+    assert kind(mistake.value) == ("processing_error", "query_rejected")
     wrapped = caused(make("OperationalError", module="sqlalchemy.exc"), mistake.value)
-    assert kind(wrapped) == ("processing_error", "agent_exception")
+    assert kind(wrapped) == ("processing_error", "query_rejected")
     for error in (closed.value, lost.value):
         assert kind(error) == ("database_error", "database_connection_lost")
 

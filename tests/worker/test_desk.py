@@ -117,7 +117,7 @@ async def test_the_next_attempt_finds_what_the_last_one_left_with_the_gateway() 
         assert task.result == [{"a": {"x": 1}}, "so far"]
         (kept,) = scene.said("partial_result_preserved")
         assert kept["lost_data"] == ["b"]
-        assert scene.said("agent_error")[0]["error_code"] == "llm_rate_limit"
+        assert scene.said("agent_error")[0]["error_code"] == "upstream_rate_limit"
 
 
 async def test_what_is_too_much_for_the_call_that_ends_the_attempt_is_told_ahead_of_it() -> None:

@@ -78,7 +78,7 @@ async def test_attempts_that_are_used_up_are_a_letter_with_every_error_and_the_s
     }
     assert given == [INPUT] * 3
     assert [error["attempt"] for error in errors] == [1, 2, 3]
-    assert {error["error_code"] for error in errors} == {"llm_rate_limit"}
+    assert {error["error_code"] for error in errors} == {"upstream_rate_limit"}
     assert errors == here.said("task_dead_lettered")[0]["errors"]
 
 
