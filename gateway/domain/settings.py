@@ -169,6 +169,16 @@ class Settings:
     publish_bytes: int = _setting(
         65_536, "bytes per second and user that events to publish may have, 1 MiB at once", off=True
     )
+    rate_agent: float = _setting(
+        0.0,
+        "tasks per second that are taken for one agent, twice as many at once, at least one",
+        off=True,
+    )
+    adaptive_concurrency: int = _setting(
+        0,
+        "calls of an upstream at once, at the most; its rate limits lower it, successes raise it",
+        off=True,
+    )
     task_bytes: int = _setting(
         1024**2,
         "bytes per second and user that tasks may put into the log, a quarter of log_bytes at once",

@@ -90,6 +90,10 @@ STATS: Schema = {
             "properties": {"by_state": _counts(("closed", "open", "half_open"))},
             "required": ["by_state"],
         },
+        "upstreams": _by_name(
+            _counts(("running", "limit")),
+            "with `--adaptive-concurrency`: how many calls of an upstream run, and may",
+        ),
         "recovery_times": RECOVERY_TIMES,
         "users": {**COUNT, "description": "users with a task that is known"},
         "connections": {**COUNT, "description": "subscribers that are connected to this node"},
@@ -105,6 +109,7 @@ STATS: Schema = {
         "agents",
         "queue",
         "breakers",
+        "upstreams",
         "recovery_times",
         "users",
         "connections",

@@ -36,7 +36,15 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 # Limits of clients: 0 switches them off.
 SWITCHED = ["max_connections", "max_connections_address", "max_connections_user"]
-SWITCHED += ["rate_http", "rate_ws", "publish_bytes", "task_bytes", "quarantine_below"]
+SWITCHED += [
+    "rate_http",
+    "rate_ws",
+    "publish_bytes",
+    "task_bytes",
+    "rate_agent",
+    "quarantine_below",
+]
+SWITCHED += ["adaptive_concurrency"]
 SWITCHED += ["degraded_queue", "degraded_lag", "degraded_cpu", "degraded_memory"]
 
 

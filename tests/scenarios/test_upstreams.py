@@ -134,3 +134,38 @@ async def test_a_breaker_that_opens_tells_those_that_it_holds_until_when() -> No
         for task_id in (held, second):
             await gateway.http.post(f"/api/tasks/{task_id}/cancel")
         assert len(page.all("task_waiting")) == 1
+
+
+async def test_rate_limits_lower_how_many_calls_run_at_once_and_successes_raise_it() -> None:
+    """Asked for by `--adaptive-concurrency`; the upstream never says when it wants to be asked."""
+    async with (
+        Upstream() as upstream,
+        gateway_process(
+            upstream=upstream.url, adaptive_concurrency=4, retry_base=0.05, retry_max=0.1
+        ) as gateway,
+        browser(gateway.url, "42") as page,
+    ):
+
+        async def model() -> Any:
+            return (await gateway.get("/api/stats"))["upstreams"].get("model")
+
+        upstream.schedule("429_none", "hold")
+        tasks = [(await gateway.task("asker", user_id="42"))["task_id"] for _ in range(6)]
+        lowered = await page.event("agent_error", error_type="rate_limit")
+        assert await model() == {"running": 3, "limit": 2}
+        upstream.release()
+        for task_id in tasks:
+            assert (await page.finished(task_id, within_s=20))["outcome"] == "succeeded"
+        begun = [event["offset"] for event in page.all("task_started")]
+        ended = [event["offset"] for event in page.all("task_finished")]
+        running = {
+            at: sum(other <= at for other in begun)
+            - sum(other < at for other in [*ended, lowered["offset"]])
+            for at in begun
+        }
+        assert [running[at] for at in begun if at < lowered["offset"]] == [1, 2, 3, 4]
+        # Those that ran have made room before another one began.
+        first_after = min(at for at in begun if at > lowered["offset"])
+        assert running[first_after] <= 2
+        # Six successes have raised it to the most.
+        assert await model() is None

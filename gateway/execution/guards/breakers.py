@@ -39,6 +39,9 @@ __all__ = ["Admission", "Breakers", "Refusal", "StandIn", "Way"]
 
 logger = logger_of(__name__)
 
+# When a call that finds its upstream full may be tried again, in seconds; an end rings earlier.
+FULL_RETRY_S = 1.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Admission:
@@ -257,7 +260,7 @@ class Breakers:
         if stand_in is not None:
             hold = None if held_back else self._hold(task, policy)
             return hold is not None and hold.until < task.deadline_at
-        return held_back or self._hold(task, policy) is not None
+        return held_back or self._hold(task, policy) is not None or self._is_full(task, policy)
 
     def _holds_back(self, task: Task, policy: AgentPolicy) -> bool:
         """Whether the breaker alone refuses the next attempt now."""
@@ -270,6 +273,8 @@ class Breakers:
         self, task: Task, policy: AgentPolicy, stand_in: str | None, admitted: Admission
     ) -> Way | Refusal:
         """Let a call that the breaker has admitted wait for its upstream, if that is held."""
+        if self._is_full(task, policy):
+            return Refusal(self._state.breaker(policy.breaker, policy.breaker_scope), FULL_RETRY_S)
         if (known := self._policies.hold(policy)) is None:
             return admitted
         if (hold := self._hold(task, policy)) is None:
@@ -279,6 +284,12 @@ class Breakers:
             return StandIn(stand_in)
         breaker = self._state.breaker(policy.breaker, policy.breaker_scope)
         return Refusal(breaker, hold.left_s(self._intake.clock.wall()))
+
+    def _is_full(self, task: Task, policy: AgentPolicy) -> bool:
+        """Whether as many calls of the agent's upstream run as may, by what it has refused."""
+        if task.next_mode == "fallback" or task.reserved_for is not None or task.hurried:
+            return False
+        return not self._state.concurrencies.has_room(policy.budget)
 
     def _hold(self, task: Task, policy: AgentPolicy) -> Hold | None:
         """Give the hold for which the next attempt has to wait; None: there is none."""

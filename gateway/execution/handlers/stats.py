@@ -79,6 +79,7 @@ class StatsHandlers:
             "breakers": {
                 "by_state": {name: breakers_by_state[name] for name in BREAKER_STATES},
             },
+            "upstreams": state.concurrencies.shown(LISTED_MAX),
             "recovery_times": state.recoveries.shown(state.recoveries.newest(LISTED_MAX)),
             "users": tally.users,
             "connections": self._connections.now,

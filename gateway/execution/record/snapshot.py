@@ -24,6 +24,7 @@ import msgspec
 
 from gateway.domain import task as tasks
 from gateway.domain.breaker import Breaker
+from gateway.domain.concurrency import Concurrency
 from gateway.domain.dead_letter import DeadLetter
 from gateway.domain.failure_domain import FailureDomain
 from gateway.domain.holds import Hold
@@ -86,6 +87,7 @@ class _Saved:
     impacts: list[Impact] = dataclasses.field(default_factory=list)
     domains: list[FailureDomain] = dataclasses.field(default_factory=list)
     holds: list[Hold] = dataclasses.field(default_factory=list)
+    concurrencies: list[Concurrency] = dataclasses.field(default_factory=list)
 
 
 def encode(state: State) -> bytes:
@@ -152,6 +154,7 @@ class _Writing:
             "notes": list(state.threads),
             "impacts": list(state.impacts),
             "holds": list(state.holds),
+            "concurrencies": list(state.concurrencies),
         }
         self._waiting = {id(record) for part in records.values() for record in part}
         self._early: dict[int, bytes] = {}
@@ -315,6 +318,7 @@ def _takers(state: State) -> dict[str, Callable[[Any], object]]:
         "notes": state.threads.adopt,
         "impacts": state.impacts.adopt,
         "holds": state.holds.adopt,
+        "concurrencies": state.concurrencies.adopt,
     }
 
 

@@ -19,6 +19,7 @@ from gateway.domain import task as tasks
 from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome, least_missed
 from gateway.domain.causes import Causes
+from gateway.domain.concurrency import Concurrencies
 from gateway.domain.dead_letter import DeadLetters
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.facts import (
@@ -91,6 +92,7 @@ class State:
         keys: Which task an order with an idempotency key has become.
         budgets: How many calls and retries each upstream had lately.
         holds: Upstreams that have asked not to be called.
+        concurrencies: How many calls of each upstream run, and may.
         recoveries: How long recoveries took in seconds, by agent and error type.
         preserving: Tasks that preserve something, the longest untouched first.
         unread: Counts what this version cannot read of the hidden halves of entries.
@@ -119,10 +121,12 @@ class State:
         self.breakers: dict[str, Breaker] = {}
         self.domains = FailureDomains(self.rules, self._settings.domain_rate, self._changes)
         self.workers = Workforce()
-        self.open_ends = OpenEnds()
-        self.failures = self.open_ends.failures
-        self.degradations = self.open_ends.degradations
-        self.impacts = self.open_ends.impacts
+        ends = self.open_ends = OpenEnds()
+        self.failures, self.degradations, self.impacts = (
+            ends.failures,
+            ends.degradations,
+            ends.impacts,
+        )
         self.locks = Locks()
         self.dead_letters = DeadLetters()
         self.queue = Queue()
@@ -131,14 +135,14 @@ class State:
         self.causes = Causes()
         self.budgets = RetryBudgets()
         self.holds = Holds()
+        self.concurrencies = Concurrencies(self._settings.adaptive_concurrency)
         self.finished: Shares[Task] = Shares()
         self.finished_bytes = 0
         self.keys = OrderKeys()
         self.recoveries = RecoveryTimes()
         self.preserving: OrderedDict[str, Task] = OrderedDict()
         self._bytes_by_user: dict[str, int] = {}
-        self._bytes_all = 0
-        self._running = 0
+        self._bytes_all = self._running = 0
 
     # --- the fold ---------------------------------------------------------------------------
 
@@ -218,7 +222,8 @@ class State:
             self.recoveries.observe(known, entry.at)
         tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
         self.causes.told(known, event)
-        self._running += (known.status == "running") - was_running
+        self._running += (begun := (known.status == "running") - was_running)
+        self.concurrencies.apply(known, event, begun, at=entry.at)
         if held_by is not None and known.holder is None:
             self.domains.ended(known, event, at=entry.at)
             if by := self.workers.get(held_by):
@@ -326,6 +331,7 @@ class State:
         if task.live:
             self.live[task.task_id] = task
             self._running += task.status == "running"
+            self.concurrencies.moved(task, task.status == "running")
             self._line_up(task)
 
     # --- bounds -----------------------------------------------------------------------------

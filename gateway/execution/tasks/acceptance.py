@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     Unavailable,
 )
 from gateway.domain.mode import refusal
+from gateway.domain.rates import Buckets
 from gateway.domain.settings import Settings
 from gateway.domain.task import Task, subject_of
 from gateway.execution.guards.breakers import Admission, Breakers, Refusal
@@ -84,6 +85,8 @@ class Acceptance:
         self._lifecycle = lifecycle
         self._policies = policies
         self._settings = settings
+        rate = settings.rate_agent
+        self._rates = Buckets(rate=rate, burst=max(1.0, 2 * rate)) if rate else None
         self.draining = False
 
     def order(
@@ -223,6 +226,14 @@ class Acceptance:
                     code="rate_limited",
                     retry_after_s=wait_s,
                 )
+        if order.priority > 0 and (wait_s := self._rate_of_agent(order)):
+            await self._refuse_share(
+                order,
+                f"too many tasks for this agent: {self._settings.rate_agent:g} a second are "
+                "taken, and twice as many at once",
+                code="rate_limited",
+                retry_after_s=wait_s,
+            )
 
     async def _refuse_if_held(self, order: Order) -> None:
         """Refuse a block whose upstream is held; what stands in the queue waits for it there."""
@@ -233,6 +244,12 @@ class Acceptance:
             return
         if (held_s := hold.left_s(self._intake.clock.wall())) > 0:
             await self._reject(order, reason="rate_limited", retry_after_s=held_s)
+
+    def _rate_of_agent(self, order: Order) -> float:
+        """Count one task of an agent; gives the seconds until there may be one, 0: now."""
+        if self._rates is None or order.agent_name is None:
+            return 0.0
+        return self._rates.take(order.agent_name, self._intake.clock.monotonic())
 
     def _has_room(self, priority: int) -> bool:
         """

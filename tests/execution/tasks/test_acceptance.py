@@ -176,6 +176,25 @@ async def test_a_user_may_fill_a_share_of_the_queue_and_what_is_critical_counts_
     assert {event["error_code"] for event in events} == {"too_many_requests"}
 
 
+async def test_an_agent_may_have_a_rate_and_its_users_are_told(open_world: OpenWorld) -> None:
+    here = await open_world(rate_agent=2)
+    ann = Caller("ann", OPEN_USER_SCOPES)
+    for _ in range(4):
+        await here.call("task.create", ann, agent="nobody")
+    with pytest.raises(RateLimitedRequest, match="2 a second") as refused:
+        await here.call("task.create", ann, agent="nobody")
+    assert (refused.value.code, refused.value.retry_after) == ("rate_limited", 0.5)
+    with pytest.raises(RateLimitedRequest):
+        await here.submit("nobody")
+    # Others have their own, and what is critical is for few to ask.
+    await here.call("task.create", ann, agent="another")
+    await here.submit("nobody", priority=0)
+    await here.passing(0.6)
+    await here.call("task.create", ann, agent="nobody")
+    await here.passing(1)
+    assert {event["user_id"] for event in here.said("request_rejected")} == {"ann", "local"}
+
+
 async def test_priority_0_needs_a_right_of_its_own(here: World) -> None:
     ann = Caller("ann", OPEN_USER_SCOPES - {"tasks:critical"})
     with pytest.raises(NotPermitted, match="tasks:critical") as refused:
