@@ -30,6 +30,7 @@ from gateway.domain.names import is_name
 from gateway.domain.packed import opened
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
+from gateway.domain.taught import rule
 from gateway.execution.engine import Engine
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Gateway", "Handle"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 LOCAL_USER = "local"
 
@@ -153,6 +155,41 @@ class Gateway:
             return function
 
         return declare
+
+    def classify(
+        self,
+        which: type[BaseException] | Callable[[BaseException], object],
+        *,
+        error_code: str,
+        error_type: str | None = None,
+        retry_after: float | Callable[[BaseException], object] | None = None,
+        retryable: bool | None = None,
+    ) -> Callable[[T], T]:
+        """
+        Teach the gateway how an exception is named; it may also stand above a function or class.
+
+        Args:
+            which: A class of exceptions, or a predicate that is asked about each exception of a
+                chain. It holds for all agents, also where workers run them.
+            error_code: A code of the table, or one of your own: ``[a-z][a-z0-9_]{0,63}``.
+            error_type: The class of failure; None: the code's own; of your own codes
+                ``service_unavailable`` when retried, else ``processing_error``.
+            retry_after: Seconds, or a function of the exception; None: its own ``retry_after``.
+            retryable: Whether the gateway tries again by itself; None: as code and type have it.
+
+        Raises:
+            ConfigurationError: If a value is not possible, or the verdict is not the code's.
+        """
+        self.agents.taught.add(
+            rule(
+                which,
+                error_code=error_code,
+                error_type=error_type,
+                retry_after=retry_after,
+                retryable=retryable,
+            )
+        )
+        return lambda declared: declared
 
     # --- asking -----------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.attempts.demands import NONE, Demands
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.taught import Taught
 
 __all__ = ["Agents", "Declared", "Function"]
 
@@ -55,10 +56,16 @@ class Declared:
 
 
 class Agents:
-    """The declared agents by name, in the order of their declaration."""
+    """
+    The declared agents by name, in the order of their declaration.
+
+    Attributes:
+        taught: What the program said about exceptions of its own.
+    """
 
     def __init__(self) -> None:
         self._declared: dict[str, Declared] = {}
+        self.taught = Taught()
 
     def __iter__(self) -> Iterator[Declared]:
         return iter(self._declared.values())

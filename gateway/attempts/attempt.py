@@ -328,7 +328,10 @@ class Attempts:
         if isinstance(error, InputMismatch):
             return own_failures.invalid_input(error.field, error.rule)
         return demands.classified(
-            error, now=self._clock.wall(), llm_upstream=policy.upstream is not None
+            error,
+            now=self._clock.wall(),
+            llm_upstream=policy.upstream is not None,
+            taught=self.agents.taught,
         )
 
     async def _stopped(

@@ -20,6 +20,7 @@ from gateway.domain.agent_failures import InvalidResponse
 from gateway.domain.classification import classify
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.failure import Failure
+from gateway.domain.taught import Taught
 
 __all__ = ["NONE", "Demands", "UnacceptableResult", "demands_of"]
 
@@ -77,13 +78,15 @@ class Demands:
             if not (await answer if inspect.isawaitable(answer) else answer):
                 raise UnacceptableResult("predicate")
 
-    def classified(self, error: BaseException, *, now: float, llm_upstream: bool) -> Failure:
+    def classified(
+        self, error: BaseException, *, now: float, llm_upstream: bool, taught: Taught
+    ) -> Failure:
         """Tell what kind of failure an exception of the agent's code is; see ``classify``."""
         if isinstance(error, UnacceptableResult):
             return own_failures.unacceptable_result(error.rule)
         if self._excludes(error):
             return own_failures.excluded()
-        return classify(error, now=now, llm_upstream=llm_upstream)
+        return classify(error, now=now, llm_upstream=llm_upstream, taught=taught)
 
     def _excludes(self, error: BaseException) -> bool:
         if isinstance(error, BaseExceptionGroup):

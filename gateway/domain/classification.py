@@ -38,6 +38,7 @@ from gateway.domain.failure import Failure
 from gateway.domain.known_exceptions import KNOWN
 from gateway.domain.language_models import asked_model, request_kind
 from gateway.domain.retry_hints import delay_of
+from gateway.domain.taught import Taught
 
 __all__ = ["classify"]
 
@@ -69,6 +70,9 @@ _OF_SERVICES = {llm: other for llm, other in signatures.BY_UPSTREAM.values() if 
     "llm_context_too_long": "llm_context_too_long",
 }
 
+# What a program that says nothing has taught.
+NOTHING = Taught()
+
 # Where these are told, the reset headers and the upstream's sentence may say when to come back.
 _WAITING = frozenset({"rate?", "busy?", "llm_overloaded", "upstream_unavailable"})
 
@@ -80,13 +84,21 @@ _PARTS_MAX = 32
 _NAMES_LOWER = {name.lower(): code for name, code in signatures.NAMES.items()}
 
 
+class _Asked(NamedTuple):
+    now: float
+    llm_upstream: bool
+    taught: Taught
+
+
 class _Verdict(NamedTuple):
     code: str  # may still end in "?"
     retry_after_s: float | None = None
     status: int | None = None
 
 
-def classify(error: BaseException, *, now: float, llm_upstream: bool = True) -> Failure:
+def classify(
+    error: BaseException, *, now: float, llm_upstream: bool = True, taught: Taught = NOTHING
+) -> Failure:
     """
     Tell what kind of failure an exception is.
 
@@ -95,24 +107,33 @@ def classify(error: BaseException, *, now: float, llm_upstream: bool = True) -> 
         now: Seconds since the Unix epoch, to turn dates of upstreams into delays.
         llm_upstream: Whether the agent declared that it waits for a language model. What does
             not say whom it is about is then about the model.
+        taught: What the program said about exceptions of its own.
     """
     try:
-        return _classify(error, now=now, llm_upstream=llm_upstream, depth=0)
+        asked = _Asked(now=now, llm_upstream=llm_upstream, taught=taught)
+        return _classify(error, asked, depth=0)
     except Exception:  # noqa: BLE001 - an exception that fails when it is read is a failure of its agent, too
         return failure_with("agent_exception")
 
 
-def _classify(error: BaseException, *, now: float, llm_upstream: bool, depth: int) -> Failure:
-    if (code := _control_flow(error)) is not None:
+def _classify(error: BaseException, asked: _Asked, *, depth: int) -> Failure:
+    now, llm_upstream = asked.now, asked.llm_upstream
+    code = _control_flow(error)
+    if code == "cancelled":
         return failure_with(code)
     chain = list(chain_of(error))
+    for step in chain:
+        if (failure := asked.taught.failure_of(step, now=now)) is not None:
+            return failure
+    if code is not None:
+        return failure_with(code)
     held: _Verdict | None = None
     decided: list[BaseException] = []
     hint: float | None = None
     for step in chain:
         if issubclass(type(step), BaseExceptionGroup):
             if depth < _GROUP_DEPTH_MAX and held is None:
-                return _worst(step, now=now, llm_upstream=llm_upstream, depth=depth)
+                return _worst(step, asked, depth=depth)
             continue
         if issubclass(type(step), AgentFailure):
             if held is None:
@@ -165,12 +186,10 @@ def _control_flow(error: BaseException) -> str | None:
     return None if "PanicException" in names else "control_flow"
 
 
-def _worst(group: BaseException, *, now: float, llm_upstream: bool, depth: int) -> Failure:
+def _worst(group: BaseException, asked: _Asked, *, depth: int) -> Failure:
     """Classify a group by its worst leaf; one that was cancelled, or waits, is no reason."""
     leaves = leaves_of(group, count_max=_INNER_LEAVES_MAX if depth else LEAVES_MAX)
-    failures = [
-        _classify(leaf, now=now, llm_upstream=llm_upstream, depth=depth + 1) for leaf in leaves
-    ]
+    failures = [_classify(leaf, asked, depth=depth + 1) for leaf in leaves]
     reasons = [
         failure
         for failure in failures

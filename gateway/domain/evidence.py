@@ -160,7 +160,7 @@ def text_of(error: BaseException) -> str:
     """Give the exception's own text, lower case and cut; "" when it has none or cannot say it."""
     try:
         return _text(str(error))
-    except Exception:  # noqa: BLE001 - the `__str__` of an unknown class
+    except BaseException:  # noqa: BLE001 - the `__str__` of an unknown class; nothing is awaited here
         return ""
 
 

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 
-__all__ = ["NAMES_MAX", "OTHER", "Histogram", "Meters", "Names"]
+__all__ = ["NAMES_MAX", "OTHER", "Frequent", "Histogram", "Meters", "Names"]
 
 # So many names of agents, and as many of breakers and of domains, have series of their own; each is
 # four series, of a domain one.
@@ -83,6 +83,30 @@ class Names:
         return name
 
 
+class Frequent:
+    """
+    Names that come from anywhere, counted: at the bound the least frequent makes way.
+
+    What is left out is counted together, so that the total is exact.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self.total = 0
+
+    def count(self, name: str) -> None:
+        """Count a name once."""
+        self.total += 1
+        if name not in self._counts and len(self._counts) >= NAMES_MAX:
+            least = min(self._counts, key=self._counts.__getitem__)
+            del self._counts[least]
+        self._counts[name] += 1
+
+    def most(self, number: int) -> list[tuple[str, int]]:
+        """Give the most frequent names that are known, with their counts."""
+        return self._counts.most_common(number)
+
+
 class Meters:
     """
     The counts and times of this process.
@@ -91,6 +115,7 @@ class Meters:
         agents: The agents with series of their own.
         finished: How many tasks this process has ended, by agent and outcome.
         refused: How many requests were refused, by reason.
+        unknown: The classes of exceptions that no table knows.
         stale_terms: How many reports were refused because their term is over.
         delivery: Seconds from an event's acceptance in the log to its write, once per connection.
         detection: Seconds from the detection of a task's failure here to the write of its
@@ -101,6 +126,7 @@ class Meters:
         self.agents = Names()
         self.finished: Counter[tuple[str, str]] = Counter()
         self.refused: Counter[str] = Counter()
+        self.unknown = Frequent()
         self.stale_terms = 0
         self.delivery = Histogram(DELIVERY_BOUNDS_S)
         self.detection = Histogram(DETECTION_BOUNDS_S)

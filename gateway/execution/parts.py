@@ -112,7 +112,9 @@ class Parts:
         self.state = State(settings)
         self.in_doubt = InDoubt()
         self.reach = Reach(log)
-        self.intake = Intake(log, clock, ids, self.in_doubt, Journal(machine_clock))
+        self.intake = Intake(
+            log, clock, ids, self.in_doubt, Journal(machine_clock, self.meters.unknown)
+        )
         self.policies = Policies(agents, self.state, max_attempts=settings.max_attempts)
         self.task_drafts = TaskDrafts(self.intake, self.state)
         dead_letter_drafts = DeadLetterDrafts(self.intake)

@@ -48,6 +48,9 @@ SCOPE = "admin"
 OWN = " Of this node: add the nodes up."
 SHARED = " Of the whole log: every node tells the same, so take one."
 
+# So many classes of exceptions are told by name.
+UNKNOWN_SHOWN = 10
+
 VERDICTS = ("recovered", "refused", "behind")
 # Those of which users are told by an event, and those that the caller alone is told.
 REASONS: tuple[str, ...] = (
@@ -172,6 +175,17 @@ class Metrics:
             "stale_terms",
             "Reports that were refused since their term is over." + OWN,
             meters.stale_terms,
+        )
+        yield _counter(
+            "unknown_exceptions",
+            "Attempts that failed with an exception that no table knows." + OWN,
+            meters.unknown.total,
+        )
+        yield _gauges(
+            "unknown_exceptions_most",
+            "The ten classes of exceptions that no table knows and that came most often." + OWN,
+            "exception",
+            dict(meters.unknown.most(UNKNOWN_SHOWN)),
         )
         yield _histogram(
             "delivery_seconds",

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
 from gateway.domain.error_codes import CODES, RETRY_LATER_FROM_S, TYPES, action_of, failure_with
 from gateway.domain.failure import COUNTED_TYPES, RETRIED_TYPES
+from gateway.domain.messages import PROBLEMS
 from gateway.domain.retry_hints import RETRY_AFTER_MAX_S
+
+PAGE = Path(__file__).parents[2] / "docs" / "failures.md"
+
+
+def code_rows() -> list[str]:
+    """The table of the page, from the tables of the code."""
+    rows = []
+    for code in CODES:
+        failure = failure_with(code)
+        said = "yes" if failure.retryable else "no", "yes" if failure.counts else "no"
+        cells = (f"`{code}`", failure.error_type, *said, failure.suggested_action, PROBLEMS[code])
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def test_the_page_lists_every_code_with_what_follows_and_its_sentence() -> None:
+    """The list is open for agents, and closed for us."""
+    told = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    assert [line for line in told if not line.startswith("| `error_code`")] == code_rows()
+
 
 ACTIONS = {
     "wait",

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from gateway.domain.meters import DETECTED_MAX, NAMES_MAX, OTHER, Histogram, Meters, Names
+from gateway.domain.meters import DETECTED_MAX, NAMES_MAX, OTHER, Frequent, Histogram, Meters, Names
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,16 @@ def test_a_name_that_the_others_have_is_one_of_them() -> None:
     names = Names()
     assert names.of(OTHER) == OTHER
     assert list(names) == []
+
+
+def test_for_one_name_more_the_least_frequent_makes_way() -> None:
+    """However many names come in, those that come often stay, and the total is exact."""
+    counted = Frequent()
+    for name in ("often", "often", "seldom", *(f"once{n}" for n in range(3 * NAMES_MAX)), "often"):
+        counted.count(name)
+    assert counted.most(1) == [("often", 3)]
+    assert len(counted.most(10 * NAMES_MAX)) == NAMES_MAX
+    assert counted.total == 3 * NAMES_MAX + 4
 
 
 def test_an_agent_that_nobody_has_registered_counts_with_the_others() -> None:

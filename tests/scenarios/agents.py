@@ -83,6 +83,26 @@ async def hoard(task: Task, question: str) -> str:
     return "y" * 200_000
 
 
+class ShopClosed(Exception):
+    """Of a library that the gateway does not know."""
+
+
+class TillEmpty(Exception):
+    """Of the same library, and of no rule."""
+
+
+gateway.classify(ShopClosed, error_code="shop_closed", retryable=True, retry_after=0.01)
+
+
+@gateway.agent("shopper", timeout=LIMIT_S, max_attempts=2)
+async def shop(task: Task, question: str) -> None:
+    """Fail as a library does that the gateway does not know."""
+    try:
+        raise ShopClosed if question == "closed" else TillEmpty
+    except Exception as error:
+        raise RuntimeError("the tool failed") from error
+
+
 @gateway.agent("stepper", timeout=LIMIT_S, max_attempts=ATTEMPTS, upstream="model")
 async def step_by_step(task: Task, question: str) -> dict[str, Any]:
     """Three steps, each kept; finished ones are not done again."""

@@ -50,7 +50,7 @@ async def test_an_attempt_ends_as_it_did_however_much_it_had_still_to_tell() -> 
         error = await page.event("agent_error", task_id=failed["task_id"])
         assert (finished["outcome"], error["error_code"]) == (
             "dead_lettered",
-            "llm_invalid_response",
+            "upstream_invalid_response",
         )
         kept = await page.event("partial_result_preserved", task_id=failed["task_id"])
         assert kept["truncated"] is True

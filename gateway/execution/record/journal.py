@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.domain.diagnostics import logger_of
+from gateway.domain.meters import Frequent
 from gateway.domain.rates import Buckets
 from gateway.domain.redaction import clip
 from gateway.ports import Clock, Draft
@@ -29,8 +30,11 @@ IDS = ("task_id", "attempt", "error_id", "agent_name", "agent_id", "breaker", "d
 # Lines a second, and at once; what is more is counted, and the next line says how many.
 LINES_PER_S, LINES_AT_ONCE = 100.0, 1_000.0
 LINE_CHARS_MAX = 2_000
+UNKNOWN = "agent_exception"
+# Of a class's name, as a label of the metrics.
+NAME_CHARS_MAX = 128
 # An exception of the agent's own code: only its stack says where.
-UNFORESEEN: Set[str] = frozenset({"agent_exception", "background_failure"})
+UNFORESEEN: Set[str] = frozenset({UNKNOWN, "background_failure"})
 
 # Parts of the paths of code that is not the agent's own.
 _LIBRARIES = ("site-packages/", "/lib/python", "dist-packages/", "<frozen ")
@@ -40,14 +44,16 @@ Event = Mapping[str, Any]
 
 class Journal:
     """
-    Writes lines.
+    Writes lines, and counts the exceptions that no table knows.
 
     Args:
         clock: Monotonic seconds are asked for.
+        unknown: Counts the classes of exceptions that no table knows.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, unknown: Frequent) -> None:
         self._clock = clock
+        self._unknown = unknown
         self._lines = Buckets(rate=LINES_PER_S, burst=LINES_AT_ONCE)
         self._left_out = 0
 
@@ -57,8 +63,24 @@ class Journal:
             if (level_of := TOLD.get(draft.type)) is None:
                 continue
             event = orjson.loads(draft.body)
+            if event.get("error_code") == UNKNOWN and draft.type == "agent_error":
+                self._count(orjson.loads(draft.detail or b"{}"))
             if (level := level_of(event)) and logger.isEnabledFor(level):
                 self._say(level, event, orjson.loads(draft.detail or b"{}"))
+
+    def _count(self, detail: Event) -> None:
+        """
+        Count the class; one of ours was raised by an agent that said what it wants.
+
+        Of a chain the outermost class that is not Python's own: a wrapper says nothing.
+        """
+        causes = detail.get("chain")
+        chain = (detail, *(causes if isinstance(causes, list) else ()))
+        names = [step.get("exception") for step in chain if isinstance(step, dict)]
+        known = [name for name in names if isinstance(name, str)]
+        if known and not known[0].startswith("gateway."):
+            own = (name for name in known if not name.startswith("builtins."))
+            self._unknown.count(next(own, known[0])[:NAME_CHARS_MAX])
 
     def _say(self, level: int, event: Event, detail: Event) -> None:
         if self._lines.take("", self._clock.monotonic()):

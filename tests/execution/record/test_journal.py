@@ -62,6 +62,19 @@ async def test_a_bug_in_an_agent_is_a_line_with_its_place_and_its_stack(
     assert record.__dict__["event"] == "agent_error"
 
 
+async def test_an_exception_that_no_table_knows_is_counted_by_its_class() -> None:
+    """Whether a line is written or not; one of ours is what the agent wanted to say."""
+    room = Room()
+    told = {"will_retry": False, "message": "m", "error_type": "processing_error"}
+    for detail in (DETAIL, DETAIL, DETAIL | {"exception": "gateway.errors.NotRetryable"}, {}, None):
+        await tell(room, "agent_error", detail, error_code="agent_exception", **told)
+    await tell(room, "agent_error", DETAIL, error_code="llm_timeout", **told)
+    assert room.meters.unknown.most(9) == [("builtins.KeyError", 2)]
+    wrapped = DETAIL | {"chain": [{"exception": "builtins.OSError"}, {"exception": "shop.Closed"}]}
+    await tell(room, "agent_error", wrapped, error_code="agent_exception", **told)
+    assert room.meters.unknown.most(9)[-1] == ("shop.Closed", 1)
+
+
 async def test_the_place_that_is_named_is_the_agents_own(caplog: pytest.LogCaptureFixture) -> None:
     own, library = "/srv/agents.py:7 in ask", "/srv/.venv/lib/python3.12/site-packages/x.py:1 in f"
     for stack, named in (([own, library], own), ([library], library)):
