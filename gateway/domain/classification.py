@@ -28,6 +28,7 @@ from gateway.domain.evidence import (
     LEAVES_MAX,
     Evidence,
     attribute,
+    called,
     chain_of,
     evidence_of,
     leaves_of,
@@ -84,10 +85,18 @@ _PARTS_MAX = 32
 _NAMES_LOWER = {name.lower(): code for name, code in signatures.NAMES.items()}
 
 
-class _Asked(NamedTuple):
+# A setting that is missing fails like a connection (urllib), or like an answer (pydantic).
+_MAY_BE_SETTINGS = frozenset({"connection?", "response?"})
+# So many texts are read of one failure, which may be a group of many chains.
+_TEXTS_MAX = 32
+
+
+@dataclasses.dataclass(slots=True)
+class _Asked:
     now: float
     llm_upstream: bool
     taught: Taught
+    texts_left: int = _TEXTS_MAX
 
 
 class _Verdict(NamedTuple):
@@ -150,7 +159,7 @@ def _classify(error: BaseException, asked: _Asked, *, depth: int) -> Failure:
         if held.code not in signatures.REFINED_BY:
             break
     if held is None and hint is None:
-        held = _of_texts(chain, now=now)
+        held = _of_texts(chain, asked)
     if held is None:
         # All that is known is when to ask again, and that is what a rate limit says.
         held = _Verdict("agent_exception" if hint is None else "rate?")
@@ -272,13 +281,10 @@ def _of_gateway(error: BaseException) -> _Verdict:
 def _of_protocol(error: BaseException, names: list[tuple[str, str]]) -> str | None:
     """Read the codes of gRPC and of JSON-RPC, which are no statuses."""
     if ("grpc", "RpcError") in names:
-        code = attribute(error, "code")
-        details = attribute(error, "details")
-        if callable(code):
-            found = signatures.GRPC.get(str(attribute(code(), "name")))
-            said = details() if callable(details) and found == "bad?" else None
-            sentence = said.lower() if isinstance(said, str) else ""
-            return sentences.said(sentence[:2_000], status=400) or found
+        found = signatures.GRPC.get(str(attribute(called(error, "code"), "name")))
+        details = called(error, "details") if found == "bad?" else None
+        sentence = details[:2_000].lower() if isinstance(details, str) else ""
+        return sentences.said(sentence, status=400) or found
     if names[0][0] in ("mcp", "fastmcp"):
         number = attribute(error, "code") or attribute(attribute(error, "error"), "code")
         return signatures.JSON_RPC.get(number) if isinstance(number, int) else None
@@ -317,12 +323,13 @@ def _strong(words: tuple[str, ...], message: str, *, status: int | None) -> str 
 
 def _of_classes(error: BaseException, names: list[tuple[str, str]]) -> str | None:
     for key in names:
-        if key in KNOWN:
-            return KNOWN[key]
+        code = KNOWN.get(key) or signatures.NAMES.get(key[1])
         if key[1] == "LocalProtocolError" and "illegal header" in text_of(error):
             return "configuration_error"  # an empty key, or one with a line break
-        if key[1] in signatures.NAMES:
-            return signatures.NAMES[key[1]]
+        if code in _MAY_BE_SETTINGS and sentences.SETTINGS.search(text_of(error)):
+            return "configuration_error"
+        if code is not None:
+            return code
     return None
 
 
@@ -331,9 +338,10 @@ def _of_errno(error: BaseException) -> str | None:
     return signatures.ERRNO.get(number) if isinstance(number, int) else None
 
 
-def _of_texts(chain: list[BaseException], *, now: float) -> _Verdict | None:
+def _of_texts(chain: list[BaseException], asked: _Asked) -> _Verdict | None:
     """Classify by what the texts of a chain say, where nothing else tells anything."""
-    for step in chain:
+    for step in chain[: asked.texts_left]:
+        asked.texts_left -= 1
         told = sentences.told(text_of(step))
         if told is None:
             continue
@@ -343,7 +351,7 @@ def _of_texts(chain: list[BaseException], *, now: float) -> _Verdict | None:
         if code is None and told.status is None and not told.words:
             code = sentences.said(told.message, status=None)
         if code is not None:
-            return _Verdict(code, _hint_of_limit(evidence, now=now, code=code), told.status)
+            return _Verdict(code, _hint_of_limit(evidence, now=asked.now, code=code), told.status)
     return None
 
 

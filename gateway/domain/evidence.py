@@ -20,6 +20,7 @@ __all__ = [
     "LEAVES_MAX",
     "Evidence",
     "attribute",
+    "called",
     "chain_of",
     "evidence_of",
     "headers_of",
@@ -76,6 +77,15 @@ def attribute(thing: object, name: str) -> object:
     try:
         return getattr(thing, name, None)
     except BaseException:  # noqa: BLE001 - a property of an unknown class; nothing is awaited here, so no cancellation of ours is caught
+        return None
+
+
+def called(thing: object, name: str) -> object:
+    """Call a method without arguments; None when there is none or when it fails."""
+    method = attribute(thing, name)
+    try:
+        return method() if callable(method) else None
+    except BaseException:  # noqa: BLE001 - a method of an unknown class; nothing is awaited here
         return None
 
 

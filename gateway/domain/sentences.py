@@ -13,7 +13,17 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["OVERFLOW", "SENTENCES", "TRANSIENT", "Sentence", "Told", "outside", "said", "told"]
+__all__ = [
+    "OVERFLOW",
+    "SENTENCES",
+    "SETTINGS",
+    "TRANSIENT",
+    "Sentence",
+    "Told",
+    "outside",
+    "said",
+    "told",
+]
 
 
 class Sentence(NamedTuple):
@@ -60,6 +70,15 @@ _LIMITED = re.compile(
     r"rate.?limit|too many requests|too many tokens.{0,20} wait|please wait before|throttl"
     r"|try again in \d|retry in \d"
 )
+# Nothing was sent, since a key or a usable address is missing: openai, anthropic, google-genai,
+# groq, huggingface_hub, langchain, pydantic-ai, litellm; boto, redis, urllib.
+SETTINGS = re.compile(
+    r"missing credentials\. please pass|could not resolve authentication method"
+    r"|no api key was provided|missing key inputs argument|missing \w{2,20} api key"
+    r"|must provide an? (?:\w{1,20}_)?api[_ ]key|did not find \w{0,30}api_?key"
+    r"|api_key client option must be set|set the .{0,60} environment variable"
+    r"|^invalid endpoint: |url must specify one of the following schemes|unknown url type"
+)
 _UNKNOWN_KEY = re.compile(
     r"(?:incorrect|invalid|wrong|no) api.?key"
     r"|api.?key (?:is )?(?:not valid|invalid|expired|missing)"
@@ -71,6 +90,7 @@ _UNKNOWN_MODEL = re.compile(
 
 # The first that matches decides, so a limit that resets comes before all that it sounds like.
 SENTENCES: tuple[Sentence, ...] = (
+    Sentence(SETTINGS, "configuration_error", frozenset({0, 400, 500})),
     Sentence(_QUOTA, "quota_exhausted", frozenset({0, 400, 403, 413, 422, 429})),
     Sentence(_LIMITED, "rate?", frozenset({0, 400, 403, 422})),
     Sentence(OVERFLOW, "llm_context_too_long", frozenset({0, 400, 413, 422, 500})),
@@ -189,6 +209,8 @@ def told(text: str) -> Told | None:
     """Read back what a library wrote into a text; None: nothing that is known."""
     if not text:
         return None
+    if len(text) > 1 and text[0] == text[-1] == '"':
+        text = text[1:-1]  # anthropic quotes the whole of a sentence
     plain = outside(text)
 
     def unquoted(match: re.Match[str] | None) -> bool:
@@ -212,6 +234,10 @@ def told(text: str) -> Told | None:
         words += [match[1] for match in _FIELD.finditer(body)][:_WORDS_MAX]
     spoken = _MESSAGE.search(body)
     message = (spoken[1] or spoken[2]) if spoken is not None else plain
-    if status is None and not words and not _OVERFLOW_ALONE.search(plain):
+    if (
+        status is None
+        and not words
+        and not (_OVERFLOW_ALONE.search(plain) or SETTINGS.search(plain))
+    ):
         return None
     return Told(status, tuple(words), message)

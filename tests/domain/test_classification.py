@@ -487,6 +487,66 @@ def test_an_enormous_group_is_looked_at_in_part() -> None:
     assert kind(group)[0] == "timeout"
 
 
+# --- protocols -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "details", "code"),
+    [
+        ("RESOURCE_EXHAUSTED", "slow", "upstream_rate_limit"),
+        ("UNAVAILABLE", "no", "upstream_unavailable"),
+        ("UNAUTHENTICATED", "no", "upstream_auth_failed"),
+        ("INVALID_ARGUMENT", "no", "upstream_bad_request"),
+        ("INVALID_ARGUMENT", "The input token count (9) exceeds the maximum number of tokens",
+         "llm_context_too_long"),
+        ("OK", "no", "upstream_unavailable"),
+    ],
+)  # fmt: skip
+def test_grpc_tells_its_code_by_a_method(name: str, details: str, code: str) -> None:
+    error = make("RpcError", module="grpc")
+    error.code = lambda: types.SimpleNamespace(name=name)
+    error.details = lambda: details
+    assert kind(error, llm_upstream=False)[1] == code
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (-32602, "upstream_bad_request"),
+        (-32603, "upstream_unavailable"),
+        (-32000, "connection_interrupted"),
+        (-32042, "input_required"),
+        (-1, "tool_failed"),
+    ],
+)
+def test_a_tool_of_mcp_tells_by_number_in_both_of_its_versions(number: int, code: str) -> None:
+    """Whatever model the agent declared: it was not the model that was asked."""
+    second = make("MCPError", module="mcp.shared.exceptions", code=number)
+    first = make("McpError", module="mcp.shared.exceptions",
+                 error=types.SimpleNamespace(code=number))  # fmt: skip
+    assert kind(second)[1] == kind(first)[1] == code
+
+
+def test_a_tool_that_failed_is_named_by_its_cause() -> None:
+    tool = make("ToolException", module="langchain_core.tools.base")
+    assert kind(tool, llm_upstream=False) == ("processing_error", "tool_failed")
+    refused = make("E", response=response(401))
+    assert kind(caused(tool, refused), llm_upstream=False)[1] == "upstream_auth_failed"
+
+
+def test_the_texts_of_a_group_are_read_to_a_bound() -> None:
+    """A text costs up to a millisecond, and a group has chains of many."""
+    reads: list[int] = []
+
+    class Counting(Exception):
+        def __str__(self) -> str:
+            reads.append(1)
+            return "nothing"
+
+    assert kind(ExceptionGroup("g", [Counting() for _ in range(255)]))[1] == "agent_exception"
+    assert len(reads) == 32
+
+
 # --- hostile exceptions ---------------------------------------------------------------------
 
 
@@ -568,7 +628,7 @@ JUNK: st.SearchStrategy[Any] = st.one_of(
 FIELDS = [
     *("status_code", "response", "headers", "body", "code", "type", "status", "retry_after"),
     *("error_code", "default_code", "message", "details", "exceptions", "request", "errno"),
-    *("sqlite_errorcode", "error_type"),
+    *("sqlite_errorcode", "error_type", "sqlstate", "operation_name", "retry_after_ms", "args"),
 ]
 MAKERS: list[Callable[[], BaseException]] = [
     lambda: make("E"),
@@ -579,6 +639,9 @@ MAKERS: list[Callable[[], BaseException]] = [
     lambda: make("E", OSError),
     lambda: make("E", BaseException),
     lambda: Hostile(),
+    lambda: make("RpcError", module="grpc"),
+    lambda: make("MCPError", module="mcp.shared.exceptions"),
+    lambda: RuntimeError("Error code: 429 - {'error': {'message': 'slow'}}"),
 ]
 
 

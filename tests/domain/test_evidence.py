@@ -14,12 +14,15 @@ from gateway.domain.evidence import (
     LEAVES_MAX,
     Evidence,
     attribute,
+    called,
     chain_of,
     evidence_of,
     headers_of,
     leaves_of,
     names_of,
     status_of,
+    text_of,
+    url_of,
 )
 
 
@@ -52,6 +55,48 @@ def test_an_attribute_that_is_missing_or_cannot_be_read_is_none() -> None:
     assert attribute(error(), "code") is None
     assert attribute(Unreadable(), "code") is None
     assert attribute(None, "code") is None
+
+
+def test_a_method_that_is_missing_or_fails_gives_nothing() -> None:
+    assert called(error(code=lambda: 7), "code") == 7
+    assert called(error(code=7), "code") is None
+    assert called(error(code=lambda: 1 / 0), "code") is None
+
+
+def test_a_text_is_lower_case_and_cut_and_may_be_missing() -> None:
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    assert text_of(ValueError("A" * 3_000)) == "a" * 2_000
+    assert text_of(Silent()) == ""
+
+
+def test_an_address_that_is_none_is_not_known() -> None:
+    assert url_of(error()) is None
+    assert url_of(error(request=response(url="http://["))) is None
+    assert url_of(error(request=response(url="https://A.example/B?c=d"))) == ("a.example", "/b")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [{"error": {"message": "Inner", "code": "C"}}],
+        {"error": {"message": json.dumps({"error": {"message": "Inner", "code": "C"}})}},
+        {"error": {"metadata": {"raw": json.dumps({"message": "Inner", "code": "C"})}}},
+        {"message": json.dumps({"error": {"message": "Inner", "code": "C"}})},
+    ],
+)
+def test_a_body_that_another_one_passes_on_is_read(body: object) -> None:
+    found = evidence_of(error(body=body))
+    assert (found.message, found.words[0]) == ("inner", "c")
+
+
+def test_what_stands_among_the_details_is_read_to_a_bound() -> None:
+    details = [{"reason": f"R{number}"} for number in range(1_000)]
+    found = evidence_of(error(body={"error": {"message": "m", "details": details}}))
+    assert "r0" in found.words
+    assert len(found.parts) == 32
 
 
 def test_an_exception_that_cannot_be_read_has_no_evidence() -> None:

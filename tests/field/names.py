@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import types
+import unittest.mock
+import urllib.request
 from typing import Any
 
+import anthropic
 import httpx2
 import openai
 
@@ -90,6 +94,18 @@ def asked_openai(*, api_key: str, base_url: str | None = None) -> BaseException:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         return raised(lambda: asyncio.run(ask(f"http://127.0.0.1:{port}/v1")))
+
+
+def keyless_anthropic() -> BaseException:
+    """What the anthropic SDK raises without a key."""
+
+    def ask() -> None:
+        with anthropic.Anthropic(base_url="http://127.0.0.1:9", max_retries=0) as client:
+            client.messages.create(model="m", max_tokens=1, messages=[])
+
+    without = {name: value for name, value in os.environ.items() if "ANTHROPIC" not in name}
+    with unittest.mock.patch.dict(os.environ, without, clear=True):
+        return raised(ask)
 
 
 def overflow(body: dict[str, Any]) -> str:
@@ -270,6 +286,25 @@ CASES: list[Case] = [
          "llm_auth_failed, not retried, not counted, contact_support",
          lambda: named(gemini(400, "INVALID_ARGUMENT", "API key not valid.",
                               {"reason": "API_KEY_INVALID"}))),
+
+    Case("F20f", "neighbour", "anthropic without a key: a TypeError", "agent_exception", SETTINGS,
+         lambda: named(keyless_anthropic())),
+    Case("F20g", "neighbour", "google-genai without a key: a ValueError", "agent_exception",
+         SETTINGS, lambda: named(ValueError(
+             "No API key was provided. Please pass a valid API key."))),
+    Case("F20h", "neighbour", "langchain without a key: pydantic refuses the settings",
+         "llm_invalid_response, retried", SETTINGS,
+         lambda: named(stand_in("pydantic_core._pydantic_core", "ValidationError",
+             "1 validation error for ChatX\n  Value error, Did not find x_api_key, please add an"
+             " environment variable"))),
+    Case("F20i", "neighbour", "litellm without a key: status 500", "upstream_unavailable, retried",
+         SETTINGS, lambda: named(stand_in(
+             "litellm.exceptions", "InternalServerError", status_code=500, message=
+             "litellm.InternalServerError: OpenAIException - Missing credentials. Please pass an"
+             " `api_key`, or set the `OPENAI_API_KEY` environment variable."))),
+    Case("F20j", "neighbour", "urllib and an address without a scheme",
+         "connection_failed, retried", SETTINGS, lambda: named(raised(
+             lambda: urllib.request.urlopen("localhost:8000")))),
 
     # --- an agent that waits for a human ---
     Case("F26", "langgraph-supervisor-py#11", "a graph pauses for a human", "cancelled", WAITS,
