@@ -628,7 +628,7 @@ JUNK: st.SearchStrategy[Any] = st.one_of(
 FIELDS = [
     *("status_code", "response", "headers", "body", "code", "type", "status", "retry_after"),
     *("error_code", "default_code", "message", "details", "exceptions", "request", "errno"),
-    *("sqlite_errorcode", "error_type", "sqlstate", "operation_name", "retry_after_ms", "args"),
+    *("sqlite_errorcode", "error_type", "sqlstate", "operation_name", "retry_after_ms"),
 ]
 MAKERS: list[Callable[[], BaseException]] = [
     lambda: make("E"),
