@@ -21,13 +21,14 @@ import { domains } from "./domains.js";
 import { eventList } from "./event-list.js";
 import { figures } from "./figures.js";
 import { banners, modeSign } from "./gateway-mode.js";
-import { fillIn, lookAtWorkers } from "./history.js";
+import { fillIn, lookAtWorkers, taskHistory } from "./history.js";
 import { notices } from "./notices.js";
 import { breakers } from "./panels.js";
 import { people } from "./people.js";
 import { signInForm } from "./sign-in.js";
 import { stateStore } from "./store.js";
 import { taskList } from "./task-list.js";
+import { trail } from "./trail.js";
 import { visitor } from "./visitor.js";
 import { workerWatch } from "./worker-watch.js";
 import { workers } from "./workers.js";
@@ -75,6 +76,11 @@ const watch = workerWatch({
   any: () => store.state.agents.size > 0,
 });
 const taskPlaces = { list: at("task-list"), more: at("tasks-more"), summary: at("tasks-summary") };
+const story = trail(at("trail"), [at("ask-card"), at("tasks")], {
+  load: (taskId) => taskHistory(link, taskId),
+  actions,
+  opened: schedule,
+});
 const views = [
   modeSign(at("mode")),
   banners(at("banners")),
@@ -84,6 +90,7 @@ const views = [
   domains(at("domains"), at("domain-list"), () => counts.domains),
   workers(at("workers"), at("worker-list"), at("workers-summary")),
   eventList(at("event-view"), at("events-summary")),
+  story,
 ];
 
 // ---------------------------------------------------------------------- the client
@@ -138,6 +145,7 @@ function socketUrl() {
 function takeSnapshot({ snapshot, epoch, offset }) {
   store.change((state) => fromSnapshot(snapshot, { epoch, offset }, state));
   fillIn(link, { epoch, offset });
+  story.open();
 }
 
 function takeDegradation(told) {

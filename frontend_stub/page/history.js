@@ -72,6 +72,31 @@ async function lookBack(link, topic, { epoch, offset }) {
   }
 }
 
+/**
+ * Give what the gateway knows of one task: {record, events}, of its events the first ones; null:
+ * nothing, or no answer.
+ */
+export async function taskHistory(link, taskId) {
+  const { client, store } = link;
+  if (!(await liveAgain(client)) || !link.isCurrent()) return null;
+  try {
+    const record = await client.call("task.get", { task_id: taskId });
+    const events = [];
+    const params = { topic: `task:${taskId}`, since: "0", limit: HISTORY_EVENTS_PER_PAGE };
+    for (let page = 0; page < HISTORY_PAGES; page += 1) {
+      const { items, next } = await client.call("event.list", params);
+      events.push(...items);
+      if (!next) break;
+      params.cursor = next;
+    }
+    if (link.isCurrent()) store.change((state) => withTasks(state, [record]));
+    return { record, events };
+  } catch (error) {
+    if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+    return null;
+  }
+}
+
 /** Ask for the list of workers. */
 export async function lookAtWorkers(link) {
   const { client } = link;

@@ -39,7 +39,8 @@ export function taskCard(actions) {
   const text = streamedText();
   const result = h("div.result", { hidden: true });
   const kept = keptPart(actions);
-  const meta = h("span.meta");
+  const link = h("a.task-link");
+  const meta = h("span");
   const note = h("p.note", { role: "status", hidden: true });
   const retry = h("button", { type: "button" }, icon("retry"), h("span"));
   const cancel = h("button.plain", { type: "button" }, "Cancel");
@@ -57,7 +58,7 @@ export function taskCard(actions) {
     result,
     text.element,
     kept.element,
-    h("footer.task-foot", {}, meta, h("div.actions", {}, cancel, retry)),
+    h("footer.task-foot", {}, h("span.meta", {}, link, meta), h("div.actions", {}, cancel, retry)),
     note,
   );
 
@@ -126,6 +127,8 @@ export function taskCard(actions) {
     if (answer !== null) setText(result, answer);
     text.update(task, answer);
     kept.update(task);
+    setAttribute(link, "href", `#task=${encodeURIComponent(task.task_id)}`);
+    setText(link, `History of ${shortId(task.task_id)}`);
     setText(meta, metaOf(task, worker, actions.ownerOf(task)));
     updateButtons();
   }
@@ -160,8 +163,8 @@ function passedOnWords({ preserved }) {
 
 function metaOf(task, worker, owner) {
   const { status, duration: tookS, max_attempts: maxAttempts, cleanup } = task;
-  const parts = [shortId(task.task_id)];
-  if (owner) parts.unshift(`for ${owner}`);
+  const parts = [];
+  if (owner) parts.push(`for ${owner}`);
   if (worker) parts.push(`${status === "running" ? "on worker" : "worker"} ${worker}`);
   if (task.submitted_at) parts.push(clock(task.submitted_at));
   if (tookS !== null) parts.push(tookS < 0.1 ? "took under 0.1 s" : `took ${duration(tookS)}`);
@@ -174,5 +177,5 @@ function metaOf(task, worker, owner) {
   if (cleanup?.status === "success") parts.push("cleaned up");
   else if (cleanup) parts.push(`clean-up ${cleanup.status}`);
   if (task.retry_of) parts.push(`asked again after ${shortId(task.retry_of)}`);
-  return parts.join(" · ");
+  return parts.map((part) => ` · ${part}`).join("");
 }

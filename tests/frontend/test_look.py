@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -16,6 +15,7 @@ from starlette.routing import Mount
 
 from gateway import Gateway, Task
 from gateway.transports.server import bind
+from tests.frontend.accessibility import violations
 from tests.frontend.conftest import Process
 from tests.frontend.test_page import ask, card, card_of, live, open_page, publish, submit
 
@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 WIDTHS = (320, 768, 1280)
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-AXE = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
 
 # What must not lie upon each other: controls, headings and signs that are seen.
 OVERLAPS = """
@@ -45,16 +44,6 @@ OVERLAPS = """
   return found;
 }
 """
-VIOLATIONS = """
-async () => (await axe.run()).violations.map(({ id, nodes }) =>
-  [id, ...nodes.map(({ target }) => target.join(" "))])
-"""
-
-
-async def violations(page: Page) -> Any:
-    """Give what axe has against the page; it is brought in past the page's own policy."""
-    await page.evaluate(AXE)
-    return await page.evaluate(VIOLATIONS)
 
 
 async def test_everything_has_its_place_and_can_be_read_at_each_width(

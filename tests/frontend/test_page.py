@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from gateway.client.connection import Connection
+from tests.frontend.accessibility import violations
 from tests.frontend.conftest import SECRET, Cable, Process
 from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
 
@@ -249,6 +250,72 @@ async def register(connection: Connection, handle: str) -> dict[str, str]:
         "agent.register", {"handle": handle, "agents": [{"name": "poet"}], "domain": "zone-a"}
     )
     return {name: known[name] for name in ("agent_id", "agent_secret")}
+
+
+# --- the history of a task -----------------------------------------------------------------------
+
+
+async def test_a_task_has_an_address_that_shows_its_history(
+    page: Page, witness: Page, gateway: Process, user: str
+) -> None:
+    """From the question to the end, as it happens; its card leads there, and back."""
+    task_id = await submit(page, gateway, user, "stumbler", "why it rains")
+    await page.goto(f"{gateway.url}/?user={user}#task={task_id}")
+    await witness.goto(f"{gateway.url}/#task={task_id}")
+    for one in (page, witness):
+        lines = one.locator(".trail-lines li")
+        await expect(lines.last).to_have_attribute("data-type", "task_finished")
+        titles = await one.locator(".trail-title").all_text_contents()
+        assert titles == [
+            f"Asked for by {user}",
+            "Attempt 1 began",
+            "Step done: outline",
+            f"Kept: outline, the text so far ({len(FIRST_HALF)} characters)",
+            "Attempt 1 failed",
+            "To be tried again: attempt 2",
+            "Attempt 2 began",
+            "Recovered",
+            "Done",
+        ]
+        await one.get_by_text("What was asked").click()
+        await expect(one.locator(".asked")).to_contain_text("why it rains")
+        await expect(one.locator("#tasks")).to_be_hidden()
+    assert await violations(page) == []
+    await page.get_by_role("link", name="All tasks").click()
+    await expect(page.locator("#trail")).to_be_hidden()
+    link = card_of(page, task_id).get_by_role("link", name="History")
+    await link.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#trail-title")).to_be_focused()
+    await expect(page.locator(".trail-lines li")).to_have_count(len(titles))
+
+
+async def test_the_stack_of_a_failed_attempt_is_for_operators(
+    page: Page, witness: Page, gateway: Process, user: str
+) -> None:
+    task_id = await submit(page, gateway, user, "broken", "anything")
+    await page.goto(f"{gateway.url}/?user={user}#task={task_id}")
+    await witness.goto(f"{gateway.url}/#task={task_id}")
+    for one in (page, witness):
+        last = one.locator(".trail-lines li").last
+        await expect(last).to_contain_text("A stand-in answered: stand_in")
+    await witness.locator(".trail-lines .detail summary").click()
+    detail = witness.locator(".trail-lines .detail")
+    await expect(detail).to_contain_text("RuntimeError: nothing works today")
+    await expect(detail).to_contain_text("page_agents.py")
+    await expect(page.locator(".trail-lines .detail")).to_have_count(0)
+    assert "nothing works today" not in await page.content()
+
+
+async def test_a_task_that_is_not_there_is_said_to_be_none(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """Also when it is another user's: nobody learns that it exists."""
+    theirs = await submit(page, gateway, f"other-{user}", "writer", "a secret")
+    for task_id in ("nothing", theirs):
+        await page.goto(f"{gateway.url}/?user={user}#task={task_id}")
+        await expect(page.locator("#trail")).to_contain_text("The gateway knows no such task")
+        await expect(page.locator(".trail-lines li")).to_have_count(0)
 
 
 # --- without a task ------------------------------------------------------------------------------
