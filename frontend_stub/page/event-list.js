@@ -15,13 +15,16 @@ const SEARCHED = [
   "message",
   "user_message",
 ];
+/** Nobody reads faster than this; all lines may be others after a burst. */
+const DRAWN_EVERY_MS = 200;
 const CHATTER = new Set(["partial_result", "task_progress"]);
 
 /** Draw the list in `place`; `summary` says how many events there are. */
 export function eventList(place, summary) {
   let shown = SHOWN_AT_FIRST;
   let last = null;
-  const redraw = () => last && draw(last);
+  let drawnMs = Number.NEGATIVE_INFINITY;
+  let timer = null;
   const filter = h("input", {
     type: "search",
     placeholder: "Filter",
@@ -44,8 +47,22 @@ export function eventList(place, summary) {
   });
   place.append(h("div.filters", {}, filter, severity), nothing, list, more);
 
+  /** Draw now, or soon when it has just been drawn. */
   function draw(state) {
     last = state;
+    const waitMs = drawnMs + DRAWN_EVERY_MS - performance.now();
+    if (waitMs <= 0) redraw();
+    else timer ??= setTimeout(redraw, waitMs);
+  }
+
+  function redraw() {
+    clearTimeout(timer);
+    timer = null;
+    drawnMs = performance.now();
+    if (last) drawAll(last);
+  }
+
+  function drawAll(state) {
     const words = filter.value.trim().toLowerCase();
     const wanted = [];
     let matching = 0;

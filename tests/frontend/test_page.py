@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 AS_OF = re.compile(r"as of \d\d:\d\d:\d\d")
+EVENTS_KEPT = 1000
 CUTS = 5 if os.environ.get("GATEWAY_SOAK") == "1" else 2
 
 
@@ -443,6 +445,27 @@ async def test_a_reload_brings_back_tasks_and_events(
     await open_page(page, gateway.url, user)
     await expect(card(page, "About once.")).to_have_attribute("data-status", "succeeded")
     await shows_each_event_once(page, gateway, user)
+
+
+async def test_of_very_many_events_the_page_keeps_and_draws_only_some(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """A day's events would fill a browser's memory, and stall it with each one that comes."""
+    await open_page(page, gateway.url, user)
+    told = {"type": "notification", "user_id": user, "channel": "news", "payload": "is"}
+    async with Connection(f"{gateway.url.replace('http', 'ws')}/ws") as sender:
+        for first in range(0, EVENTS_KEPT + 200, 100):
+            calls = (
+                sender.call("event.publish", told | {"subject": f"what {first + more}"})
+                for more in range(100)
+            )
+            await asyncio.gather(*calls)
+    newest = page.locator(".event-list li").first.locator(".event-what")
+    await expect(newest).to_have_text(f"what {EVENTS_KEPT + 199}")
+    summary = page.locator("#events-summary")
+    await expect(summary).to_contain_text(f"the newest {EVENTS_KEPT} are kept")
+    await expect(page.locator(".event-list li")).to_have_count(100)
+    assert await page.locator(".notice").count() <= 4
 
 
 # --- users and operators -------------------------------------------------------------------------
