@@ -43,6 +43,17 @@ export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }
 
+/** Of less than this no text fills the room that it has before it scrolls, on a phone either. */
+const LONG_CHARS = 250;
+const LONG_LINES = 8;
+
+/** Let a text scroll if it is long, so that the keyboard has to stop at long ones only. */
+export function scrollIfLong(element, text) {
+  const isLong = text.length > LONG_CHARS || text.split("\n").length > LONG_LINES;
+  element.classList.toggle("long", isLong);
+  setAttribute(element, "tabindex", isLong ? "0" : null);
+}
+
 /** Append a text's new end without touching what is there; replace a text that is another one. */
 export function growText(element, text) {
   const node = element.firstChild ?? element.appendChild(document.createTextNode(""));

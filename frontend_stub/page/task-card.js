@@ -4,7 +4,7 @@
  */
 
 import { ENDED } from "../client/gateway-client.js";
-import { h, icon, setAttribute, setIcon, setText, show } from "./dom.js";
+import { h, icon, scrollIfLong, setAttribute, setIcon, setText, show } from "./dom.js";
 import { answerOf, keptPart, streamedText } from "./task-output.js";
 import { attemptList, troubleBox } from "./task-trouble.js";
 import {
@@ -124,7 +124,8 @@ export function taskCard(actions) {
     attempts.update(task, !trouble.element.hidden);
     const answer = answerOf(task);
     show(result, answer !== null);
-    if (answer !== null) setText(result, answer);
+    setText(result, answer);
+    scrollIfLong(result, answer ?? "");
     text.update(task, answer);
     kept.update(task);
     setAttribute(link, "href", `#task=${encodeURIComponent(task.task_id)}`);

@@ -1,7 +1,7 @@
 /** What a task has brought forth: the text on the way, what is preserved of it, and the answer. */
 
 import { ENDED } from "../client/gateway-client.js";
-import { growText, h, icon, keyed, setText, show } from "./dom.js";
+import { growText, h, icon, keyed, scrollIfLong, setText, show } from "./dom.js";
 import { count, dataWords, refusalWords } from "./words.js";
 
 /** This near to its end, a text is followed as it grows. */
@@ -37,6 +37,7 @@ export function streamedText() {
     const isRepeated = answer !== null && answer.includes(whole.trim());
     show(element, task.text.length > 0 && !isRepeated);
     if (element.hidden) return;
+    scrollIfLong(parts, whole);
     const fold = answer !== null;
     show(folded, fold);
     const place = fold ? folded : element;
@@ -78,7 +79,7 @@ export function keptPart({ partial }) {
   const saved = h("span");
   const lostNames = h("span");
   const lost = h("span.lost", {}, icon("cross"), lostNames);
-  const body = h("div.kept-body");
+  const body = h("div.kept-body", { tabindex: "0" });
   const title = h("summary", {}, "Show what is saved");
   const open = h("details", { hidden: true }, title, body);
   const line = h("p.kept-line", {}, h("span", {}, icon("saved"), saved), lost);
