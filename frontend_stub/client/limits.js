@@ -12,7 +12,7 @@ export const LIMITS = Object.freeze({
   degradations: 100,
   breakers: 200,
   agents: 500,
-  notices: 20, // rejections, ends of degradations, notifications
+  notices: 50, // rejections, ends of degradations, notifications
 });
 
 /** The statuses of a task that has come to its end. */

@@ -15,7 +15,7 @@ const OPEN = new Set(["pending", "running", "waiting"]);
 
 /**
  * @param {HTMLElement} section for the trail
- * @param {HTMLElement[]} others what gives way to it
+ * @param {HTMLElement[]} others what gives way to it; the last one takes the focus afterwards
  * @param {object} page load(taskId) → {record, events} or null, for what is known of a task;
  *   actions, of the task's card; opened(): the trail is another one, draw it soon
  */
@@ -37,9 +37,11 @@ export function trail(section, others, { load, actions, opened }) {
     const [, found] = location.hash.match(ADDRESS) ?? [];
     const next = found ? decoded(found) : null;
     const isOther = next !== taskId;
+    const isBack = isOther && next === null;
     taskId = next;
     show(section, taskId !== null);
     for (const other of others) show(other, taskId === null);
+    if (isBack) others.at(-1).focus(); // it was hidden when the browser looked for it
     if (taskId === null) return;
     if (isOther) {
       known = null;

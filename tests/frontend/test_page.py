@@ -285,6 +285,7 @@ async def test_a_task_has_an_address_that_shows_its_history(
     assert await violations(page) == []
     await page.get_by_role("link", name="All tasks").click()
     await expect(page.locator("#trail")).to_be_hidden()
+    await expect(page.locator("#tasks")).to_be_focused()
     link = card_of(page, task_id).get_by_role("link", name="History")
     await link.focus()
     await page.keyboard.press("Enter")

@@ -306,7 +306,7 @@ async def test_of_too_many_events_the_newest_stay(blank_page: Page) -> None:
     assert 1000 <= len(state["events"]) <= 1100
     assert state["events"][-1]["offset"] == 2000
     assert len(state["events"]) + state["dropped"]["events"] == 2000
-    assert len(state["notices"]) == 20
+    assert len(state["notices"]) == 50
 
 
 async def test_of_too_much_text_the_end_stays(blank_page: Page) -> None:
