@@ -109,6 +109,7 @@ function begin() {
   const mine = { client, store, topics, isCurrent: () => link === mine };
   link = mine;
   store.reset();
+  story.forget();
   const on = (name, listener) => client.on(name, (told) => mine.isCurrent() && listener(told));
   on("state", connectionChanged);
   on("session", drawIdentity);

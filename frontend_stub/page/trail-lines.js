@@ -2,8 +2,10 @@
 
 import {
   END_REASON,
+  HELD_STATUS,
   STRATEGY,
   TASK_STATUS,
+  WAITS,
   clock,
   count,
   dataWords,
@@ -26,14 +28,6 @@ export function trailLine(event, workerOf) {
   return { shape: "info", tone: "calm", title, said: [event.user_message ?? event.message] };
 }
 
-/** What a task waits for, as `waiting_for` and `task_waiting` have it; "" for nothing. */
-export function waitWords(waiting) {
-  if (!waiting?.waits_for) return "";
-  const what = [waiting.waits_for.replaceAll("_", " "), waiting.name].filter(Boolean).join(" ");
-  const until = waiting.until ? `, until ${clock(waiting.until)} at the latest` : "";
-  return `Waits for the ${what}${until}.`;
-}
-
 /** Event type → its line. What is null or "" of `said` is left out. */
 const LINES = {
   task_submitted({ user_id: user, priority, max_attempts: attempts, message, ...event }) {
@@ -49,8 +43,12 @@ const LINES = {
     return { shape: "clock", tone: "calm", title, said: [said, cause, kin] };
   },
 
-  task_waiting(event) {
-    return { shape: "clock", tone: "warn", title: "Does not move", said: [waitWords(event)] };
+  task_waiting({ waits_for: what, until, similar }) {
+    const [title, shape, tone] = HELD_STATUS;
+    const [why, next] = WAITS.get(what) ?? [sentence(`It waits for ${what}`), "Goes on"];
+    const when = until && `${next} at ${clock(until)}.`;
+    const meant = similar?.length > 0 && `Did you mean ${similar.join(", ")}?`;
+    return { shape, tone, title, said: [why, when, meant] };
   },
 
   task_started({ attempt, mode, served_by: by, agent_id: agentId, limit }, workerOf) {

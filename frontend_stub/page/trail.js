@@ -6,12 +6,11 @@
 import { detailPart } from "./detail.js";
 import { h, icon, keyed, setText, show } from "./dom.js";
 import { taskCard } from "./task-card.js";
-import { trailLine, waitWords } from "./trail-lines.js";
+import { trailLine } from "./trail-lines.js";
 import { clock, dataWords, shortId } from "./words.js";
 
 const ADDRESS = /^#task=(.+)$/;
 const LINES_MAX = 1000;
-const OPEN = new Set(["pending", "running", "waiting"]);
 
 /**
  * @param {HTMLElement} section for the trail
@@ -24,14 +23,11 @@ export function trail(section, others, { load, actions, opened }) {
   const back = h("a.back", { href: "#tasks" }, "All tasks");
   const note = h("p.quiet", { role: "status" });
   const asked = h("details.asked", { hidden: true });
-  const waits = h("p.waits", { hidden: true });
   const card = taskCard(actions);
   const list = h("ol.trail-lines", { "aria-label": "History" });
-  section.append(h("div.section-head", {}, title, back), card.element, note, asked, waits, list);
+  section.append(h("div.section-head", {}, title, back), card.element, note, asked, list);
   let taskId = null;
-  let known = null; // {record, events}, or null while it is not loaded
   let lines = new Map(); // position → event
-  let newest = -1; // offset of the newest event that came after `known`
 
   async function open() {
     const [, found] = location.hash.match(ADDRESS) ?? [];
@@ -44,7 +40,6 @@ export function trail(section, others, { load, actions, opened }) {
     if (isBack) others.at(-1).focus(); // it was hidden when the browser looked for it
     if (taskId === null) return;
     if (isOther) {
-      known = null;
       lines = new Map();
       setText(title, `Task ${shortId(taskId)}`);
       setText(note, "Looking for its history …");
@@ -55,9 +50,7 @@ export function trail(section, others, { load, actions, opened }) {
     const wanted = taskId;
     const told = await load(wanted);
     if (wanted !== taskId) return;
-    known = told;
     for (const event of told?.events ?? []) add(event);
-    newest = -1;
     setText(note, "The gateway knows no such task, or it is not yours to see.");
     show(note, told === null && lines.size === 0);
     fillAsked(told?.record);
@@ -65,7 +58,9 @@ export function trail(section, others, { load, actions, opened }) {
   }
 
   function add(event) {
-    if (lines.size < LINES_MAX) lines.set(`${event.epoch} ${event.offset}`, event);
+    // Of a long text there is a piece for each word.
+    const isTold = trailLine(event, () => "") !== null;
+    if (isTold && lines.size < LINES_MAX) lines.set(`${event.epoch} ${event.offset}`, event);
   }
 
   function fillAsked(record) {
@@ -79,11 +74,7 @@ export function trail(section, others, { load, actions, opened }) {
 
   function draw(state) {
     if (taskId === null) return;
-    for (const event of state.events) {
-      if (event.task_id !== taskId) continue;
-      add(event);
-      if (known && event.offset > newest) newest = event.offset;
-    }
+    for (const event of state.events) if (event.task_id === taskId) add(event);
     const task = state.tasks.get(taskId);
     show(card.element, task !== undefined);
     if (task) {
@@ -91,27 +82,20 @@ export function trail(section, others, { load, actions, opened }) {
       card.update({ task, worker: nameOf(state, task.agent_id) });
     }
     const all = [...lines.values()].sort(inOrder);
-    tellWait(task, all);
     const workerOf = (agentId) => nameOf(state, agentId);
-    const told = all.map((event) => lineOf(event, workerOf)).filter((line) => line !== null);
+    const told = all.map((event) => lineOf(event, workerOf));
     keyed(list, told, ({ event }) => `${event.epoch} ${event.offset}`, line);
   }
 
-  function tellWait(task, all) {
-    const last = all.findLast(({ type }) => MOVES.has(type));
-    const isAsLoaded = known !== null && all.length === known.events.length;
-    const told = last?.type === "task_waiting" ? last : isAsLoaded && known.record?.waiting_for;
-    const words = task && OPEN.has(task.status) ? waitWords(told) : "";
-    show(waits, Boolean(words));
-    setText(waits, words);
-  }
-
   addEventListener("hashchange", open);
-  return { draw, open };
+  return {
+    draw,
+    /** Show what the address names; what is known of it is asked for anew. */
+    open,
+    /** Another visitor may see less. */
+    forget: () => (lines = new Map()),
+  };
 }
-
-/** After one of these a task no longer waits for what it waited for before. */
-const MOVES = new Set(["task_waiting", "task_started", "task_finished", "recovery_attempt"]);
 
 function decoded(text) {
   try {
@@ -135,7 +119,6 @@ const drawn = new WeakMap(); // event → its line, the same object while it say
 
 function lineOf(event, workerOf) {
   const told = trailLine(event, workerOf);
-  if (told === null) return null;
   const said = told.said.filter((words) => typeof words === "string" && words).join(" ");
   const before = drawn.get(event);
   if (before?.said === said) return before;

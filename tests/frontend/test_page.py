@@ -293,6 +293,19 @@ async def test_a_task_has_an_address_that_shows_its_history(
     await expect(page.locator(".trail-lines li")).to_have_count(len(titles))
 
 
+async def test_the_history_says_why_a_task_does_not_move(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """It may be given up an hour later: who looks then has not seen what was said."""
+    task_id = await submit(page, gateway, user, "writr", "misspelt")
+    await page.goto(f"{gateway.url}/?user={user}#task={task_id}")
+    held = page.locator(".trail-lines [data-type=task_waiting]")
+    await expect(held).to_contain_text("Held back")
+    await expect(held).to_contain_text("Did you mean writer?")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator(".trail-lines li").last).to_contain_text("Cancelled")
+
+
 async def test_the_stack_of_a_failed_attempt_is_for_operators(
     page: Page, witness: Page, gateway: Process, user: str
 ) -> None:
@@ -308,6 +321,11 @@ async def test_the_stack_of_a_failed_attempt_is_for_operators(
     await expect(detail).to_contain_text("page_agents.py")
     await expect(page.locator(".trail-lines .detail")).to_have_count(0)
     assert "nothing works today" not in await page.content()
+    # As another visitor one sees what that one may see.
+    await witness.get_by_label("User", exact=True).select_option(label=user)
+    await live(witness)
+    await expect(witness.locator(".trail-lines li").last).to_contain_text("A stand-in answered")
+    await expect(witness.locator(".trail-lines .detail")).to_have_count(0)
 
 
 async def test_a_task_that_is_not_there_is_said_to_be_none(
