@@ -106,6 +106,7 @@ class Gateway:
         capabilities: Sequence[str] = (),
         exclude: type[BaseException] | Sequence[type[BaseException]] = (),
         accept: Callable[[Any], Any] | Mapping[str, Any] | None = None,
+        idle_timeout: float | None = None,
     ) -> Callable[[F], F]:
         """
         Declare a function as an agent; it stays callable as it is.
@@ -124,6 +125,8 @@ class Gateway:
                 retried, and not counted against the agent. A block's, too.
             accept: What results have to meet: a function ``f(result)`` that says whether one will
                 do, or a JSON Schema. Another result is an ``unacceptable_result`` and retried.
+            idle_timeout: Seconds without a piece and without progress after which an attempt, or a
+                block, is ``stalled``, beside ``timeout`` for the whole; None: any number.
 
         Raises:
             ConfigurationError: If the name is taken, or a value is out of bounds.
@@ -150,7 +153,7 @@ class Gateway:
                 features=tuple(features),
                 capabilities=tuple(capabilities),
             )
-            demands = demands_of(name, exclude=exclude, accept=accept)
+            demands = demands_of(name, exclude=exclude, accept=accept, idle_timeout=idle_timeout)
             self.agents.declare(Declared(policy, function, fallback, tuple(cleanup), demands))
             return function
 

@@ -20,6 +20,7 @@ from gateway.attempts.assignment import Assignment
 from gateway.attempts.calling import InputMismatch, call, is_async, thread_named, thread_of
 from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.demands import Demands
+from gateway.attempts.idle import Idle
 from gateway.attempts.json_forms import as_json
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
@@ -62,6 +63,7 @@ class _Attempt:
         reporter: Tells the listener about the attempt.
         over: Set when the task has ended without the attempt.
         span: Traces it.
+        idle: Knows when it last gave something.
     """
 
     task: Task
@@ -70,6 +72,7 @@ class _Attempt:
     reporter: Reporter
     over: asyncio.Event
     span: Span
+    idle: Idle
 
 
 class Attempts:
@@ -154,15 +157,11 @@ class Attempts:
         self, assignment: Assignment, declared: Declared, function: Function, span: Span
     ) -> None:
         policy = declared.policy
-        async with self._supervised(assignment, span) as attempt:
+        async with self._supervised(assignment, declared.demands, span) as attempt:
             running = asyncio.ensure_future(self._called(function, attempt.task, declared.demands))
             over = asyncio.ensure_future(attempt.over.wait())
             try:
-                await asyncio.wait(
-                    {running, over},
-                    timeout=assignment.limit_s,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
+                await attempt.idle.wait({running, over}, limit_s=assignment.limit_s)
             except asyncio.CancelledError:
                 # The gateway stops, and the agent's code does not outlive it.
                 running.cancel()
@@ -212,11 +211,12 @@ class Attempts:
     ) -> AsyncIterator[Task]:
         supervised = contextlib.AsyncExitStack()
         asked_before = _times_asked()
-        attempt = await supervised.enter_async_context(self._supervised(assignment, span))
+        attempt = await supervised.enter_async_context(self._supervised(assignment, demands, span))
         end: Coroutine[Any, Any, None]
         try:
             async with asyncio.timeout(assignment.limit_s) as limit:
-                yield attempt.task
+                with attempt.idle.ends(limit):
+                    yield attempt.task
                 result = await self._acceptable(attempt.task.result, attempt.task, demands)
         except BaseException as error:
             if limit.expired() and isinstance(error, TimeoutError):
@@ -274,7 +274,10 @@ class Attempts:
         error: BaseException | None = None,
     ) -> None:
         self._note(attempt)
-        failure = own_failures.timed_out(limit_s, llm_upstream=policy.upstream is not None)
+        if attempt.idle.is_over:
+            failure = own_failures.idle(attempt.idle.limit_s)
+        else:
+            failure = own_failures.timed_out(limit_s, llm_upstream=policy.upstream is not None)
         attempt.span.failed(failure)
         detail = None if error is None else describe(error)
         with contextlib.suppress(StaleTerm, Conflict):
@@ -362,16 +365,20 @@ class Attempts:
     # --- while it is made -------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def _supervised(self, assignment: Assignment, span: Span) -> AsyncIterator[_Attempt]:
+    async def _supervised(
+        self, assignment: Assignment, demands: Demands, span: Span
+    ) -> AsyncIterator[_Attempt]:
         """Set up an attempt, and tell what its code says until the block ends."""
         loop = asyncio.get_running_loop()
         waiting = asyncio.Event()
 
         def wake() -> None:
+            idle.moved()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(waiting.set)
 
         resources = Resources()
+        idle = Idle(demands.idle_s)
         pieces = Pieces(
             task_id=assignment.task_id,
             attempt=assignment.attempt,
@@ -391,6 +398,7 @@ class Attempts:
             reporter=Reporter(assignment, pieces, self._listener, self._clock),
             over=asyncio.Event(),
             span=span,
+            idle=idle,
         )
         self._made[assignment.task_id] = attempt
         teller = asyncio.ensure_future(self._tell(pieces, attempt.reporter, waiting))

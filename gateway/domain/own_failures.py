@@ -17,6 +17,7 @@ __all__ = [
     "capacity_exceeded",
     "circuit_open",
     "excluded",
+    "idle",
     "internal_error",
     "invalid_input",
     "no_worker",
@@ -40,6 +41,11 @@ def timed_out(limit_s: float, *, llm_upstream: bool) -> Failure:
     return failure_with(
         "llm_timeout" if llm_upstream else "task_timeout", facts={"limit_s": limit_s}
     )
+
+
+def idle(limit_s: float) -> Failure:
+    """An attempt gave no piece and no progress for as long as its agent may be idle."""
+    return failure_with("stalled", facts={"idle_limit_s": limit_s})
 
 
 def caller_deadline(limit_s: float) -> Failure:

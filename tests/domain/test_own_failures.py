@@ -20,6 +20,7 @@ from gateway.domain.failure import Failure
         (own_failures.no_worker(), "service_unavailable", "no_worker", False, False),
         (own_failures.invalid_input("q", "type"), "invalid_input", "invalid_input", False, False),
         (own_failures.cancelled_itself(), "processing_error", "cancelled_itself", True, True),
+        (own_failures.idle(5.0), "agent_lost", "stalled", True, False),
         (own_failures.excluded(), "invalid_input", "invalid_input", False, False),
         (
             own_failures.unacceptable_result("type"),

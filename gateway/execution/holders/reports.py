@@ -143,7 +143,9 @@ class Reports:
             progress=params.get("progress"),
             plan=None if plan is None else tuple(plan),
         )
+        # A worker that says itself that its attempt gave nothing any more is not lost.
         lost = failure.error_type in ("agent_lost", "cancelled")
+        lost = lost and failure.error_code != "stalled"
         detail = {"reported_message": params["message"], **params.get("detail", {})}
         await self._lifecycle.fail(
             task.task_id,

@@ -191,9 +191,9 @@ async def test_a_block_cleans_up(here: World) -> None:
     assert here.said("resource_cleanup")[0]["resources_cleaned"] == ["close", "temp_files"]
 
 
-async def test_a_result_that_cannot_be_kept_fails_the_task(here: World) -> None:
+async def test_a_result_that_is_too_large_fails_the_task(here: World) -> None:
     async with here.gateway.attempt("search") as task:
-        task.result = math.nan
+        task.result = bytes(256 * 1024)
     assert here.said("task_finished")[0]["outcome"] == "failed"
 
 
