@@ -74,7 +74,9 @@ export const TASK_CHANGES = {
     const change = { waiting: null };
     if (typeof event.text === "string") {
       const run = { attempt: event.attempt ?? task.attempt, fallback: task.fallback };
-      Object.assign(change, appended(task, run, event.text));
+      // An attempt that started over: what was shown before is void.
+      const before = event.replaces === true ? { text: [], text_dropped: 0 } : task;
+      Object.assign(change, appended(before, run, event.text));
     }
     if (event.step !== undefined && event.step !== null) {
       change.steps = draft.bounded("steps", [

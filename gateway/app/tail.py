@@ -150,7 +150,9 @@ def _lines(value: Any) -> Iterator[str]:
 
 def _said(event: Mapping[str, Any]) -> str:
     said = event.get("user_message") or event.get("text") or event.get("message") or ""
-    text = str(said).replace("\n", " ") + _left(event)
+    # Who reads along has to know that the lines of text above do not count any more.
+    anew = "(anew) " if event.get("replaces") is True else ""
+    text = anew + str(said).replace("\n", " ") + _left(event)
     return text if len(text) <= SAID_CHARS_MAX else text[: SAID_CHARS_MAX - 1] + "…"
 
 

@@ -385,6 +385,7 @@ class Attempts:
             # One more than is preserved: what is let go of here has then been cut there, too.
             chars_max=self._settings.partial_bytes_task + 1,
             wake=wake,
+            starts_over=assignment.attempt > 1,
         )
         attempt = _Attempt(
             task=Task(

@@ -37,6 +37,7 @@ class Piece:
         progress: How far the work is, from 0 to 1.
         at_step: What is being done now, for people.
         plan: The names of the steps that there will be.
+        replaces: Whether all text so far is void, and begins anew with ``text``.
     """
 
     text: str | None = None
@@ -45,6 +46,7 @@ class Piece:
     progress: float | None = None
     at_step: str | None = None
     plan: tuple[str, ...] | None = None
+    replaces: bool = False
 
     @property
     def produced(self) -> bool:
@@ -62,15 +64,17 @@ class Rest:
         text: Streamed text.
         progress: The newest; None: there is none that was not told.
         plan: None: there is none that was not told.
+        replaces: Whether all text before ``text`` is void.
     """
 
     steps: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     text: str = ""
     progress: float | None = None
     plan: tuple[str, ...] | None = None
+    replaces: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.text)
+        return bool(self.steps or self.text or self.replaces)
 
 
 class Pieces:
@@ -84,10 +88,18 @@ class Pieces:
             text after it, since it would follow a hole. To be more than a task preserves: then
             the preserved text is cut, too, and says so.
         wake: Called, from any thread, when there is something to tell.
+        starts_over: Whether the first text replaces that of earlier attempts, unless the agent
+            goes on from it.
     """
 
     def __init__(
-        self, *, task_id: str, attempt: int, chars_max: int, wake: Callable[[], None]
+        self,
+        *,
+        task_id: str,
+        attempt: int,
+        chars_max: int,
+        wake: Callable[[], None],
+        starts_over: bool = False,
     ) -> None:
         self._task_id = task_id
         self._attempt = attempt
@@ -103,6 +115,8 @@ class Pieces:
         self._turns = [self._take_progress, self._take_text, self._take_step]
         self._over = False
         self._overflowed = False
+        self._starts_over = starts_over
+        self._replaces = False
         # Half of a surrogate pair, which waits for its other half.
         self._half = ""
 
@@ -110,18 +124,23 @@ class Pieces:
         """Add streamed text. Like all that adds, raises ``AttemptOver`` after the end."""
         with self._lock:
             self._check()
-            text, self._half = self._half + text, ""
-            if HIGH_SURROGATES[0] <= text[-1:] <= HIGH_SURROGATES[1]:
-                text, self._half = text[:-1], text[-1]
-            text = whole_text(text)
-            room = 0 if self._overflowed else self._chars_max - self._chars
-            if len(text) > room:
-                self._overflowed = True
-                text = text[:room]
-            if text:
-                self._texts.append(text)
-                self._chars += len(text)
+            if self._starts_over and text:
+                self._restart()
+            self._add(text)
         self._wake()
+
+    def restart_text(self, text: str) -> None:
+        """Begin the text anew, with ``text``; what was said before is void."""
+        with self._lock:
+            self._check()
+            self._restart()
+            self._add(text)
+        self._wake()
+
+    def go_on(self) -> None:
+        """Let the text come after that of earlier attempts, which the agent has looked at."""
+        with self._lock:
+            self._starts_over = False
 
     def add_step(self, name: str, data: Any) -> None:
         """Add a finished step."""
@@ -164,9 +183,11 @@ class Pieces:
             if self._half:
                 self._texts.append(whole_text(self._half))
                 self._half = ""
-            rest = Rest(self._steps, "".join(self._texts), progress, self._plan)
+            text, replaces = "".join(self._texts), self._replaces
+            rest = Rest(self._steps, text, progress, self._plan, replaces)
             self._steps, self._texts, self._chars = {}, [], 0
             self._progress = self._plan = None
+            self._replaces = False
             return rest
 
     def check(self) -> None:
@@ -178,6 +199,24 @@ class Pieces:
         """
         with self._lock:
             self._check()
+
+    def _restart(self) -> None:
+        self._starts_over = self._overflowed = False
+        self._replaces = True
+        self._texts, self._chars, self._half = [], 0, ""
+
+    def _add(self, text: str) -> None:
+        text, self._half = self._half + text, ""
+        if HIGH_SURROGATES[0] <= text[-1:] <= HIGH_SURROGATES[1]:
+            text, self._half = text[:-1], text[-1]
+        text = whole_text(text)
+        room = 0 if self._overflowed else self._chars_max - self._chars
+        if len(text) > room:
+            self._overflowed = True
+            text = text[:room]
+        if text:
+            self._texts.append(text)
+            self._chars += len(text)
 
     def _take_progress(self) -> Piece | None:
         if self._plan is None and self._progress is None:
@@ -193,13 +232,14 @@ class Pieces:
         return Piece(step=name, data=self._steps.pop(name))
 
     def _take_text(self) -> Piece | None:
-        if not self._texts:
+        if not self._texts and not self._replaces:
             return None
         text = "".join(self._texts)
         told, rest = text[:TEXT_CHARS_MAX], text[TEXT_CHARS_MAX:]
         self._texts = [rest] if rest else []
         self._chars = len(rest)
-        return Piece(text=told)
+        replaces, self._replaces = self._replaces, False
+        return Piece(text=told, replaces=replaces)
 
     def _check(self) -> None:
         if self._over:

@@ -155,7 +155,8 @@ class Reporter:
         Tell what would be too large for the one entry that ends the attempt.
 
         Args:
-            text_too: Whether text is told whatever its size.
+            text_too: Whether text is told whatever its size. Text that replaces what was told
+                before always is: the end of an attempt only adds to that.
 
         Returns:
             What is left, for the end.
@@ -165,10 +166,11 @@ class Reporter:
             for name, data in rest.steps.items():
                 await self.tell(Piece(step=name, data=data))
             rest = dataclasses.replace(rest, steps={})
-        if large or text_too:
-            for start in range(0, len(rest.text), TEXT_CHARS_MAX):
-                await self.tell(Piece(text=rest.text[start : start + TEXT_CHARS_MAX]))
-            rest = dataclasses.replace(rest, text="")
+        if large or text_too or rest.replaces:
+            for start in range(0, max(len(rest.text), int(rest.replaces)), TEXT_CHARS_MAX):
+                text = rest.text[start : start + TEXT_CHARS_MAX]
+                await self.tell(Piece(text=text, replaces=rest.replaces and start == 0))
+            rest = dataclasses.replace(rest, text="", replaces=False)
         return rest
 
     async def _fail(

@@ -54,7 +54,6 @@ class Task:
         agent_name: The agent that does it.
         attempt: The number of this attempt, from 1.
         input: What was asked, as JSON.
-        preserved: What earlier attempts left: ``.steps`` by name, and ``.text``.
         timeout: Seconds that this attempt has.
         result: Set it inside ``gateway.attempt(...)``; a function returns its result instead.
     """
@@ -73,7 +72,7 @@ class Task:
         self.attempt = assignment.attempt
         # Copies: whatever an agent does to them, the next attempt finds them unchanged.
         self.input = copy.deepcopy(assignment.input)
-        self.preserved: Kept = copy.deepcopy(assignment.preserved)
+        self._preserved: Kept = copy.deepcopy(assignment.preserved)
         self.timeout = assignment.limit_s
         self.result: Any = None
         self._pieces = pieces
@@ -82,6 +81,17 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<Task {self.task_id} of {self.agent_name}, attempt {self.attempt}>"
+
+    @property
+    def preserved(self) -> Kept:
+        """
+        What earlier attempts left: ``.steps`` by name, and ``.text``.
+
+        An attempt that has looked goes on from it: its text comes after the text that is kept. One
+        that has not looked starts over, and its first text replaces that of earlier attempts.
+        """
+        self._pieces.go_on()
+        return self._preserved
 
     def preserve(self, step: str, data: Any) -> None:
         """
@@ -117,6 +127,18 @@ class Task:
         if not isinstance(text, str):
             raise InvalidParams("append() takes text; decode bytes first", field="text")
         self._pieces.add_text(text)
+
+    def restart_text(self, text: str = "") -> None:
+        """
+        Begin the text anew: what users were shown and what is kept is ``text`` alone from now on.
+
+        Raises:
+            InvalidParams: If ``text`` is no text.
+            AttemptOver: If this attempt has ended.
+        """
+        if not isinstance(text, str):
+            raise InvalidParams("restart_text() takes text; decode bytes first", field="text")
+        self._pieces.restart_text(text)
 
     def progress(self, progress: float | None = None, step: str | None = None) -> None:
         """

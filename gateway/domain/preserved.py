@@ -97,6 +97,13 @@ class Preserved:
             self.chunks.append(text)
             self.size += size
 
+    def drop_text(self) -> None:
+        """Keep no text that came before now: it begins anew."""
+        self.size -= _text_size(self.text)
+        self.chunks, self.text_ended = [], False
+        # What was missing of the text is void as well.
+        self.truncated = bool(self.evicted)
+
     def add_step(self, name: str, data: Any) -> None:
         """Keep a finished step; a step of the same name is replaced, if the new one fits."""
         # The name's quotes, a colon and a comma.

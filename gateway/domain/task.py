@@ -284,6 +284,8 @@ def _produced(task: Task, event: Mapping[str, Any], fact: Produced | None, at: f
     task.preserved.pieces = event["piece"]
     if "step" in event:
         task.preserved.add_step(event["step"], event["data"])
+    if event.get("replaces"):
+        task.preserved.drop_text()
     if "text" in event:
         task.preserved.add_text(event["text"])
     if event.get("progress") is not None:

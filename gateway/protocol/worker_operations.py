@@ -36,6 +36,10 @@ UPDATE: Schema = {
         step={"type": ["string", "null"], "minLength": 1, "maxLength": 128},
         data={"description": "what the step gave; with it the step is kept as finished"},
         text={"type": "string", "maxLength": 65536},
+        replaces={
+            "description": "whether all text so far is void, and begins anew with text",
+            "type": "boolean",
+        },
         plan={"type": "array", "items": STEP, "maxItems": 256},
         piece={
             "description": "the worker's number of this update, which grows within an attempt "
@@ -46,7 +50,7 @@ UPDATE: Schema = {
         },
     ),
     # What a step gave is kept under the step's name.
-    "dependentRequired": {"data": ["step"]},
+    "dependentRequired": {"data": ["step"], "replaces": ["text"]},
     "dependentSchemas": {"data": {"properties": {"step": {"type": "string"}}}},
 }
 

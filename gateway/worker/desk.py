@@ -312,6 +312,7 @@ class _Desk:
         """Tell a piece under its own number, so that it is kept once however often it is said."""
         if piece.text is not None:
             told: dict[str, Any] = {"text": piece.text}
+            told |= {"replaces": True} if piece.replaces else {}
         elif piece.step is not None:
             told = {"step": piece.step, "data": piece.data}
         else:

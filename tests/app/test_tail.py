@@ -79,6 +79,12 @@ def test_a_long_text_is_cut_at_the_bound(length: int, shown: int) -> None:
     assert said.endswith("…") is (length > SAID_CHARS_MAX)
 
 
+def test_text_that_begins_anew_says_so() -> None:
+    """The lines of text above it do not count any more."""
+    event = {**EVENT, "user_message": None, "text": "Here is", "replaces": True}
+    assert line_of(event).plain.endswith("  (anew) Here is")
+
+
 def test_an_unknown_severity_is_shown_without_a_style() -> None:
     assert "dire" in line_of(EVENT | {"severity": "dire"}).plain
 

@@ -49,6 +49,7 @@ class Attempt:
             attempt=self.assignment.attempt,
             chars_max=TEXT_CHARS,
             wake=self._wake,
+            starts_over=self.assignment.attempt > 1,
         )
         self.resources = Resources()
         self.task = Task(

@@ -18,7 +18,7 @@ FAILURE = own_failures.timed_out(30.0, llm_upstream=False)
 
 
 def reporter(listener: Script) -> tuple[Reporter, Pieces]:
-    attempt = Attempt()
+    attempt = Attempt(attempt=1)
     made = Reporter(attempt.assignment, attempt.pieces, listener, VirtualClock())
     return made, attempt.pieces
 
@@ -46,6 +46,18 @@ async def test_two_pieces_of_the_same_words_are_two_events() -> None:
     for _ in range(2):
         await telling.tell(Piece(text="ha "))
     assert listener.tries[0] != listener.tries[1]
+
+
+async def test_text_that_replaces_is_told_before_the_end_whichever_it_is() -> None:
+    """The end of an attempt only adds to the text, so that it cannot say that there is none."""
+    listener = Script()
+    telling, pieces = reporter(listener)
+    pieces.restart_text("")
+    await telling.fail(FAILURE, cause="timeout", detail=None)
+    assert listener.told == [
+        ("tell", Piece(text="", replaces=True)),
+        ("fail", ("task_timeout", "timeout", Rest())),
+    ]
 
 
 async def test_an_end_does_not_overtake_a_piece_that_waits_for_its_next_try() -> None:

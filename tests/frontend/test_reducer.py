@@ -209,6 +209,22 @@ async def test_a_snapshots_preview_says_how_much_is_before_it(blank_page: Page) 
     assert list(shown["preserved"]["steps"]) == ["outline"]
 
 
+async def test_text_that_begins_anew_is_shown_alone(blank_page: Page) -> None:
+    """An attempt that starts over says so with its first piece, also after a cut at the bound."""
+    long = [("partial_result", of_task(1, text="x" * 90_000))] * 3
+    events = stream(
+        ("task_started", of_task(1)),
+        *long,
+        ("task_started", of_task(2)),
+        ("partial_result", of_task(2, text="Here is the ", replaces=True)),
+        ("partial_result", of_task(2, text="plan")),
+    )
+    state = await fold(blank_page, ["reduceAll", events])
+    shown = state["tasks"]["t"]
+    assert shown["text"] == [{"attempt": 2, "fallback": False, "text": "Here is the plan"}]
+    assert shown["text_dropped"] == 0
+
+
 async def test_a_breaker_opens_is_tested_and_closes(blank_page: Page) -> None:
     about = {"breaker": "writer", "error_id": "b1", "probe_at": START, "user_id": "*"}
     events = stream(

@@ -76,7 +76,7 @@ class Life:
             case "task_started":
                 self._started(event)
             case "partial_result":
-                self.text += event.get("text", "")
+                self.text = ("" if event.get("replaces") else self.text) + event.get("text", "")
             case "partial_result_preserved":
                 self.preserved = event
                 self.text = event["preserved_text"]

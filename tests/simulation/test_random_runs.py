@@ -277,7 +277,8 @@ def _of_task(task: dict[str, Any], event: Mapping[str, Any]) -> None:
                 if event[name] is not None:
                     task[name] = event[name]
         case "partial_result":
-            task["text"] = (task["text"] + event.get("text", ""))[-100:]
+            before = "" if event.get("replaces") else task["text"]
+            task["text"] = (before + event.get("text", ""))[-100:]
             if "step" in event:
                 task["steps"] = sorted({*task["steps"], event["step"]})
         case "partial_result_preserved":

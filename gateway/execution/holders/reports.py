@@ -240,7 +240,8 @@ def _pieces_of(params: Params, *, bytes_max: int) -> list[Piece]:
     if "data" in params:
         measured(params["data"], field="data", bytes_max=bytes_max)
         pieces.append(Piece(step=step, data=params["data"]))
-    if params.get("text"):
+    replaces = params.get("replaces", False)
+    if params.get("text") or replaces:
         measured(params["text"], field="text", bytes_max=bytes_max)
-        pieces.append(Piece(text=params["text"]))
+        pieces.append(Piece(text=params["text"], replaces=replaces))
     return pieces

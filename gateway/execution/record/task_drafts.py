@@ -132,6 +132,7 @@ class TaskDrafts:
             fact=None if update is None else Produced(piece=update, part=part),
             piece=task.preserved.pieces + 1,
             **({"text": piece.text} if text else {"step": piece.step, "data": piece.data}),
+            **({"replaces": True} if piece.replaces else {}),
         )
 
     def partial_preserved(

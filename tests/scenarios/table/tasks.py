@@ -55,6 +55,24 @@ TASKS = (
         do("event.list", topic="task:{task.task_id}", gives={"next": None}),
     ),
     scenario(
+        "text that begins anew makes the text before it void, and no step",
+        worker("w", "anew"),
+        task("task", "anew"),
+        claimed("w", "task"),
+        do("task.update", **lease("w"), step="a", data=1, text="Here is the "),
+        do("task.update", **lease("w"), text="Here is the ", replaces=True),
+        do("task.update", **lease("w"), text="plan", replaces=False),
+        no("invalid_params", "task.update", **lease("w"), replaces=True),
+        do(
+            "task.partial",
+            **the("task"),
+            gives={"preserved_data": {"a": 1}, "preserved_text": "Here is the plan"},
+        ),
+        do("task.update", **lease("w"), text="", replaces=True),
+        do("task.partial", **the("task"), gives={"preserved_text": ""}),
+        do("task.complete", **lease("w"), result=1),
+    ),
+    scenario(
         "input and result are the same JSON by whatever way they came",
         worker("w", "json"),
         task(
