@@ -22,6 +22,7 @@ from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.demands import Demands
 from gateway.attempts.idle import Idle
 from gateway.attempts.json_forms import as_json
+from gateway.attempts.late import Late
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
 from gateway.attempts.spans import Span, spanned
@@ -107,14 +108,12 @@ class Attempts:
         self.threads = Threads(settings.threads, freed)
         # The newest attempt of each task.
         self._made: dict[str, _Attempt] = {}
-        # What is still told of blocks that have gone on, by task. No block begins while the store
-        # is away, so there are at most as many as ran when it went.
-        self._late: dict[str, set[asyncio.Task[None]]] = {}
+        self._late = Late()
 
     @property
     def late(self) -> AbstractSet[str]:
         """The tasks of blocks that have gone on, and whose end is still being told."""
-        return self._late.keys()
+        return self._late.tasks
 
     def has_room(self, declared: Declared, *, fallback: bool) -> bool:
         """Whether an attempt could begin now; plain functions need a free thread."""
@@ -129,8 +128,7 @@ class Attempts:
         """Stop every attempt: the log with their tasks is lost, or this process leaves."""
         for task_id in tuple(self._made):
             self.ended(task_id)
-        for telling in [job for jobs in self._late.values() for job in jobs]:
-            telling.cancel()
+        self._late.cancel()
 
     def ended(self, task_id: str) -> None:
         """Stop working on a task that has ended; nothing happens if none is worked on."""
@@ -194,7 +192,8 @@ class Attempts:
 
         What the block raises is reported, and raised on. Cancelling the caller cancels the task. At
         the end the caller waits ``END_WAIT_S`` for the store at the most, and for the cleanup; what
-        the store did not take by then is told later, in the same order.
+        the store did not take by then is told later, in the same order. A caller that is cancelled
+        meanwhile goes on at once, and the cleanup is finished without it.
         """
         with spanned(assignment, mode="primary", here=True) as span:
             async with self._around(assignment, policy, hooks, demands, span) as task:
@@ -230,13 +229,27 @@ class Attempts:
         else:
             end = self._succeed(attempt, result)
         finally:
-            wait_until = asyncio.get_running_loop().time() + END_WAIT_S
-            try:
-                await self._told_or_late(attempt, _ended(supervised, end), wait_until)
-            finally:
-                if cleaned := await self._cleaned(attempt, hooks, None):
-                    telling = attempt.reporter.cleaned(cleaned)
-                    await self._told_or_late(attempt, telling, wait_until)
+            # On its own: whatever cancels the caller, again and again as anyio's scopes do, the end
+            # is told and the attempt is cleaned up after.
+            closing = self._closed(attempt, supervised, end, hooks)
+            await self._late.done(assignment.task_id, closing)
+
+    async def _closed(
+        self,
+        attempt: _Attempt,
+        supervised: contextlib.AsyncExitStack,
+        end: Coroutine[Any, Any, None],
+        hooks: Sequence[Function],
+    ) -> None:
+        """Tell the end of a block, as far as the store takes it in time, and clean up after it."""
+        task_id = attempt.task.task_id
+        wait_until = asyncio.get_running_loop().time() + END_WAIT_S
+        try:
+            await self._late.told(task_id, _ended(supervised, end), wait_until=wait_until)
+        finally:
+            if cleaned := await self._cleaned(attempt, hooks, None):
+                telling = attempt.reporter.cleaned(cleaned)
+                await self._late.told(task_id, telling, wait_until=wait_until)
 
     # --- how an attempt ends ----------------------------------------------------------------
 
@@ -287,32 +300,6 @@ class Attempts:
         """Note when it failed: what it has yet to say is told first, and may have to wait."""
         if self._detected is not None:
             self._detected(attempt.task.task_id, attempt.reporter.term)
-
-    async def _told_or_late(
-        self, attempt: _Attempt, telling: Coroutine[Any, Any, None], wait_until: float
-    ) -> None:
-        """Wait until it is told; at ``wait_until``, or when cancelled, leave it to itself."""
-        task_id = attempt.task.task_id
-        job = asyncio.ensure_future(telling)
-        try:
-            await asyncio.wait(
-                {job}, timeout=max(0.0, wait_until - asyncio.get_running_loop().time())
-            )
-        finally:
-            if not job.done():
-                logger.warning("task %s: its end waits for the store, the block goes on", task_id)
-                self._late.setdefault(task_id, set()).add(job)
-                job.add_done_callback(lambda job: self._no_longer_late(task_id, job))
-        if job.done():
-            job.result()
-
-    def _no_longer_late(self, task_id: str, job: asyncio.Task[None]) -> None:
-        jobs = self._late[task_id]
-        jobs.discard(job)
-        if not jobs:
-            del self._late[task_id]
-        if not job.cancelled() and (error := job.exception()) is not None:
-            logger.error("task %s: its end could not be told", task_id, exc_info=error)
 
     async def _called(self, function: Function, task: Task, demands: Demands) -> Any:
         result = await call(function, task, threads=self.threads)
