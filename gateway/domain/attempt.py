@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 from gateway.domain.timestamps import rfc3339
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "past_errors"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -44,3 +45,16 @@ class Attempt:
         if self.error is not None:
             shown["error"] = self.error
         return shown
+
+
+def past_errors(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:
+    """What went wrong, for each attempt that has failed, in order."""
+    errors = []
+    for attempt in attempts:
+        if attempt.error is None:
+            continue
+        told = {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
+        if attempt.ended_at is not None:
+            told["at"] = rfc3339(attempt.ended_at)
+        errors.append({"attempt": attempt.number, **told})
+    return errors

@@ -14,8 +14,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.domain.attempt import past_errors
 from gateway.domain.packed import opened
-from gateway.domain.task import Task, past_errors
+from gateway.domain.task import Task
 from gateway.domain.timestamps import rfc3339
 
 __all__ = [
@@ -91,7 +92,7 @@ def of_task(task: Task, reason: str) -> DeadLetter:
         correlation_id=task.correlation_id,
         reason=reason,
         attempts=task.attempt,
-        errors=past_errors(task),
+        errors=past_errors(task.attempts),
         died_at=task.finished_at,
         sequence=task.last_offset,
         finished_event_id=task.finished_event_id,

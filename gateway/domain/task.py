@@ -36,7 +36,6 @@ __all__ = [
     "LIVE",
     "Task",
     "apply",
-    "past_errors",
     "subject_of",
     "submitted",
     "view",
@@ -397,19 +396,6 @@ _FOLDS: dict[str, Callable[[Task, Mapping[str, Any], Any, float], None]] = {
     "system_recovered": _recovered,
     "task_finished": _finished,
 }
-
-
-def past_errors(task: Task) -> list[dict[str, Any]]:
-    """What went wrong, for each attempt that has failed, in order."""
-    errors = []
-    for attempt in task.attempts:
-        if attempt.error is None:
-            continue
-        told = {name: attempt.error[name] for name in ("error_type", "error_code", "message")}
-        if attempt.ended_at is not None:
-            told["at"] = rfc3339(attempt.ended_at)
-        errors.append({"attempt": attempt.number, **told})
-    return errors
 
 
 def view(task: Task) -> dict[str, Any]:

@@ -392,12 +392,7 @@ class State:
                     del self._of_user[task.user_id]
 
     def expire(self, now: float) -> None:
-        """
-        Let go of what is too old: preserved parts, ended tasks, idempotency keys.
-
-        Args:
-            now: In seconds since the Unix epoch; a timer calls this.
-        """
+        """Let go of what is too old at ``now``: preserved parts, ended tasks, idempotency keys."""
         self._expire_finished(now)
         too_old = now - self._settings.partial_ttl
         for task in list(self.preserving.values()):

@@ -17,13 +17,13 @@ from gateway.attempts.pieces import Piece, Rest
 from gateway.domain import messages
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.announcements import sentence
-from gateway.domain.attempt import Attempt
+from gateway.domain.attempt import Attempt, past_errors
 from gateway.domain.breaker import Kind, Outcome
 from gateway.domain.facts import Failed, Finished, Leased, Produced, Progressed, Salvaged
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import STRATEGIES, Next
 from gateway.domain.redaction import Redacted
-from gateway.domain.task import Task, past_errors, subject_of
+from gateway.domain.task import Task, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.record.failure_fields import Fields, about, over, recovered
 from gateway.execution.record.intake import Intake
@@ -87,8 +87,8 @@ class TaskDrafts:
     ) -> Fields:
         """Give the failure fields of an event about ``task``, and what the failure goes back to."""
         root = self._state.causes.root_of(task, self._state.tasks)
-        fields = self.about(failure, error_id, policy, said)
-        return fields if root is None else {**fields, "causation_id": root}
+        named = {} if root is None else {"causation_id": root}
+        return self.about(failure, error_id, policy, said) | named
 
     # --- tasks ------------------------------------------------------------------------------
 
@@ -269,7 +269,7 @@ class TaskDrafts:
             previous_agent_id=task.lost_holder,
             new_agent_id=holder,
             attempts=task.attempt,
-            errors=past_errors(task),
+            errors=past_errors(task.attempts),
             reason=task.lost_why or last.get("error_code", "agent_lost"),
             **{
                 **over(task.last_error, task.error_id, said),
@@ -327,7 +327,7 @@ class TaskDrafts:
     ) -> Draft:
         """Tell that a task is given up, with every error, and kept for operators."""
         message, said = sentence("task_dead_lettered", reason=reason)
-        errors = past_errors(task)
+        errors = past_errors(task.attempts)
         if task.status == "running":
             errors.append(
                 {
