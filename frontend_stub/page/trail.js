@@ -23,10 +23,11 @@ export function trail(section, others, { load, actions, opened }) {
   const back = h("a.back", { href: "#tasks" }, "All tasks");
   const note = h("p.quiet", { role: "status" });
   const asked = h("details.asked", { hidden: true });
-  const card = taskCard(actions);
   const list = h("ol.trail-lines", { "aria-label": "History" });
-  section.append(h("div.section-head", {}, title, back), card.element, note, asked, list);
+  const head = h("div.section-head", {}, title, back);
+  section.append(head, note, asked, list);
   let taskId = null;
+  let card = null; // of the task, once it is known
   let lines = new Map(); // position → event
 
   async function open() {
@@ -38,6 +39,10 @@ export function trail(section, others, { load, actions, opened }) {
     show(section, taskId !== null);
     for (const other of others) show(other, taskId === null);
     if (isBack) others.at(-1).focus(); // it was hidden when the browser looked for it
+    if (isOther) {
+      card?.element.remove();
+      card = null;
+    }
     if (taskId === null) return;
     if (isOther) {
       lines = new Map();
@@ -76,15 +81,20 @@ export function trail(section, others, { load, actions, opened }) {
     if (taskId === null) return;
     for (const event of state.events) if (event.task_id === taskId) add(event);
     const task = state.tasks.get(taskId);
-    show(card.element, task !== undefined);
-    if (task) {
-      show(note, false);
-      card.update({ task, worker: nameOf(state, task.agent_id) });
-    }
+    if (task) drawCard(task, nameOf(state, task.agent_id));
     const all = [...lines.values()].sort(inOrder);
     const workerOf = (agentId) => nameOf(state, agentId);
     const told = all.map((event) => lineOf(event, workerOf));
     keyed(list, told, ({ event }) => `${event.epoch} ${event.offset}`, line);
+  }
+
+  function drawCard(task, worker) {
+    show(note, false);
+    if (card === null) {
+      card = taskCard(actions);
+      head.after(card.element);
+    }
+    card.update({ task, worker });
   }
 
   addEventListener("hashchange", open);

@@ -18,6 +18,7 @@ from gateway.transports.server import bind
 from tests.frontend.accessibility import violations
 from tests.frontend.conftest import Process
 from tests.frontend.test_page import ask, card, card_of, live, open_page, publish, submit
+from tests.transports.world import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -126,6 +127,7 @@ async def mounted(path: str) -> AsyncIterator[str]:
     socket = bind("127.0.0.1", 0)
     serving = asyncio.create_task(server.serve([socket]))
     try:
+        await until(lambda: server.started)
         yield f"http://127.0.0.1:{socket.getsockname()[1]}{path}/"
     finally:
         server.should_exit = True
