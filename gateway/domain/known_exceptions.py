@@ -83,6 +83,7 @@ ROWS: tuple[Row, ...] = _all(
         "llm_bad_request": "UnsupportedParamsError",
         "upstream_unavailable": "MidStreamFallbackError OpenAIError",
         "configuration_error": "LiteLLMUnknownProvider",
+        "llm_model_not_found": "ModelNotMappedError",
     }),
     _rows("huggingface_hub", "huggingface_hub 2.4", {
         "llm_timeout": "InferenceTimeoutError InferenceEndpointTimeoutError",
@@ -98,7 +99,8 @@ ROWS: tuple[Row, ...] = _all(
         "upstream_permission_denied": "GatedRepoError DisabledRepoError",
         "upstream_auth_failed": "DeviceCodeError OIDCError",
         "configuration_error": "LocalTokenNotFoundError OfflineModeIsEnabled HFValidationError"
-                               " HfUriError StrictDataclassError CLIError",
+                               " HfUriError StrictDataclassError CLIError DryRunError"
+                               " FileDuplicationError",
         "tool?": "SandboxCommandError",
     }),
 
@@ -114,6 +116,7 @@ ROWS: tuple[Row, ...] = _all(
         "llm_content_filtered": "ModelRefusalError",
         "connection?": "ModelConnectionError",
         "upstream_unavailable": "ModelAPIError ModelError",
+        "configuration_error": "SchemaAnnotationError",
         "tool?": "ToolException",
     }),
     _rows("langchain_openai", "langchain-openai 1.7", {
@@ -140,10 +143,8 @@ ROWS: tuple[Row, ...] = _all(
         "llm_content_filtered": "ContentFilterError",
         "llm_invalid_response": "UnexpectedModelBehavior RetryModelRequest SkipModelRequest",
         "llm_rate_limit": "ModelRateLimitError",
-        "quota_exhausted": "ModelQuotaExceededError",
         "llm_overloaded": "ModelUnavailableError",
         "llm_timeout": "ModelTimeoutError ModelRequestTimeout RunTimedOut",
-        "llm_context_too_long": "ModelContextWindowExceededError",
         "llm_auth_failed": "ModelAuthenticationError",
         "llm_model_not_found": "ModelNotFoundError",
         "llm_bad_request": "ModelRequestRejectedError",
@@ -181,8 +182,8 @@ ROWS: tuple[Row, ...] = _all(
     _rows("crewai", "crewai 1.15", {"llm_context_too_long": "LLMContextLengthExceededError"}),
     _rows("google.adk", "google-adk 2.13", {
         "step_limit_exceeded": "LlmCallsLimitExceededError",
-        "upstream_not_found": "InvocationNotFoundError",
-        "upstream_conflict": "StaleSessionError",
+        "upstream_not_found": "NotFoundError",
+        "upstream_conflict": "AlreadyExistsError StaleSessionError",
     }),
     _rows("smolagents", "smolagents 1.26", {
         "step_limit_exceeded": "AgentMaxStepsError",
@@ -236,9 +237,9 @@ ROWS: tuple[Row, ...] = _all(
         "connection?": "HTTPError",
     }),
     _rows("aiohttp", "aiohttp 3.14", {
-        "upstream_invalid_response": "TooManyRedirects RedirectClientError",
+        "upstream_invalid_response": "TooManyRedirects RedirectClientError WSMessageTypeError",
         "connection_failed": "ClientSSLError ServerFingerprintMismatch WSServerHandshakeError",
-        "connection_interrupted": "WebSocketError UploadAbortedError",
+        "connection_interrupted": "WebSocketError UploadAbortedError EofStream",
         "connection?": "ClientError",
     }),
 
@@ -300,7 +301,7 @@ ROWS: tuple[Row, ...] = _all(
     _rows("grpc", "grpcio 1.85", {
         "timeout?": "FutureTimeoutError",
         "connection_interrupted": "FutureCancelledError AbortError",
-        "upstream_unavailable": "RpcError InternalError",
+        "upstream_unavailable": "RpcError InternalError BaseError",
         "configuration_error": "UsageError",
     }),
 

@@ -104,6 +104,7 @@ STRONG_WORDS: Mapping[str, str] = {
     "context_window_exceeded": "llm_context_too_long",
     "contextwindowexceedederror": "llm_context_too_long",
     "contextoverflowerror": "llm_context_too_long",
+    "modelcontextwindowexceedederror": "llm_context_too_long",
     "exceed_context_size_error": "llm_context_too_long",
     "model_max_prompt_tokens_exceeded": "llm_context_too_long",
     "request_too_large": "long?",
@@ -129,6 +130,7 @@ STRONG_WORDS: Mapping[str, str] = {
     "quota_exceeded": "quota_exhausted",
     "quotaexceeded": "quota_exhausted",
     "servicequotaexceededexception": "quota_exhausted",
+    "modelquotaexceedederror": "quota_exhausted",
     "contractspendlimitreachederror": "quota_exhausted",
     "enforcedspendlimitreachederror": "quota_exhausted",
     # an answer that does not fit, which LiteLLM tells with 500

@@ -15,7 +15,7 @@ import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from gateway.domain.classification import classify
@@ -62,6 +62,8 @@ OURS: dict[str, frozenset[str]] = {
     "httpx": _STREAMS | {"CookieConflict", "LocalProtocolError"},
     "httpx2": _STREAMS | {"CookieConflict", "LocalProtocolError"},
     "pydantic-ai-slim": frozenset({"AgentRunError"}),
+    "openai-agents": frozenset({"AgentsException"}),
+    "langchain-core": frozenset({"LangChainException", "TracerException"}),
 }
 
 # The statuses of classes that are made from an answer, by what stands in their names.
@@ -94,39 +96,52 @@ def exceptions(modules: tuple[str, ...], *, root: str) -> Iterator[type[BaseExce
                 yield cls
 
 
-def answers(cls: type[BaseException]) -> Iterator[Callable[[], BaseException]]:
-    """Ways to make an exception, the one with an answer first."""
-    make: Any = cls
+def made(cls: type[BaseException]) -> BaseException:
+    """
+    Make an exception by the names of what its class asks for.
+
+    A class that asks for nothing gets a text alone: an answer among its arguments would be a
+    status in its text, and so a name that the class does not have.
+    """
     status = next((code for part, code in STATUSES.items() if part in cls.__name__), 500)
     for client in ("httpx2", "httpx"):
         http = importlib.import_module(client)
         request = http.Request("POST", "https://service.example.org/v1/things")
         answer = http.Response(status, json={"message": "it failed"}, request=request)
-        yield lambda answer=answer: make("it failed", response=answer, body=None)  # type: ignore[misc]
-        yield lambda answer=answer: make("it failed", request=answer.request, response=answer)  # type: ignore[misc]
-        yield lambda answer=answer: make("it failed", response=answer)  # type: ignore[misc]
-        yield lambda answer=answer: make("it failed", answer, "{}")  # type: ignore[misc]
-        yield lambda request=request: make(request=request)  # type: ignore[misc]
-        yield lambda request=request: make("it failed", request=request, body=None)  # type: ignore[misc]
-        yield lambda request=request: make("it failed", request=request)  # type: ignore[misc]
-        yield lambda answer=answer: make(status, {"error": {}}, answer)  # type: ignore[misc]
-    yield lambda: make("it failed", "provider", "model")
-    yield lambda: make("it failed")
-    yield lambda: make()
-    for count in range(2, 7):
-        yield lambda count=count: make(*["it failed"] * count)  # type: ignore[misc]
-    yield lambda: cls.__new__(cls, "it failed")
-
-
-def made(cls: type[BaseException]) -> BaseException:
-    for way in answers(cls):
+        given = {
+            **dict.fromkeys(("response", "raw_response", "http_response"), answer),
+            **dict.fromkeys(("status_code", "status", "code"), status),
+            "request": request, "response_json": {"error": {}}, "headers": {}, "body": None,
+        }  # fmt: skip
         try:
-            error = way()
+            error = cls(*_arguments(cls, given)[0], **_arguments(cls, given)[1])
             str(error)
-        except Exception:  # noqa: BLE001 - another way may fit
+        except Exception:  # noqa: BLE001 - the other client may fit
             continue
         return error
     return cls.__new__(cls)
+
+
+def _arguments(cls: type[BaseException], given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    initializer: Any = cls.__init__
+    try:
+        parameters = list(inspect.signature(initializer).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return ["it failed"], {}
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return ["it failed"], {}
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for parameter in parameters:
+        needed = parameter.default is parameter.empty or parameter.name in ("response", "request")
+        if not needed or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        value = given.get(parameter.name, "it failed")
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            positional.append(value)
+        else:
+            named[parameter.name] = value
+    return positional, named
 
 
 def raised(cls: type[BaseException]) -> BaseException:
