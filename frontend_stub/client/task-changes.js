@@ -104,6 +104,8 @@ export const TASK_CHANGES = {
     if (!event.task_id) reportFailure(draft, event);
     const task = draft.task(event);
     if (!task) return;
+    // Something that the attempt has started failed; the attempt itself goes on.
+    if (event.error_code === "background_failure") return;
     const error = failureOf(event);
     const at = task.attempts.findLastIndex((one) => one.attempt === event.attempt);
     const attempts = [...task.attempts];

@@ -17,6 +17,7 @@ from typing import Any
 
 from gateway.attempts.agents import Agents, Declared, Function
 from gateway.attempts.assignment import Assignment
+from gateway.attempts.background import Background
 from gateway.attempts.calling import InputMismatch, call, is_async, thread_named, thread_of
 from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.demands import Demands
@@ -32,7 +33,7 @@ from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.description import describe
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import Conflict, RequestError, StaleTerm, TooLarge
+from gateway.domain.errors import AttemptOver, Conflict, RequestError, StaleTerm, TooLarge
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
@@ -65,6 +66,7 @@ class _Attempt:
         over: Set when the task has ended without the attempt.
         span: Traces it.
         idle: Knows when it last gave something.
+        background: Knows what its code has started.
     """
 
     task: Task
@@ -74,6 +76,7 @@ class _Attempt:
     over: asyncio.Event
     span: Span
     idle: Idle
+    background: Background
 
 
 class Attempts:
@@ -156,7 +159,7 @@ class Attempts:
     ) -> None:
         policy = declared.policy
         async with self._supervised(assignment, declared.demands, span) as attempt:
-            running = asyncio.ensure_future(self._called(function, attempt.task, declared.demands))
+            running = asyncio.ensure_future(self._called(function, attempt, declared.demands))
             over = asyncio.ensure_future(attempt.over.wait())
             try:
                 await attempt.idle.wait({running, over}, limit_s=assignment.limit_s)
@@ -214,6 +217,7 @@ class Attempts:
         end: Coroutine[Any, Any, None]
         try:
             async with asyncio.timeout(assignment.limit_s) as limit:
+                attempt.background.begin()
                 with attempt.idle.ends(limit):
                     yield attempt.task
                 result = await self._acceptable(attempt.task.result, attempt.task, demands)
@@ -229,6 +233,7 @@ class Attempts:
         else:
             end = self._succeed(attempt, result)
         finally:
+            attempt.background.end()
             # On its own: whatever cancels the caller, again and again as anyio's scopes do, the end
             # is told and the attempt is cleaned up after.
             closing = self._closed(attempt, supervised, end, hooks)
@@ -301,8 +306,13 @@ class Attempts:
         if self._detected is not None:
             self._detected(attempt.task.task_id, attempt.reporter.term)
 
-    async def _called(self, function: Function, task: Task, demands: Demands) -> Any:
-        result = await call(function, task, threads=self.threads)
+    async def _called(self, function: Function, attempt: _Attempt, demands: Demands) -> Any:
+        task = attempt.task
+        attempt.background.begin()
+        try:
+            result = await call(function, task, threads=self.threads)
+        finally:
+            attempt.background.end()
         return await self._acceptable(result, task, demands)
 
     async def _acceptable(self, result: Any, task: Task, demands: Demands) -> Any:
@@ -387,6 +397,7 @@ class Attempts:
             over=asyncio.Event(),
             span=span,
             idle=idle,
+            background=Background(lambda error: _failed_beside(assignment, pieces, error)),
         )
         self._made[assignment.task_id] = attempt
         teller = asyncio.ensure_future(self._tell(pieces, attempt.reporter, waiting))
@@ -419,6 +430,15 @@ async def _ended(supervised: contextlib.AsyncExitStack, end: Coroutine[Any, Any,
     """Tell the end of a block, and supervise it no more."""
     async with supervised:
         await end
+
+
+def _failed_beside(assignment: Assignment, pieces: Pieces, error: BaseException) -> None:
+    """Tell what a background task raised; after the attempt's end that is for operators only."""
+    told = False
+    with contextlib.suppress(AttemptOver):
+        told = pieces.add_failure(own_failures.background_failure(), describe(error))
+    if not told:
+        logger.error("task %s: a background task failed", assignment.task_id, exc_info=error)
 
 
 def _times_asked() -> int:

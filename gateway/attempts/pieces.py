@@ -16,11 +16,15 @@ from typing import Any
 
 from gateway.attempts.json_forms import whole_text
 from gateway.domain.errors import AttemptOver
+from gateway.domain.failure import Failure
+from gateway.domain.redaction import Redacted
 
 __all__ = ["TEXT_CHARS_MAX", "Piece", "Pieces", "Rest"]
 
 # Of the text of one piece: 64 KiB of UTF-8 at the most, since a character has up to four bytes.
 TEXT_CHARS_MAX = 16_384
+# So many failures of its background tasks one attempt tells; all are logged.
+FAILURES_MAX = 10
 # What begins a pair; streams that are cut by UTF-16 units end in one.
 HIGH_SURROGATES = ("\ud800", "\udbff")
 
@@ -38,6 +42,8 @@ class Piece:
         at_step: What is being done now, for people.
         plan: The names of the steps that there will be.
         replaces: Whether all text so far is void, and begins anew with ``text``.
+        failure: Of something that the attempt has started; it goes on itself.
+        detail: Of that failure, for operators.
     """
 
     text: str | None = None
@@ -47,6 +53,8 @@ class Piece:
     at_step: str | None = None
     plan: tuple[str, ...] | None = None
     replaces: bool = False
+    failure: Failure | None = None
+    detail: Redacted | None = None
 
     @property
     def produced(self) -> bool:
@@ -65,6 +73,7 @@ class Rest:
         progress: The newest; None: there is none that was not told.
         plan: None: there is none that was not told.
         replaces: Whether all text before ``text`` is void.
+        failures: Of what the attempt has started, each with its detail.
     """
 
     steps: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -72,6 +81,7 @@ class Rest:
     progress: float | None = None
     plan: tuple[str, ...] | None = None
     replaces: bool = False
+    failures: tuple[tuple[Failure, Redacted], ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.text or self.replaces)
@@ -112,11 +122,13 @@ class Pieces:
         self._progress: tuple[float | None, str | None] | None = None
         self._plan: tuple[str, ...] | None = None
         # The kind that was told longest ago comes first, so that each kind gets its turn.
-        self._turns = [self._take_progress, self._take_text, self._take_step]
+        self._turns = [self._take_progress, self._take_text, self._take_step, self._take_failure]
         self._over = False
         self._overflowed = False
         self._starts_over = starts_over
         self._replaces = False
+        self._failures: list[tuple[Failure, Redacted]] = []
+        self._failed = 0
         # Half of a surrogate pair, which waits for its other half.
         self._half = ""
 
@@ -148,6 +160,17 @@ class Pieces:
             self._check()
             self._steps[name] = data
         self._wake()
+
+    def add_failure(self, failure: Failure, detail: Redacted) -> bool:
+        """Add a failure beside the attempt; returns whether it will be told, as the first are."""
+        with self._lock:
+            self._check()
+            self._failed += 1
+            if self._failed > FAILURES_MAX:
+                return False
+            self._failures.append((failure, detail))
+        self._wake()
+        return True
 
     def set_progress(self, progress: float | None, step: str | None) -> None:
         """Set how far the work is; None leaves ``progress`` as it was."""
@@ -184,7 +207,8 @@ class Pieces:
                 self._texts.append(whole_text(self._half))
                 self._half = ""
             text, replaces = "".join(self._texts), self._replaces
-            rest = Rest(self._steps, text, progress, self._plan, replaces)
+            failures, self._failures = tuple(self._failures), []
+            rest = Rest(self._steps, text, progress, self._plan, replaces, failures)
             self._steps, self._texts, self._chars = {}, [], 0
             self._progress = self._plan = None
             self._replaces = False
@@ -240,6 +264,12 @@ class Pieces:
         self._chars = len(rest)
         replaces, self._replaces = self._replaces, False
         return Piece(text=told, replaces=replaces)
+
+    def _take_failure(self) -> Piece | None:
+        if not self._failures:
+            return None
+        failure, detail = self._failures.pop(0)
+        return Piece(failure=failure, detail=detail)
 
     def _check(self) -> None:
         if self._over:

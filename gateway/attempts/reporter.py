@@ -161,6 +161,9 @@ class Reporter:
         Returns:
             What is left, for the end.
         """
+        for failure, detail in rest.failures:
+            await self.tell(Piece(failure=failure, detail=detail))
+        rest = dataclasses.replace(rest, failures=())
         large = len(orjson.dumps([rest.steps, rest.text])) > REST_BYTES_MAX
         if large:
             for name, data in rest.steps.items():

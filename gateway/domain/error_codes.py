@@ -124,6 +124,8 @@ CODES: Mapping[str, Kind] = {
     "query_rejected":           TYPES["processing_error"],
     # For operators to mend: it fails for everybody until then, and nothing was sent.
     "configuration_error":      Kind("processing_error", NO, NO, "contact_support", counted=NO),
+    # Of something that an attempt has started; the attempt itself goes on.
+    "background_failure":       Kind("processing_error", NO, NO, "none", counted=NO),
     "unencodable_result":       Kind("processing_error", NO, NO, "contact_support"),
     # circuit_open
     "circuit_open":             TYPES["circuit_open"],

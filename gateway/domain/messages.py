@@ -121,6 +121,9 @@ PROBLEMS: Mapping[str, str] = {
     "cancelled_itself": (
         "The agent broke its own work off without being asked to (cancelled itself)."
     ),
+    "background_failure": (
+        "Something that the agent does on the side went wrong; it goes on (background failure)."
+    ),
     "unencodable_result": "The agent's result could not be passed on (processing error).",
     "circuit_open": (
         "This agent has failed several times and is given a rest (circuit breaker open)."

@@ -11,6 +11,7 @@ from gateway.domain.failure import Failure
 
 __all__ = [
     "agent_lost",
+    "background_failure",
     "caller_deadline",
     "cancelled",
     "cancelled_itself",
@@ -66,6 +67,11 @@ def cancelled(by: str) -> Failure:
 def cancelled_itself() -> Failure:
     """The agent's code was cancelled by something of its own; nobody had asked for an end."""
     return failure_with("cancelled_itself")
+
+
+def background_failure() -> Failure:
+    """Something that an attempt has started raised, and nobody waited for it."""
+    return failure_with("background_failure")
 
 
 def agent_lost(code: str) -> Failure:

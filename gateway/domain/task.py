@@ -31,6 +31,9 @@ from gateway.domain.preserved import Preserved
 from gateway.domain.timestamps import rfc3339, seconds_of
 from gateway.domain.waiting import Waiting, waiting_after
 
+# The code of a failure beside the attempt, which goes on; the end of the task ends it.
+BESIDE = "background_failure"
+
 __all__ = [
     "ENDED",
     "LIVE",
@@ -309,6 +312,8 @@ def _failed(task: Task, event: Mapping[str, Any], fact: Failed, at: float) -> No
         task.error_id = event["error_id"]
         task.failed_at = at
         task.failure_event_id = event["event_id"]
+    if event["error_code"] == BESIDE:
+        return  # the attempt goes on
     task.last_error = {
         name: event[name]
         for name in (

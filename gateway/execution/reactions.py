@@ -179,7 +179,7 @@ class Reactions:
                 self._quarantine.began(task)
                 self._watch_domain(task.domain)
             case "agent_error" | "lease_changed":
-                if entry.type == "agent_error":
+                if entry.type == "agent_error" and task.status != "running":
                     self._quarantine.attempted(task)
                     self._domains.attempted(task)
                     self._waits.failed(task)

@@ -310,6 +310,16 @@ class _Desk:
 
     async def _tell(self, held: _Held, piece: Piece) -> None:
         """Tell a piece under its own number, so that it is kept once however often it is said."""
+        if piece.failure is not None:
+            failed = {
+                **{name: held.claim[name] for name in ("agent_name", "user_id", "attempt")},
+                "type": "agent_error",
+                "error_type": piece.failure.error_type,
+                "error_code": piece.failure.error_code,
+                "detail": dict(piece.detail or {}),
+            }
+            await self.claimer.report("event.publish", held.claim, failed)
+            return
         if piece.text is not None:
             told: dict[str, Any] = {"text": piece.text}
             told |= {"replaces": True} if piece.replaces else {}

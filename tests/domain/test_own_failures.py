@@ -21,6 +21,13 @@ from gateway.domain.failure import Failure
         (own_failures.invalid_input("q", "type"), "invalid_input", "invalid_input", False, False),
         (own_failures.cancelled_itself(), "processing_error", "cancelled_itself", True, True),
         (own_failures.idle(5.0), "agent_lost", "stalled", True, False),
+        (
+            own_failures.background_failure(),
+            "processing_error",
+            "background_failure",
+            False,
+            False,
+        ),
         (own_failures.excluded(), "invalid_input", "invalid_input", False, False),
         (
             own_failures.unacceptable_result("type"),

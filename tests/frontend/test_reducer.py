@@ -209,6 +209,18 @@ async def test_a_snapshots_preview_says_how_much_is_before_it(blank_page: Page) 
     assert list(shown["preserved"]["steps"]) == ["outline"]
 
 
+async def test_a_failure_beside_an_attempt_is_open_and_the_attempt_goes_on(
+    blank_page: Page,
+) -> None:
+    beside = {**FAILURE, "error_code": "background_failure", "will_retry": False}
+    events = stream(("task_started", of_task(1)), ("agent_error", of_task(1, **beside)))
+    state = await fold(blank_page, ["reduceAll", events])
+    task = state["tasks"]["t"]
+    assert (task["status"], task["error"]) == ("running", None)
+    assert [one["status"] for one in task["attempts"]] == ["running"]
+    assert list(state["failures"]) == ["f1"]
+
+
 async def test_text_that_begins_anew_is_shown_alone(blank_page: Page) -> None:
     """An attempt that starts over says so with its first piece, also after a cut at the bound."""
     long = [("partial_result", of_task(1, text="x" * 90_000))] * 3

@@ -17,7 +17,7 @@ import orjson
 from gateway.domain.access import Caller
 from gateway.domain.errors import Conflict, InvalidParams, NotFound, RequestError
 from gateway.domain.stream import Position
-from gateway.domain.task import subject_of
+from gateway.domain.task import BESIDE, subject_of
 from gateway.domain.worker import Worker
 from gateway.execution.handlers.params import check, check_report
 from gateway.execution.holders.registry import Registry
@@ -80,6 +80,8 @@ class TaskReports:
         worker = await self._registry.proved(report, caller)
         before = self._log.head
         match report["type"]:
+            case "agent_error" if report.get("error_code") == BESIDE:
+                await self._reports.failed_beside(worker, report)
             case "agent_error":
                 await self._reports.fail(worker, {"message": "reported", **report})
             case "partial_result":

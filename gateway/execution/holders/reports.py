@@ -157,6 +157,14 @@ class Reports:
         )
         return task
 
+    async def failed_beside(self, worker: Worker, params: Params) -> None:
+        """Take a failure of something that an attempt has started, and that does not end it."""
+        task = await self._held(worker, params)
+        await self._pace(task.task_id)
+        detail = redacted({"reported_message": params.get("message"), **params.get("detail", {})})
+        piece = Piece(failure=own_failures.background_failure(), detail=detail)
+        await self._lifecycle.tell(task.task_id, task.term, piece)
+
     async def release(self, worker: Worker, params: Params) -> Task:
         """Take a task back that its worker gives back."""
         task = await self._held(worker, params)

@@ -27,6 +27,7 @@ from gateway.domain.task import Task, subject_of
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.record.failure_fields import Fields, about, over, recovered
 from gateway.execution.record.intake import Intake
+from gateway.execution.record.side_failure import side_failure
 from gateway.execution.record.state import State
 from gateway.ports import Draft
 
@@ -108,12 +109,9 @@ class TaskDrafts:
         return self._intake.draft(type, subject_of(task.task_id), **{**envelope, **fields})
 
     def told(self, task: Task, piece: Piece, number: tuple[int, int] | None) -> Draft:
-        """
-        Tell what an attempt has produced, or how far it is.
-
-        Args:
-            number: As ``Lifecycle.tell`` takes it.
-        """
+        """Tell what an attempt has produced, or how far it is; see ``Lifecycle.tell``."""
+        if piece.failure is not None:
+            return side_failure(self, task, piece, new_id=self._intake.ids.uuid7)
         update, part = number or (None, 1)
         if not piece.produced:
             return self.of_task(
@@ -124,15 +122,14 @@ class TaskDrafts:
                 progress=piece.progress,
                 step=piece.at_step,
             )
-        text = piece.text is not None
+        text = {"text": piece.text} | ({"replaces": True} if piece.replaces else {})
         return self.of_task(
             "partial_result",
             task,
             message="partial result, " + (f"step {piece.step}" if piece.step else "text"),
             fact=None if update is None else Produced(piece=update, part=part),
             piece=task.preserved.pieces + 1,
-            **({"text": piece.text} if text else {"step": piece.step, "data": piece.data}),
-            **({"replaces": True} if piece.replaces else {}),
+            **({"step": piece.step, "data": piece.data} if piece.text is None else text),
         )
 
     def partial_preserved(

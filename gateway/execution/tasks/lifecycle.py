@@ -241,7 +241,7 @@ class Lifecycle:
             self.held(task, term)
             drafts = []
             error_id = task.error_id
-            if error_id is not None:
+            if error_id is not None and task.last_error is not None:
                 drafts.append(self._drafts.recovered(task))
             drafts.append(
                 self._drafts.finished(
