@@ -18,7 +18,15 @@ from typing import Any
 from gateway.attempts.agents import Agents, Declared, Function
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.background import Background
-from gateway.attempts.calling import InputMismatch, call, is_async, thread_named, thread_of
+from gateway.attempts.calling import (
+    InputMismatch,
+    call,
+    error_of,
+    is_async,
+    seen,
+    thread_named,
+    thread_of,
+)
 from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.demands import Demands
 from gateway.attempts.idle import Idle
@@ -170,7 +178,7 @@ class Attempts:
             finally:
                 over.cancel()
             if running.done():
-                if (error := _error_of(running)) is None:
+                if (error := error_of(running)) is None:
                     await self._succeed(attempt, running.result())
                 else:
                     # Whoever asks for the end of an attempt is answered by one of the two others.
@@ -342,7 +350,7 @@ class Attempts:
         if not running.done():
             running.cancel()
             await asyncio.wait({running}, timeout=CANCEL_GRACE_S)
-            running.add_done_callback(_seen)
+            running.add_done_callback(seen)
         if not running.done():
             return f"coroutine: {name}"
         return f"thread: {name}" if self.threads.runs(thread_of(task)) else None
@@ -445,13 +453,3 @@ def _times_asked() -> int:
     """Count how often somebody has asked the code that runs now to end, and was not answered."""
     current = asyncio.current_task()
     return 0 if current is None else current.cancelling()
-
-
-def _error_of(running: asyncio.Future[Any]) -> BaseException | None:
-    return asyncio.CancelledError() if running.cancelled() else running.exception()
-
-
-def _seen(running: asyncio.Future[Any]) -> None:
-    """Look at a late end, so that asyncio does not warn of an exception that was not read."""
-    if not running.cancelled() and (error := running.exception()) is not None:
-        logger.info("an agent raised %s after its end", type(error).__name__)

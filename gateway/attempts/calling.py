@@ -7,6 +7,7 @@ whatever the function does, the process survives it; an agent that exits has onl
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any
@@ -14,8 +15,19 @@ from typing import Any
 from gateway.attempts.task import Task
 from gateway.attempts.threads import Threads
 from gateway.domain.agent_failures import InvalidInput
+from gateway.domain.diagnostics import logger_of
 
-__all__ = ["InputMismatch", "call", "is_async", "thread_named", "thread_of"]
+__all__ = [
+    "InputMismatch",
+    "call",
+    "error_of",
+    "is_async",
+    "seen",
+    "thread_named",
+    "thread_of",
+]
+
+logger = logger_of(__name__)
 
 
 class InputMismatch(InvalidInput):
@@ -140,3 +152,14 @@ def _keep(item: Any, number: int, task: Task) -> None:
 
 def _joined(items: list[Any]) -> Any:
     return "".join(items) if all(isinstance(item, str) for item in items) else items
+
+
+def error_of(running: asyncio.Future[Any]) -> BaseException | None:
+    """Give what a call that has ended has raised; None: nothing."""
+    return asyncio.CancelledError() if running.cancelled() else running.exception()
+
+
+def seen(running: asyncio.Future[Any]) -> None:
+    """Look at a late end, so that asyncio does not warn of an exception that was not read."""
+    if not running.cancelled() and (error := running.exception()) is not None:
+        logger.info("an agent raised %s after its end", type(error).__name__)

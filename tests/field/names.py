@@ -13,7 +13,6 @@ import json
 import os
 import socket
 import types
-import unittest.mock
 import urllib.request
 from typing import Any
 
@@ -103,9 +102,11 @@ def keyless_anthropic() -> BaseException:
         with anthropic.Anthropic(base_url="http://127.0.0.1:9", max_retries=0) as client:
             client.messages.create(model="m", max_tokens=1, messages=[])
 
-    without = {name: value for name, value in os.environ.items() if "ANTHROPIC" not in name}
-    with unittest.mock.patch.dict(os.environ, without, clear=True):
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if "ANTHROPIC" in name}
+    try:
         return raised(ask)
+    finally:
+        os.environ.update(kept)
 
 
 def overflow(body: dict[str, Any]) -> str:

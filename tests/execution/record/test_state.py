@@ -466,6 +466,7 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
             "queue",
             "budgets",
             "holds",
+            "concurrencies",
             "tally",
             "impacts",
             "open_ends",
@@ -478,6 +479,7 @@ def test_a_state_that_is_cleared_is_as_before_the_first_entry() -> None:
     assert story.state.dead_letters.by_task == {}
     assert vars(story.state.causes) == vars(fresh.causes)
     assert list(story.state.budgets) == []
+    assert list(story.state.concurrencies) == []
     assert list(story.state.keys) == []
     assert list(story.state.recoveries) == []
 
