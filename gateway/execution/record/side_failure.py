@@ -7,40 +7,44 @@ The rule: it is told to the owner, and changes nothing of the task. The end of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from gateway.attempts.pieces import Piece
 from gateway.domain import messages
 from gateway.domain.agent import AgentPolicy
+from gateway.domain.failure import Failure
 from gateway.domain.task import Task
-from gateway.ports import Draft
-
-if TYPE_CHECKING:
-    from gateway.execution.record.task_drafts import TaskDrafts
+from gateway.execution.record.failure_fields import Fields
 
 __all__ = ["side_failure"]
 
 
 def side_failure(
-    drafts: TaskDrafts, task: Task, piece: Piece, *, new_id: Callable[[], str]
-) -> Draft:
-    """Tell of it under the error_id of the task's failure, if one is open, else under a new one."""
+    task: Task,
+    piece: Piece,
+    about: Callable[[Failure, str, AgentPolicy, str], Fields],
+    *,
+    new_id: Callable[[], str],
+) -> Fields:
+    """
+    Give the fields of the ``agent_error`` that tells of it.
+
+    Args:
+        about: Gives the failure fields, as ``TaskDrafts.about`` does.
+        new_id: Gives its error_id, unless a failure of the task is open, whose it takes.
+    """
     failure = piece.failure
     assert failure is not None
-    error_id = task.error_id or new_id()
     name = task.agent_name or task.task_id
     said = messages.user_message(
         failure.error_code, failure.error_type, will_retry=False, delay_s=None
     )
-    return drafts.of_task(
-        "agent_error",
-        task,
-        severity="warning",
-        agent_name=name,
-        message=messages.developer_message(failure, agent_name=name, attempt=task.attempt),
-        detail=piece.detail,
-        will_retry=False,
-        max_attempts=task.max_attempts,
-        cause="exception",
-        **drafts.about(failure, error_id, AgentPolicy(name), said),
-    )
+    return {
+        "severity": "warning",
+        "agent_name": name,
+        "message": messages.developer_message(failure, agent_name=name, attempt=task.attempt),
+        "detail": piece.detail,
+        "will_retry": False,
+        "max_attempts": task.max_attempts,
+        "cause": "exception",
+        **about(failure, task.error_id or new_id(), AgentPolicy(name), said),
+    }

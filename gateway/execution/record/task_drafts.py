@@ -111,7 +111,8 @@ class TaskDrafts:
     def told(self, task: Task, piece: Piece, number: tuple[int, int] | None) -> Draft:
         """Tell what an attempt has produced, or how far it is; see ``Lifecycle.tell``."""
         if piece.failure is not None:
-            return side_failure(self, task, piece, new_id=self._intake.ids.uuid7)
+            fields = side_failure(task, piece, self.about, new_id=self._intake.ids.uuid7)
+            return self.of_task("agent_error", task, **fields)
         update, part = number or (None, 1)
         if not piece.produced:
             return self.of_task(
