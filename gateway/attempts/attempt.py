@@ -41,7 +41,7 @@ from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.description import describe
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import AttemptOver, Conflict, RequestError, StaleTerm, TooLarge
+from gateway.domain.errors import AttemptOver, Conflict, StaleTerm, TooLarge
 from gateway.domain.failure import Failure
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
@@ -51,9 +51,6 @@ __all__ = ["Attempts"]
 
 logger = logger_of(__name__)
 
-# How long to wait, in seconds, after a piece was told. It makes ten pieces a second at the most,
-# the last one included.
-TELL_EVERY_S = 0.12
 # How long code may take to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
 # How long a block waits at its end for a store that is away, in seconds. Then it goes on, and its
@@ -408,7 +405,7 @@ class Attempts:
             background=Background(lambda error: _failed_beside(assignment, pieces, error)),
         )
         self._made[assignment.task_id] = attempt
-        teller = asyncio.ensure_future(self._tell(pieces, attempt.reporter, waiting))
+        teller = asyncio.ensure_future(attempt.reporter.tell_all(waiting))
         try:
             yield attempt
         finally:
@@ -419,19 +416,6 @@ class Attempts:
             teller.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await teller
-
-    async def _tell(self, pieces: Pieces, reporter: Reporter, waiting: asyncio.Event) -> None:
-        while True:
-            await waiting.wait()
-            waiting.clear()
-            while (piece := pieces.take()) is not None:
-                try:
-                    await reporter.tell(piece)
-                except StaleTerm:
-                    return
-                except RequestError:
-                    logger.exception("task %s: a piece was not told", reporter.task_id)
-                await self._clock.sleep(TELL_EVERY_S)
 
 
 async def _ended(supervised: contextlib.AsyncExitStack, end: Coroutine[Any, Any, None]) -> None:

@@ -30,6 +30,10 @@ __all__ = ["Listener", "Reporter"]
 
 logger = logger_of(__name__)
 
+# How long to wait, in seconds, after a piece was told. It makes ten pieces a second at the most,
+# the last one included.
+TELL_EVERY_S = 0.12
+
 # How long to wait, in seconds, before telling again what the store did not take, unless the store
 # says how long.
 RETRY_S = 1.0
@@ -107,6 +111,20 @@ class Reporter:
         self._clock = clock
         # Held over all tries of one call: if the attempt ends meanwhile, its end comes after.
         self._turn = asyncio.Lock()
+
+    async def tell_all(self, waiting: asyncio.Event) -> None:
+        """Tell each piece whenever ``waiting`` is set, until cancelled or the attempt has lost."""
+        while True:
+            await waiting.wait()
+            waiting.clear()
+            while (piece := self._pieces.take()) is not None:
+                try:
+                    await self.tell(piece)
+                except StaleTerm:
+                    return
+                except RequestError:
+                    logger.exception("task %s: a piece was not told", self.task_id)
+                await self._clock.sleep(TELL_EVERY_S)
 
     async def tell(self, piece: Piece) -> None:
         """Tell what the attempt has produced, or how far it is."""

@@ -50,8 +50,10 @@ async def test_an_agent_that_gives_nothing_any_more_is_stalled_and_tried_again(
     function = writer if kind == "async" else in_thread
     here.gateway.agent("writer", timeout=300.0, idle_timeout=5.0)(function)
     began_at = asyncio.get_running_loop().time()
-    task = await here.run("writer")
-    stop.go()
+    task_id = await here.submit("writer")
+    await here.until(lambda: here.said("agent_error"))
+    stop.go()  # a retry waits for the thread of the attempt before
+    task = await here.done(task_id)
     (error,) = here.said("agent_error")
     assert (error["error_code"], error["cause"], error["will_retry"]) == (
         "stalled",
