@@ -29,6 +29,7 @@ import { signInForm } from "./sign-in.js";
 import { stateStore } from "./store.js";
 import { taskList } from "./task-list.js";
 import { trail } from "./trail.js";
+import { upstreams } from "./upstreams.js";
 import { visitor } from "./visitor.js";
 import { workerWatch } from "./worker-watch.js";
 import { workers } from "./workers.js";
@@ -88,6 +89,7 @@ const views = [
   taskList(taskPlaces, actions),
   breakers(at("breaker-list")),
   domains(at("domains"), at("domain-list"), () => counts.domains),
+  upstreams(at("upstreams"), at("upstream-list"), () => counts.upstreams),
   workers(at("workers"), at("worker-list"), at("workers-summary")),
   eventList(at("event-view"), at("events-summary")),
   story,

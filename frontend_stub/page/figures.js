@@ -23,6 +23,11 @@ export function figures({ fetch, changed }) {
       return counts.by_domain ?? {};
     },
 
+    /** Upstream → {running, limit}; none unless the gateway limits calls by itself. */
+    get upstreams() {
+      return counts.upstreams ?? {};
+    },
+
     /** Ask for the counts. */
     async look() {
       try {

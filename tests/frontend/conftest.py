@@ -202,8 +202,8 @@ async def gateway() -> AsyncIterator[Process]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def mortal() -> AsyncIterator[Process]:
-    """A gateway of the test's own, which it may kill."""
-    async with running() as process:
+    """A gateway of the test's own, which it may kill; it limits the calls of upstreams."""
+    async with running(GATEWAY_ADAPTIVE_CONCURRENCY="4") as process:
         yield process
 
 

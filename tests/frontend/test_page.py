@@ -220,6 +220,8 @@ async def test_a_worker_and_its_loss_are_shown_to_a_user(
         zone = page.locator("#domains [data-domain=zone-a]")
         await expect(zone).to_contain_text("At full speed")
         await expect(zone).to_contain_text("1 worker · 1 open")
+        poet = page.locator("#upstreams [data-upstream=poet]")
+        await expect(poet).to_contain_text("1 of 4 calls at once")
         task = card(page, "a sonnet")
         await expect(task.locator(".meta")).to_contain_text("on worker quill")
         task_id = await task.get_attribute("data-task")
