@@ -52,6 +52,8 @@ def handlers_of(parts: Parts) -> Mapping[str, Handler]:
         claims=parts.claims,
         reports=parts.reports,
         reach=parts.reach,
+        alone=parts.alone,
+        clock=parts.intake.clock,
     )
     publishing = Publishing(
         log=parts.log,

@@ -19,6 +19,7 @@ from gateway.execution.guards.health import Health
 from gateway.execution.guards.modes import Modes
 from gateway.execution.guards.refusals import Refusals
 from gateway.execution.guards.volume import Volume
+from gateway.execution.holders.alone import Alone
 from gateway.execution.holders.bell import Bell
 from gateway.execution.holders.block import Blocks
 from gateway.execution.holders.claims import Claims
@@ -356,9 +357,12 @@ class Parts:
             monitor=self.monitor,
             log_time=self.log_time,
         )
+        self.alone: Alone | None = None
         self.membership: Membership | None = None
         self.others: Others | None = None
-        if pulse is not None:
+        if pulse is None:
+            self.alone = Alone(holder=holder, agents=agents, clock=clock)
+        else:
             self.membership = Membership(
                 holder=holder,
                 secret=ids.uuid7() + ids.uuid7(),

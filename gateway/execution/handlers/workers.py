@@ -6,16 +6,22 @@ The rule: each call about a task proves first which worker makes it (``Registry.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gateway.domain import task as tasks
 from gateway.domain.access import Caller
+from gateway.domain.task import Task
+from gateway.domain.timestamps import rfc3339
+from gateway.domain.worker import Worker
 from gateway.execution.handlers.params import Handler, Params, page
+from gateway.execution.holders.alone import Alone
 from gateway.execution.holders.claims import Claims
 from gateway.execution.holders.registry import Registry
 from gateway.execution.holders.reports import Reports
 from gateway.execution.record.reach import Reach
 from gateway.execution.record.state import State
+from gateway.ports import Clock
 
 __all__ = ["WorkerHandlers"]
 
@@ -34,12 +40,16 @@ class WorkerHandlers:
         claims: Claims,
         reports: Reports,
         reach: Reach,
+        alone: Alone | None,
+        clock: Clock,
     ) -> None:
         self._state = state
         self._registry = registry
         self._claims = claims
         self._reports = reports
         self._reach = reach
+        self._alone = alone
+        self._clock = clock
         self.by_name: dict[str, Handler] = {
             "agent.register": registry.register,
             "agent.heartbeat": registry.heartbeat,
@@ -60,16 +70,35 @@ class WorkerHandlers:
         status, handle = params.get("status"), params.get("handle")
         workers = [
             worker
-            for worker in self._state.workers.values()
+            for worker in [*self._own(), *self._state.workers.values()]
             if status in (None, worker.status) and handle in (None, worker.handle)
         ]
         # Only those that are shown are described, and the tasks are gone through once.
         held = self._registry.held()
-        return page(workers, params, lambda one: self._registry.view(one, caller, held))
+        return page(workers, params, lambda one: self._view(one, caller, held))
 
     async def _get(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
+        for worker in self._own():
+            if worker.agent_id == params["agent_id"]:
+                return self._view(worker, caller)
         return self._registry.view(self._registry.known(params["agent_id"]), caller)
+
+    def _own(self) -> list[Worker]:
+        """This process, if it is alone on its log and has agents."""
+        own = None if self._alone is None else self._alone.worker
+        return [] if own is None else [own]
+
+    def _view(
+        self,
+        worker: Worker,
+        caller: Caller,
+        held: Mapping[str, Sequence[Task]] | None = None,
+    ) -> dict[str, Any]:
+        view = self._registry.view(worker, caller, held)
+        if self._alone is not None and worker.agent_id == self._alone.holder:
+            view["last_heartbeat"] = rfc3339(self._clock.wall())  # it answers
+        return view
 
     async def _remove(self, params: Params, caller: Caller) -> Any:
         worker = await self._registry.proved(params, caller)

@@ -15,15 +15,13 @@ from typing import Any
 from gateway.attempts.agents import Agents
 from gateway.domain.access import GATEWAY
 from gateway.domain.errors import NotFound
+from gateway.execution.holders.alone import HANDLE
 from gateway.execution.holders.block import Blocks
 from gateway.execution.holders.presence import Presence
 from gateway.execution.holders.registry import Registry
 from gateway.execution.record.state import State
 
 __all__ = ["Membership"]
-
-# The handle under which the nodes are listed among the workers.
-HANDLE = "gateway"
 
 
 class Membership:
