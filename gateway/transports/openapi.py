@@ -249,6 +249,9 @@ def _beside() -> dict[str, Any]:
             }
         },
         "/schemas": _open_document("List the types of events with their schemas.", kept=True),
+        "/error-codes": _open_document(
+            "List the error codes: type, sentence for people, what follows.", kept=True
+        ),
     }
 
 

@@ -17,6 +17,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
 import event_schemas
+from gateway.domain.error_codes import CODES, failure_with
+from gateway.domain.messages import PROBLEMS
 from gateway.transports.asyncapi import asyncapi_document
 from gateway.transports.http import answer_errors
 from gateway.transports.openapi import openapi_document
@@ -98,6 +100,11 @@ def document_routes(*, open_gateway: bool) -> list[BaseRoute]:
         schema = orjson.dumps(event_schemas.bundle(name))
         return _document(request, schema, "application/schema+json")
 
+    codes = orjson.dumps({"items": [_code(name) for name in CODES], "next": None})
+
+    async def error_codes(request: Request) -> Response:
+        return _document(request, codes)
+
     def described(make: Callable[[str], dict[str, Any]]) -> Callable[[Request], Any]:
         @functools.lru_cache(PLACES_MAX)
         def encoded(root: str) -> bytes:
@@ -111,9 +118,25 @@ def document_routes(*, open_gateway: bool) -> list[BaseRoute]:
     return [
         Route("/schemas", answer_errors(schemas)),
         Route("/schemas/{name}.json", answer_errors(schema)),
+        Route("/error-codes", answer_errors(error_codes)),
         Route("/openapi.json", described(openapi)),
         Route("/asyncapi.json", described(asyncapi_document)),
     ]
+
+
+def _code(name: str) -> dict[str, Any]:
+    """Tell what follows from an error code; the list of codes is open, for agents' own."""
+    failure = failure_with(name)
+    return {
+        "error_code": name,
+        "error_type": failure.error_type,
+        "sentence": PROBLEMS[name],
+        "suggested_action": failure.suggested_action,
+        "is_recoverable": failure.is_recoverable,
+        "retry_possible": failure.retry_possible,
+        "retried": failure.retryable,
+        "counts": failure.counts,
+    }
 
 
 def _document(

@@ -220,7 +220,7 @@ async def test_without_a_good_token_there_is_401(bad: str | None) -> None:
         assert answer.status == 401
         assert answer.headers["www-authenticate"] == "Bearer"
         # What needs no caller stays open.
-        for path in ("/health", "/schemas", "/openapi.json", "/asyncapi.json"):
+        for path in ("/health", "/schemas", "/error-codes", "/openapi.json", "/asyncapi.json"):
             assert (await ask(here, "GET", path)).status == 200
 
 

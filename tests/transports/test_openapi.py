@@ -139,6 +139,6 @@ def test_the_document_names_its_server_and_what_is_open_to_every_caller() -> Non
     assert DOCUMENT["openapi"] == "3.1.0"
     assert DOCUMENT["servers"] == [{"url": "/agents"}]
     assert DOCUMENT["security"] == [{"bearer": []}]
-    for path in ("/health", "/ready", "/schemas"):
+    for path in ("/health", "/ready", "/schemas", "/error-codes"):
         assert DOCUMENT["paths"][path]["get"]["security"] == []
     assert "security" not in DOCUMENT["paths"]["/api/events/stream"]["get"]

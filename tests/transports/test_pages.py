@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 import event_schemas
+from gateway.domain.error_codes import CODES
+from gateway.domain.messages import PROBLEMS
 from gateway.protocol.operations import OPERATIONS
 from gateway.transports.pages import page_routes
 from tests.transports.http_client import ask
-from tests.transports.world import world
+from tests.transports.world import SECRET, world
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ async def test_the_page_of_a_demonstration_knows_that_it_is_one(
     "path",
     [
         *("/", "/static/client.js", "/schemas", "/schemas/agent_error.json"),
-        *("/openapi.json", "/asyncapi.json"),
+        *("/error-codes", "/openapi.json", "/asyncapi.json"),
     ],
 )
 async def test_what_a_client_has_already_is_not_sent_again(frontend: Path, path: str) -> None:
@@ -151,3 +153,20 @@ async def test_the_descriptions_cover_every_operation_and_event() -> None:
     assert set(event_schemas.TYPES) <= asyncapi["components"]["messages"].keys()
     created = openapi["paths"]["/api/tasks"]["post"]
     assert "idempotency-key" in [parameter["name"] for parameter in created["parameters"]]
+
+
+async def test_the_codes_of_failures_are_listed_with_what_follows() -> None:
+    async with world(secret=SECRET) as here:
+        items = (await ask(here, "GET", "/error-codes")).json["items"]
+    assert [item["error_code"] for item in items] == list(CODES)
+    (code,) = (item for item in items if item["error_code"] == "llm_rate_limit")
+    assert code == {
+        "error_code": "llm_rate_limit",
+        "error_type": "rate_limit",
+        "sentence": PROBLEMS["llm_rate_limit"],
+        "suggested_action": "wait",
+        "is_recoverable": True,
+        "retry_possible": True,
+        "retried": True,
+        "counts": True,
+    }
