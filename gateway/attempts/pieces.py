@@ -29,6 +29,9 @@ FAILURES_MAX = 10
 HIGH_SURROGATES = ("\ud800", "\udbff")
 
 
+Flushed = Callable[[Exception | None], None]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
     """
@@ -129,6 +132,8 @@ class Pieces:
         self._replaces = False
         self._failures: list[tuple[Failure, Redacted]] = []
         self._failed = 0
+        # Called with None once all that was given is told, else with what prevents that.
+        self._flushing: list[Flushed] = []
         # Half of a surrogate pair, which waits for its other half.
         self._half = ""
 
@@ -188,6 +193,25 @@ class Pieces:
             self._plan = plan
         self._wake()
 
+    def flush(self, done: Flushed) -> None:
+        """Ask to be told once all that was given up to now is told."""
+        with self._lock:
+            self._check()
+            self._flushing.append(done)
+        self._wake()
+
+    @property
+    def hurried(self) -> bool:
+        """Whether somebody waits until all is told."""
+        return bool(self._flushing)
+
+    def flushed(self, error: Exception | None = None) -> None:
+        """All that was given is told; ``error``: it could not be, or not all of it."""
+        with self._lock:
+            flushing, self._flushing = self._flushing, []
+        for done in flushing:
+            done(error)
+
     def take(self) -> Piece | None:
         """Take the piece to tell next; None: nothing waits. Progress, text and steps take turns."""
         with self._lock:
@@ -200,6 +224,7 @@ class Pieces:
 
     def close(self) -> Rest:
         """End the attempt and give what waits. After the first call nothing waits any more."""
+        self.flushed(AttemptOver(self._task_id, self._attempt))
         with self._lock:
             self._over = True
             progress = None if self._progress is None else self._progress[0]

@@ -117,14 +117,19 @@ class Reporter:
         while True:
             await waiting.wait()
             waiting.clear()
+            refused: RequestError | None = None
             while (piece := self._pieces.take()) is not None:
                 try:
                     await self.tell(piece)
-                except StaleTerm:
+                except StaleTerm as lost:
+                    self._pieces.flushed(lost)
                     return
-                except RequestError:
+                except RequestError as error:
                     logger.exception("task %s: a piece was not told", self.task_id)
-                await self._clock.sleep(TELL_EVERY_S)
+                    refused = error
+                if not self._pieces.hurried:
+                    await self._clock.sleep(TELL_EVERY_S)
+            self._pieces.flushed(refused)
 
     async def tell(self, piece: Piece) -> None:
         """Tell what the attempt has produced, or how far it is."""

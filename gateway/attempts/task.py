@@ -7,6 +7,8 @@ waits; it is kept if the attempt fails. After the attempt's end it raises ``Atte
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 import dataclasses
 import pathlib
@@ -175,6 +177,36 @@ class Task:
             _check_step(step, field="plan")
         measured(steps, field="plan", bytes_max=PLAN_BYTES_MAX)
         self._pieces.set_plan(steps)
+
+    async def flush(self) -> None:
+        """
+        Wait until all that was preserved, appended and said is in the log.
+
+        Whatever happens to this process then, the next attempt finds it. It takes as long as the
+        store does, and waits while that is away.
+
+        Raises:
+            AttemptOver: If this attempt has ended, or ends meanwhile.
+            StaleTerm: If it has lost its task.
+            RequestError: If a part of it was refused; what else there was is told.
+        """
+        loop = asyncio.get_running_loop()
+        flushed: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: Exception | None) -> None:
+            if flushed.done():
+                return
+            if error is None:
+                flushed.set_result(None)
+            else:
+                flushed.set_exception(error)
+
+        def done(error: Exception | None) -> None:
+            with contextlib.suppress(RuntimeError):  # that loop has ended
+                loop.call_soon_threadsafe(settle, error)
+
+        self._pieces.flush(done)
+        await flushed
 
     def temp_dir(self) -> pathlib.Path:
         """

@@ -465,3 +465,17 @@ async def test_a_token_has_to_be_good_and_to_have_the_scope() -> None:
             assert (await operator.finished(task_id))["outcome"] == "succeeded"
             # It is not in the list of processes.
             assert token("agent") not in worker.child.cmdline()
+
+
+async def test_what_was_flushed_outlives_a_kill_in_the_same_moment() -> None:
+    async with (
+        gateway_process(target=None, retry_base=0.05) as gateway,
+        worker_process(gateway.url, target="tests.scenarios.worker_agents:gateway"),
+        browser(gateway.url) as page,
+    ):
+        task = await gateway.task("sudden")
+        finished = await page.finished(task["task_id"])
+        assert finished["outcome"] == "succeeded"
+        assert finished["result"] == {f"step{number}": number for number in range(5)}
+        (error,) = page.all("agent_error")
+        assert error["error_type"] == "agent_lost"

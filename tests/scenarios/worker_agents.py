@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 from gateway import Gateway, Task
 from gateway.app.clock import SystemClock
@@ -93,6 +94,17 @@ async def large(task: Task, question: str) -> dict[str, str]:
     """Give a step and a result that are larger than a frame."""
     task.preserve("step1", "s" * 100_000)
     return {"text": "r" * 200_000}
+
+
+@gateway.agent("sudden", timeout=30, max_attempts=3)
+async def sudden(task: Task, question: str) -> dict[str, Any]:
+    """Be killed at the moment that five steps are in the log; then say what is left of them."""
+    if task.attempt == 1:
+        for number in range(5):
+            task.preserve(f"step{number}", number)
+        await task.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return dict(task.preserved.steps)
 
 
 @gateway.agent("deadly", timeout=30, max_attempts=3)
