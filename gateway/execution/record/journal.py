@@ -142,7 +142,9 @@ def _by_severity(event: Event) -> int:
 def _failed(event: Event) -> int:
     if event["severity"] == "info":
         return 0  # cancelled
-    return logging.WARNING if event["will_retry"] else logging.ERROR
+    # What a caller has asked is the caller's to mend.
+    own = event["error_type"] in ("invalid_input", "content_refused")
+    return logging.WARNING if event["will_retry"] or own else logging.ERROR
 
 
 def _cleaned(event: Event) -> int:

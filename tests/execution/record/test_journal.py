@@ -93,7 +93,10 @@ async def test_what_is_tried_again_is_a_warning_without_a_stack(
     with caplog.at_level(logging.INFO, LOGGER):
         await tell(room, "agent_error", DETAIL, will_retry=True, severity="error", message="m")
         await tell(room, "agent_error", will_retry=False, severity="info", message="cancelled")
-    (record,) = caplog.records
+        theirs: dict[str, Any] = {"error_type": "invalid_input", "error_code": "invalid_input"}
+        await tell(room, "agent_error", will_retry=False, severity="error", message="m", **theirs)
+    record, of_input = caplog.records
+    assert of_input.levelname == "WARNING"
     assert (record.levelname, record.exc_text) == ("WARNING", None)
     assert record.getMessage().endswith("b.py:2 in g; it is tried again")
 
