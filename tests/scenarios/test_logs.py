@@ -63,11 +63,11 @@ async def test_each_failure_is_a_line_with_its_cause_and_its_ids() -> None:
 
             task_id = (await gateway.task("cut-off"))["task_id"]
             await page.finished(task_id)
+            letter = await line_about(said, "task_dead_lettered", task_id=task_id)
             tries = about(said, "agent_error", task_id=task_id)
             assert [line["level"] for line in tries] == ["WARNING", "ERROR"]
             assert "ConnectionRefusedError" in tries[0]["message"]
             assert not any("exc_info" in line for line in tries)
-            letter = await line_about(said, "task_dead_lettered", task_id=task_id)
             assert (letter["level"], letter["error_id"]) == ("CRITICAL", tries[0]["error_id"])
             opened = await line_about(said, "circuit_breaker_triggered", breaker="cut-off")
             assert opened["level"] == "ERROR"
