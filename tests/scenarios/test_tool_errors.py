@@ -574,6 +574,12 @@ async def test_a_claim_that_cannot_be_given_says_why(gateway: GatewayProcess) ->
         assert refused.retry_after is not None
         assert 5 < refused.retry_after <= 8
         # Its agent is held for so long.
+        refused = await tools.refused(
+            "task.claim", **hand.proof, task_id=await hand.task(priority=4)
+        )
+        assert (refused.code, refused.field) == ("conflict", "task_id")
+        assert refused.retry_after is not None
+        assert 5 < refused.retry_after <= 7
         hand = await Hand.of(tools)
         spent = {**await hand.lease()}
         await tools.done("task.complete", **spent, result=1)

@@ -50,6 +50,8 @@ There = Callable[[], bool]
 
 # Tasks that one claim tries; other holders may take the first ones meanwhile.
 TRIES_MAX = 16
+# When a named task that is held back may be asked for again, where nothing says when, in seconds.
+RETRY_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -237,6 +239,12 @@ class Claims:
                 break
         return None, False
 
+    def _held_back_s(self, worker: Worker, task: Task) -> float:
+        """Tell in how many seconds a task that is held back may begin; a little, if not known."""
+        name, stand_in = _served_by(worker, task)
+        way = self._breakers.way(task, self._policies.of(name), stand_in=stand_in)
+        return max(way.retry_after_s, RETRY_S) if isinstance(way, Refusal) else RETRY_S
+
     def _refused(self, worker: Worker, task: Task) -> bool:
         if self._left_threads.running(task, by=worker.agent_id):
             return True
@@ -259,7 +267,7 @@ class Claims:
                 raise Conflict(
                     f"task {task_id} is held back by its breaker or its upstream",
                     field="task_id",
-                    retry_after=1.0,
+                    retry_after=self._held_back_s(worker, task),
                 )
             return self._claim_of(task, begun, ask)
         raise Unavailable(f"task {task_id} changes too fast; ask again", retry_after=1.0)
