@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gateway.app.gateway import Gateway
     from gateway.attempts.task import Task
+    from gateway.domain.settings import Settings
 
-__all__ = ["Gateway", "Task"]
+__all__ = ["Gateway", "Settings", "Task"]
 
 
 def __getattr__(name: str) -> Any:
     """
-    Give ``Gateway`` and ``Task`` when they are asked for (PEP 562).
+    Give ``Gateway``, ``Settings`` and ``Task`` when they are asked for (PEP 562).
 
     A command that needs neither, such as ``gateway tail``, starts in a third of the time.
     """
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from gateway.app.gateway import Gateway
 
         return Gateway
+    if name == "Settings":
+        from gateway.domain.settings import Settings
+
+        return Settings
     if name == "Task":
         from gateway.attempts.task import Task
 
