@@ -63,6 +63,7 @@ class Submitted(NamedTuple):
         reserved_for: agent_id of the one process that may take the task; None: any may.
         breaker, generation, probe: Of the permit that the task took when it was accepted as a
             probe; None: it took none.
+        title: What its caller calls it; None: nothing.
     """
 
     input: Any = None
@@ -72,6 +73,7 @@ class Submitted(NamedTuple):
     breaker: str | None = None
     generation: int = 0
     probe: str | None = None
+    title: str | None = None
 
 
 class Started(NamedTuple):

@@ -146,6 +146,7 @@ class Task:
     failure_event_id: str | None = None
     event_ids: tuple[str, ...] = ()
     waiting_for: Waiting | None = None
+    title: str | None = None
     hurried: bool = False
 
     @property
@@ -200,6 +201,7 @@ def submitted(
         breaker=fact.breaker,
         generation=fact.generation,
         probe=fact.probe,
+        title=fact.title,
         last_offset=offset,
         event_ids=(event["event_id"],),
     )
@@ -418,6 +420,7 @@ def view(task: Task) -> dict[str, Any]:
         "status": task.status,
         "agent_name": task.agent_name,
         "capability": task.capability,
+        "title": task.title,
         "user_id": task.user_id,
         "priority": task.priority,
         "attempt": task.attempt,

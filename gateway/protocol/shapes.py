@@ -118,6 +118,7 @@ TASK: Schema = {
         "status": {"enum": list(TASK_STATUSES)},
         "agent_name": NULLABLE_TEXT,
         "capability": NULLABLE_TEXT,
+        "title": NULLABLE_TEXT,
         "user_id": {"type": "string"},
         "priority": {"type": "integer", "minimum": 0, "maximum": 10},
         "attempt": COUNT,

@@ -35,6 +35,12 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
             agent=NAME,
             capability=NAME,
             input={"description": "a JSON value, at most 64 KiB; an object becomes keywords"},
+            title={
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 200,
+                "description": "what you call it, for people",
+            },
             user_id=USER_ID,
             priority={"type": "integer", "minimum": 0, "maximum": 10},
             timeout=SECONDS,

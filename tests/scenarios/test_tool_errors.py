@@ -108,7 +108,7 @@ class Hand:
         match name:
             case "task.create":
                 ids = {"correlation_id": "c", "causation_id": "d", "idempotency_key": new("key")}
-                ids["traceparent"] = f"00-{'1' * 32}-{'2' * 16}-01"
+                ids |= {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01", "title": "t"}
                 limits = {"priority": 5, "timeout": 60, "max_attempts": 2}
                 return {"agent": self.handle, "input": 1, "user_id": "ann", **limits, **ids}
             case "task.list":

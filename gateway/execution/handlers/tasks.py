@@ -42,6 +42,7 @@ ORDERED = (
     "correlation_id",
     "causation_id",
     "traceparent",
+    "title",
     "idempotency_key",
 )
 # What a task takes in a list as JSON at the most, in bytes, beside its result and its attempts.

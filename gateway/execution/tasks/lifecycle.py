@@ -16,7 +16,7 @@ from typing import Any
 from gateway.attempts.pieces import Piece, Rest
 from gateway.attempts.tries import Tries
 from gateway.domain.errors import Conflict, ExpectationFailed, NotFound
-from gateway.domain.facts import Progressed, Started, Submitted
+from gateway.domain.facts import Progressed, Started
 from gateway.domain.failure import Failure
 from gateway.domain.recovery import Next
 from gateway.domain.redaction import Redacted
@@ -93,12 +93,7 @@ class Lifecycle:
         Raises:
             ExpectationFailed: If there is such a task, or another caller took the permit.
         """
-        fact = Submitted(
-            input=order.input,
-            idempotency_key=order.idempotency_key,
-            fingerprint="" if order.idempotency_key is None else order.fingerprint,
-            reserved_for=order.reserved_for,
-        )
+        fact = order.fact
         drafts: list[Draft] = [*beside[0]]
         expected = {subject_of(task_id): 0, **beside[1]}
         if admission is not None and admission.probe is not None:

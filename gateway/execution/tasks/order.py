@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from gateway.domain.dead_letter import DeadLetter
+from gateway.domain.facts import Submitted
 from gateway.domain.packed import opened
 from gateway.domain.task import Task
 
@@ -37,6 +38,7 @@ class Order:
         max_attempts: Attempts by the agent itself, the first included.
         causation_id: event_id of the event that made the caller ask; None: none did.
         retry_of: The task that this one repeats; None: it repeats none.
+        title: What the caller calls it, for people; None: nothing.
         idempotency_key: The caller's name for this order; None: each call is a new order.
         reserved_for: agent_id of the one process that may take the task; None: any may.
     """
@@ -52,6 +54,7 @@ class Order:
     causation_id: str | None = None
     retry_of: str | None = None
     traceparent: str | None = None
+    title: str | None = None
     idempotency_key: str | None = None
     reserved_for: str | None = None
 
@@ -69,6 +72,18 @@ class Order:
             correlation_id=task.correlation_id,
             causation_id=task.finished_event_id,
             retry_of=task.task_id,
+            title=task.title if isinstance(task, Task) else None,
+        )
+
+    @property
+    def fact(self) -> Submitted:
+        """What of it is hidden in the event that accepts it."""
+        return Submitted(
+            input=self.input,
+            idempotency_key=self.idempotency_key,
+            fingerprint="" if self.idempotency_key is None else self.fingerprint,
+            reserved_for=self.reserved_for,
+            title=self.title,
         )
 
     @property

@@ -317,3 +317,17 @@ async def test_a_retry_of_priority_0_needs_the_right_to_that(here: World, dead: 
     critical = Caller("ann", ANN.scopes | {"tasks:critical"})
     again = await here.call("task.retry", critical, task_id=task_id)
     assert here.state.tasks[again["task_id"]].priority == 0
+
+
+async def test_a_title_is_the_callers_and_comes_back_with_the_task(here: World) -> None:
+    made = await here.call("task.create", agent="nobody", title="The weekly report")
+    task = await here.call("task.get", task_id=made["task_id"])
+    assert task["title"] == "The weekly report"
+    await here.call("task.cancel", task_id=made["task_id"])
+    again = await here.call("task.retry", task_id=made["task_id"])
+    assert (await here.call("task.get", task_id=again["task_id"]))["title"] == "The weekly report"
+    (first, *_) = (await here.call("task.list"))["items"]
+    assert first["title"] == "The weekly report"
+    with pytest.raises(InvalidParams) as refused:
+        await here.call("task.create", agent="nobody", title="x" * 201)
+    assert refused.value.field == "title"
