@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.app.build import build_engine, frontend_dir
+from gateway.app.one_process import alone_in_its_server
 from gateway.app.settings import read_settings
 from gateway.attempts.agents import Agents, Declared
 from gateway.attempts.demands import demands_of
@@ -353,11 +354,14 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def _life(self, app: Any) -> AsyncIterator[None]:
         """Run timers and agents; what ``app`` needs besides, it brings along when served alone."""
+        in_memory = self.settings.store == "memory"
+        alone = alone_in_its_server() if in_memory else contextlib.nullcontext()
         self._running = True
         try:
-            async with self.engine.running():
-                yield
-                await self.engine.drain()
+            with alone:
+                async with self.engine.running():
+                    yield
+                    await self.engine.drain()
         finally:
             self._running = False
 
