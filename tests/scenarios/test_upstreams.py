@@ -149,7 +149,8 @@ async def test_rate_limits_lower_how_many_calls_run_at_once_and_successes_raise_
         async def model() -> Any:
             return (await gateway.get("/api/stats"))["upstreams"].get("model")
 
-        upstream.schedule("429_none", "hold")
+        # The fourth is refused, when three others are on their way.
+        upstream.schedule("hold", "hold", "hold", "429_none", "hold")
         tasks = [(await gateway.task("asker", user_id="42"))["task_id"] for _ in range(6)]
         lowered = await page.event("agent_error", error_type="rate_limit")
         assert await model() == {"running": 3, "limit": 2}
