@@ -30,7 +30,7 @@ from gateway.domain.errors import ExpectationFailed, NotFound, Unavailable
 from gateway.domain.holds import Hold
 from gateway.domain.task import Task
 from gateway.execution.record.breaker_drafts import BreakerDrafts
-from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.intake import Decision, Intake, expected
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import BREAKERS_MAX, State
 from gateway.ports import Draft
@@ -256,11 +256,12 @@ class Breakers:
         """Tell whether ``way`` would refuse now, without asking for a permit."""
         if stand_in is None and task.next_mode == "fallback":
             return True
-        held_back = self._holds_back(task, policy)
-        if stand_in is not None:
-            hold = None if held_back else self._hold(task, policy)
-            return hold is not None and hold.until < task.deadline_at
-        return held_back or self._hold(task, policy) is not None or self._is_full(task, policy)
+        if self._holds_back(task, policy):
+            return stand_in is None
+        if self._is_full(task, policy):
+            return True
+        hold = self._hold(task, policy)
+        return hold is not None and (stand_in is None or hold.until < task.deadline_at)
 
     def _holds_back(self, task: Task, policy: AgentPolicy) -> bool:
         """Whether the breaker alone refuses the next attempt now."""
@@ -287,15 +288,11 @@ class Breakers:
 
     def _is_full(self, task: Task, policy: AgentPolicy) -> bool:
         """Whether as many calls of the agent's upstream run as may, by what it has refused."""
-        if task.next_mode == "fallback" or task.reserved_for is not None or task.hurried:
-            return False
-        return not self._state.concurrencies.has_room(policy.budget)
+        return _waits_its_turn(task) and not self._state.concurrencies.has_room(policy.budget)
 
     def _hold(self, task: Task, policy: AgentPolicy) -> Hold | None:
         """Give the hold for which the next attempt has to wait; None: there is none."""
-        # The fallback calls something else; a block has asked when it was accepted; who asks for an
-        # attempt now (``task.retry``) gets that one.
-        if task.next_mode == "fallback" or task.reserved_for is not None or task.hurried:
+        if not _waits_its_turn(task):
             return None
         hold = self._policies.hold(policy)
         return None if hold is None or hold.allows(self._intake.clock.wall()) else hold
@@ -339,9 +336,7 @@ class Breakers:
     def _moved(self, breaker: Breaker, wanted: str, lost: ExpectationFailed | None) -> Decision:
         opening = wanted == pybreaker.STATE_OPEN
         draft = self._drafts.triggered(breaker) if opening else self._drafts.closed(breaker)
-        known = breaker.last_offset
-        # The folds may have forgotten the breaker since; the log may still know of it.
-        return [draft], {subject_of(breaker.name): lost.actual if lost and not known else known}
+        return [draft], expected(subject_of(breaker.name), breaker.last_offset, lost)
 
     async def set(self, name: str, wanted: Literal["open", "closed"]) -> Breaker:
         """
@@ -401,3 +396,10 @@ class Breakers:
         )
         self._circuits[breaker.name] = breaker, circuit
         return circuit
+
+
+def _waits_its_turn(task: Task) -> bool:
+    """Whether the next attempt waits until its upstream may be called."""
+    # The fallback calls something else; a block has asked when it was accepted; who asks for an
+    # attempt now (``task.retry``) gets that one.
+    return not (task.next_mode == "fallback" or task.reserved_for is not None or task.hurried)

@@ -18,7 +18,7 @@ from gateway.domain.task import Task
 from gateway.domain.worker import Worker
 from gateway.execution.monitor import Monitor
 from gateway.execution.record.domain_drafts import DomainDrafts
-from gateway.execution.record.intake import Decision, Intake
+from gateway.execution.record.intake import Decision, Intake, expected
 from gateway.execution.record.state import State
 
 __all__ = ["Domains"]
@@ -144,6 +144,4 @@ class Domains:
     ) -> Decision:
         opens = wanted == "open"
         draft = self._drafts.triggered(domain) if opens else self._drafts.closed(domain)
-        known = domain.last_offset
-        # The folds may have forgotten the domain since; the log may still know of it.
-        return [draft], {subject_of(domain.name): lost.actual if lost and not known else known}
+        return [draft], expected(subject_of(domain.name), domain.last_offset, lost)

@@ -33,7 +33,7 @@ from gateway.execution.record.journal import Journal
 from gateway.ports import Clock, Draft, EventLog, IdSource
 from gateway.values import EVENT_BYTES_MAX
 
-__all__ = ["DETAIL_BYTES_MAX", "RACES_MAX", "Decision", "Intake", "require_valid"]
+__all__ = ["DETAIL_BYTES_MAX", "RACES_MAX", "Decision", "Intake", "expected", "require_valid"]
 
 # A result alone may take EVENT_BYTES_MAX; the rest of its event may add this much.
 ENVELOPE_BYTES_MAX = 32 * 1024
@@ -214,6 +214,16 @@ class Intake:
                 continue
             return True
         raise Unavailable(f"{about} changes faster than it can be decided", retry_after=1.0)
+
+
+def expected(subject: str, known: int, lost: ExpectationFailed | None) -> Mapping[str, int]:
+    """
+    Expect a subject to be as the folds know it.
+
+    They may have forgotten what it is about (``known`` is 0), and the log may still know: then the
+    race that was lost has told at which offset.
+    """
+    return {subject: lost.actual if lost is not None and not known else known}
 
 
 def require_valid(validator: event_schemas.Validator, type: str, event: Mapping[str, Any]) -> None:

@@ -197,3 +197,32 @@ async def test_a_task_that_is_held_is_not_given_up_as_if_nobody_took_it(
     await here.until(lambda: upstream.calls)
     held = await here.submit("one")
     assert (await here.done(held)).result == "done"
+
+
+async def test_tasks_that_wait_for_a_full_upstream_are_in_no_others_way(
+    open_world: OpenWorld,
+) -> None:
+    """They have a stand-in, which is for failures; as many as a look tries come before others."""
+    here = await open_world(adaptive_concurrency=1)
+
+    async def stand_in(task: Task) -> str:
+        return "degraded"
+
+    @here.gateway.agent("slow", upstream="model", timeout=1000.0, fallback=stand_in)
+    async def slow(task: Task) -> str:
+        await here.passing(5)
+        return "done"
+
+    @here.gateway.agent("quick")
+    async def quick(task: Task) -> str:
+        return "done"
+
+    waiting = [await here.submit("slow", timeout=1000) for _ in range(30)]
+    began_at = here.engine.clock.monotonic()
+    await here.submit("quick")
+    await here.until(lambda: here.said("task_finished", agent_name="quick"))
+    assert here.engine.clock.monotonic() < began_at + 1
+    assert here.state.concurrencies.shown(9)["model"] == {"running": 1, "limit": 1}
+    ended = [await here.done(task_id) for task_id in waiting]
+    assert {task.result for task in ended} == {"done"}
+    assert here.engine.clock.monotonic() >= began_at + 30 * 5
