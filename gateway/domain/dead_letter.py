@@ -75,6 +75,7 @@ class DeadLetter:
     last_offset: int
     size: int = 0
     retried_as: str | None = None
+    title: str | None = None
 
 
 def of_task(task: Task, reason: str) -> DeadLetter:
@@ -97,6 +98,7 @@ def of_task(task: Task, reason: str) -> DeadLetter:
         sequence=task.last_offset,
         finished_event_id=task.finished_event_id,
         last_offset=task.last_offset,
+        title=task.title,
     )
 
 

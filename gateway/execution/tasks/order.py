@@ -72,7 +72,7 @@ class Order:
             correlation_id=task.correlation_id,
             causation_id=task.finished_event_id,
             retry_of=task.task_id,
-            title=task.title if isinstance(task, Task) else None,
+            title=task.title,
         )
 
     @property

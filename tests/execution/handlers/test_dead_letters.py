@@ -7,8 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway import Task
 from gateway.domain.access import Caller
 from gateway.domain.errors import InvalidParams, NotFound, NotPermitted, Unavailable
+from gateway.errors import RateLimited
 from gateway.execution.handlers.params import PAGE_BYTES_MAX
 from tests.execution.conftest import OpenWorld
 from tests.execution.world import World
@@ -165,3 +167,14 @@ async def test_a_retry_is_answered_as_task_retry_is(here: World) -> None:
         "similar": [],
     }
     await here.call("task.cancel", task_id=answer["task_id"])
+
+
+async def test_a_task_that_is_tried_again_keeps_its_title(here: World) -> None:
+    @here.gateway.agent("failing", max_attempts=1)
+    async def fail(task: Task) -> None:
+        raise RateLimited
+
+    made = await here.call("task.create", agent="failing", title="The weekly report")
+    await here.done(made["task_id"])
+    again = await here.call("dead_letter.retry", task_id=made["task_id"])
+    assert (await here.call("task.get", task_id=again["task_id"]))["title"] == "The weekly report"
