@@ -46,15 +46,21 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """A sentence about what can be seen, and the steps that show it."""
+    """
+    A sentence about what can be seen, and the steps that show it.
+
+    Attributes:
+        beside: Types of events that come a little after their step; the next one may be faster.
+    """
 
     sentence: str
     steps: tuple[Step, ...]
+    beside: tuple[str, ...] = ()
 
 
-def scenario(sentence: str, *steps: Step) -> Scenario:
+def scenario(sentence: str, *steps: Step, beside: tuple[str, ...] = ()) -> Scenario:
     """Make a scenario."""
-    return Scenario(sentence, steps)
+    return Scenario(sentence, steps, beside)
 
 
 def do(

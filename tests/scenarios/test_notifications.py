@@ -181,22 +181,31 @@ async def test_events_are_pushed_and_found_by_topic_kind_thread_and_position(
         await finn.event("task_submitted", task_id=task["task_id"])
         await post(gateway, "gil", channel="c20", recipient_id="finn", payload="both")
         await finn.event("notification", payload="both")
-        # Nobody serves the task, which is told at once.
-        pushed = [event for event in finn.events if event["type"] != "task_waiting"]
-    assert [event.get("payload") for event in pushed] == ["root", "channel", "reply", None, "both"]
+        pushed = list(finn.events)
+    assert [event.get("payload") for event in pushed] == [
+        "root",
+        "channel",
+        "reply",
+        None,
+        None,
+        "both",
+    ]
+    # Nobody serves the task, which is told at once.
+    assert [event["type"] for event in pushed[3:5]] == ["task_submitted", "task_waiting"]
     begin = "{epoch}:{offset}".format(**finn.subscribed)
     middle = f"{pushed[1]['epoch']}:{pushed[1]['offset']}"
     for query, expected in (
-        ({"topic": "recipient:finn"}, [0, 4]),
-        ({"topic": "channel:c20"}, [1, 4]),
-        ({"channel": "c20", "recipient_id": "finn"}, [4]),
-        ({"topic": f"task:{task['task_id']}", "type": "task_submitted"}, [3]),
+        ({"topic": "recipient:finn"}, [0, 5]),
+        ({"topic": "channel:c20"}, [1, 5]),
+        ({"channel": "c20", "recipient_id": "finn"}, [5]),
+        ({"topic": f"task:{task['task_id']}"}, [3, 4]),
+        ({"topic": "user:finn"}, [2, 3, 4]),
         ({"type": "notification", "topic": "user:finn"}, [2]),
         ({"type": "task_submitted"}, [3]),
         ({"type": "agent_error"}, []),
         ({"parent_event_id": root}, [0, 2]),
         ({"parent_event_id": root, "since": middle}, [2]),
-        ({"topic": "recipient:finn", "since": middle}, [4]),
+        ({"topic": "recipient:finn", "since": middle}, [5]),
     ):
         found = await listed(gateway, "finn", **{"since": begin, **query})
         assert found == [pushed[number] for number in expected], query

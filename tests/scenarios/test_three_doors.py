@@ -83,8 +83,7 @@ class Way:
             code, content = await self._answered(step, known)
             known[step.keep] = content
             account.append(f"{number} {step.operation}: {code}\n{names.text(content)}")
-        # Why a task waits is looked for a little after what made it wait: a step may be faster.
-        events = [e for e in (await self._told())[seen:] if e["type"] != "task_waiting"]
+        events = [e for e in (await self._told())[seen:] if e["type"] not in scenario.beside]
         return account + [f"event {event['type']}\n{names.text(event)}" for event in events]
 
     async def _answered(self, step: Step, known: Mapping[str, Any]) -> Answer:

@@ -144,6 +144,8 @@ WORKERS = (
         do("agent.remove", **proof("w")),
         no("not_found", "agent.heartbeat", **proof("w")),
         do("task.cancel", **the("task")),
+        # Nobody serves the task any more.
+        beside=("task_waiting",),
     ),
     scenario(
         "workers register, beat, are shown and listed, and leave",
