@@ -17,7 +17,7 @@ from typing import Any
 
 from gateway.domain.task import Task
 
-__all__ = ["LOWERED_MAX", "Concurrencies", "Concurrency"]
+__all__ = ["LOWERED_MAX", "Concurrencies", "Concurrency", "upstream_of"]
 
 # Several calls that fail together tell one thing; a halving takes as long to show, in seconds.
 LOWERED_EVERY_S = 1.0
@@ -80,9 +80,9 @@ class Concurrencies:
             begun: 1 when an attempt has begun by it, -1 when one has ended, else 0.
             at: When the log accepted it, in seconds since the Unix epoch.
         """
-        if not self.most or task.mode != "primary" or (upstream := _upstream_of(task)) is None:
-            return
         self.moved(task, begun)
+        if (upstream := self._counted(task)) is None:
+            return
         if event["type"] == "agent_error" and event["error_type"] == "rate_limit":
             self.rate_limited(upstream, at)
         elif event["type"] == "task_finished" and task.status == "succeeded":
@@ -90,12 +90,15 @@ class Concurrencies:
 
     def moved(self, task: Task, calls: int) -> None:
         """So many calls for a task have begun, or have ended where it is negative."""
-        upstream = _upstream_of(task)
-        if not self.most or not calls or upstream is None or task.mode != "primary":
+        if not calls or (upstream := self._counted(task)) is None:
             return
         self._running[upstream] += calls
         if self._running[upstream] <= 0:
             del self._running[upstream]
+
+    def _counted(self, task: Task) -> str | None:
+        """Give the upstream whose calls a task's attempts are; None: they are counted nowhere."""
+        return upstream_of(task) if self.most and task.mode == "primary" else None
 
     def succeeded(self, upstream: str) -> None:
         """A call has succeeded."""
@@ -124,5 +127,6 @@ class Concurrencies:
         }
 
 
-def _upstream_of(task: Task) -> str | None:
+def upstream_of(task: Task) -> str | None:
+    """Give what an attempt at a task calls: its upstream, else its agent; None: it has neither."""
     return task.budget or task.agent_name

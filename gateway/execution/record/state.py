@@ -19,7 +19,7 @@ from gateway.domain import task as tasks
 from gateway.domain import worker as workers
 from gateway.domain.breaker import Breaker, BreakerRules, Outcome, least_missed
 from gateway.domain.causes import Causes
-from gateway.domain.concurrency import Concurrencies
+from gateway.domain.concurrency import Concurrencies, upstream_of
 from gateway.domain.dead_letter import DeadLetters
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.facts import (
@@ -121,12 +121,10 @@ class State:
         self.breakers: dict[str, Breaker] = {}
         self.domains = FailureDomains(self.rules, self._settings.domain_rate, self._changes)
         self.workers = Workforce()
-        ends = self.open_ends = OpenEnds()
-        self.failures, self.degradations, self.impacts = (
-            ends.failures,
-            ends.degradations,
-            ends.impacts,
-        )
+        self.open_ends = OpenEnds()
+        self.failures = self.open_ends.failures
+        self.degradations = self.open_ends.degradations
+        self.impacts = self.open_ends.impacts
         self.locks = Locks()
         self.dead_letters = DeadLetters()
         self.queue = Queue()
@@ -142,7 +140,8 @@ class State:
         self.recoveries = RecoveryTimes()
         self.preserving: OrderedDict[str, Task] = OrderedDict()
         self._bytes_by_user: dict[str, int] = {}
-        self._bytes_all = self._running = 0
+        self._bytes_all = 0
+        self._running = 0
 
     # --- the fold ---------------------------------------------------------------------------
 
@@ -222,7 +221,8 @@ class State:
             self.recoveries.observe(known, entry.at)
         tasks.apply(known, event, fact, at=entry.at, offset=entry.offset)
         self.causes.told(known, event)
-        self._running += (begun := (known.status == "running") - was_running)
+        begun = (known.status == "running") - was_running
+        self._running += begun
         self.concurrencies.apply(known, event, begun, at=entry.at)
         if held_by is not None and known.holder is None:
             self.domains.ended(known, event, at=entry.at)
@@ -263,7 +263,7 @@ class State:
             self.dead_letters.moved(task_id, event, offset=entry.offset)
 
     def _budget(self, task: Task, count: Callable[[RetryBudget, float], None], at: float) -> None:
-        if (name := task.budget or task.agent_name) is not None:
+        if (name := upstream_of(task)) is not None:
             budget = self.budgets.of(name, at)
             self._changes(budget)
             count(budget, at)

@@ -200,7 +200,16 @@ class TaskDrafts:
             held: The upstream that it holds, for how many seconds; None: none.
         """
         will_retry = after.will_retry
-        root = self._state.causes.root_of(task, self._state.tasks)
+        said = messages.user_message(
+            failure.error_code,
+            failure.error_type,
+            will_retry=will_retry,
+            delay_s=after.delay_s if will_retry else failure.retry_after_s,
+            fallback=after.step == "fallback",
+            action=failure.suggested_action,
+        )
+        failed = self._failed(task, failure, error_id, policy, said)
+        root = failed.get("causation_id")
         return self.of_task(
             "agent_error",
             task,
@@ -214,20 +223,7 @@ class TaskDrafts:
             will_retry=will_retry,
             max_attempts=task.max_attempts,
             cause=cause,
-            **self._failed(
-                task,
-                failure,
-                error_id,
-                policy,
-                messages.user_message(
-                    failure.error_code,
-                    failure.error_type,
-                    will_retry=will_retry,
-                    delay_s=after.delay_s if will_retry else failure.retry_after_s,
-                    fallback=after.step == "fallback",
-                    action=failure.suggested_action,
-                ),
-            ),
+            **failed,
         )
 
     def recovery(

@@ -212,14 +212,14 @@ class Acceptance:
         if order.priority > 0 and order.user_id != LOCAL_OPERATOR.user_id:
             share = max(1, int(self._settings.queue_limit * self._settings.queue_share))
             if self._state.queue.waiting_of(order.user_id) >= share:
-                await self._refuse_share(
+                await self._refuse_too_much(
                     order,
                     f"{share} tasks of this user wait, as many as may; wait for one to begin",
                     code=QUEUE_SHARE,
                     retry_after_s=QUEUE_RETRY_AFTER_S,
                 )
             if wait_s := self._volume.room_in_s(order.user_id):
-                await self._refuse_share(
+                await self._refuse_too_much(
                     order,
                     f"this user's tasks have written too much: {self._volume.rate} bytes a second, "
                     f"and {self._volume.burst} at once",
@@ -227,7 +227,7 @@ class Acceptance:
                     retry_after_s=wait_s,
                 )
         if order.priority > 0 and (wait_s := self._rate_of_agent(order)):
-            await self._refuse_share(
+            await self._refuse_too_much(
                 order,
                 f"too many tasks for this agent: {self._settings.rate_agent:g} a second are "
                 "taken, and twice as many at once",
@@ -274,7 +274,7 @@ class Acceptance:
             return QUEUE_RETRY_AFTER_S
         return min(max(wait_s, RETRY_AFTER_S_MIN), RETRY_AFTER_S_MAX)
 
-    async def _refuse_share(
+    async def _refuse_too_much(
         self, order: Order, why: str, *, code: str, retry_after_s: float
     ) -> NoReturn:
         raise await self._refusals.told(
