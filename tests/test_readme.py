@@ -72,6 +72,12 @@ async def end(process: asyncio.subprocess.Process) -> None:
         await process.communicate()
 
 
+async def leave(process: asyncio.subprocess.Process) -> None:
+    """Press Ctrl-D: a thread that reads the keyboard can hold up a Python that ends by a signal."""
+    async with asyncio.timeout(LINE_S):
+        await process.communicate()
+
+
 @pytest.fixture
 def free_port() -> int:
     with socket.socket() as probe:
@@ -120,7 +126,7 @@ async def test_the_session_of_the_readme_gives_the_replies_of_the_readme(
             while "{" not in said or said.startswith(">"):
                 said = await next_line(process)
             assert wanted.fullmatch(said), f"expected {line}\ngot      {said}"
-        await end(process)
+        await leave(process)
     finally:
         if serving is not None:
             await end(serving)
