@@ -7,18 +7,16 @@ web server, and the keeper of a worker stays small (decision 9).
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from gateway.app.flags import address_flags, connection_flags, settings_flags
 from gateway.app.logs import log_to_stderr
-from gateway.app.process import run, say_ends, until_signal
+from gateway.app.process import run, say_ends, say_ready, until_signal
 from gateway.app.settings import file_of, read_settings
 from gateway.domain.access import SCOPES
 from gateway.domain.diagnostics import logger_of
@@ -28,6 +26,9 @@ from gateway.domain.redaction import redact_text
 __all__ = ["main"]
 
 logger = logger_of(__name__)
+
+# So many worker processes of its own a gateway may be asked to have.
+PROCESSES_MAX = 256
 
 
 class _Commands(click.Group):
@@ -76,9 +77,21 @@ def main() -> None:
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="What is logged to stderr.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1, PROCESSES_MAX),
+    metavar="N",
+    help="Run the agents in N worker processes on this machine, not in the gateway's own: what "
+    "blocks, leaks or crashes there does not touch the gateway.",
+)
 @settings_flags
 def serve_command(
-    target: str | None, host: str, port: int, log_level: str, **flags: str | None
+    target: str | None,
+    host: str,
+    port: int,
+    log_level: str,
+    processes: int | None,
+    **flags: str | None,
 ) -> None:
     """Serve a gateway until SIGTERM or Ctrl-C.
 
@@ -98,12 +111,12 @@ def serve_command(
     require_secret(gateway, host)
     if (warning := warning_for(gateway.settings, host)) is not None:
         logger.warning(warning)
-    run(serve(gateway, host=host, port=port, ready=_say_ready))
+    beside = None
+    if processes is not None:
+        from gateway.app.processes import processes_for
 
-
-def _say_ready(url: str) -> None:
-    click.echo(f"ready {url}")
-    sys.stdout.flush()
+        beside = processes_for(gateway.settings, target, processes, log_level=log_level)
+    run(serve(gateway, host=host, port=port, ready=say_ready, processes=beside))
 
 
 @main.command("work")
@@ -138,6 +151,7 @@ def _say_ready(url: str) -> None:
     help="Lines for people, or a JSON object a line.",
 )
 @click.option("--kept", type=int, hidden=True, help="Socket to the process that started this one.")
+@click.option("--parent", type=int, hidden=True, help="The process without which it ends.")
 @connection_flags
 def work_command(
     target: str,
@@ -148,6 +162,7 @@ def work_command(
     log_level: str,
     log_format: str,
     kept: int | None,
+    parent: int | None,
     url: str,
     token: str | None,
 ) -> None:
@@ -161,66 +176,12 @@ def work_command(
     say_ends()
     logged = ("--log-level", log_level, "--log-format", log_format)
     options = {"concurrency": concurrency, "domain": domain, "handle": handle}
+    from gateway.app.working import keep, work
+
     if kept is None:
-        _keep(target, options, grace_s=grace, logged=logged, url=url, token=token)
+        keep(target, options, grace_s=grace, logged=logged, url=url, token=token, parent=parent)
     else:
-        _work(target, options, grace_s=grace, url=url, line_fd=kept)
-
-
-def _keep(
-    target: str,
-    options: Mapping[str, Any],
-    *,
-    grace_s: float,
-    logged: Sequence[str],
-    url: str,
-    token: str | None,
-) -> NoReturn:
-    """Be the process that starts the worker's, and watches it."""
-    from gateway.worker.keeper import Keeper
-
-    arguments = ["work", target, "--url", url, "--grace", str(grace_s), *logged]
-    for name, value in options.items():
-        arguments += [] if value is None else [f"--{name}", str(value)]
-    keeper = Keeper(arguments, url=url, token=token, grace_s=grace_s, ready=_say_ready)
-    sys.exit(asyncio.run(keeper.run()))
-
-
-def _work(
-    target: str, options: Mapping[str, Any], *, grace_s: float, url: str, line_fd: int
-) -> NoReturn:
-    """Be the process in which the agents run."""
-    from gateway.app.clock import SystemClock
-    from gateway.app.load import load
-    from gateway.worker.desk import work
-    from gateway.worker.line import EXIT_MEMORY, Line
-
-    line = Line(line_fd)
-    try:
-        gateway = load(target)
-        gateway.configure(read_settings(os.environ))
-        run(
-            work(
-                gateway.agents,
-                line,
-                settings=gateway.settings,
-                clock=SystemClock(),
-                url=url,
-                handle=options["handle"] or target.partition(":")[0],
-                domain=options["domain"],
-                concurrency=options["concurrency"],
-                grace_s=grace_s,
-            )
-        )
-    except MemoryError:
-        os._exit(EXIT_MEMORY)
-    except GatewayError as error:
-        line.say("leaving", code=2 if isinstance(error, ConfigurationError) else 1)
-        raise
-    line.say("leaving", code=0)
-    sys.stdout.flush()
-    # Threads of agents that run on do not hold this process.
-    os._exit(0)
+        work(target, options, grace_s=grace, url=url, line_fd=kept)
 
 
 @main.command("demo")

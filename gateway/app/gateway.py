@@ -19,10 +19,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.app.build import build_engine, frontend_dir
+from gateway.app.clock import SystemClock
 from gateway.app.one_process import alone_in_its_server
 from gateway.app.settings import read_settings
 from gateway.attempts.agents import Agents, Declared
 from gateway.attempts.demands import demands_of
+from gateway.attempts.loop_watch import LoopWatch
 from gateway.attempts.spans import current_traceparent
 from gateway.attempts.task import Task
 from gateway.domain.agent import AgentPolicy
@@ -356,13 +358,16 @@ class Gateway:
         """Run timers and agents; what ``app`` needs besides, it brings along when served alone."""
         in_memory = self.settings.store == "memory"
         alone = alone_in_its_server() if in_memory else contextlib.nullcontext()
+        watch = LoopWatch(SystemClock())
         self._running = True
         try:
+            watch.start()
             with alone:
                 async with self.engine.running():
                     yield
                     await self.engine.drain()
         finally:
+            watch.stop()
             self._running = False
 
     def _check(self, params: Mapping[str, Any]) -> None:

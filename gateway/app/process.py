@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.domain.diagnostics import logger_of
 
-__all__ = ["run", "say_ends", "until_signal"]
+__all__ = ["run", "say_ends", "say_ready", "until_signal"]
 
 logger = logger_of(__name__)
 
@@ -26,6 +26,12 @@ def run(work: Any) -> None:
         asyncio.run(work)
     else:
         uvloop.run(work)
+
+
+def say_ready(about: str) -> None:
+    """Print the one line that says that this process is ready, and as what."""
+    sys.stdout.write(f"ready {about}\n")
+    sys.stdout.flush()
 
 
 async def until_signal(work: Coroutine[Any, Any, None]) -> None:

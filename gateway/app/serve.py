@@ -9,6 +9,7 @@ from collections.abc import Callable
 from starlette.applications import Starlette
 
 from gateway.app.gateway import Gateway
+from gateway.app.processes import Processes
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings, is_loopback
 from gateway.transports.server import Server
@@ -51,6 +52,7 @@ async def serve(
     port: int,
     app: Starlette | None = None,
     ready: Callable[[str], None],
+    processes: Processes | None = None,
 ) -> None:
     """
     Serve until SIGTERM or SIGINT.
@@ -61,6 +63,7 @@ async def serve(
         port: The port; 0 takes a free one.
         app: The application to serve; None: the gateway's own.
         ready: Called with the gateway's address once it serves and has read its log.
+        processes: Those in which its agents run; None: they run in this one.
 
     Raises:
         AddressUnavailable: If the address cannot be bound.
@@ -70,12 +73,22 @@ async def serve(
     require_secret(gateway, host)
     # Opened before the server starts: uvicorn would log an error here with its own traceback.
     await gateway.engine.open()
+    if processes is not None:
+        gateway.engine.parts.runner.leave_to_others()
+
+    async def drain() -> None:
+        # Workers finish what they have, or give it back, while the gateway waits for it.
+        async with asyncio.TaskGroup() as ends:
+            ends.create_task(gateway.engine.drain())
+            if processes is not None:
+                ends.create_task(processes.stop())
+
     server = Server(
         app or gateway.app,
         gateway.settings,
         host=host,
         port=port,
-        before_stop=gateway.engine.drain,
+        before_stop=drain,
     )
 
     async def tell() -> None:
@@ -85,6 +98,8 @@ async def serve(
         # the loop for a tenth of a second.
         gc.collect()
         gc.freeze()
+        if processes is not None:
+            processes.start(f"{server.url.replace('http', 'ws', 1)}/ws")
         ready(server.url)
 
     telling = asyncio.create_task(tell())

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.domain.timestamps import rfc3339
 
-__all__ = ["Attempt", "past_errors"]
+__all__ = ["Attempt", "past_errors", "process_lost"]
 
 
 @dataclasses.dataclass(slots=True)
@@ -17,7 +17,7 @@ class Attempt:
     One try; times in seconds since the Unix epoch.
 
     Attributes:
-        released: Whether it was given back.
+        released: Whether it was given back, or is not counted for another reason.
         cleaned: Whether it was told what was cleaned up after it.
         moved: Whether something came of it: it has produced a piece, or its progress has grown.
     """
@@ -45,6 +45,12 @@ class Attempt:
         if self.error is not None:
             shown["error"] = self.error
         return shown
+
+
+def process_lost(attempts: Iterable[Attempt]) -> bool:
+    """Whether a process has ended under one of a task's attempts: the next ones are made alone."""
+    errors = (attempt.error for attempt in attempts if attempt.error is not None)
+    return any(error["error_code"] == "process_lost" for error in errors)
 
 
 def past_errors(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:

@@ -145,12 +145,14 @@ class Failed(NamedTuple):
         outcome: For the breaker that admitted the attempt; None: no breaker judges it.
         root: event_id of the ``agent_error`` that this failure goes back to; None: to none.
         upstream: What has asked to be left alone, for ``retry_after`` seconds; None: nothing has.
+        spared: Whether the attempt is not counted; see ``Failure.spared``.
     """
 
     outcome: Outcome | None = None
     root: str | None = None
     upstream: str | None = None
     retry_after: float | None = None
+    spared: bool = False
 
 
 class Leased(NamedTuple):

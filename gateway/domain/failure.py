@@ -57,6 +57,8 @@ class Failure:
         retry_after_s: Seconds until the upstream wants to be asked again; None: not said.
         facts: Known facts for the developers' message (status, limit_s, …); never exception text.
         counted: Whether a failure of a counted type counts; a caller's own deadline does not.
+        spared: Whether the attempt is not counted as one of the task's: it may only have stood by
+            when something else ended its process.
     """
 
     error_type: str
@@ -68,6 +70,7 @@ class Failure:
     retry_after_s: float | None = None
     facts: Mapping[str, str | int | float] = dataclasses.field(default_factory=dict)
     counted: bool = True
+    spared: bool = False
 
     @property
     def counts(self) -> bool:

@@ -339,6 +339,7 @@ def _failed(task: Task, event: Mapping[str, Any], fact: Failed, at: float) -> No
     if task.attempts and task.attempts[-1].ended_at is None:
         task.attempts[-1].ended_at = at
         task.attempts[-1].error = task.last_error
+        task.attempts[-1].released = fact.spared
 
 
 def _recovering(task: Task, event: Mapping[str, Any], fact: None, at: float) -> None:

@@ -216,6 +216,7 @@ class Liveness:
         loop_lag_s: How late its event loop runs, as it says.
         leaving: Seconds of grace that it was asked to leave with; None: it was not asked.
         draining: Whether it takes nothing more, as it says.
+        blocked: Whether the loop of its agents is blocked, as its keeper says.
         look_at: When its silence is looked at next; None: it is not.
     """
 
@@ -225,6 +226,7 @@ class Liveness:
     loop_lag_s: float = 0.0
     leaving: float | None = None
     draining: bool = False
+    blocked: bool = False
     look_at: float | None = None
 
 
@@ -248,16 +250,18 @@ def status_by_beat(
         return "offline", None
     if silent >= timeout_s:
         return "unhealthy", live.beat_at + offline_after_s
-    if not live.connected or silent >= timeout_s * MISSED_SHARE:
+    if not live.connected or live.blocked or silent >= timeout_s * MISSED_SHARE:
         return "suspect", live.beat_at + timeout_s
     return "healthy", live.beat_at + timeout_s * MISSED_SHARE
 
 
-def reason_of(status: Status, *, connected: bool) -> str:
+def reason_of(status: Status, live: Liveness) -> str:
     """Say in a word why a worker is thought to be so."""
     if status == "healthy":
         return "heartbeat"
-    if status == "suspect" and not connected:
+    if status == "suspect" and live.blocked:
+        return "loop_blocked"
+    if status == "suspect" and not live.connected:
         return "connection_lost"
     return "heartbeat_missed" if status == "suspect" else "heartbeat_lost"
 

@@ -306,6 +306,10 @@ CLAIM: Schema = {
             "required": ["lock_id", "resource_key", "term"],
         },
         "piece": {**COUNT, "description": "the newest piece of task.update that is known"},
+        "alone": {
+            "description": "a process has ended under it: do nothing else in this one meanwhile",
+            "type": "boolean",
+        },
         "traceparent": {**NULLABLE_TEXT, "description": "the caller's span (W3C Trace Context)"},
     },
 }

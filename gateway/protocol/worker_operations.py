@@ -132,6 +132,13 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             error_code={"type": "string", "maxLength": 64},
             retry_after={"type": "number", "minimum": 0, "maximum": 86400},
             detail={"type": "object"},
+            others={
+                "description": "with process_lost: how many other tasks the process held; this "
+                "attempt is not counted then, and the next one is made alone",
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 10000,
+            },
             steps=STEPS,
             text={"type": "string", "maxLength": 262144},
             progress={"type": ["number", "null"], "minimum": 0, "maximum": 1},
@@ -202,7 +209,11 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
         params(
             ("agent_id",),
             **PROOF,
-            status={"enum": ["idle", "busy", "draining"]},
+            status={
+                "description": "blocked: the event loop of its agents does not run; it gets no "
+                "more tasks and keeps those it has",
+                "enum": ["idle", "busy", "draining", "blocked"],
+            },
             loop_lag={"type": "number", "minimum": 0, "maximum": 86400},
             health={
                 "description": "how well the worker says it is, until it says otherwise; a fifth "

@@ -106,6 +106,8 @@ class Claimer:
         self._answered_for = answered_for
         self._running: dict[str, asyncio.Task[None]] = {}
         self._claims: dict[str, Claim] = {}
+        # Whether one of them is to be worked on while nothing else is.
+        self._alone = False
         self._leaving = asyncio.Event()
         self._leave_by = 0.0
         self._goodbye = True
@@ -115,6 +117,11 @@ class Claimer:
     def identity(self) -> Identity | None:
         """The worker as the gateway knows it; None: it never was registered."""
         return self._registration.identity
+
+    @property
+    def beat_every_s(self) -> float:
+        """How often a beat is due, in seconds; 0 before the worker was first accepted."""
+        return self._registration.beat_every_s
 
     async def run(self) -> None:
         """
@@ -205,7 +212,8 @@ class Claimer:
         loop = asyncio.get_running_loop()
         registration = self._registration
         while not self._leaving.is_set():
-            if len(self._running) >= self._concurrency or not self._has_room():
+            full = self._alone or len(self._running) >= self._concurrency
+            if full or not self._has_room():
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -236,6 +244,7 @@ class Claimer:
                 job = group.create_task(self._work(claim, earlier))
                 self._running[claim["task_id"]] = job
                 self._claims[claim["task_id"]] = claim
+                self._alone = bool(claim.get("alone"))
 
     async def _work(self, claim: Claim, earlier: asyncio.Task[None] | None) -> None:
         task_id = claim["task_id"]
@@ -244,6 +253,8 @@ class Claimer:
             if earlier is not None:
                 # An earlier attempt, which has lost this task, is still being stopped here.
                 await asyncio.wait({earlier})
+            if claim.get("alone"):
+                await self._until_alone()
             await self._make(claim)
         except Exception:
             logger.exception("task %s: the attempt could not be made", task_id)
@@ -252,9 +263,17 @@ class Claimer:
                 await self.report("task.fail", claim, report)
         finally:
             renewing.cancel()
+            if claim.get("alone"):
+                self._alone = False
             if self._running.get(task_id) is asyncio.current_task():
                 del self._running[task_id], self._claims[task_id]
             self.look()
+
+    async def _until_alone(self) -> None:
+        """Wait until all other work is done; no more is taken meanwhile."""
+        this = asyncio.current_task()
+        while others := {job for job in self._running.values() if job is not this}:
+            await asyncio.wait(others)
 
     async def _renew(self, claim: Claim) -> None:
         while True:

@@ -18,6 +18,7 @@ from gateway.attempts.agents import Agents
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.attempt import Attempts
 from gateway.attempts.cleanup import status_of
+from gateway.attempts.loop_watch import LoopWatch
 from gateway.attempts.pieces import TEXT_CHARS_MAX, Piece, Rest
 from gateway.attempts.tries import Tries
 from gateway.client.connection import Refused
@@ -104,6 +105,10 @@ async def work(
         on_notice=_note_for(url),
     )
     loop = asyncio.get_running_loop()
+    watch = LoopWatch(
+        clock, alive=lambda: line.say("alive"), blocked=lambda place: line.say("blocked", at=place)
+    )
+    watch.start()
     running = asyncio.ensure_future(claimer.run())
 
     def stop() -> None:
@@ -130,6 +135,8 @@ async def work(
         raise GatewayError(
             f"{url}: the worker may not register: {error}; its token needs the scope agent"
         ) from error
+    finally:
+        watch.stop()
     if desk.out_of_memory:
         raise MemoryError
 
@@ -160,7 +167,8 @@ class _Desk:
     def registered(self, identity: Identity) -> None:
         """Tell the keeper as which worker the gateway has accepted this process."""
         self.known = True
-        self._line.say("registered", **identity.as_dict())
+        every_s = self.claimer.beat_every_s
+        self._line.say("registered", **identity.as_dict(), beat_every_s=every_s)
 
     async def make(self, claim: Claim) -> None:
         """
@@ -177,9 +185,10 @@ class _Desk:
         task_id, term = claim["task_id"], claim["term"]
         held = self._claims[task_id] = _Held(claim)
         about = {name: claim[name] for name in ("agent_name", "user_id", "attempt")}
-        self._line.say("holds", task_id=task_id, term=term, **about)
+        limit_s = declared.policy.timeout_s
+        self._line.say("holds", task_id=task_id, term=term, limit_s=limit_s, **about)
         try:
-            assignment = _assignment_of(claim, limit_s=declared.policy.timeout_s)
+            assignment = _assignment_of(claim, limit_s=limit_s)
             await self.attempts.make(assignment, declared, fallback=claim["mode"] == "fallback")
         except Exception:
             if not held.out_of_memory:

@@ -29,6 +29,7 @@ from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import resident_bytes, state_of
 from gateway.client.http_calls import HttpCalls
 from gateway.domain.diagnostics import logger_of
+from gateway.worker.deputy import Deputy
 from gateway.worker.line import EXIT_MEMORY
 from gateway.worker.losses import Losses, Process, clear, ending_of
 from gateway.worker.pause import pause
@@ -67,6 +68,8 @@ class Keeper:
         token: None: an open gateway.
         grace_s: Seconds that running tasks get at the end.
         ready: Called with the worker's id when the gateway has accepted it, once.
+        parent: The process that has started this one, and without which it ends as by SIGTERM;
+            None: it goes on.
     """
 
     def __init__(
@@ -77,13 +80,21 @@ class Keeper:
         token: str | None,
         grace_s: float,
         ready: Callable[[str], None],
+        parent: int | None = None,
     ) -> None:
         self._arguments = list(arguments)
         self._token = token
         self._grace_s = grace_s
         self._ready = ready
+        self._parent = parent
         self._identity: dict[str, str] = {}
-        self._losses = Losses(HttpCalls(url, token=token), lambda: self._identity)
+        calls = HttpCalls(url, token=token)
+        self._losses = Losses(calls, lambda: self._identity)
+        self._deputy = Deputy(
+            calls,
+            lambda: self._identity,
+            lambda process: _send(process.popen, signal.SIGKILL),
+        )
         self._process: Process | None = None
         self._stopping = asyncio.Event()
         self._stop_by = math.inf
@@ -186,12 +197,16 @@ class Keeper:
         """Listen until the process is dead."""
         pid = process.popen.pid
         listening = asyncio.create_task(self._listen(process))
+        standing_in = asyncio.create_task(self._deputy.watch(process))
         dying = asyncio.create_task(asyncio.to_thread(os.wait4, pid, 0))
         before = 0
         while not dying.done():
             if (resident := resident_bytes(pid)) is not None:
                 before, process.resident_bytes = process.resident_bytes, resident
+            if self._parent not in (None, os.getppid()) and not self._stopping.is_set():
+                self._stop()
             await asyncio.wait({dying}, timeout=LOOK_EVERY_S)
+        standing_in.cancel()
         # The last look may have seen it while it was being taken down.
         process.resident_bytes = max(before, process.resident_bytes)
         _, status, usage = dying.result()
@@ -216,14 +231,23 @@ class Keeper:
 
     async def _heard(self, process: Process, kind: str, said: dict[str, Any]) -> None:
         key = (said.get("task_id", ""), said.get("term", 0))
+        now, heard_at = asyncio.get_running_loop().time(), process.heard_at
+        process.heard_at = now
         match kind:
+            case "alive":
+                process.blocked_at = None
+            case "blocked":
+                # Said by a thread beside the loop, so it is no sign of the loop.
+                process.heard_at, process.blocked_at = heard_at, said["at"]
             case "registered":
                 first = not self._identity
+                process.beat_every_s = said.pop("beat_every_s")
                 self._identity = said
                 process.registered = True
                 if first:
                     self._ready(said["agent_id"])
             case "holds":
+                process.due[key] = now + said.pop("limit_s")
                 process.held[key] = said
             case "out_of_memory":
                 process.starved[key] = {**process.held[key], "resources": [], "leftovers": []}
@@ -231,6 +255,7 @@ class Keeper:
                 process.starved[key] |= said
             case "ended":
                 process.held.pop(key, None)
+                process.due.pop(key, None)
             case "leaving":
                 process.left_with = said["code"]
             case "stopped":

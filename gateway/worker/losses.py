@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import signal
@@ -38,6 +39,9 @@ REPORT_EVERY_S = 0.5
 # The kinds of resources that every process of a worker uses.
 RESOURCES = ("agent_memory", "process", "temp_files")
 
+# What a task is told whose limit was over while the loop was blocked.
+TIMED_OUT = {"error_type": "timeout", "error_code": "task_timeout", "others": 0}
+
 # A task and the term under which it is held.
 Key = tuple[str, int]
 
@@ -51,6 +55,11 @@ class Process:
         popen: The process itself.
         folder: Its temporary files are below.
         held: The tasks that it works on, as it announced them.
+        due: When the limit of each of them is over, in the keeper's loop time.
+        overdue: Those for whose limit the process was killed, since its loop was blocked.
+        heard_at: When it last said something, in the keeper's loop time.
+        beat_every_s: How often the gateway expects its beats, in seconds.
+        blocked_at: File, line and function that block its loop, as it has said; None: unknown.
         starved: The tasks that were out of memory, with what was cleaned up after them so far.
         left_with: The exit code with which it meant to leave; None: it did not mean to.
         registered: Whether the gateway has accepted it.
@@ -62,6 +71,11 @@ class Process:
     popen: subprocess.Popen[bytes]
     folder: pathlib.Path
     held: dict[Key, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    due: dict[Key, float] = dataclasses.field(default_factory=dict)
+    overdue: set[Key] = dataclasses.field(default_factory=set)
+    heard_at: float = 0.0
+    beat_every_s: float = math.inf
+    blocked_at: str | None = None
     starved: dict[Key, dict[str, Any]] = dataclasses.field(default_factory=dict)
     left_with: int | None = None
     registered: bool = False
@@ -94,6 +108,7 @@ class Losses:
         detail = {"process": ending_of(dead.code), "peak_bytes": dead.peak_bytes}
         message = f"the worker's process has ended: {ending_of(dead.code)}"
         loss = {**_kind_of(dead), "message": message, "detail": detail}
+        late = {**loss, **TIMED_OUT, "detail": {**detail, "blocked_at": dead.blocked_at}}
         tasks = list(dead.held.values()) + [
             task for key, task in dead.starved.items() if key not in dead.held
         ]
@@ -102,7 +117,13 @@ class Losses:
         clearing = asyncio.create_task(clear(dead))
         try:
             for key, task in dead.held.items():
-                await self._call("task.fail", task, loss, until=until)
+                if key in dead.overdue:
+                    await self._call("task.fail", task, late, until=until)
+                elif dead.overdue:
+                    # It only stood by: nothing has failed in it.
+                    await self._call("task.release", task, {}, until=until)
+                else:
+                    await self._call("task.fail", task, loss, until=until)
                 self.telling.discard(key)
         finally:
             leftovers = await clearing
@@ -159,11 +180,12 @@ def ending_of(code: int) -> str:
         return f"signal {-code}"
 
 
-def _kind_of(dead: Process) -> dict[str, str]:
-    # Of several tasks it is unknown which one has used up the memory.
-    if dead.code == EXIT_MEMORY and len(dead.held) == 1:
+def _kind_of(dead: Process) -> dict[str, Any]:
+    # Of several tasks it is unknown which one has used up the memory, or has ended the process.
+    others = len(dead.held) - 1
+    if dead.code == EXIT_MEMORY and not others:
         return {"error_type": "resource_limit", "error_code": "memory_limit_exceeded"}
-    return {"error_type": "agent_lost", "error_code": "process_lost"}
+    return {"error_type": "agent_lost", "error_code": "process_lost", "others": others}
 
 
 def _cleanup_of(task: Mapping[str, Any], leftovers: list[str]) -> dict[str, Any]:

@@ -123,6 +123,11 @@ class Registration:
         await self._connection.__aexit__(kind, error, trace)
 
     @property
+    def beat_every_s(self) -> float:
+        """How often a beat is due, in seconds; 0 before the worker was first accepted."""
+        return self._beat_every_s
+
+    @property
     def registered(self) -> bool:
         """Whether the worker is registered on a connection that is not known to be lost."""
         return self._registered.is_set()

@@ -214,17 +214,18 @@ def test_a_worker_whose_connection_is_lost_is_suspect_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "connected", "reason"),
+    ("status", "heard", "reason"),
     [
-        ("healthy", True, "heartbeat"),
-        ("suspect", False, "connection_lost"),
-        ("suspect", True, "heartbeat_missed"),
-        ("unhealthy", True, "heartbeat_lost"),
-        ("offline", False, "heartbeat_lost"),
+        ("healthy", {}, "heartbeat"),
+        ("suspect", {"connected": False}, "connection_lost"),
+        ("suspect", {}, "heartbeat_missed"),
+        ("suspect", {"blocked": True, "connected": False}, "loop_blocked"),
+        ("unhealthy", {"blocked": True}, "heartbeat_lost"),
+        ("offline", {"connected": False}, "heartbeat_lost"),
     ],
 )
-def test_a_status_has_its_reason(status: Status, connected: bool, reason: str) -> None:
-    assert reason_of(status, connected=connected) == reason
+def test_a_status_has_its_reason(status: Status, heard: dict[str, Any], reason: str) -> None:
+    assert reason_of(status, Liveness(NOW, **heard)) == reason
 
 
 def test_a_worker_stands_on_the_wire_without_its_secret() -> None:

@@ -15,7 +15,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -115,6 +115,7 @@ async def gateway_process(
     upstream: str | None = None,
     target: str | None = "tests.scenarios.agents:gateway",
     port: int = 0,
+    flags: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     said: IO[bytes] | None = None,
     log_level: str = "warning",
@@ -126,6 +127,7 @@ async def gateway_process(
     Args:
         upstream: Base URL of the agents' upstream, without ``/v1``.
         port: Where it listens; 0: on a free one.
+        flags: More of ``gateway serve``.
         said: Gets what it says on stderr; None: the stderr of the tests does.
         log_level: How much it says there.
         settings: ``retry_base=0.1`` becomes ``GATEWAY_RETRY_BASE``.
@@ -146,7 +148,7 @@ async def gateway_process(
     environment.pop("GATEWAY_URL", None)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "serve", *([target] if target else [])),
-        *("--port", str(port), "--log-level", log_level),
+        *("--port", str(port), "--log-level", log_level, *flags),
         cwd=ROOT,
         env=environment,
         stdout=asyncio.subprocess.PIPE,

@@ -132,7 +132,7 @@ class Hand:
                 kept = {"steps": {"one": 1}, "text": "t", "progress": 0.5, "plan": ["one"]}
                 # Of an agent of its own, or the breaker would open soon.
                 lease = await (await self.of(self.tools)).lease()
-                return {**lease, **why, **kept, "retry_after": 1, "detail": {"x": 1}}
+                return {**lease, **why, **kept, "retry_after": 1, "detail": {"x": 1}, "others": 1}
             case "task.release":
                 return await self.lease()
             case "agent.register":

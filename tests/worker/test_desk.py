@@ -32,7 +32,8 @@ class Keeper:
         self.said: list[dict[str, Any]] = []
 
     def say(self, kind: str, **about: Any) -> None:
-        self.said.append({"say": kind, **about})
+        if kind != "alive":  # which comes whenever it comes
+            self.said.append({"say": kind, **about})
 
     def kinds(self) -> list[str]:
         return [said["say"] for said in self.said]

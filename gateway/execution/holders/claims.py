@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
+from gateway.domain.attempt import process_lost
 from gateway.domain.errors import (
     Conflict,
     ExpectationFailed,
@@ -388,6 +389,7 @@ class Claims:
             "lease_expires_at": rfc3339(task.lease_expires_at),
             "input": task.input,
             "preserved": {"steps": dict(kept.steps), "text": kept.text},
+            "alone": process_lost(task.attempts),
             "lock": None if lock is None else _shown(lock),
             "piece": task.piece,
             "traceparent": task.traceparent,

@@ -158,6 +158,17 @@ class Presence:
         if worker.status != "healthy" and self._status(live)[0] == "healthy":
             await self._is_well(worker.agent_id, "heartbeat")
 
+    async def says(self, agent_id: str, *, blocked: bool) -> None:
+        """Take what a beat says of the loop of a worker's agents."""
+        live = self._live.get(agent_id)
+        if live is None or live.blocked == blocked:
+            return
+        live.blocked = blocked
+        if blocked:
+            await self._look(agent_id)
+        elif self.beats(agent_id):
+            await self._is_well(agent_id, "heartbeat")
+
     def heard_elsewhere(self, agent_id: str) -> None:
         """Take a sign of life that another node has heard."""
         live = self._live.get(agent_id)
@@ -181,6 +192,7 @@ class Presence:
             if live.session_id == session_id:
                 live.connected = False
                 await self._look(agent_id)
+                await self._clock.sleep(0)  # a connection may have a thousand workers
 
     async def judge(self, agent_id: str) -> None:
         """Tell when a worker's health makes it another one than it was."""
@@ -232,7 +244,9 @@ class Presence:
 
         def there() -> bool:
             live = self._live.get(agent_id)
-            if live is None or not live.connected or live.draining or session_id in self._closed:
+            if live is None or not live.connected or live.draining or live.blocked:
+                return False
+            if session_id in self._closed:
                 return False
             return live is asked or session_id in (None, live.session_id)
 
@@ -320,7 +334,7 @@ class Presence:
             if worker is None or live is None or worker.removed:
                 return None
             status, _again_at = self._status(live)
-            reason = workers.reason_of(status, connected=live.connected)
+            reason = workers.reason_of(status, live)
             by_health = self._health.standing(worker)
             if ORDER.index(by_health) > ORDER.index(status):
                 status, reason = by_health, REASON

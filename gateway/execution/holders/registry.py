@@ -210,6 +210,8 @@ class Registry:
         if live is not None:  # None: it has said goodbye meanwhile
             live.loop_lag_s = params.get("loop_lag", 0.0)
             live.draining = params.get("status") == "draining"
+            blocked = params.get("status") == "blocked"
+            await self._presence.says(worker.agent_id, blocked=blocked)
             if "health" in params:
                 await self._quarantine.report(worker.agent_id, params["health"])
         grace_s = None if live is None else live.leaving

@@ -8,12 +8,14 @@ to another holder between two pieces.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.attempts.pieces import Piece, Rest
 from gateway.domain import own_failures
+from gateway.domain.attempt import process_lost
 from gateway.domain.errors import InvalidParams, NotFound, StaleTerm, Unavailable
 from gateway.domain.preserved import beginning
 from gateway.domain.redaction import redacted
@@ -135,6 +137,10 @@ class Reports:
             error_code=params.get("error_code"),
             retry_after_s=params.get("retry_after"),
         )
+        known = failure.error_code != "process_lost" or process_lost(task.attempts)
+        if params.get("others") and not known:
+            # Which task has ended the process is not known yet. Each of them runs alone next.
+            failure = dataclasses.replace(failure, spared=True)
         plan = params.get("plan")
         rest = Rest(
             steps=params.get("steps", {}),

@@ -116,6 +116,10 @@ class Runner:
                     self._busy[attempt] = record.task_id
                     attempt.add_done_callback(self._freed)
 
+    def leave_to_others(self) -> None:
+        """Run nothing here, from the beginning on: other processes have the same agents."""
+        self._slots = 0
+
     def _freed(self, attempt: asyncio.Task[None]) -> None:
         self._busy.pop(attempt, None)
         self._wake.set()

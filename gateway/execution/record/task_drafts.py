@@ -210,6 +210,8 @@ class TaskDrafts:
         )
         failed = self._failed(task, failure, error_id, policy, said)
         root = failed.get("causation_id")
+        upstream, wait_s = held or (None, None)
+        fact = Failed(outcome, root, upstream, wait_s, failure.spared)
         return self.of_task(
             "agent_error",
             task,
@@ -219,7 +221,7 @@ class TaskDrafts:
                 failure, agent_name=policy.name, attempt=task.attempt or None
             ),
             detail=detail,
-            fact=Failed(outcome, root, *(held or ())) if outcome or root or held else None,
+            fact=fact if any(fact) else None,
             will_retry=will_retry,
             max_attempts=task.max_attempts,
             cause=cause,

@@ -84,7 +84,7 @@ class Verdicts:
         fallback = policy.fallback is not None and task.reserved_for is None
         after = next_step(
             failure,
-            tries_left=task.tries_left,
+            tries_left=task.tries_left + failure.spared,
             fallback=fallback,
             delay_s=delay_s,
             time_left_s=task.deadline_at - now,

@@ -376,6 +376,7 @@ async def test_a_claim_describes_the_task_and_the_lease(here: World) -> None:
     assert claim == {
         "task_id": task_id,
         "traceparent": None,
+        "alone": False,
         "agent_id": worker.agent_id,
         "agent_name": "writer",
         "user_id": "ann",
