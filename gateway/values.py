@@ -57,6 +57,8 @@ def measured(value: Any, *, field: str, bytes_max: int, around: int = 0) -> byte
     """
     try:
         encoded = orjson.dumps(value)
+        # Before anything that takes time with a large one.
+        require_size(len(encoded), field=field, bytes_max=bytes_max)
         # What comes back as it was is JSON. Of the rest, tuples are; the closer look says no more.
         if orjson.loads(encoded) != value:
             _STRICT(value)
@@ -73,7 +75,6 @@ def measured(value: Any, *, field: str, bytes_max: int, around: int = 0) -> byte
     levels_max = DEPTH_MAX + around
     if encoded.count(b"[") + encoded.count(b"{") > levels_max and deeper_than(value, levels_max):
         raise InvalidParams(f"{field} is nested deeper than {DEPTH_MAX} levels", field=field)
-    require_size(len(encoded), field=field, bytes_max=bytes_max)
     return encoded
 
 

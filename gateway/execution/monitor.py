@@ -28,6 +28,8 @@ Action = Callable[[], Awaitable[None]]
 SLEEP_S_MAX = 10.0
 # A wake-up that is later than this, in seconds: the process was stopped, or its loop was blocked.
 LATE_S = 1.0
+# Actions that are due together hold the loop for so many seconds at the most.
+HOLD_S_MAX = 0.0005
 # When the store did not take an action, it is called again after this, unless the store says when.
 RETRY_S = 1.0
 # When an action failed by a mistake of ours, it is called again after this.
@@ -113,7 +115,11 @@ class Monitor:
         self._earlier = asyncio.Event()  # belongs to the loop that runs now
         while True:
             self._earlier.clear()
+            since = self._clock.monotonic()
             while self._due and self._due[0][0] <= self.now:
+                if self._clock.monotonic() - since > HOLD_S_MAX:
+                    await self._clock.sleep(0)
+                    since = self._clock.monotonic()
                 _, _, task_id, action = heapq.heappop(self._due)
                 try:
                     await action()

@@ -121,7 +121,10 @@ def deeper_than(value: Any, depth: int) -> bool:
 
 def _require_quick(encoded: bytes, containers: int) -> None:
     # A name is a quote before a colon; one that ends a text with an escape is no name, and counts.
-    names = encoded.translate(None, _SPACES).count(b'":')
+    # Only where there are more colons than that, a look past the spaces is worth its time.
+    names = encoded.count(b":")
+    if names > NAMES_MAX:
+        names = encoded.translate(None, _SPACES).count(b'":')
     for what, count, most in (
         ("opening brackets", containers, CONTAINERS_MAX),
         ("names", names, NAMES_MAX),

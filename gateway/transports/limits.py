@@ -86,6 +86,7 @@ class Limits:
         Raises:
             RateLimitedRequest: If it asks too often, or its address has been refused too often.
             RequestError: Whatever ``access`` refuses it with.
+            ClientDisconnect: If its connection has ended before its turn came.
         """
         try:
             caller = await caller_of(request, access)
@@ -97,7 +98,7 @@ class Limits:
                 place.exempt()
             return caller
         # A refusal costs something, too, so that it comes in its turn.
-        await self.turn(caller.user_id, size=body_size_of(request))
+        await self.turn(caller.user_id, request.scope, size=body_size_of(request))
         if self._http is not None:
             wait_s = self._http.take(caller.user_id, self._clock.monotonic())
             if wait_s:
@@ -106,9 +107,9 @@ class Limits:
                 )
         return caller
 
-    async def turn(self, user_id: str, *, size: int) -> None:
-        """Wait until a request of this user, of so many bytes, may begin."""
-        await self._turns.wait(user_id, size=size)
+    async def turn(self, user_id: str, scope: Scope, *, size: int) -> None:
+        """Wait until a request of this user, of so many bytes, may begin; see ``Turns.wait``."""
+        await self._turns.wait(user_id, size=size, place=place_of(scope))
 
     async def count_stranger(self, scope: Scope) -> None:
         """
@@ -127,9 +128,9 @@ class Limits:
                 )
 
     async def stranger_turn(self, scope: Scope, *, size: int = 0) -> None:
-        """Wait until something of nobody's may begin: by its address."""
+        """Wait until something of nobody's may begin: by its address; see ``Turns.wait``."""
         address = network_of((scope.get("client") or (None,))[0])
-        await self._turns.wait(f"{_NO_USER}{address}", size=size)
+        await self._turns.wait(f"{_NO_USER}{address}", size=size, place=place_of(scope))
 
     def require_room(self, caller: Caller) -> None:
         """
@@ -223,11 +224,16 @@ class SocketLimits:
         return wait_s
 
     async def turn(self, size: int) -> None:
-        """Wait until a frame of so many bytes may be looked at; operators do not wait."""
+        """
+        Wait until a frame of so many bytes may be looked at; operators do not wait.
+
+        Raises:
+            ClientDisconnect: If the connection has ended meanwhile.
+        """
         if self._user_id is None:
             await self._limits.stranger_turn(self._scope, size=size)
         elif not self._exempt:
-            await self._limits.turn(self._user_id, size=size)
+            await self._limits.turn(self._user_id, self._scope, size=size)
 
     async def sign_in(
         self, access: Access, token: str | None, *, user_id: str | None = None

@@ -8,6 +8,7 @@ room is not refused at once but marked as crowded, up to a second bound, where i
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import ipaddress
 from collections.abc import Callable
@@ -38,14 +39,18 @@ class Place:
 
     Attributes:
         crowded: The limit that it is over: the gateway's or its address's; None: it has room.
+        left: Whether the connection has ended.
+        turn: The turn that its request waits for, cancelled when it ends; None: it does not wait.
     """
 
-    __slots__ = ("_address", "_places", "crowded")
+    __slots__ = ("_address", "_places", "crowded", "left", "turn")
 
     def __init__(self, places: Places, address: str | None, crowded: Kind | None) -> None:
         self._places = places
         self._address = address
         self.crowded = crowded
+        self.left = False
+        self.turn: asyncio.Future[None] | None = None
 
     def exempt(self) -> None:
         """Take in that the connection is an operator's: it does not count for its address."""
@@ -73,6 +78,9 @@ class Place:
 
     def leave(self) -> None:
         """The connection has ended."""
+        self.left = True
+        if self.turn is not None:
+            self.turn.cancel()
         if self._address is not None:
             self._places.addresses.leave(self._address)
         if self.crowded == "gateway":

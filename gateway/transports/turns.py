@@ -4,29 +4,52 @@ Turns: who asks much waits for a turn, so that who asks little does not wait for
 All that the gateway does is done in one loop, a step of this and a step of that in each round. A
 user with a hundred connections would have a hundred requests in each round, and each step of
 anybody else's task would come after them. So a user has some requests a second that begin at once;
-the others begin one by one, a user after the other, with some rounds of the loop between them.
+the others begin one by one, a user after the other, when the loop has little else to do: what a
+request sets off, such as an agent that runs, is done before the next one begins.
+
+Users take turns by deficit round robin (Shreedhar and Varghese, 1996): each turn is worth so many
+bytes, and a large request begins when its user has let as many turns go by as it is worth.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect
 
 from gateway.domain.rates import Buckets
 from gateway.ports import Clock
+from gateway.transports.places import Place
 
-__all__ = ["AT_ONCE_MAX", "ROUNDS_AFTER_LONG", "ROUNDS_BETWEEN", "Turns"]
+__all__ = ["AT_ONCE_MAX", "BETWEEN_S_MAX", "QUICK_S", "ROUNDS_BETWEEN", "Turns"]
 
 # Requests of one user that begin at once, each second, and as a burst: a page that opens.
-AT_ONCE_PER_S, AT_ONCE_MAX = 25.0, 100.0
-# For each so many bytes a request counts as one more.
+AT_ONCE_PER_S, AT_ONCE_MAX = 10.0, 100.0
+# For each so many bytes a request counts as one more, here and for its turn.
 SIZE_OF_ONE = 16 * 1024
 
-# Rounds of the loop between two turns, and after one that has held the loop for long, in seconds.
-# An empty round takes ten microseconds; a task takes about eight from `task.create` to
-# `task_finished`, so that it meets one turn that is long at the most.
-ROUNDS_BETWEEN, ROUNDS_AFTER_LONG = 4, 16
-LONG_S = 0.001
+# Rounds of the loop, one after the other, that have to be quick before the next turn; how many
+# seconds such a round takes at the most. An empty one takes ten microseconds, one step of a task
+# a tenth of a millisecond; a task takes about eight rounds from `task.create` to `task_finished`.
+ROUNDS_BETWEEN, QUICK_S = 8, 0.0003
+# A loop that is never quick gives a turn after so many seconds all the same.
+BETWEEN_S_MAX = 0.05
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    worth: float
+    begun: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class _Line:
+    """The requests of one user that wait, and the turns that have come to it and were not used."""
+
+    turns: deque[_Turn] = field(default_factory=deque)
+    credit: float = 0.0
 
 
 class Turns:
@@ -34,25 +57,25 @@ class Turns:
     The turns of all users at one gateway.
 
     Args:
-        clock: Tells how long a turn has held the loop.
+        clock: Tells how long a round of the loop has taken.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._at_once = Buckets(rate=AT_ONCE_PER_S, burst=AT_ONCE_MAX)
         # In the order of whose turn is next.
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, _Line] = {}
         # The loop that is to give the next turn.
         self._going: asyncio.AbstractEventLoop | None = None
         self._rounds_left = 0
-        # When the newest round began; None: the newest turn has held the loop for long already.
-        self._round_at: float | None = None
+        # When the newest round and the newest turn began.
+        self._round_at = self._turn_at = 0.0
 
     def __len__(self) -> int:
         """How many users have requests that wait."""
         return len(self._waiting)
 
-    async def wait(self, key: str, *, size: int = 0) -> None:
+    async def wait(self, key: str, *, size: int = 0, place: Place | None = None) -> None:
         """
         Wait until a request may begin, after those of the same key that wait.
 
@@ -61,50 +84,66 @@ class Turns:
         Args:
             key: Whose request it is.
             size: Its bytes: a large one counts as many.
+            place: Of its connection: when that ends, so does the wait; None: it goes on.
+
+        Raises:
+            ClientDisconnect: If the connection has ended.
         """
         loop = asyncio.get_running_loop()
+        worth = 1 + size / SIZE_OF_ONE
         line = self._waiting.get(key)
         if line is None:
-            if not self._at_once.take(key, self._clock.monotonic(), 1 + size / SIZE_OF_ONE):
+            if not self._at_once.take(key, self._clock.monotonic(), worth):
                 return
             if self._going is not loop:
                 self._going = loop
                 loop.call_soon(self._go_on, loop)
-            line = self._waiting[key] = deque()
-        turn = loop.create_future()
-        line.append(turn)
+            line = self._waiting[key] = _Line()
+        turn = _Turn(worth, loop.create_future())
+        line.turns.append(turn)
+        if place is not None:
+            place.turn = turn.begun
         try:
-            await turn
+            await turn.begun
         except asyncio.CancelledError:
-            if turn in line:
-                line.remove(turn)
-            if not line and self._waiting.get(key) is line:
+            if turn in line.turns:
+                line.turns.remove(turn)
+            if not line.turns and self._waiting.get(key) is line:
                 del self._waiting[key]
+            task = asyncio.current_task()
+            if place is not None and place.left and task is not None and not task.cancelling():
+                raise ClientDisconnect from None
             raise
+        finally:
+            if place is not None:
+                place.turn = None
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the next turn, when enough rounds of the loop have gone by."""
+        """Give the next turn, when enough rounds of the loop have gone by quickly."""
         now = self._clock.monotonic()
-        if self._round_at is not None:
-            if now - self._round_at > LONG_S:
-                self._rounds_left, self._round_at = ROUNDS_AFTER_LONG, None
-            else:
-                self._round_at = now
-        if self._rounds_left:
-            self._rounds_left -= 1
-        elif self._waiting:
-            self._give()
-            self._rounds_left, self._round_at = ROUNDS_BETWEEN, now
-        if self._waiting:
-            loop.call_soon(self._go_on, loop)
-        else:
+        quick = now - self._round_at <= QUICK_S
+        self._rounds_left = self._rounds_left - 1 if quick else ROUNDS_BETWEEN
+        self._round_at = now
+        if not self._waiting:
             self._going = None
+            return
+        if self._rounds_left <= 0 or now - self._turn_at > BETWEEN_S_MAX:
+            self._give()
+            self._rounds_left, self._turn_at = ROUNDS_BETWEEN, now
+        loop.call_soon(self._go_on, loop)
 
     def _give(self) -> None:
-        key = next(iter(self._waiting))
-        line = self._waiting.pop(key)
-        turn = line.popleft()
-        if not turn.done():  # else it is being cancelled
-            turn.set_result(None)
-        if line:
-            self._waiting[key] = line
+        """Let the next user's request begin, unless all of them are worth more turns yet."""
+        for key in list(self._waiting):
+            line = self._waiting.pop(key)
+            line.credit += 1
+            begins = line.turns[0].worth <= line.credit
+            if begins:
+                turn = line.turns.popleft()
+                line.credit -= turn.worth
+                if not turn.begun.done():  # else it is being cancelled
+                    turn.begun.set_result(None)
+            if line.turns:
+                self._waiting[key] = line
+            if begins:
+                return

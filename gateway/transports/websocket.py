@@ -9,12 +9,14 @@ bound; at the bound the client's next frame waits in its socket.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, cast
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocket
 
 import event_schemas
@@ -197,7 +199,8 @@ class _Connection:
                 continue
             self._busy = True
             try:
-                await self._limits.turn(len(frame))
+                with contextlib.suppress(ClientDisconnect):  # which is what is received next
+                    await self._limits.turn(len(frame))
                 if self._rest.when() is not None or self._follower.gone:
                     continue  # it has ended meanwhile
                 found = self._session.receive(frame)

@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 
+from gateway import Settings
 from gateway.transports import turns as turns_module
+from gateway.transports.places import Places
 from gateway.transports.turns import (
     AT_ONCE_MAX,
-    ROUNDS_AFTER_LONG,
+    BETWEEN_S_MAX,
+    QUICK_S,
     ROUNDS_BETWEEN,
     SIZE_OF_ONE,
     Turns,
@@ -131,17 +135,62 @@ async def test_a_large_request_counts_as_many() -> None:
         assert here.begun == []
 
 
-async def test_after_a_turn_that_took_long_the_others_have_more_rounds() -> None:
-    """Two long turns would both come in the time of one task of somebody else's."""
+async def test_no_turn_comes_while_the_loop_has_much_to_do() -> None:
+    """What others asked for, and what the turns before have set off, is done first."""
     async with line() as here:
         await here.use_up("ann")
         for _ in range(2):
             here.ask("ann")
         while not here.begun:
             await rounds(1)
-        here.clock.now += 0.01
-        await rounds(ROUNDS_AFTER_LONG)
-        assert len(here.begun) == 1
+        for _ in range(ROUNDS_BETWEEN * 3):
+            here.clock.now += QUICK_S * 1.5
+            await rounds(1)
+        assert here.begun == ["ann"]
+        await rounds(ROUNDS_BETWEEN + 1)
+        assert here.begun == ["ann", "ann"]
+
+
+async def test_a_loop_that_always_has_much_to_do_gives_turns_all_the_same() -> None:
+    async with line() as here:
+        await here.use_up("ann")
+        for _ in range(3):
+            here.ask("ann")
+        await rounds(2)
+        count = int(3 * BETWEEN_S_MAX / (QUICK_S * 2)) + 3
+        for _ in range(count):
+            here.clock.now += QUICK_S * 2
+            await rounds(1)
+        assert here.begun == ["ann"] * 3
+
+
+async def test_a_large_request_lets_as_many_turns_go_by_as_it_is_worth() -> None:
+    """Two users that send a megabyte each, again and again, held the loop all the time."""
+    async with line() as here:
+        await here.use_up("ann")
+        await here.use_up("bob")
+        for _ in range(2):
+            here.ask("ann", size=SIZE_OF_ONE * 4)
+        for _ in range(12):
+            here.ask("bob")
+        await asyncio.gather(*here.waiting)
+        first, second = (number for number, key in enumerate(here.begun) if key == "ann")
+        assert first >= 4
+        assert second - first >= 5
+
+
+async def test_a_request_whose_connection_ends_waits_no_longer() -> None:
+    """Large requests of connections that had ended filled the line, and memory, for minutes."""
+    async with line() as here:
+        place = Places(Settings()).open(None)
+        assert place is not None
+        await here.use_up("ann")
+        waiting = asyncio.create_task(here.turns.wait("ann", place=place))
+        await rounds(1)
+        place.leave()
+        with pytest.raises(ClientDisconnect):
+            await waiting
+        assert not len(here.turns)
 
 
 async def test_one_that_gives_up_does_not_stop_the_others() -> None:

@@ -77,6 +77,8 @@ class Presence:
         self._registering: set[str] = set()
         # Connections that were closed lately, and when; oldest first.
         self._closed: dict[str, float] = {}
+        # Of each connection that is there, the workers that have used it.
+        self._of_session: dict[str, set[str]] = {}
         # Workers that were heard since the other nodes were told, and those that were asked to
         # leave, with their grace in seconds.
         self._heard: set[str] = set()
@@ -102,7 +104,8 @@ class Presence:
         """
         connected = session_id not in self._closed
         live = self._begin_to_hear(agent_id)
-        live.session_id, live.connected = session_id, connected
+        self._uses(agent_id, live, session_id)
+        live.connected = connected
         self._watch(agent_id)
         if not connected:
             await self._look(agent_id)  # the connection was lost before the registration was in
@@ -122,7 +125,9 @@ class Presence:
 
     def went(self, agent_id: str) -> None:
         """Hear a worker no more: it has said goodbye."""
-        self._live.pop(agent_id, None)
+        live = self._live.pop(agent_id, None)
+        if live is not None and live.session_id in self._of_session:
+            self._of_session[live.session_id].discard(agent_id)
         self._heard.discard(agent_id)
         self._asked.pop(agent_id, None)
         self._health.forget(agent_id)
@@ -150,7 +155,8 @@ class Presence:
             live = self._live[worker.agent_id] = Liveness(self._now())
         live.beat_at = self._now()
         if session_id is not None and session_id not in self._closed:
-            live.session_id, live.connected = session_id, True
+            self._uses(worker.agent_id, live, session_id)
+            live.connected = True
         elif session_id is None and live.session_id is None:
             # It has no connection that could be lost; after a restart its first sign may be this.
             live.connected = True
@@ -188,8 +194,9 @@ class Presence:
         while self._closed and next(iter(self._closed.values())) < now - CLOSED_KEPT_S:
             del self._closed[next(iter(self._closed))]
         self._closed.setdefault(session_id, now)
-        for agent_id, live in list(self._live.items()):
-            if live.session_id == session_id:
+        for agent_id in self._of_session.pop(session_id, ()):
+            live = self._live.get(agent_id)
+            if live is not None and live.session_id == session_id:
                 live.connected = False
                 await self._look(agent_id)
                 await self._clock.sleep(0)  # a connection may have a thousand workers
@@ -276,6 +283,7 @@ class Presence:
     def clear(self) -> None:
         """Drop all that was heard: the log is another one, or is read anew."""
         self._live.clear()
+        self._of_session.clear()
         self._heard.clear()
         self._asked.clear()
 
@@ -294,6 +302,13 @@ class Presence:
         live = Liveness(self._now(), leaving=None if before is None else before.leaving)
         self._live[agent_id] = live
         return live
+
+    def _uses(self, agent_id: str, live: Liveness, session_id: str | None) -> None:
+        """Note the connection that a worker uses; None: it calls over HTTP."""
+        over = session_id in self._closed
+        if session_id is not None and session_id != live.session_id and not over:
+            self._of_session.setdefault(session_id, set()).add(agent_id)
+        live.session_id = session_id
 
     def _watch(self, agent_id: str) -> None:
         """See to it that a silence is looked at when it has become too long."""
