@@ -23,7 +23,7 @@ HEADING = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench figures field sdks clean
+.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench figures field sdks docs reference clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,12 @@ soak: setup chromium ## The tests with their full counts and times
 durable: setup ## The scenarios again, on NATS instead of memory
 	$(HEADING) "scenarios on NATS"
 	@$(ON-NATS)
+
+docs: setup ## Build the documentation as a site, in build/site
+	@$(BIN)/mkdocs build --strict --quiet && printf 'open build/site/index.html\n'
+
+reference: setup ## Write docs/reference from the operations, the events and the settings
+	@$(BIN)/python -m tests.reference
 
 field: setup ## Run what people reported of others, and print what was and what is
 	@$(BIN)/python -m tests.field

@@ -74,6 +74,8 @@ async def end(process: asyncio.subprocess.Process) -> None:
 
 async def leave(process: asyncio.subprocess.Process) -> None:
     """Press Ctrl-D: a thread that reads the keyboard can hold up a Python that ends by a signal."""
+    assert process.stdin is not None
+    process.stdin.close()
     async with asyncio.timeout(LINE_S):
         await process.communicate()
 
@@ -89,15 +91,15 @@ def free_port() -> int:
 async def test_the_session_of_the_readme_gives_the_replies_of_the_readme(
     tmp_path: Path, free_port: int
 ) -> None:
-    agents = next(block for block in blocks("python") if block.startswith("# agents.py"))
-    (tmp_path / "agents.py").write_text(agents)
+    agents = next(block for block in blocks("python") if block.startswith("# my_agents.py"))
+    (tmp_path / "my_agents.py").write_text(agents)
     shell, websocket = (block for block in blocks("console") if "$ " in block)
     serving = None
     try:
         for command, lines in session(shell):
             asked = command.replace(":8000", f":{free_port}")
             asked = asked.replace(
-                "serve agents:gateway &", f"serve agents:gateway --port {free_port}"
+                "serve my_agents:gateway &", f"serve my_agents:gateway --port {free_port}"
             )
             asked = asked.replace(
                 "gateway tail", f"gateway tail --url ws://127.0.0.1:{free_port}/ws"

@@ -56,8 +56,8 @@ def main() -> None:
 
     \b
     gateway demo                       a gateway, agents that really fail, a page to watch
-    gateway serve agents:gateway       serve your agents
-    gateway work agents:gateway        run them in a process of their own
+    gateway serve my_agents:gateway    serve your agents
+    gateway work my_agents:gateway     run them in a process of their own
     gateway tail                       follow what happens
     """
 

@@ -25,7 +25,7 @@ def load(target: str) -> Gateway:
     """
     module_name, colon, attribute = target.partition(":")
     if not colon or not module_name or not attribute:
-        raise ConfigurationError(f"{target!r} has to be MODULE:NAME, such as agents:gateway")
+        raise ConfigurationError(f"{target!r} has to be MODULE:NAME, such as my_agents:gateway")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

@@ -34,7 +34,9 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
             (),
             agent=NAME,
             capability=NAME,
-            input={"description": "a JSON value, at most 64 KiB; an object becomes keywords"},
+            input={
+                "description": "a JSON value of INPUT_BYTES at the most; an object becomes keywords"
+            },
             title={
                 "type": "string",
                 "minLength": 1,
