@@ -62,8 +62,8 @@ def operations() -> str:
         MADE,
         "",
         "Each is a JSON-RPC method over the WebSocket (`/ws`), a request over HTTP, and, where it",
-        "says so, a tool over MCP (`/mcp`): with the same parameters, results and errors. Schemas of",
-        "the results are in `/openapi.json`.",
+        "says so, a tool over MCP (`/mcp`): with the same parameters, results and errors.",
+        "Schemas of the results are in `/openapi.json`.",
         "",
     ]
     for operation in OPERATIONS.values():
@@ -89,8 +89,8 @@ def events() -> str:
         "",
         MADE,
         "",
-        "The fields that every event has are in [the schemas' own page](../../event_schemas/README.md);",
-        "these are the others. Each schema is at `/schemas/<type>.json`.",
+        "The fields of all events are in [the schemas' page](../../event_schemas/README.md); these",
+        "are the others. Each schema is at `/schemas/<type>.json`.",
         "",
     ]
     for kind in event_schemas.TYPES:

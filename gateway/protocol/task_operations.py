@@ -32,8 +32,8 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
         "Ask an agent to do something; what happens to it arrives as events.",
         params(
             (),
-            agent=NAME,
-            capability=NAME,
+            agent={**NAME, "description": "who is to do it"},
+            capability={**NAME, "description": "what is to be done, by any agent that can"},
             input={
                 "description": "a JSON value of INPUT_BYTES at the most; an object becomes keywords"
             },
@@ -43,18 +43,33 @@ TASK_OPERATIONS: tuple[Operation, ...] = (
                 "maxLength": 200,
                 "description": "what you call it, for people",
             },
-            user_id=USER_ID,
-            priority={"type": "integer", "minimum": 0, "maximum": 10},
-            timeout=SECONDS,
-            max_attempts={"type": "integer", "minimum": 1, "maximum": 100},
-            correlation_id=NAME,
+            user_id={**USER_ID, "description": "whose it is, where that is not the caller"},
+            priority={
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 10,
+                "description": "0 comes first and needs the scope tasks:critical; 5 is usual",
+            },
+            timeout={**SECONDS, "description": "seconds that the caller waits, all in all"},
+            max_attempts={
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 100,
+                "description": "the first one included; the agent's own number is usual",
+            },
+            correlation_id={**NAME, "description": "yours; every event of the task carries it"},
             causation_id={
                 **NAME,
                 "description": "what this comes from: a task, or one of its events; if both fail, "
                 "the failure of this one names that of the other",
             },
             traceparent=TRACEPARENT,
-            idempotency_key={"type": "string", "minLength": 1, "maxLength": 255},
+            idempotency_key={
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 255,
+                "description": "the same one within a day gives the same task, and makes no second",
+            },
         ),
         SUBMITTED,
         status=201,
