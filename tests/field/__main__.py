@@ -6,6 +6,7 @@ import sys
 
 from tests.field import names
 from tests.field.case import Case
+from tests.field.rows import ROWS
 
 __all__ = ["CASES", "line", "main"]
 
@@ -33,7 +34,9 @@ def main() -> int:
             seen = f"raised {error!r}"
         wrong += seen != case.right
         print(line(case, seen))  # noqa: T201 - what is asked for
-    print(f"{len(CASES)} cases, {wrong} wrong")  # noqa: T201
+    for row in ROWS:
+        print(row.told())  # noqa: T201
+    print(f"{len(ROWS)} reports by tests, {len(CASES)} cases, {wrong} wrong")  # noqa: T201
     return int(wrong > 0)
 
 
