@@ -1,5 +1,5 @@
 """
-The command line: ``gateway serve | work | demo | tail | dead-letters | check | token``.
+The command line: ``gateway serve | work | demo | tail | status | … | check | token``.
 
 Each command imports what it needs when it runs: `gateway tail` does not wait for the import of a
 web server, and the keeper of a worker stays small (decision 9).
@@ -14,14 +14,15 @@ from typing import Any
 
 import click
 
+from gateway.app.command_group import Commands
 from gateway.app.flags import address_flags, connection_flags, settings_flags
 from gateway.app.logs import log_to_stderr
+from gateway.app.operator_commands import OPERATOR_COMMANDS
 from gateway.app.process import run, say_ends, say_ready, until_signal
 from gateway.app.settings import file_of, read_settings
 from gateway.domain.access import SCOPES
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import ConfigurationError, GatewayError, StoreNotThere
-from gateway.domain.redaction import redact_text
+from gateway.domain.errors import ConfigurationError, GatewayError
 
 __all__ = ["main"]
 
@@ -31,25 +32,7 @@ logger = logger_of(__name__)
 PROCESSES_MAX = 256
 
 
-class _Commands(click.Group):
-    """Lists commands in the order of their declaration, and shows our errors without traceback."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StoreNotThere as error:
-            # Nothing is wrong with the command.
-            raise click.ClickException(redact_text(str(error))) from error
-        except ConfigurationError as error:
-            raise click.UsageError(redact_text(str(error))) from error
-        except GatewayError as error:
-            raise click.ClickException(redact_text(str(error))) from error
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="agent-failure-gateway", prog_name="gateway")
 def main() -> None:
     """When an agent fails, everyone who depends on it knows: at once, in order, even if away.
@@ -59,6 +42,7 @@ def main() -> None:
     gateway serve my_agents:gateway    serve your agents
     gateway work my_agents:gateway     run them in a process of their own
     gateway tail                       follow what happens
+    gateway status                     is all well, and what is not
     """
 
 
@@ -259,44 +243,8 @@ def tail_command(
     run(until_signal(work))
 
 
-@main.group("dead-letters", cls=_Commands)
-def dead_letters_group() -> None:
-    """List, retry or discard tasks that were given up (operators only).
-
-    A task is given up after its last attempt, or when no worker takes it. It is kept for seven
-    days, with its input and the error of every attempt.
-    """
-
-
-@dead_letters_group.command("list")
-@click.option("--agent", metavar="NAME", help="Only those of this agent.")
-@click.option("--reason", help="Only those given up for this: no_worker, attempts_exhausted, ...")
-@click.option("--user", "user_id", metavar="ID", help="Only those of this user.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many.  [default: all]")
-@click.option("--json", "as_json", is_flag=True, help="One a line, whole, as JSON.")
-@connection_flags
-def dead_letters_list(
-    limit: int | None, as_json: bool, url: str, token: str | None, **filters: str | None
-) -> None:
-    """Show what was given up, newest first."""
-    from gateway.app.dead_letters import show
-
-    run(show(url, token, filters=filters, limit=limit, as_json=as_json))
-
-
-def _act_on_dead_letters(action: str, summary: str) -> None:
-    @dead_letters_group.command(action, help=summary)
-    @click.argument("ids", nargs=-1, required=True, metavar="ID...")
-    @click.option("--json", "as_json", is_flag=True, help="One answer a line, as JSON.")
-    @connection_flags
-    def command(ids: tuple[str, ...], as_json: bool, url: str, token: str | None) -> None:
-        from gateway.app.dead_letters import act
-
-        run(act(url, token, action, ids, as_json=as_json))
-
-
-_act_on_dead_letters("retry", "Make a new task of each; a letter is retried once.")
-_act_on_dead_letters("discard", "Let go of each, for good.")
+for _command in OPERATOR_COMMANDS:
+    main.add_command(_command)
 
 
 @main.command("check")

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 import orjson
 
-from gateway.client.errors import CallFailed, Disconnected
-from gateway.client.http_calls import HttpCalls
-from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.app.reaching import Reached
+from gateway.app.tables import NONE, drawn, say, width_now
+from gateway.client.errors import CallFailed
+from gateway.domain.errors import GatewayError
 
-__all__ = ["act", "lines_of", "show"]
-
-# As many as a page may have; the gateway ends a page earlier when its letters are large.
-PAGE = 500
-# How long the gateway may take for one answer, in seconds.
-ANSWER_WAIT_S = 30.0
-# Codes after which the next call would be refused, too.
-FOR_ALL = ("unauthenticated", "not_permitted")
+__all__ = ["act", "show"]
 
 DONE = {"retry": "retried", "discard": "discarded"}
 HEADINGS = ("DIED", "TASK", "AGENT", "USER", "TRIES", "REASON", "LAST ERROR", "RETRIED AS")
-# What a row shows of something that is not there.
-NONE = "-"
+CUT = frozenset({"AGENT", "USER", "REASON", "LAST ERROR"})
 
 
 async def show(
@@ -50,27 +42,18 @@ async def show(
         ConfigurationError: If ``url`` cannot be read.
         GatewayError: If the gateway does not answer, or refuses.
     """
-    gateway = _Gateway(url, token)
-    asked: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
+    gateway = Reached(url, token)
     rows: list[tuple[str, ...]] = []
-    left = limit
-    while left is None or left > 0:
-        page = await gateway.call(
-            "dead_letter.list", {**asked, "limit": PAGE if left is None else min(PAGE, left)}
-        )
+    async for letter in gateway.listed("dead_letter.list", filters, limit):
         if as_json:
-            for letter in page["items"]:
-                click.echo(orjson.dumps(letter))
+            click.echo(orjson.dumps(letter))
         else:
-            rows += map(_row, page["items"])
-        if page["next"] is None:
-            break
-        asked["cursor"] = page["next"]
-        left = None if left is None else left - len(page["items"])
+            rows.append(_row(letter))
     if rows:
-        click.echo("\n".join(lines_of(rows)))
+        say("\n".join(drawn(HEADINGS, rows, width=width_now(), cut=CUT)))
     elif not as_json:
-        click.echo("there are no dead letters" + (" of these" if len(asked) else ""), err=True)
+        narrowed = any(value is not None for value in filters.values())
+        click.echo("there are no dead letters" + (" of these" if narrowed else ""), err=True)
 
 
 async def act(
@@ -88,7 +71,7 @@ async def act(
         ConfigurationError: If ``url`` cannot be read.
         GatewayError: If the gateway does not answer, or refused any; the others are done.
     """
-    gateway = _Gateway(url, token)
+    gateway = Reached(url, token)
     refused, retries = 0, action == "retry"
     for id in ids:
         try:
@@ -107,37 +90,6 @@ async def act(
         raise GatewayError(f"{refused} of {len(ids)} not {DONE[action]}")
 
 
-class _Gateway:
-    """Calls over HTTP, whose failures say what to do."""
-
-    def __init__(self, url: str, token: str | None) -> None:
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("ws", "wss", "http", "https") and bool(parts.hostname)
-            _ = parts.port
-        except ValueError:
-            good = False
-        if not good:
-            raise ConfigurationError(
-                f"--url has to be ws://HOST:PORT/ws or http://HOST:PORT, it is {url!r}"
-            )
-        self._url = url
-        self._calls = HttpCalls(url, token=token)
-
-    async def call(self, name: str, params: Mapping[str, Any]) -> Any:
-        try:
-            return await self._calls.call(name, params, timeout=ANSWER_WAIT_S)
-        except Disconnected as error:
-            raise GatewayError(f"{self._url}: {error}; --url names another gateway") from error
-        except CallFailed as error:
-            if error.code not in FOR_ALL:
-                raise
-            raise GatewayError(
-                f"{self._url}: {error.message}; give an operator's token with --token or "
-                "GATEWAY_TOKEN (`gateway token --scope admin` makes one)"
-            ) from error
-
-
 def _row(letter: Mapping[str, Any]) -> tuple[str, ...]:
     errors = letter["errors"]
     return (
@@ -150,13 +102,3 @@ def _row(letter: Mapping[str, Any]) -> tuple[str, ...]:
         errors[-1]["error_code"] if errors else NONE,
         letter.get("retried_as", NONE),
     )
-
-
-def lines_of(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Draw rows as a table, a line each, under its headings."""
-    table = [HEADINGS, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]

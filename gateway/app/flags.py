@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from gateway.app.settings import PREFIX, file_of, read_secret
+from gateway.client.addresses import websocket_url
 from gateway.domain.settings import SETTINGS, is_loopback
 
 __all__ = ["OWN_FLAGS", "address_flags", "connection_flags", "settings_flags"]
@@ -76,7 +77,7 @@ def connection_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="GATEWAY_URL",
         default=DEFAULT_URL,
         show_default=True,
-        help="Where the gateway is.  [GATEWAY_URL]",
+        help="Where the gateway is; http://HOST:PORT, too.  [GATEWAY_URL]",
     )
     @click.option(
         "--token",
@@ -94,6 +95,7 @@ def connection_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     def called(
         *args: Any, url: str, token: str | None, token_file: Path | None, **rest: Any
     ) -> Any:
+        url = websocket_url(url)
         # A flag wins over the environment, and the token itself over its file.
         if token_file is not None and (
             not token or (_is_flag("token_file") and not _is_flag("token"))
@@ -117,11 +119,8 @@ def _flag(name: str) -> str:
 
 def _is_safe(url: str) -> bool:
     """Whether what is sent there can be read by nobody on the way."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme not in ("ws", "http") or is_loopback(parts.hostname or "")
-    except ValueError:
-        return True  # what is wrong with it is told where it is used
+    parts = urlsplit(url)
+    return parts.scheme != "ws" or is_loopback(parts.hostname or "")
 
 
 def _is_flag(name: str) -> bool:

@@ -11,11 +11,13 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
+from gateway.client.addresses import http_root, websocket_url
 from gateway.client.connection import Connection, Refused, Subscribed
 from gateway.domain.errors import ConfigurationError, GatewayError, InvalidParams
 from gateway.domain.redaction import redact_text
 from gateway.domain.stream import Position, parse_position
 from gateway.domain.timestamps import seconds_of
+from gateway.protocol.codes import CloseCode
 
 __all__ = ["line_of", "lines_of", "tail"]
 
@@ -41,7 +43,7 @@ async def tail(
         topics: Topics to follow; empty: everything for an operator, otherwise the user's own.
         since: ``start`` or ``EPOCH:OFFSET``; None: from now on.
         as_json: One event a line, as JSON; otherwise for people.
-        url: The gateway's WebSocket, ``ws://127.0.0.1:8000/ws``.
+        url: The gateway, ``ws://127.0.0.1:8000/ws`` or ``http://127.0.0.1:8000``.
         token: The bearer token; None: an open gateway.
         user_id: The user to act as on an open gateway; None: an operator.
         with_detail: Print beneath an event what operators alone see of it.
@@ -50,8 +52,7 @@ async def tail(
         ConfigurationError: If ``since`` or ``url`` cannot be read.
         GatewayError: If the gateway refuses this client.
     """
-    if not url.startswith(("ws://", "wss://")):
-        raise ConfigurationError(f"--url has to begin with ws:// or wss://, it is {url!r}")
+    url = websocket_url(url)
     console = Console(highlight=False, soft_wrap=True)
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -86,7 +87,28 @@ async def tail(
                     if with_detail and event.get("detail"):
                         console.print(lines_of(event["detail"]))
     except Refused as error:
-        raise GatewayError(f"{url}: {error}; give a token with --token or GATEWAY_TOKEN") from error
+        raise GatewayError(_refusal(url, token, error)) from error
+
+
+def _refusal(url: str, token: str | None, error: Refused) -> str:
+    """Say in a sentence why there is no connection, and what to do about it."""
+    root = http_root(url)
+    if error.code in (CloseCode.invalid_token, CloseCode.not_permitted, CloseCode.token_expired):
+        if token is None:
+            return (
+                f"{root}: it asks for a token; give one with --token-file or GATEWAY_TOKEN "
+                "(`gateway token --user NAME --scope admin` makes one)"
+            )
+        return (
+            f"{root}: {error.reason or 'it does not take this token'}; give another with "
+            "--token-file or GATEWAY_TOKEN (`gateway token --user NAME --scope admin` makes one)"
+        )
+    if error.code < 1000:  # a status of HTTP
+        return (
+            f"{root}: what answers there is no gateway: HTTP {error.code}; --url names a gateway, "
+            "as `gateway serve` prints its address"
+        )
+    return f"{root}: {error}"
 
 
 def _own_topics(hello: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.domain.errors import GatewayError, RequestError
 
-__all__ = ["CallFailed", "Disconnected", "Refused"]
+__all__ = ["CallFailed", "Disconnected", "NoGateway", "Refused"]
 
 
 class Disconnected(GatewayError):
@@ -46,3 +46,10 @@ class CallFailed(RequestError):
             retry_after=data.get("retry_after"),
         )
         self.number = error.get("code")
+
+
+class NoGateway(CallFailed):
+    """Something else than a gateway has answered: a page, a proxy, another service."""
+
+    def __init__(self, answered: str) -> None:
+        super().__init__({"message": f"what answers there is no gateway: {answered}"})

@@ -18,10 +18,14 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
-from gateway.client.errors import CallFailed, Disconnected
+from gateway.client.errors import CallFailed, Disconnected, NoGateway
 from gateway.protocol.operations import HEADER_PARAMS, OPERATIONS
 
 __all__ = ["HttpCalls"]
+
+Headers = dict[str, str]
+# Method, target, body, headers.
+Request = tuple[str, str, bytes | None, Headers]
 
 # More of an answer is not read; as much as a frame may hold over a WebSocket.
 ANSWER_BYTES_MAX = 4 * 1024 * 1024
@@ -59,12 +63,42 @@ class HttpCalls:
         Raises:
             CallFailed: If the gateway refuses it.
             Disconnected: If there was no answer; the gateway may have done it or not.
+            NoGateway: If what answers is none.
         """
+        return await self._exchange(*self._request_of(method, params), timeout)
+
+    async def ready(self, *, timeout: float = 10.0) -> str | None:
+        """
+        Ask whether this gateway should be asked now.
+
+        Returns:
+            Why it should not, as it tells this caller; None: it should.
+
+        Raises:
+            CallFailed: If it answers neither.
+            Disconnected, NoGateway: As for ``call``.
+        """
+        request = "GET", f"{self._root}/ready", None, self._headers()
+        try:
+            answer = await self._exchange(*request, timeout)
+        except CallFailed as error:
+            if error.code != "unavailable":
+                raise
+            return error.message.removeprefix("not ready: ")
+        if not isinstance(answer, dict) or answer.get("status") != "ready":
+            raise NoGateway("its /ready says something else")
+        return None
+
+    async def _exchange(
+        self, method: str, target: str, body: bytes | None, headers: Headers, timeout: float
+    ) -> Any:
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, timeout=timeout)
         cancelled = threading.Event()
         try:
-            return await asyncio.to_thread(self._call, connection, method, params, cancelled)
+            return await asyncio.to_thread(
+                _answer_to, connection, (method, target, body, headers), cancelled
+            )
         except asyncio.CancelledError:
             # Wake the thread, or it would wait on, and this process would wait for it at its end.
             # A thread that has no socket yet looks at the flag when it has.
@@ -74,53 +108,64 @@ class HttpCalls:
                     raw.shutdown(socket.SHUT_RDWR)
             raise
 
-    def _call(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        params: Mapping[str, Any],
-        cancelled: threading.Event,
-    ) -> Any:
+    def _request_of(self, method: str, params: Mapping[str, Any]) -> Request:
         operation = OPERATIONS[method]
         in_path = {name: quote(str(value), safe="") for name, value in params.items()}
         names = [name for name in params if f"{{{name}}}" in operation.path]
         rest = {name: value for name, value in params.items() if name not in names}
         target = self._root + operation.path.format(**in_path)
-        body, headers = None, {}
+        body, headers = None, self._headers()
         if operation.method in ("POST", "PUT"):
-            body, headers = orjson.dumps(rest), {"Content-Type": "application/json"}
+            body = orjson.dumps(rest)
+            headers["Content-Type"] = "application/json"
         else:
             for header, name in HEADER_PARAMS.items():  # a secret does not belong into a URL
                 if name in rest:
                     headers[header] = rest.pop(name)
             if rest:
                 target += "?" + urlencode(rest)
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
-        try:
-            connection.connect()
-            if cancelled.is_set():
-                raise Disconnected("the call was cancelled")
-            connection.request(operation.method, target, body, headers)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_BYTES_MAX)
-        except (OSError, http.client.HTTPException) as error:
-            raise Disconnected(f"no answer over HTTP: {error or type(error).__name__}") from error
-        finally:
-            connection.close()
-        if response.status >= 400:
-            raise CallFailed(_refusal(response.status, answer))
-        return orjson.loads(answer) if answer else None
+        return operation.method, target, body, headers
+
+    def _headers(self) -> Headers:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
 
 
-def _refusal(status: int, body: bytes) -> dict[str, Any]:
-    """Turn a problem (RFC 9457) into the error object of JSON-RPC."""
+def _answer_to(
+    connection: http.client.HTTPConnection, request: Request, cancelled: threading.Event
+) -> Any:
+    try:
+        connection.connect()
+        if cancelled.is_set():
+            raise Disconnected("the call was cancelled")
+        connection.request(*request)
+        response = connection.getresponse()
+        answer = response.read(ANSWER_BYTES_MAX)
+    except (OSError, http.client.HTTPException) as error:
+        raise Disconnected(f"no answer over HTTP: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+    answered = f"HTTP {response.status}, {response.headers.get_content_type()}"
+    if response.status >= 400:
+        refusal = _refusal(response.status, answer)
+        raise NoGateway(answered) if refusal is None else CallFailed(refusal)
+    if not answer:
+        return None
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise NoGateway(answered) from error
+
+
+def _refusal(status: int, body: bytes) -> dict[str, Any] | None:
+    """Turn a problem (RFC 9457) into the error object of JSON-RPC; None: it is no gateway's."""
     try:
         problem = orjson.loads(body)
     except orjson.JSONDecodeError:
         problem = None
-    if not isinstance(problem, dict):
+    if not isinstance(problem, dict) or "code" not in problem:
+        if status < 500:
+            return None
         # A proxy answered instead of the gateway; the gateway may be back later.
-        problem = {"code": "unavailable", "retry_after": 1.0} if status >= 500 else {}
+        problem = {"code": "unavailable", "retry_after": 1.0}
     data = {name: problem[name] for name in ("code", "field", "retry_after") if name in problem}
     return {"message": problem.get("detail") or f"HTTP {status}", "data": data}

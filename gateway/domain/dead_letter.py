@@ -11,6 +11,7 @@ changes by entries of its task's log subject only.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -126,6 +127,12 @@ class DeadLetters:
         for letter in reversed(self.by_task.values()):
             if letter.died_at > too_old:
                 yield letter
+
+    def since(self, at: float) -> Iterator[DeadLetter]:
+        """Give the letters of tasks that were given up after ``at``, the newest first."""
+        return itertools.takewhile(
+            lambda letter: letter.died_at > at, reversed(self.by_task.values())
+        )
 
     def over(self, now: float) -> tuple[DeadLetter, str] | None:
         """Give a letter that is to be discarded, and the reason; None: all are within bounds."""

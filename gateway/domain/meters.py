@@ -12,13 +12,16 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 
-__all__ = ["NAMES_MAX", "OTHER", "Frequent", "Histogram", "Meters", "Names"]
+__all__ = ["NAMES_MAX", "OTHER", "UNKNOWN_SHOWN", "Frequent", "Histogram", "Meters", "Names"]
 
 # So many names of agents, and as many of breakers and of domains, have series of their own; each is
 # four series, of a domain one.
 NAMES_MAX = 100
 # The name of all others together.
 OTHER = "other"
+
+# So many classes of exceptions that no table knows are told by name.
+UNKNOWN_SHOWN = 10
 
 # Failures that were detected and whose news has not gone out; at the bound the oldest is dropped.
 DETECTED_MAX = 1_000

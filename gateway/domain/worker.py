@@ -78,6 +78,7 @@ class Worker:
         by_socket: Registered over a connection that lives as long as it does.
         error_id: Of the failure that its present state is; None while it is well.
         error_code: What that failure is, as it was told last.
+        reason: Why its status is what it is, as its last change of status told it.
         removed: It has said goodbye.
         health: What the outcomes of its attempts say of it.
         health_score: As its last change of status told it; see ``guards/health.py`` for now.
@@ -105,6 +106,7 @@ class Worker:
     quarantined: bool = False
     on_trial: bool = False
     error_code: str = "heartbeat_lost"
+    reason: str = "registered"
 
     def proves(self, secret: str) -> bool:
         """Whether ``secret`` is its own."""
@@ -152,7 +154,7 @@ def registered(event: Mapping[str, Any], fact: Registered, *, at: float, offset:
 def changed(worker: Worker, event: Mapping[str, Any], fact: StatusChanged, *, at: float) -> None:
     """Fold ``agent_status_changed``."""
     worse = ORDER.index(event["status"]) > ORDER.index(worker.status)
-    worker.status = event["status"]
+    worker.status, worker.reason = event["status"], event.get("reason", worker.reason)
     worker.health_score = event["health_score"]
     worker.removed = worker.removed or fact.removed
     if worker.status == "quarantined":
@@ -176,6 +178,7 @@ def came_back(worker: Worker, before: Worker | None) -> None:
     worker.worse_since, worker.health_score = before.worse_since, before.health_score
     worker.health, worker.quarantined = dataclasses.replace(before.health), before.quarantined
     worker.on_trial, worker.error_code = before.on_trial, before.error_code
+    worker.reason = before.reason
 
 
 def attempted(worker: Worker, task: Task, event: Mapping[str, Any], *, at: float) -> None:
@@ -278,6 +281,7 @@ def view(
         "capabilities": list(worker.capabilities),
         "domain": worker.domain,
         "status": worker.status,
+        "reason": worker.reason,
         "health_score": round(health_score, 3),
         "tasks": tasks,
         "registered_at": rfc3339(worker.registered_at),

@@ -78,6 +78,7 @@ def handlers_of(parts: Parts) -> Mapping[str, Handler]:
         clock=parts.intake.clock,
         settings=parts.settings,
         connections=parts.connections,
+        meters=parts.meters,
     )
     return {
         **tasks.by_name,

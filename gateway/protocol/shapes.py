@@ -274,6 +274,10 @@ WORKER: Schema = {
         "capabilities": {"type": "array", "items": NAME},
         "domain": NULLABLE_TEXT,
         "status": {"enum": list(WORKER_STATUSES)},
+        "reason": {
+            "description": "why its status is so, as its last change of status has told it",
+            "type": "string",
+        },
         "health_score": {"type": "number"},
         "tasks": {"type": "array", "items": NAME},
         "recovery_times": RECOVERY_TIMES,

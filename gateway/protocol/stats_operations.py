@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.protocol.shapes import (
     BREAKER_STATES,
     COUNT,
+    NULLABLE_TEXT,
     POSITION,
     RECOVERY_TIMES,
     TASK_STATUSES,
@@ -44,6 +45,27 @@ DOMAIN: Schema = {
     },
     "required": [*TASKS_OF_DOMAIN["required"], "failure_rate", "state"],
 }
+DEGRADATION: Schema = {
+    "type": "object",
+    "properties": {
+        "degradation_id": {"type": "string"},
+        "scope": {"type": "string"},
+        "mode": {"type": "string"},
+        "since": NULLABLE_TEXT,
+        "disabled_features": {"type": "array", "items": {"type": "string"}},
+        "message": {"type": "string"},
+    },
+    "required": ["degradation_id", "scope", "mode", "since", "disabled_features", "message"],
+    "additionalProperties": False,
+}
+UNKNOWN_EXCEPTIONS: Schema = {
+    "type": ["object", "null"],
+    "description": "attempts that failed since this node began with an exception that no table "
+    "knows, in all, and by class the ten most frequent; null: you are no operator",
+    "properties": {"total": COUNT, "most": {"type": "object", "additionalProperties": COUNT}},
+    "required": ["total", "most"],
+    "additionalProperties": False,
+}
 STATS: Schema = {
     "title": "stats",
     "type": "object",
@@ -58,8 +80,11 @@ STATS: Schema = {
             "properties": {
                 "by_status": _counts(TASK_STATUSES),
                 "by_agent": _by_name(COUNT, "tasks of each agent"),
+                "without_worker": _by_name(
+                    COUNT, "tasks of each agent, or capability, that wait for somebody to serve it"
+                ),
             },
-            "required": ["by_status", "by_agent"],
+            "required": ["by_status", "by_agent", "without_worker"],
         },
         "by_domain": _by_name(
             DOMAIN,
@@ -94,6 +119,20 @@ STATS: Schema = {
             _counts(("running", "limit")),
             "with `--adaptive-concurrency`: how many calls of an upstream run, and may",
         ),
+        "held_upstreams": _by_name(
+            {"type": "string"}, "until when an upstream has asked not to be called"
+        ),
+        "degradations": {
+            "type": "array",
+            "description": f"what is degraded now, the newest first; {LISTED}",
+            "items": DEGRADATION,
+        },
+        "dead_letters": {
+            "description": "tasks that were given up and are kept, and how many of the last hour "
+            "were not tried again",
+            **_counts(("total", "last_hour")),
+        },
+        "unknown_exceptions": UNKNOWN_EXCEPTIONS,
         "recovery_times": RECOVERY_TIMES,
         "users": {**COUNT, "description": "users with a task that is known"},
         "connections": {**COUNT, "description": "subscribers that are connected to this node"},
@@ -110,6 +149,10 @@ STATS: Schema = {
         "queue",
         "breakers",
         "upstreams",
+        "held_upstreams",
+        "degradations",
+        "dead_letters",
+        "unknown_exceptions",
         "recovery_times",
         "users",
         "connections",

@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 import event_schemas
-from gateway.domain.meters import OTHER, Histogram, Names
+from gateway.domain.meters import OTHER, UNKNOWN_SHOWN, Histogram, Names
 from gateway.domain.task import ENDED
 from gateway.execution.service import Figures, Service
 from gateway.protocol.mode_operations import MODES
@@ -47,9 +47,6 @@ SCOPE = "admin"
 # Whose number it is, where several nodes share a log.
 OWN = " Of this node: add the nodes up."
 SHARED = " Of the whole log: every node tells the same, so take one."
-
-# So many classes of exceptions are told by name.
-UNKNOWN_SHOWN = 10
 
 VERDICTS = ("recovered", "refused", "behind")
 # Those of which users are told by an event, and those that the caller alone is told.

@@ -31,7 +31,7 @@ def call(arguments: Sequence[str], *, input: str | None = None, **environment: s
 def test_commands_are_listed_in_the_order_of_a_first_visit() -> None:
     listed = call(["--help"]).output.partition("Commands:")[2].split("\n")
     names = [line.split()[0] for line in listed if line[:2] == "  " and line[2:3].isalpha()]
-    assert names == ["serve", "work", "demo", "tail", "dead-letters", "check", "token"]
+    assert names == ["serve", "work", "demo", "tail", "status", "dead-letters", "check", "token"]
 
 
 def test_help_of_serve_names_each_setting_its_variable_and_its_default() -> None:
@@ -68,9 +68,10 @@ def test_the_version_is_the_packages() -> None:
         (["serve", "--port", "65536"], "--port"),
         (["demo", "--host", "0.0.0.0"], "serves this machine only"),
         (["demo", "--pace", "0"], "--pace"),
-        (["tail", "--url", "http://127.0.0.1"], "--url"),
+        (["tail", "--url", "ftp://127.0.0.1"], "--url"),
         (["tail", "--since", "x"], "--since"),
         (["work"], "MODULE:GATEWAY"),
+        (["status", "--url", "127.0.0.1"], "--url"),
         (["dead-letters", "list", "--url", "127.0.0.1"], "--url"),
         (["dead-letters", "list", "--limit", "0"], "--limit"),
         (["dead-letters", "retry"], "ID..."),

@@ -83,7 +83,6 @@ def test_a_secret_in_the_list_of_processes_is_warned_of(tmp_path: Path) -> None:
         ("ws://127.0.0.1:8000/ws", False),
         ("http://localhost:8000", False),
         ("ws://[::1]:8000/ws", False),
-        ("ws://[::1", False),
     ],
 )
 def test_a_token_that_travels_unencrypted_is_warned_of(url: str, warned: bool) -> None:

@@ -242,4 +242,4 @@ async def test_a_gateway_that_wants_a_token_is_told_how_to_give_one() -> None:
 
 async def test_an_address_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="--url"):
-        await tail((), since=None, as_json=True, url="http://x", token=None, user_id=None)
+        await tail((), since=None, as_json=True, url="ftp://x", token=None, user_id=None)

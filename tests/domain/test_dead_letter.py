@@ -124,6 +124,11 @@ def test_a_letter_is_listed_for_seven_days_by_time_alone() -> None:
     assert letters.over(end) == (letters.by_task["old"], "too_old")
 
 
+def test_the_letters_since_a_time_are_the_newest_first() -> None:
+    letters = kept(*(letter(f"t{number}", died_at=NOW + number) for number in range(3)))
+    assert [one.task_id for one in letters.since(NOW)] == ["t2", "t1"]
+
+
 def test_over_the_number_that_is_kept_the_oldest_is_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dead_letter_module, "KEPT_MAX", 2)
     letters = kept(letter("t1"), letter("t2"))

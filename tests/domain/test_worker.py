@@ -128,12 +128,14 @@ def test_a_quarantine_lasts_through_an_absence_and_the_trial_until_a_success() -
         ("quarantined", True),
         ("healthy", False),
     ):
-        changed(one, {**event, "status": status}, StatusChanged(), at=NOW)
+        changed(one, {**event, "status": status, "reason": status}, StatusChanged(), at=NOW)
         assert one.quarantined is quarantined
+        assert one.reason == status
     assert one.on_trial
     again = worker()
     came_back(again, one)
     assert (again.on_trial, again.error_code) == (True, "stalled")
+    assert again.reason == "healthy"
     attempted(again, made(), ended("task_finished", outcome="failed"), at=NOW)
     assert again.on_trial
     attempted(again, made(), ended("task_finished", outcome="succeeded"), at=NOW)

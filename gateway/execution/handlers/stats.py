@@ -7,11 +7,13 @@ entry. Workers and breakers are few, and are looked through.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import Any
 
 from gateway.domain.access import Caller
 from gateway.domain.errors import NotPermitted
+from gateway.domain.meters import UNKNOWN_SHOWN, Meters
 from gateway.domain.settings import Settings
 from gateway.domain.stream import Position
 from gateway.domain.tally import LISTED_MAX
@@ -27,6 +29,11 @@ from gateway.protocol.shapes import BREAKER_STATES, TASK_STATUSES, WORKER_STATUS
 __all__ = ["StatsHandlers"]
 
 
+HOUR_S = 3600.0
+# What is told of a degradation.
+DEGRADATION = ("degradation_id", "scope", "mode", "since", "disabled_features", "message")
+
+
 class StatsHandlers:
     """The operations ``stats.get`` and ``impact``."""
 
@@ -39,6 +46,7 @@ class StatsHandlers:
         clock: Clock,
         settings: Settings,
         connections: Connections,
+        meters: Meters,
     ) -> None:
         self._state = state
         self._reach = reach
@@ -46,6 +54,7 @@ class StatsHandlers:
         self._clock = clock
         self._settings = settings
         self._connections = connections
+        self._unknown = meters.unknown
         self.by_name: dict[str, Handler] = {"stats.get": self._stats, "impact": self._impact}
 
     async def _stats(self, params: Params, caller: Caller) -> Any:
@@ -64,6 +73,7 @@ class StatsHandlers:
             "tasks": {
                 "by_status": {status: tally.by_status[status] for status in TASK_STATUSES},
                 "by_agent": tally.by_agent(),
+                "without_worker": self._without_worker(),
             },
             "by_domain": self._by_domain(),
             "by_user": tally.by_user(),
@@ -80,6 +90,13 @@ class StatsHandlers:
                 "by_state": {name: breakers_by_state[name] for name in BREAKER_STATES},
             },
             "upstreams": state.concurrencies.shown(LISTED_MAX),
+            "held_upstreams": self._held(now),
+            "degradations": [
+                {name: event[name] for name in DEGRADATION}
+                for event in itertools.islice(reversed(state.degradations.values()), LISTED_MAX)
+            ],
+            "dead_letters": self._dead_letters(now),
+            "unknown_exceptions": self._unknown_exceptions() if caller.operator else None,
             "recovery_times": state.recoveries.shown(state.recoveries.newest(LISTED_MAX)),
             "users": tally.users,
             "connections": self._connections.now,
@@ -95,6 +112,27 @@ class StatsHandlers:
             )
         await self._reach.wait_for(params)
         return self._state.impacts.view(user_id, now=self._clock.wall())
+
+    def _without_worker(self) -> dict[str, int]:
+        """Count the tasks that wait since nobody does what they ask for."""
+        counts: Counter[str] = Counter()
+        for task in self._state.live.values():
+            waiting = task.waiting_for
+            if waiting is not None and waiting["waits_for"] == "worker":
+                counts[task.agent_name or task.capability or ""] += 1
+        return dict(counts.most_common(LISTED_MAX))
+
+    def _held(self, now: float) -> dict[str, str]:
+        held = (hold for hold in self._state.holds if hold.left_s(now) > 0)
+        return {hold.upstream: rfc3339(hold.until) for hold in itertools.islice(held, LISTED_MAX)}
+
+    def _dead_letters(self, now: float) -> dict[str, int]:
+        letters = self._state.dead_letters
+        lately = sum(each.retried_as is None for each in letters.since(now - HOUR_S))
+        return {"total": len(letters.by_task), "last_hour": lately}
+
+    def _unknown_exceptions(self) -> dict[str, Any]:
+        return {"total": self._unknown.total, "most": dict(self._unknown.most(UNKNOWN_SHOWN))}
 
     def _by_domain(self) -> dict[str, dict[str, Any]]:
         """The tasks of each domain, its workers that are there, and how often work fails there."""

@@ -19,9 +19,9 @@ from hypothesis.stateful import (
 
 from event_schemas import Validator
 from gateway import Gateway, Task
-from gateway.domain.access import Caller
+from gateway.domain.access import LOCAL_OPERATOR, Caller
 from gateway.domain.errors import NotPermitted, RequestError
-from gateway.errors import NotRetryable, ServiceUnavailable
+from gateway.errors import NotRetryable, RateLimited, ServiceUnavailable
 from gateway.protocol.operations import OPERATIONS
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import Hand, hand, registered
@@ -251,6 +251,37 @@ async def test_a_user_asks_for_its_own_impact_only(here: World) -> None:
     with pytest.raises(NotPermitted) as refused:
         await here.call("impact", ANN, user_id="bob")
     assert refused.value.field == "user_id"
+
+
+async def test_what_needs_an_operator_is_counted(open_world: OpenWorld) -> None:
+    """``gateway status`` shows it; the classes of exceptions are for operators alone."""
+    here = await open_world()
+
+    @here.gateway.agent("held", max_attempts=2, upstream="model")
+    async def held(task: Task) -> str:
+        raise RateLimited("later", retry_after=120)
+
+    @here.gateway.agent("odd", max_attempts=1)
+    async def odd(task: Task) -> str:
+        raise LookupError("nobody foresaw it")
+
+    @here.gateway.agent("gone", max_attempts=1)
+    async def gone(task: Task) -> str:
+        raise ServiceUnavailable
+
+    for name in ("held", "odd", "gone", "ghost", "ghost"):
+        await here.call("task.create", agent=name, user_id="ann")
+    await here.call("mode.set", mode="read_only")
+    await here.passing(5)
+    found = await stats(here, LOCAL_OPERATOR)
+    assert found["unknown_exceptions"] == {"total": 1, "most": {"builtins.LookupError": 1}}
+    assert found["tasks"]["without_worker"] == {"ghost": 2}
+    assert list(found["held_upstreams"]) == ["model"]
+    assert [each["mode"] for each in found["degradations"]] == ["read_only"]
+    assert found["dead_letters"] == {"total": 1, "last_hour": 1}
+    assert (await stats(here))["unknown_exceptions"] is None
+    await here.passing(3600)
+    assert (await stats(here))["held_upstreams"] == {}
 
 
 @pytest.mark.requirement("WS-W13")
