@@ -51,6 +51,15 @@ _REPORT: Schema = {
     "task_id": _NONE,
     "channel": _NONE,
 }
+# A report may tell people in its own words.
+_OWN_WORDS: Schema = {
+    "maxLength": 500,
+    "description": "A sentence for people, plain text; without it the gateway has one.",
+}
+_DETAIL: Schema = {
+    "type": "object",
+    "description": "What operators alone are to see, such as exit code and last lines.",
+}
 # The gateway itself says when a breaker, a mode or a domain recovers.
 _RECOVERY: Schema = {"scope": {"const": "agent"}, "degradation_id": _NONE}
 
@@ -79,11 +88,15 @@ def publication(name: str, *, lease: Mapping[str, Any] | None = None) -> Schema:
         only = {field: {**only.get(field, {}), **schema} for field, schema in _REPORT.items()}
     if name == "system_recovered":
         only |= _RECOVERY
+    if "user_message" in fields and lease is None:
+        only["user_message"] = _OWN_WORDS
     properties = {
         field: _plain({**schema, **only.get(field, {})}, whole["$defs"])
         for field, schema in fields.items()
         if field not in FILLED_IN and not (name == "notification" and field in BORROWED)
     }
+    if name == "agent_error" and lease is None:
+        properties["detail"] = _DETAIL
     given: Schema = {
         "title": name,
         "description": whole["description"],

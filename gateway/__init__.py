@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gateway.app.gateway import Gateway
+    from gateway.app.report import report, reporting
     from gateway.attempts.task import Task
     from gateway.domain.settings import Settings
 
-__all__ = ["Gateway", "Settings", "Task"]
+__all__ = ["Gateway", "Settings", "Task", "report", "reporting"]
 
 
 def __getattr__(name: str) -> Any:
     """
-    Give ``Gateway``, ``Settings`` and ``Task`` when they are asked for (PEP 562).
+    Give each name when it is asked for (PEP 562).
 
-    A command that needs neither, such as ``gateway tail``, starts in a third of the time.
+    A command that needs no gateway, such as ``gateway tail``, starts in a third of the time, and
+    a job that only reports loads nothing but the standard library.
     """
     if name == "Gateway":
         from gateway.app.gateway import Gateway
@@ -29,6 +31,10 @@ def __getattr__(name: str) -> Any:
         from gateway.domain.settings import Settings
 
         return Settings
+    if name in ("report", "reporting"):
+        from gateway.app import report
+
+        return getattr(report, name)
     if name == "Task":
         from gateway.attempts.task import Task
 

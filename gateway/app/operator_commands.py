@@ -1,4 +1,4 @@
-"""The commands of those who look after a gateway: ``status``, ``dead-letters``."""
+"""The commands of those who look after a gateway: ``status``, ``dead-letters``, ``run``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from gateway.app.command_group import Commands
 from gateway.app.flags import connection_flags
+from gateway.app.logs import log_to_stderr
 from gateway.app.process import run
 
 __all__ = ["OPERATOR_COMMANDS"]
@@ -38,6 +39,50 @@ def status_command(as_json: bool, url: str, token: str | None) -> None:
     except NotReached as error:
         raise _NotReached(str(error)) from error
     sys.exit(code)
+
+
+@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, metavar="-- COMMAND [ARGUMENT]...")
+@click.option("--name", help="What the job is called.  [default: the command's file name]")
+@click.option("--user", "user_id", default="local", show_default=True, help="Whom it concerns.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, 86_400 * 7, min_open=True),
+    help="Seconds after which it is ended, with all that it has started.  [default: none]",
+)
+@connection_flags
+def run_command(
+    command: tuple[str, ...],
+    name: str | None,
+    user_id: str,
+    timeout: float | None,
+    url: str,
+    token: str | None,
+) -> None:
+    """Run a command, for cron, and report to its user and to operators if it fails.
+
+    \b
+    gateway run --name nightly-import --user 42 --timeout 3600 -- ./import.sh
+
+    Its output and its exit code are its own, signals reach it. Anything but 0 is reported with the
+    exit code, how long it ran, and the last 20 lines of its stderr; the next success of that name
+    and user ends it. A gateway that is away is a line on stderr and changes nothing else. At its
+    limit it ends with 124; 126 and 127 say that it could not be started. The token needs the scope
+    `agent`.
+    """
+    from gateway.app.job import name_of, run_job
+
+    log_to_stderr("warning")
+    sys.exit(
+        run_job(
+            command,
+            name=name or name_of(command),
+            user_id=user_id,
+            url=url,
+            token=token,
+            timeout_s=timeout,
+        )
+    )
 
 
 @click.group("dead-letters", cls=Commands)
@@ -80,4 +125,4 @@ _act_on_dead_letters("retry", "Make a new task of each; a letter is retried once
 _act_on_dead_letters("discard", "Let go of each, for good.")
 
 
-OPERATOR_COMMANDS: tuple[click.Command, ...] = (status_command, dead_letters_group)
+OPERATOR_COMMANDS: tuple[click.Command, ...] = (status_command, dead_letters_group, run_command)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from gateway.domain.errors import ConfigurationError
-from gateway.domain.redaction import quoted
-
 __all__ = ["http_root", "websocket_url"]
 
 _OTHER = {"http": "ws", "https": "wss", "ws": "http", "wss": "https"}
@@ -47,6 +44,10 @@ def _parts(url: str) -> tuple[str, str, str]:
     except ValueError:
         good = False
     if not good:
+        # Only now: a job that reports starts without what takes longest to load.
+        from gateway.domain.errors import ConfigurationError
+        from gateway.domain.redaction import quoted
+
         raise ConfigurationError(
             f"--url has to be http://HOST:PORT or ws://HOST:PORT/ws, it is {quoted(url)}"
         )

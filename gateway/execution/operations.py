@@ -56,7 +56,6 @@ def handlers_of(parts: Parts) -> Mapping[str, Handler]:
         clock=parts.intake.clock,
     )
     publishing = Publishing(
-        log=parts.log,
         state=parts.state,
         intake=parts.intake,
         drafts=parts.task_drafts,

@@ -70,6 +70,15 @@ EVENT_TO_PUBLISH: Schema = {
         "agent_id": {"description": "of a report on a task: the worker"},
         "agent_secret": PROOF["agent_secret"],
         "term": {"description": "of a report on a task: the term of its lease"},
+        "user_message": {"description": "of a report on no task: a sentence for people"},
+        "detail": {"description": "of agent_error on no task: what operators alone are to see"},
+        "idempotency_key": {
+            "description": "the same event under the same key is published once, for as long as "
+            "the log keeps it; not of a report on a task",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 255,
+        },
     },
     "required": ["type"],
 }

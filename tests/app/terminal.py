@@ -35,11 +35,17 @@ async def on_a_terminal(
 
 
 async def piped(
-    arguments: Sequence[str], *, env: Mapping[str, str] | None = None
+    arguments: Sequence[str], *, env: Mapping[str, str] | None = None, module: bool = True
 ) -> tuple[int, str, str]:
-    """Run a command with pipes; gives its exit code, stdout and stderr."""
+    """
+    Run a command with pipes; gives its exit code, stdout and stderr.
+
+    Args:
+        module: Whether the arguments are those of ``gateway``, not Python's own.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", *arguments),
+        *(sys.executable, *(("-m", "gateway") if module else ()), *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=_environment(env),

@@ -2,8 +2,9 @@
 Publishing: notifications, and the reports of a backend about its own work.
 
 A report is completed from what is known. Type and code of a failure choose its sentences and
-advice; text that the reporter wrote goes to operators only (decision 6). A failure report that is
-refused still tells the user that something failed: silence is the one thing not allowed.
+advice, unless the report has a ``user_message`` of its own; other text that the reporter wrote goes
+to operators only (decision 6). A failure report that is refused still tells the user that something
+failed: silence is the one thing not allowed.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from gateway.domain.events import BOOKKEEPING, LIFECYCLE, PUBLISHABLE_BY_AGENTS
 from gateway.domain.names import is_name, is_user_id
 from gateway.domain.preserved import Preserved
 from gateway.domain.rates import Buckets
-from gateway.domain.redaction import Redacted, clip, quoted, redacted
+from gateway.domain.redaction import Redacted, clip, quoted, redact_text, redacted
 from gateway.domain.settings import Settings
-from gateway.domain.stream import Position
 from gateway.domain.thread import THREAD_MAX, may_see
 from gateway.domain.timestamps import rfc3339, seconds_of
+from gateway.execution.handlers.once import Once, subject_of
 from gateway.execution.handlers.params import Handler
 from gateway.execution.handlers.reporters import Reporters
 from gateway.execution.handlers.task_reports import TaskReports
@@ -46,7 +47,7 @@ from gateway.execution.record.intake import Intake, require_valid
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
 from gateway.execution.record.task_drafts import TaskDrafts
-from gateway.ports import Draft, EventLog
+from gateway.ports import Draft
 from gateway.values import EVENT_BYTES_MAX, measured, require_size
 
 __all__ = ["Publishing"]
@@ -63,6 +64,10 @@ REPORTED_BYTES_MAX = 16 * 1024
 REPORTED_NAMES_CHARS_MAX = 1_000
 # Fields of ``recovered`` that the report's own sentence gives.
 SAID = ("message", "user_message", "error_id")
+# Parameters that are no part of any event.
+NO_PART = ("agent_secret", "idempotency_key")
+# Fields of a report that it does not have as its type's own.
+NOT_OWN = ("type", "user_id", "agent_name", "message", "user_message", "error_id", "detail")
 # A longer delay, in seconds, gives no time that RFC 3339 can write down.
 DELAY_MAX_S = 1e9
 
@@ -73,7 +78,6 @@ class Publishing:
     def __init__(
         self,
         *,
-        log: EventLog,
         state: State,
         intake: Intake,
         drafts: TaskDrafts,
@@ -82,7 +86,7 @@ class Publishing:
         reporters: Reporters,
         settings: Settings,
     ) -> None:
-        self._log = log
+        self._once = Once(intake)
         self._state = state
         self._intake = intake
         self._clock = intake.clock
@@ -101,6 +105,7 @@ class Publishing:
 
         Raises:
             Conflict: If the thread that it answers in is full.
+            Unavailable: If the log cannot say what was published under the same key.
             InvalidEvent: If it does not comply; with field and rule.
             InvalidParams: If it is no JSON.
             NameTaken: If it reports in the name of another user's agent.
@@ -117,9 +122,12 @@ class Publishing:
             raise NotPermitted(f"only the gateway itself says {type}", field="type")
         event_id = self._intake.ids.uuid7()
         # Every call of a worker may carry its secret. It is no part of any event.
-        said = {name: value for name, value in params.items() if name != "agent_secret"}
+        said = {name: value for name, value in params.items() if name not in NO_PART}
+        subject = subject_of(params.get("idempotency_key"), said, caller)
         if type == "notification":
             caller.require("events:write")
+            if (answer := await self._once.answered(subject)) is not None:
+                return answer
             draft, error_id = self._notification(said, caller, event_id), None
         elif type in PUBLISHABLE_BY_AGENTS:
             caller.require("agent")
@@ -127,16 +135,13 @@ class Publishing:
                 _bounded(params)
                 return await self._tasks.take(params, caller)
             self._reporters.require_names(params, caller)
+            if (answer := await self._once.answered(subject)) is not None:
+                return answer
             draft, error_id = await self._report(type, said, caller, event_id)
         else:
             raise InvalidEvent(f"there is no event type {quoted(type)}; see /schemas", field="type")
         self._take_bytes(draft, caller)
-        offset = await self._intake.append([draft])
-        return {
-            "event_id": event_id,
-            "position": Position(self._log.epoch, offset).as_dict(),
-            "error_id": error_id,
-        }
+        return await self._once.append(draft, subject, event_id=event_id, error_id=error_id)
 
     def _take_bytes(self, draft: Draft, caller: Caller) -> None:
         """
@@ -225,11 +230,7 @@ class Publishing:
 
     def _completed(self, type: str, fields: dict[str, Any], error_id: str, event_id: str) -> Draft:
         policy = self._policies.of(fields["agent_name"])
-        own: dict[str, Any] = {
-            name: fields[name]
-            for name in fields
-            if name not in ("type", "user_id", "agent_name", "message", "user_message", "error_id")
-        }
+        own: dict[str, Any] = {name: fields[name] for name in fields if name not in NOT_OWN}
         if type == "partial_result":
             return self._intake.draft(
                 type,
@@ -257,6 +258,7 @@ class Publishing:
             )
         else:
             message, said = sentence(type, **{name: own[name] for name in completion.told_by})
+        said = redact_text(fields.get("user_message", "")).strip() or said
         return self._intake.draft(
             type,
             "reports",
@@ -351,7 +353,7 @@ class Publishing:
     def _checked(self, params: Report) -> dict[str, Any]:
         _bounded(params)
         for name in event_schemas.FILLED_IN:
-            if name in params:
+            if name in params and (name, params["type"]) != ("detail", "agent_error"):
                 raise InvalidEvent(f"{name} is filled in by the gateway, leave it out", field=name)
         require_valid(_published(params["type"]), params["type"], params)
         return dict(params)
@@ -432,7 +434,7 @@ def _reported(fields: Report) -> Any:
 
 
 def _said_by_reporter(fields: Mapping[str, Any]) -> Redacted | None:
-    said = {
-        f"reported_{name}": fields[name] for name in ("message", "user_message") if name in fields
-    }
+    said = dict(fields.get("detail", {}))
+    if "message" in fields:
+        said["reported_message"] = fields["message"]
     return redacted(said) if said else None

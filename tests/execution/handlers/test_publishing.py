@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -287,10 +288,46 @@ async def test_a_report_is_completed_from_what_is_known(here: World, event: dict
     assert {name: told[name] for name in event} == event
 
 
+async def test_a_report_has_its_own_sentence_for_people_and_its_own_detail_for_operators(
+    here: World,
+) -> None:
+    """Neither says what looks like a secret; nobody but operators sees the detail."""
+    own = "Your import has stopped at row 7; token=" + PASSWORD
+    seen = {"exit_code": 3, "stderr": f"Traceback\npassword={PASSWORD}"}
+    await publish(here, type="agent_error", user_message=own, detail=seen, message="m", **ABOUT)
+    (told,) = here.said("agent_error")
+    assert told["user_message"].startswith("Your import has stopped at row 7; token=")
+    detail = orjson.loads(here.entries[-1].operator)["detail"]
+    assert (detail["exit_code"], detail["reported_message"]) == (3, "m")
+    assert detail["stderr"].startswith("Traceback\npassword=")
+    assert PASSWORD not in here.entries[-1].operator.decode()
+    assert b"exit_code" not in here.entries[-1].public
+    await publish(here, type="system_recovered", error_id=told["error_id"], **ABOUT)
+    assert here.said("system_recovered")[0]["user_message"]
+
+
+@pytest.mark.parametrize(("length", "taken"), [(500, True), (501, False)])
+async def test_a_sentence_of_a_reports_own_is_bounded(
+    here: World, length: int, taken: bool
+) -> None:
+    refusal = contextlib.nullcontext() if taken else pytest.raises(InvalidEvent)
+    with refusal:
+        await publish(here, type="agent_error", user_message="x" * length, **ABOUT)
+    (told,) = here.said("agent_error")
+    assert (told["user_message"] == "x" * length) is taken
+
+
+async def test_a_sentence_of_nothing_but_blanks_says_nothing(here: World) -> None:
+    await publish(here, type="agent_error", user_message=" \n ", **ABOUT)
+    assert here.said("agent_error")[0]["user_message"].strip()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"error_code": "Not A Code"},
+        {"detail": "no object"},
+        {"user_message": 7},
         {"error_type": "unheard_of"},
         {"error_type": 3},
         {"is_recoverable": "yes"},
