@@ -365,6 +365,22 @@ class Clock(Protocol):
         ...
 
 
+class Alarm(Protocol):
+    """Tells somebody outside of events that need a person."""
+
+    def start(self) -> None:
+        """Begin to tell; may be called again after ``stop``."""
+        ...
+
+    def sound(self, event: bytes) -> None:
+        """Take one event, as JSON, to be told as soon as that is possible; never waits."""
+        ...
+
+    async def stop(self) -> None:
+        """Tell what was taken, as far as that is possible within some seconds, and end."""
+        ...
+
+
 class Machine(Protocol):
     """What this process uses of the machine that it runs on."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pathlib
 
+from gateway.app.alarm import WebhookAlarm
 from gateway.app.clock import RandomIds, SystemClock
 from gateway.app.machine import ThisMachine
 from gateway.attempts.agents import Agents
 from gateway.domain.errors import ConfigurationError
+from gateway.domain.meters import Meters
 from gateway.domain.settings import Settings
 from gateway.execution.engine import Engine
 from gateway.execution.parts import Parts
+from gateway.ports import Alarm, Clock, IdSource
 from gateway.stores.memory import MemoryLog
 
 __all__ = ["build_engine", "frontend_dir"]
@@ -39,11 +42,26 @@ def build_engine(settings: Settings, agents: Agents) -> Engine:
         bytes_max=settings.log_bytes,
         age_max_s=settings.log_age,
     )
+    meters = Meters()
     return Engine(
         Parts(
-            log=log, clock=clock, ids=ids, settings=settings, agents=agents, machine=ThisMachine()
+            log=log,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            agents=agents,
+            machine=ThisMachine(),
+            alarm=_alarm(settings, clock, ids, meters),
+            meters=meters,
         )
     )
+
+
+def _alarm(settings: Settings, clock: Clock, ids: IdSource, meters: Meters) -> Alarm | None:
+    if not settings.alert_url:
+        return None
+    secret = settings.alert_secret
+    return WebhookAlarm(settings.alert_url, secret=secret, clock=clock, ids=ids, meters=meters)
 
 
 def _durable_engine(settings: Settings, agents: Agents) -> Engine:
@@ -71,6 +89,7 @@ def _durable_engine(settings: Settings, agents: Agents) -> Engine:
         replicas=settings.store_replicas,
         timeout_s=settings.store_timeout,
     )
+    meters = Meters()
     return Engine(
         Parts(
             log=log,
@@ -81,6 +100,8 @@ def _durable_engine(settings: Settings, agents: Agents) -> Engine:
             durable=True,
             pulse=log.pulse,
             machine=ThisMachine(),
+            alarm=_alarm(settings, clock, ids, meters),
+            meters=meters,
         )
     )
 

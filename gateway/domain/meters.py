@@ -120,6 +120,8 @@ class Meters:
         refused: How many requests were refused, by reason.
         unknown: The classes of exceptions that no table knows.
         stale_terms: How many reports were refused because their term is over.
+        alerts_sent: How many alerts were taken by their receiver.
+        alerts_dropped: How many were dropped, since it did not take them.
         delivery: Seconds from an event's acceptance in the log to its write, once per connection.
         detection: Seconds from the detection of a task's failure here to the write of its
             ``agent_error``, once per failure.
@@ -131,6 +133,7 @@ class Meters:
         self.refused: Counter[str] = Counter()
         self.unknown = Frequent()
         self.stale_terms = 0
+        self.alerts_sent = self.alerts_dropped = 0
         self.delivery = Histogram(DELIVERY_BOUNDS_S)
         self.detection = Histogram(DETECTION_BOUNDS_S)
         # Subject → the term of the attempt that failed, and when that was detected.

@@ -188,6 +188,12 @@ class Settings:
     head_timeout: float = _setting(
         10.0, "time for a request's head; its body has as long, and 1 s more for each KiB"
     )
+    alert_url: str = _setting(
+        "", "address that gets a POST of each event that needs a person; empty: none"
+    )
+    alert_secret: str = _setting(
+        "", "secret that these are signed with, at least 32 bytes; empty: unsigned", secret=True
+    )
     log_format: str = _setting("text", "what is logged: text, or json, an object a line")
     heartbeat_interval: float = _setting(25.0, "time between heartbeats to a client")
     client_timeout: float = _setting(60.0, "time without a sign of life before a client is closed")
@@ -210,13 +216,10 @@ class Settings:
             if isinstance(value, float | int) and not (0 < value < 2**53 or (off and value == 0)):
                 least = "0 or more" if off else "over 0"
                 raise ConfigurationError(f"{field.name} has to be {least}, it is {value}")
-        if self.token_secret and len(self.token_secret.encode()) < 32:
-            raise ConfigurationError(
-                f"token_secret has to have at least 32 bytes, it has "
-                f"{len(self.token_secret.encode())}; make one with "
-                "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
-            )
+        for name in ("token_secret", "alert_secret"):
+            _require_long(name, getattr(self, name))
         self._require_jwks()
+        self._require_alert_url()
         if not self.token_user_claim:
             raise ConfigurationError("token_user_claim has to name a claim, such as sub")
         for proxy in self.trusted_proxies:
@@ -332,6 +335,26 @@ class Settings:
                 "this machine only)"
             )
 
+    def _require_alert_url(self) -> None:
+        if not self.alert_url:
+            if self.alert_secret:
+                raise ConfigurationError("alert_secret signs nothing without alert_url: set both")
+            return
+        try:
+            parts = urlsplit(self.alert_url)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            host = ""
+        good = (
+            self.alert_url.isascii() and self.alert_url.isprintable() and " " not in self.alert_url
+        )
+        if not (good and host and parts.scheme in ("http", "https") and parts.username is None):
+            # A part of an address is often a secret, so the value is not repeated.
+            raise ConfigurationError(
+                "alert_url has to be http://HOST/PATH or https://HOST/PATH without user and "
+                "password"
+            )
+
     def _ordered(self, smaller: str, larger: str) -> None:
         low, high = getattr(self, smaller), getattr(self, larger)
         if low > high:
@@ -345,6 +368,15 @@ def is_loopback(host: str) -> bool:
     except ValueError:
         return host == "localhost"
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _require_long(name: str, secret: str) -> None:
+    """Refuse a secret that could be guessed; an empty one is none."""
+    if secret and len(secret.encode()) < 32:
+        raise ConfigurationError(
+            f"{name} has to have at least 32 bytes, it has {len(secret.encode())}; make one with "
+            "`python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+        )
 
 
 def _require_network(text: str) -> None:

@@ -152,6 +152,8 @@ class Engine:
         }
         if parts.others is not None:
             jobs["node"] = parts.others.run()
+        if parts.alarm is not None:
+            parts.alarm.start()
         tasks = [asyncio.create_task(job, name=name) for name, job in jobs.items()]
         for task in tasks:
             task.add_done_callback(_complain)
@@ -164,6 +166,8 @@ class Engine:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if parts.alarm is not None:
+                await parts.alarm.stop()
             if parts.durable:
                 await self.log.close()
                 self._opened = False
@@ -231,6 +235,7 @@ class Engine:
         parts, event = self.parts, orjson.loads(entry.public)
         outcome = parts.state.apply(entry, event)
         parts.watch.applied(entry)
+        parts.alerts.seen(entry, event)
         undo = bool(parts.in_doubt) and parts.in_doubt.seen(event["event_id"])
         if parts.watch.ready:
             parts.skew.seen(entry)

@@ -42,6 +42,7 @@ from gateway.execution.node.others import Others
 from gateway.execution.node.skew import Skew
 from gateway.execution.node.watch import StoreWatch
 from gateway.execution.reactions import Reactions
+from gateway.execution.record.alerts import Alerts
 from gateway.execution.record.audit_drafts import AuditDrafts
 from gateway.execution.record.breaker_drafts import BreakerDrafts
 from gateway.execution.record.dead_letter_drafts import DeadLetterDrafts
@@ -63,14 +64,14 @@ from gateway.execution.tasks.dead_letters import DeadLetters
 from gateway.execution.tasks.lifecycle import Lifecycle
 from gateway.execution.tasks.metering import Metering
 from gateway.execution.tasks.verdicts import Verdicts
-from gateway.ports import Clock, EventLog, IdSource, Machine, Pulse
+from gateway.ports import Alarm, Clock, EventLog, IdSource, Machine, Pulse
 
 __all__ = ["Parts"]
 
 
 class Parts:
     """
-    Everything behind the doors.
+    Everything behind the doors. More than eight arguments: each is one of the outside's.
 
     Args:
         log: The one log.
@@ -81,6 +82,8 @@ class Parts:
         durable: Whether the log outlives this process.
         pulse: Signals to other nodes on the log; None: there are no other nodes.
         machine: What this machine says of itself; None: no overload is measured.
+        alarm: Tells outside of what needs a person; None: nothing does.
+        meters: What this process counts; None: its own.
     """
 
     def __init__(
@@ -94,6 +97,8 @@ class Parts:
         durable: bool = False,
         pulse: Pulse | None = None,
         machine: Machine | None = None,
+        alarm: Alarm | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self.log = log
         self.clock = machine_clock = clock
@@ -105,7 +110,9 @@ class Parts:
         self.settings = settings
         self.durable = durable
         self.connections = Connections()
-        self.meters = Meters()
+        self.meters = meters or Meters()
+        self.alarm = alarm
+        self.alerts = Alerts(alarm)
         self.monitor = Monitor(machine_clock, now=clock.wall, live=lambda: self.state.live)
         holder = ids.uuid7()
 
@@ -113,9 +120,8 @@ class Parts:
         self.state = State(settings)
         self.in_doubt = InDoubt()
         self.reach = Reach(log)
-        self.intake = Intake(
-            log, clock, ids, self.in_doubt, Journal(machine_clock, self.meters.unknown)
-        )
+        journal = Journal(machine_clock, self.meters.unknown)
+        self.intake = Intake(log, clock, ids, self.in_doubt, journal, self.alerts)
         self.policies = Policies(agents, self.state, max_attempts=settings.max_attempts)
         self.task_drafts = TaskDrafts(self.intake, self.state)
         dead_letter_drafts = DeadLetterDrafts(self.intake)

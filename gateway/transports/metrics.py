@@ -184,6 +184,10 @@ class Metrics:
             "exception",
             dict(meters.unknown.most(UNKNOWN_SHOWN)),
         )
+        alerts = {"sent": meters.alerts_sent, "dropped": meters.alerts_dropped}
+        yield _counters(
+            "alerts", "Alerts that were taken, and that were not." + OWN, "outcome", alerts
+        )
         yield _histogram(
             "delivery_seconds",
             "From an event's acceptance in the log to its write to a socket." + OWN,

@@ -28,6 +28,7 @@ from gateway.domain.errors import (
 from gateway.domain.events import BOOKKEEPING, topics_of
 from gateway.domain.facts import Fact, to_json
 from gateway.domain.redaction import Redacted, shortened
+from gateway.execution.record.alerts import Alerts
 from gateway.execution.record.in_doubt import InDoubt
 from gateway.execution.record.journal import Journal
 from gateway.ports import Clock, Draft, EventLog, IdSource
@@ -62,16 +63,24 @@ class Intake:
         ids: Gives the ids of events.
         in_doubt: Remembers what was appended without an answer.
         journal: Says in this process's log what was appended.
+        alerts: Tells outside of what was appended; None: nothing is told there.
     """
 
     def __init__(
-        self, log: EventLog, clock: Clock, ids: IdSource, in_doubt: InDoubt, journal: Journal
+        self,
+        log: EventLog,
+        clock: Clock,
+        ids: IdSource,
+        in_doubt: InDoubt,
+        journal: Journal,
+        alerts: Alerts | None = None,
     ) -> None:
         self.log = log
         self.clock = clock
         self.ids = ids
         self.in_doubt = in_doubt
         self._journal = journal
+        self._alerts = alerts or Alerts(None)
 
     def draft(
         self,
@@ -163,8 +172,12 @@ class Intake:
         """
         if tries is not None:
             self.in_doubt.trying(drafts, tries)
+        self._alerts.making(drafts)
         try:
             offset = await self.log.append(drafts, expected=expected)
+        except ExpectationFailed:
+            self._alerts.refused(drafts)
+            raise
         except (StoreUnavailable, asyncio.CancelledError) as error:
             if begins:
                 self.in_doubt.beginning(drafts[-1])

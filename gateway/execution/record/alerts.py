@@ -1,0 +1,65 @@
+"""
+Alerts: what this process has put into the log and somebody is to be told of, outside.
+
+The node that makes an entry sounds the alarm for it, so that of several nodes on one log exactly
+one does. It is sounded when the log shows the entry: also one whose append got no answer, and none
+that was refused. A process that ends in between sounds none.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from gateway.domain.alerts import TYPES, is_alert
+from gateway.ports import Alarm, Draft, Entry
+
+__all__ = ["Alerts"]
+
+# Events that this process is appending, or has appended without an answer; at the bound the oldest
+# is forgotten, and sounds no alarm if it turns up.
+MAKING_MAX = 10_000
+
+
+class Alerts:
+    """
+    Sounds an alarm for what this process makes.
+
+    Args:
+        alarm: What is sounded; None: nothing is to be told.
+    """
+
+    def __init__(self, alarm: Alarm | None) -> None:
+        self._alarm = alarm
+        self._making: OrderedDict[str, None] = OrderedDict()
+
+    def making(self, drafts: Sequence[Draft]) -> None:
+        """Look out for drafts that are about to be appended."""
+        if self._alarm is None:
+            return
+        for event_id in _ids_of(drafts):
+            self._making[event_id] = None
+            if len(self._making) > MAKING_MAX:
+                self._making.popitem(last=False)
+
+    def refused(self, drafts: Sequence[Draft]) -> None:
+        """Drafts were not appended, for certain."""
+        if self._making:
+            for event_id in _ids_of(drafts):
+                self._making.pop(event_id, None)
+
+    def seen(self, entry: Entry, event: Mapping[str, Any]) -> None:
+        """Take in an entry that the log shows."""
+        if not self._making or event["event_id"] not in self._making:
+            return
+        del self._making[event["event_id"]]
+        if self._alarm is not None:
+            self._alarm.sound(entry.public)
+
+
+def _ids_of(drafts: Sequence[Draft]) -> list[str]:
+    events = (orjson.loads(draft.body) for draft in drafts if draft.type in TYPES)
+    return [event["event_id"] for event in events if is_alert(event)]
