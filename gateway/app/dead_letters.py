@@ -1,8 +1,8 @@
-"""``gateway dead-letters``: shows what was given up, and has it retried or discarded."""
+"""``gateway dead-letters``: shows what was given up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,14 +10,12 @@ import orjson
 
 from gateway.app.reaching import Reached
 from gateway.app.tables import NONE, drawn, say, width_now
-from gateway.client.errors import CallFailed
-from gateway.domain.errors import GatewayError
 
-__all__ = ["act", "show"]
+__all__ = ["show"]
 
-DONE = {"retry": "retried", "discard": "discarded"}
 HEADINGS = ("DIED", "TASK", "AGENT", "USER", "TRIES", "REASON", "LAST ERROR", "RETRIED AS")
 CUT = frozenset({"AGENT", "USER", "REASON", "LAST ERROR"})
+SPARE = ("RETRIED AS", "TRIES", "USER", "REASON", "LAST ERROR")
 
 
 async def show(
@@ -50,44 +48,10 @@ async def show(
         else:
             rows.append(_row(letter))
     if rows:
-        say("\n".join(drawn(HEADINGS, rows, width=width_now(), cut=CUT)))
+        say("\n".join(drawn(HEADINGS, rows, width=width_now(), cut=CUT, spare=SPARE)))
     elif not as_json:
         narrowed = any(value is not None for value in filters.values())
         click.echo("there are no dead letters" + (" of these" if narrowed else ""), err=True)
-
-
-async def act(
-    url: str, token: str | None, action: str, ids: Sequence[str], *, as_json: bool
-) -> None:
-    """
-    Have each letter retried or discarded, and print what became of it.
-
-    Args:
-        action: ``retry`` or ``discard``.
-        ids: Tasks that were given up.
-        as_json: One answer a line, as JSON; otherwise a sentence for people.
-
-    Raises:
-        ConfigurationError: If ``url`` cannot be read.
-        GatewayError: If the gateway does not answer, or refused any; the others are done.
-    """
-    gateway = Reached(url, token)
-    refused, retries = 0, action == "retry"
-    for id in ids:
-        try:
-            answer = await gateway.call(f"dead_letter.{action}", {"task_id": id})
-        except CallFailed as error:
-            refused += 1
-            click.echo(f"{id}: {error.message}", err=True)
-            continue
-        if as_json:
-            click.echo(orjson.dumps(answer))
-        else:
-            click.echo(f"{id} {DONE[action]}" + (f" as {answer['task_id']}" if retries else ""))
-            if answer.get("warning") == "no_worker":
-                click.echo(f"{answer['task_id']}: no worker takes it now; start one", err=True)
-    if refused:
-        raise GatewayError(f"{refused} of {len(ids)} not {DONE[action]}")
 
 
 def _row(letter: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The commands of those who look after a gateway: ``status``, ``dead-letters``, ``run``."""
+"""The commands of those who look after a gateway, and of their jobs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from gateway.app.command_group import Commands
 from gateway.app.flags import connection_flags
 from gateway.app.logs import log_to_stderr
 from gateway.app.process import run
+from gateway.protocol.mode_operations import MODES
+from gateway.protocol.shapes import TASK_STATUSES
 
 __all__ = ["OPERATOR_COMMANDS"]
 
@@ -25,9 +27,9 @@ class _NotReached(click.ClickException):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @connection_flags
 def status_command(as_json: bool, url: str, token: str | None) -> None:
-    """Show on one screen whether all is well, and what needs a person (operators only).
+    """Show whether all is well, and what is not.
 
-    Ends with 0 when all is well; 1 when something is degraded or needs a person: a breaker that is
+    For operators. Ends with 0 when all is well; 1 when something is degraded or needs a person: a breaker that is
     not closed, a domain that is slowed, a task that nobody serves, a dead letter of the last hour;
     2 after a mistake in the command; 3 when there is no gateway, or it does not let you in.
     """
@@ -59,7 +61,7 @@ def run_command(
     url: str,
     token: str | None,
 ) -> None:
-    """Run a command, for cron, and report to its user and to operators if it fails.
+    """Run a command, for cron, and report its failure.
 
     \b
     gateway run --name nightly-import --user 42 --timeout 3600 -- ./import.sh
@@ -87,9 +89,9 @@ def run_command(
 
 @click.group("dead-letters", cls=Commands)
 def dead_letters_group() -> None:
-    """List, retry or discard tasks that were given up (operators only).
+    """List, retry or discard tasks given up.
 
-    A task is given up after its last attempt, or when no worker takes it. It is kept for seven
+    For operators. A task is given up after its last attempt, or when no worker takes it. It is kept for seven
     days, with its input and the error of every attempt.
     """
 
@@ -110,19 +112,133 @@ def dead_letters_list(
     run(show(url, token, filters=filters, limit=limit, as_json=as_json))
 
 
-def _act_on_dead_letters(action: str, summary: str) -> None:
-    @dead_letters_group.command(action, help=summary)
-    @click.argument("ids", nargs=-1, required=True, metavar="ID...")
+def _acts(group: click.Group, operation: str, action: str, what: str, summary: str) -> None:
+    """Declare a command of a group that does something to each of what it is given."""
+
+    @group.command(action, help=summary)
+    @click.argument("names", nargs=-1, required=True, metavar=f"{what}...")
     @click.option("--json", "as_json", is_flag=True, help="One answer a line, as JSON.")
     @connection_flags
-    def command(ids: tuple[str, ...], as_json: bool, url: str, token: str | None) -> None:
-        from gateway.app.dead_letters import act
+    def command(names: tuple[str, ...], as_json: bool, url: str, token: str | None) -> None:
+        from gateway.app.acts import act
 
-        run(act(url, token, action, ids, as_json=as_json))
-
-
-_act_on_dead_letters("retry", "Make a new task of each; a letter is retried once.")
-_act_on_dead_letters("discard", "Let go of each, for good.")
+        run(act(url, token, operation, names, as_json=as_json))
 
 
-OPERATOR_COMMANDS: tuple[click.Command, ...] = (status_command, dead_letters_group, run_command)
+_acts(
+    dead_letters_group,
+    *("dead_letter.retry", "retry", "ID"),
+    "Make a new task of each; a letter is retried once.",
+)
+_acts(dead_letters_group, "dead_letter.discard", "discard", "ID", "Let go of each, for good.")
+
+
+@click.group("tasks", cls=Commands)
+def tasks_group() -> None:
+    """List, show, cancel or retry tasks.
+
+    A user's token has those of that user, an operator's all.
+    """
+
+
+@tasks_group.command("list")
+@click.option("--agent", metavar="NAME", help="Only those of this agent.")
+@click.option("--user", "user_id", metavar="ID", help="Only those of this user.")
+@click.option("--status", type=click.Choice(TASK_STATUSES), help="Only those in this status.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="At most so many, the newest.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One a line, as JSON.")
+@connection_flags
+def tasks_list(
+    limit: int, as_json: bool, url: str, token: str | None, **filters: str | None
+) -> None:
+    """Show tasks, newest first."""
+    from gateway.app.tasks import show
+
+    run(show(url, token, filters=filters, limit=limit, as_json=as_json))
+
+
+@tasks_group.command("get")
+@click.argument("task_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Whole, as JSON.")
+@connection_flags
+def tasks_get(task_id: str, as_json: bool, url: str, token: str | None) -> None:
+    """Show one task with its attempts."""
+    from gateway.app.tasks import show_one
+
+    run(show_one(url, token, task_id, as_json=as_json))
+
+
+_acts(tasks_group, "task.cancel", "cancel", "ID", "End each now; what it has done is kept.")
+_acts(
+    tasks_group,
+    *("task.retry", "retry", "ID"),
+    "Try each now; one that has ended as a new task.",
+)
+
+
+@click.group("breakers", cls=Commands)
+def breakers_group() -> None:
+    """List, open or close circuit breakers.
+
+    For operators. Failure domains are listed after them: open, they are slowed down.
+    """
+
+
+@breakers_group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One a line, as JSON.")
+@connection_flags
+def breakers_list(as_json: bool, url: str, token: str | None) -> None:
+    """Show what each has counted."""
+    from gateway.app.breakers import show
+
+    run(show(url, token, as_json=as_json))
+
+
+_acts(
+    breakers_group,
+    *("breaker.open", "open", "NAME"),
+    "Open each: no calls for a cooldown, then probes; a failure domain is slowed down.",
+)
+_acts(breakers_group, "breaker.close", "close", "NAME", "Close each: calls go on at once.")
+
+
+@click.group("mode", cls=Commands)
+def mode_group() -> None:
+    """Show or set what the gateway takes on."""
+
+
+@mode_group.command("get")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@connection_flags
+def mode_get(as_json: bool, url: str, token: str | None) -> None:
+    """Show the mode, and why it is so."""
+    from gateway.app.mode import show
+
+    run(show(url, token, wanted=None, as_json=as_json))
+
+
+@mode_group.command("set")
+@click.argument("mode", type=click.Choice(MODES))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@connection_flags
+def mode_set(mode: str, as_json: bool, url: str, token: str | None) -> None:
+    """Set the mode (operators only); it stays until an operator sets another."""
+    from gateway.app.mode import show
+
+    run(show(url, token, wanted=mode, as_json=as_json))
+
+
+OPERATOR_COMMANDS: tuple[click.Command, ...] = (
+    status_command,
+    tasks_group,
+    dead_letters_group,
+    breakers_group,
+    mode_group,
+    run_command,
+)

@@ -15,7 +15,7 @@ from gateway.client.http_calls import HttpCalls
 from gateway.domain.errors import GatewayError
 from gateway.protocol.operations import OPERATIONS
 
-__all__ = ["NotReached", "Reached"]
+__all__ = ["START_ONE", "WRONG_PLACE", "NotReached", "Reached"]
 
 # As many as a page may have; the gateway ends a page earlier when its items are large.
 PAGE = 500
@@ -60,7 +60,7 @@ class Reached:
         """
         try:
             answer = await self._calls.call(name, params or {}, timeout=ANSWER_WAIT_S)
-        except (Disconnected, NoGateway, CallFailed) as error:
+        except (Disconnected, CallFailed) as error:
             raise self._told(error, name) from error
         wanted = OPERATIONS[name].result.get("required", ())
         if not isinstance(answer, dict) or any(field not in answer for field in wanted):
@@ -92,6 +92,19 @@ class Reached:
             asked["cursor"] = page["next"]
             left = None if left is None else left - len(page["items"])
 
+    async def now(self) -> float:
+        """
+        Ask the gateway for its time, in seconds since the Unix epoch; ages are told by it.
+
+        Raises:
+            NotReached: If there is none.
+        """
+        try:
+            return await self._calls.now(timeout=ANSWER_WAIT_S)
+        except (Disconnected, CallFailed) as error:
+            told = self._told(error, "")
+            raise told if isinstance(told, NotReached) else NotReached(str(told)) from error
+
     async def ready(self) -> str | None:
         """
         Ask whether the gateway is ready; None: it is, else why it is not.
@@ -101,7 +114,7 @@ class Reached:
         """
         try:
             return await self._calls.ready(timeout=ANSWER_WAIT_S)
-        except (Disconnected, NoGateway, CallFailed) as error:
+        except (Disconnected, CallFailed) as error:
             told = self._told(error, "")
             raise told if isinstance(told, NotReached) else NotReached(str(told)) from error
 

@@ -15,6 +15,7 @@ from typing import Any
 import click
 import orjson
 
+from gateway.app import breakers
 from gateway.app.reaching import Reached
 from gateway.app.tables import NONE, ago, drawn, lasting, plain, say, width_now
 from gateway.domain.timestamps import seconds_of
@@ -51,15 +52,13 @@ async def show(url: str, token: str | None, *, as_json: bool) -> int:
     """
     gateway = Reached(url, token)
     reason = await gateway.ready()
-    stats, mode, breakers, workers = await asyncio.gather(
+    stats, mode, counted, workers = await asyncio.gather(
         gateway.call("stats.get"),
         gateway.call("mode.get"),
         _all(gateway, "breaker.list"),
         _all(gateway, "agent.list"),
     )
-    status = assessed(
-        gateway.url, reason, stats=stats, mode=mode, breakers=breakers, workers=workers
-    )
+    status = assessed(gateway.url, reason, stats=stats, mode=mode, counted=counted, workers=workers)
     if as_json:
         click.echo(orjson.dumps(status))
     else:
@@ -77,7 +76,7 @@ def assessed(
     *,
     stats: Mapping[str, Any],
     mode: Mapping[str, Any],
-    breakers: Sequence[Mapping[str, Any]],
+    counted: Sequence[Mapping[str, Any]],
     workers: Sequence[Mapping[str, Any]],
 ) -> Status:
     """
@@ -85,7 +84,8 @@ def assessed(
 
     Args:
         reason: Why it is not ready; None: it is.
-        stats: As ``stats.get`` has it; the others as their lists have them.
+        stats: As ``stats.get`` has it; mode and workers as their operations have them.
+        counted: As ``breaker.list`` has them, failure domains among them.
     """
     now = seconds_of(stats["timestamp"])
     unknown = stats["unknown_exceptions"] or {"total": 0, "most": {}}
@@ -105,13 +105,13 @@ def assessed(
             "by_state": stats["breakers"]["by_state"],
             "not_closed": [
                 dict(each)
-                for each in breakers
+                for each in counted
                 if each["state"] != "closed" and each["scope"] != "domain"
             ],
         },
         "domains_slowed": [
             dict(each)
-            for each in breakers
+            for each in counted
             if each["state"] != "closed" and each["scope"] == "domain"
         ],
         "upstreams_held": stats["held_upstreams"],
@@ -222,8 +222,8 @@ def lines_of(status: Status, *, width: int | None = None) -> list[str]:
                 lines.append(f"  … and {len(rows) - ROWS_MAX} more")
     if unknown := status["unknown_exceptions"]["most"]:
         known_as = plain(unknown[0]["exception"]).rpartition(".")[2]
-        remedy = f'@gateway.classify({known_as}, error_code="…") says what it is'
-        lines.append(click.style(f"  {remedy}: docs/failures.md", dim=True))
+        remedy = f"  name it with @gateway.classify({known_as}, …): docs/failures.md"
+        lines.append(click.style(remedy[:width], dim=True))
     return lines
 
 
@@ -278,18 +278,11 @@ def _tables(status: Status, now: float) -> Iterator[Table]:
         ],
         frozenset({"WITHOUT"}),
     )
-    yield (
-        "Breakers that are not closed",
-        ("NAME", "SCOPE", "STATE", "FOR", "PROBES IN", "FAILED"),
-        [(*_opened(each, now), _share(each)) for each in status["breakers"]["not_closed"]],
-        frozenset({"NAME"}),
-    )
-    yield (
-        "Failure domains that are slowed",
-        ("NAME", "SCOPE", "STATE", "FOR", "PROBES IN", "FAILED"),
-        [(*_opened(each, now), _share(each)) for each in status["domains_slowed"]],
-        frozenset({"NAME"}),
-    )
+    for title, names in (
+        ("Breakers that are not closed", status["breakers"]["not_closed"]),
+        ("Failure domains that are slowed", status["domains_slowed"]),
+    ):
+        yield title, breakers.HEADINGS, [breakers.row_of(each, now) for each in names], breakers.CUT
     yield (
         "Upstreams that asked not to be called",
         ("NAME", "FOR ANOTHER"),
@@ -311,21 +304,6 @@ def _tables(status: Status, now: float) -> Iterator[Table]:
         [(each["exception"], str(each["count"])) for each in status["unknown_exceptions"]["most"]],
         frozenset({"EXCEPTION"}),
     )
-
-
-def _opened(breaker: Mapping[str, Any], now: float) -> tuple[str, ...]:
-    opened, probe = breaker["opened_at"], breaker["probe_at"]
-    return (
-        breaker["name"],
-        breaker["scope"],
-        breaker["state"],
-        NONE if opened is None else ago(now - seconds_of(opened)),
-        NONE if probe is None else lasting(seconds_of(probe) - now),
-    )
-
-
-def _share(breaker: Mapping[str, Any]) -> str:
-    return f"{breaker['failures']} of {breaker['outcomes']}"
 
 
 def _worker(worker: Mapping[str, Any], now: float) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ __all__ = ["NONE", "ago", "drawn", "lasting", "plain", "say", "width_now"]
 NONE = "-"
 GAP = "  "
 # A column that is cut keeps as many signs at the least.
-CUT_CHARS_MIN = 6
+CUT_CHARS_MIN = 10
 
 STYLES = {
     **dict.fromkeys(("healthy", "closed", "normal", "succeeded", "ready"), "green"),
@@ -47,6 +47,7 @@ def drawn(
     *,
     width: int | None = None,
     cut: Set[str] = frozenset(),
+    spare: Sequence[str] = (),
 ) -> list[str]:
     """
     Draw rows as a table, a line each, under their headings.
@@ -56,13 +57,35 @@ def drawn(
         rows: Texts; a state that is known has its colour.
         width: How wide the table may be, in signs; None: as it has to be.
         cut: Headings of the columns that may be cut for that, the widest first.
+        spare: Headings of the columns that are left out, in this order, where cutting is not
+            enough; a last line says so.
     """
-    table = [tuple(map(plain, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(headings, *table, strict=True)]
+    columns = [(head, *map(plain, cells)) for head, *cells in zip(headings, *rows, strict=True)]
+    left_out: list[str] = []
+    for heading in spare:
+        if width is None or _least(columns, cut) <= width:
+            break
+        columns = [column for column in columns if column[0] != heading]
+        left_out.append(heading)
+    widths = [max(map(len, column)) for column in columns]
     if width is not None:
-        _fit(widths, [heading in cut for heading in headings], width)
-    head = _line(headings, widths, styled=False)
-    return [click.style(head, bold=True), *(_line(row, widths, styled=True) for row in table)]
+        _fit(widths, [column[0] in cut for column in columns], width)
+    head, *table = zip(*columns, strict=True)
+    lines = [click.style(_line(head, widths, styled=False), bold=True)]
+    lines += (_line(row, widths, styled=True) for row in table)
+    if left_out:
+        more = f"… {', '.join(left_out)}: on a wider terminal, or with --json"
+        lines.append(click.style(more, dim=True))
+    return lines
+
+
+def _least(columns: Sequence[Sequence[str]], cut: Set[str]) -> int:
+    """How wide a table is when all that may be cut is cut."""
+    sizes = (
+        (max(map(len, column)), CUT_CHARS_MIN if column[0] in cut else None) for column in columns
+    )
+    least = sum(size if bound is None else min(size, bound) for size, bound in sizes)
+    return least + len(GAP) * (len(columns) - 1)
 
 
 def _fit(widths: list[int], may_cut: Sequence[bool], width: int) -> None:

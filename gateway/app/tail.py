@@ -11,6 +11,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
+from gateway.app.reaching import START_ONE, WRONG_PLACE
 from gateway.client.addresses import http_root, websocket_url
 from gateway.client.connection import Connection, Refused, Subscribed
 from gateway.domain.errors import ConfigurationError, GatewayError, InvalidParams
@@ -65,6 +66,8 @@ async def tail(
             if degraded == was:
                 return
         if (text := _note(kind, told)) is not None:
+            if kind == "disconnected" and connection.reconnects < 0:
+                text = f"{http_root(url)}: {text}; {START_ONE}"
             notes.print(Text(redact_text(text), style="dim"))
 
     connection = Connection(
@@ -104,10 +107,10 @@ def _refusal(url: str, token: str | None, error: Refused) -> str:
             "--token-file or GATEWAY_TOKEN (`gateway token --user NAME --scope admin` makes one)"
         )
     if error.code < 1000:  # a status of HTTP
-        return (
-            f"{root}: what answers there is no gateway: HTTP {error.code}; --url names a gateway, "
-            "as `gateway serve` prints its address"
-        )
+        what = "what answers there is no gateway"
+        if error.code == 403:
+            what = "there is no gateway at this path, or it does not let this client in"
+        return f"{root}: {what}: HTTP {error.code}; {WRONG_PLACE}"
     return f"{root}: {error}"
 
 

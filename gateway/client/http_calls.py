@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from gateway.client.errors import CallFailed, Disconnected, NoGateway
+from gateway.domain.timestamps import seconds_of
 from gateway.protocol.operations import HEADER_PARAMS, OPERATIONS
 
 __all__ = ["HttpCalls"]
@@ -88,6 +89,19 @@ class HttpCalls:
         if not isinstance(answer, dict) or answer.get("status") != "ready":
             raise NoGateway("its /ready says something else")
         return None
+
+    async def now(self, *, timeout: float = 10.0) -> float:
+        """
+        Ask for the gateway's time, in seconds since the Unix epoch.
+
+        Raises:
+            CallFailed, Disconnected, NoGateway: As for ``ready``.
+        """
+        answer = await self._exchange("GET", f"{self._root}/health", None, self._headers(), timeout)
+        try:
+            return seconds_of(answer["timestamp"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise NoGateway("its /health says something else") from error
 
     async def _exchange(
         self, method: str, target: str, body: bytes | None, headers: Headers, timeout: float

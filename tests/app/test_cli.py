@@ -31,17 +31,8 @@ def call(arguments: Sequence[str], *, input: str | None = None, **environment: s
 def test_commands_are_listed_in_the_order_of_a_first_visit() -> None:
     listed = call(["--help"]).output.partition("Commands:")[2].split("\n")
     names = [line.split()[0] for line in listed if line[:2] == "  " and line[2:3].isalpha()]
-    assert names == [
-        "serve",
-        "work",
-        "demo",
-        "tail",
-        "status",
-        "dead-letters",
-        "run",
-        "check",
-        "token",
-    ]
+    first = ["serve", "work", "demo", "tail", "status", "tasks", "dead-letters", "breakers"]
+    assert names == [*first, "mode", "run", "check", "token"]
 
 
 def test_help_of_serve_names_each_setting_its_variable_and_its_default() -> None:
@@ -81,6 +72,10 @@ def test_the_version_is_the_packages() -> None:
         (["tail", "--url", "ftp://127.0.0.1"], "--url"),
         (["tail", "--since", "x"], "--since"),
         (["work"], "MODULE:GATEWAY"),
+        (["tasks", "list", "--status", "odd"], "--status"),
+        (["tasks", "get"], "ID"),
+        (["mode", "set", "odd"], "odd"),
+        (["breakers", "open"], "NAME..."),
         (["run"], "COMMAND"),
         (["run", "--timeout", "0", "true"], "--timeout"),
         (["status", "--url", "127.0.0.1"], "--url"),

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.app.dead_letters import act, show
+from gateway.app.dead_letters import show
 from gateway.domain.errors import ConfigurationError, GatewayError, NotFound
 from tests.transports.world import SECRET, token, world
 
@@ -104,48 +104,12 @@ async def test_no_letters_are_no_lines(as_json: bool, capsys: pytest.CaptureFixt
     assert (said.out, bool(said.err)) == ("", not as_json)
 
 
-# --- retry and discard ----------------------------------------------------------------------
-
-
-async def test_each_letter_is_acted_on_and_what_became_of_it_is_told(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    async with keeper() as kept:
-        await act(kept.url, None, "retry", ["t1", "t2"], as_json=False)
-        await act(kept.url, None, "discard", ["t3"], as_json=False)
-    assert kept.asked == [
-        ("dead_letter.retry", {"task_id": "t1"}),
-        ("dead_letter.retry", {"task_id": "t2"}),
-        ("dead_letter.discard", {"task_id": "t3"}),
-    ]
-    said = capsys.readouterr()
-    assert said.out.splitlines() == [
-        "t1 retried as new-t1",
-        "t2 retried as new-t2",
-        "t3 discarded",
-    ]
-    assert [line.partition(":")[0] for line in said.err.splitlines()] == ["new-t1", "new-t2"]
-
-
-async def test_one_that_is_refused_does_not_keep_the_others_and_is_a_failure(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    async with keeper() as kept:
-        with pytest.raises(GatewayError, match="1 of 3 not discarded"):
-            await act(kept.url, None, "discard", ["t1", "none", "t2"], as_json=True)
-    said = capsys.readouterr()
-    assert [orjson.loads(line) for line in said.out.splitlines()] == [LETTER, LETTER]
-    assert said.err == "none: there is no dead letter none\n"
-
-
 # --- mistakes -------------------------------------------------------------------------------
 
 
 async def test_who_is_no_operator_is_told_how_to_be_one_at_the_first_letter() -> None:
     async with world(secret=SECRET) as here:
         for given in (None, token("ann", "events:read tasks:write")):
-            with pytest.raises(GatewayError, match="GATEWAY_TOKEN"):
-                await act(here.ws, given, "retry", ["t1", "t2"], as_json=False)
             with pytest.raises(GatewayError, match="GATEWAY_TOKEN"):
                 await show(here.ws, given, filters={}, limit=None, as_json=False)
         operator = token("ops", "admin")

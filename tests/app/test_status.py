@@ -76,7 +76,7 @@ def status(
         reason,
         stats=stats(**changed),
         mode=mode,
-        breakers=breakers,
+        counted=breakers,
         workers=workers,
     )
 
@@ -164,7 +164,7 @@ def test_holds_and_unknown_exceptions_are_shown_with_what_to_do() -> None:
     )
     assert "model  2m" in said
     assert "shop.BillingDown  9" in said
-    assert '@gateway.classify(BillingDown, error_code="…")' in said
+    assert "@gateway.classify(BillingDown, …)" in said
 
 
 def test_a_user_who_may_not_see_exceptions_is_told_of_none() -> None:

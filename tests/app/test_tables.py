@@ -22,7 +22,7 @@ def test_columns_are_aligned_and_as_wide_as_they_need() -> None:
     assert all(line == line.rstrip() for line in (head, *rows))
 
 
-@pytest.mark.parametrize(("width", "cut"), [(37, False), (36, True), (25, True)])
+@pytest.mark.parametrize(("width", "cut"), [(37, False), (36, True), (29, True)])
 def test_a_column_that_may_be_cut_makes_the_table_fit(width: int, cut: bool) -> None:
     lines = bare(drawn(HEADINGS, ROWS, width=width, cut={"AGENT"}))
     assert max(map(len, lines)) <= width
@@ -32,7 +32,17 @@ def test_a_column_that_may_be_cut_makes_the_table_fit(width: int, cut: bool) -> 
 def test_an_id_is_never_cut_and_a_column_keeps_some_of_it() -> None:
     lines = bare(drawn(HEADINGS, ROWS, width=10, cut={"AGENT"}))
     assert "task-0001" in lines[1]
-    assert "a-lon…" in lines[1]
+    assert "a-long-ag…" in lines[1]
+
+
+def test_where_cutting_is_not_enough_spare_columns_go_in_their_order() -> None:
+    about = {"cut": {"AGENT"}, "spare": ("STATE", "AGENT")}
+    assert bare(drawn(HEADINGS, ROWS, width=29, **about))[0].split() == list(HEADINGS)  # type: ignore[arg-type]
+    head, *_, last = bare(drawn(HEADINGS, ROWS, width=28, **about))  # type: ignore[arg-type]
+    assert head.split() == ["TASK", "AGENT"]
+    assert last == "… STATE: on a wider terminal, or with --json"
+    head, *_, last = bare(drawn(HEADINGS, ROWS, width=1, **about))  # type: ignore[arg-type]
+    assert (head.split(), "STATE, AGENT" in last) == (["TASK"], True)
 
 
 def test_a_state_has_its_colour_and_a_name_has_none() -> None:

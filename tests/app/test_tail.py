@@ -9,8 +9,17 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.app.tail import SAID_CHARS_MAX, _note, _own_topics, _since, line_of, lines_of, tail
-from gateway.client.connection import Subscribed
+from gateway.app.tail import (
+    SAID_CHARS_MAX,
+    _note,
+    _own_topics,
+    _refusal,
+    _since,
+    line_of,
+    lines_of,
+    tail,
+)
+from gateway.client.connection import Refused, Subscribed
 from gateway.domain import task as tasks
 from gateway.domain.errors import ConfigurationError, GatewayError
 from gateway.domain.facts import Submitted
@@ -243,3 +252,43 @@ async def test_a_gateway_that_wants_a_token_is_told_how_to_give_one() -> None:
 async def test_an_address_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="--url"):
         await tail((), since=None, as_json=True, url="ftp://x", token=None, user_id=None)
+
+
+async def test_a_gateway_that_is_not_there_is_named_with_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return "\n" in said
+
+    work = tail((), since=None, as_json=True, url="http://127.0.0.1:9", token=None, user_id=None)
+    following = asyncio.create_task(work)
+    try:
+        await until(told)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    assert said.startswith("http://127.0.0.1:9: not connected: ")
+    assert "`gateway serve`" in said
+    assert "--url" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "given", "said"),
+    [
+        (4500, "no token", None, "it asks for a token"),
+        (4500, "expired", "x", "expired; give another"),
+        (404, "", None, "what answers there is no gateway: HTTP 404"),
+        (403, "", None, "no gateway at this path, or it does not let this client in"),
+        (4501, "malformed", None, "refused with 4501: malformed"),
+    ],
+)
+def test_a_refusal_is_a_sentence_with_the_address(
+    code: int, reason: str, given: str | None, said: str
+) -> None:
+    told = _refusal("ws://h:1/ws", given, Refused(code, reason))
+    assert told.startswith("http://h:1: ")
+    assert said in told
