@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -22,7 +21,7 @@ from gateway.app.process import run, say_ends, say_ready, until_signal
 from gateway.app.settings import file_of, read_settings
 from gateway.domain.access import SCOPES
 from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import ConfigurationError, GatewayError
+from gateway.domain.errors import ConfigurationError
 
 __all__ = ["main"]
 

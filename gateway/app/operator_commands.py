@@ -29,9 +29,10 @@ class _NotReached(click.ClickException):
 def status_command(as_json: bool, url: str, token: str | None) -> None:
     """Show whether all is well, and what is not.
 
-    For operators. Ends with 0 when all is well; 1 when something is degraded or needs a person: a breaker that is
-    not closed, a domain that is slowed, a task that nobody serves, a dead letter of the last hour;
-    2 after a mistake in the command; 3 when there is no gateway, or it does not let you in.
+    For operators. Ends with 0 when all is well; 1 when something is degraded or needs a person: a
+    breaker that is not closed, a domain that is slowed, a task that nobody serves, a dead letter of
+    the last hour; 2 after a mistake in the command; 3 when there is no gateway, or it does not let
+    you in.
     """
     from gateway.app.reaching import NotReached
     from gateway.app.status import show
@@ -91,8 +92,8 @@ def run_command(
 def dead_letters_group() -> None:
     """List, retry or discard tasks given up.
 
-    For operators. A task is given up after its last attempt, or when no worker takes it. It is kept for seven
-    days, with its input and the error of every attempt.
+    For operators. A task is given up after its last attempt, or when no worker takes it. It is kept
+    for seven days, with its input and the error of every attempt.
     """
 
 

@@ -337,8 +337,6 @@ class Settings:
 
     def _require_alert_url(self) -> None:
         if not self.alert_url:
-            if self.alert_secret:
-                raise ConfigurationError("alert_secret signs nothing without alert_url: set both")
             return
         try:
             parts = urlsplit(self.alert_url)
