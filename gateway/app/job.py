@@ -70,7 +70,8 @@ def run_job(
         user_id: Whom it concerns.
         url: The gateway.
         token: A token with the scope ``agent``; None: an open gateway.
-        timeout_s: Seconds after which it is ended with all its processes; None: any number.
+        timeout_s: Seconds after which it is ended with all its processes, on a terminal alone;
+            None: any number.
 
     Returns:
         The exit code: the command's own; 128 and the number of the signal that ended it; 124 when

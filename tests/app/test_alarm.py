@@ -73,7 +73,6 @@ class Receiver:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alarm_module, "RETRY_BASE_S", 0.02)
     monkeypatch.setattr(alarm_module, "RETRY_MAX_S", 0.1)
-    monkeypatch.setattr(alarm_module, "ANSWER_WAIT_S", 0.3)
 
 
 @contextlib.asynccontextmanager
@@ -144,7 +143,10 @@ async def test_one_that_fails_gets_it_again_until_it_takes_it(
     assert "hooks" not in caplog.text, "the path of a webhook is often a secret"
 
 
-async def test_one_that_stalls_is_given_up_and_asked_again() -> None:
+async def test_one_that_stalls_is_given_up_and_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(alarm_module, "ANSWER_WAIT_S", 0.3)
     there = Receiver(stalled=asyncio.Event())
     async with there.listening(), alarm(there.url) as (here, meters):
         here.sound(event(1))

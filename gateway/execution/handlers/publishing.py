@@ -250,8 +250,9 @@ class Publishing:
         own = completion.defaults(self, Reported(own, error_id, policy)) | own
         if completion.told_by is None:
             message = messages.developer_message(failure, agent_name=policy.name)
+            # A type alone is worded as such: its first code would be a guess at the cause.
             said = messages.user_message(
-                failure.error_code,
+                fields.get("error_code") or failure.error_type,
                 failure.error_type,
                 will_retry=own["will_retry"] is True,
                 delay_s=None,

@@ -317,6 +317,15 @@ async def test_a_sentence_of_a_reports_own_is_bounded(
     assert (told["user_message"] == "x" * length) is taken
 
 
+async def test_a_type_without_a_code_is_told_as_such(here: World) -> None:
+    """Whoever reports a timeout has not said that it was a language model's."""
+    await publish(here, type="agent_error", error_type="timeout", **ABOUT)
+    await publish(here, type="agent_error", error_type="timeout", error_code="llm_timeout", **ABOUT)
+    first, second = here.said("agent_error")
+    assert first["user_message"].startswith("This took too long (timeout).")
+    assert second["user_message"].startswith("The language model took too long")
+
+
 async def test_a_sentence_of_nothing_but_blanks_says_nothing(here: World) -> None:
     await publish(here, type="agent_error", user_message=" \n ", **ABOUT)
     assert here.said("agent_error")[0]["user_message"].strip()
