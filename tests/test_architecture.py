@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -99,3 +101,55 @@ def test_an_import_that_points_the_wrong_way_is_found(
     assert result.returncode == 1, result.stderr
     broken = [text for text in result.stdout.splitlines() if " BROKEN" in text]
     assert [text for text in broken if contract in text], result.stdout
+
+
+# Who may ask what the machine's clock on the wall says, and for what. Everybody else is given the
+# log's time, or asks for durations alone: a clock that is set moves nothing that is due.
+WALL = {
+    "gateway/app/tokens.py": "a token's end is a date",
+    "gateway/app/demo/upstream.py": "shown, as the model's API does",
+    "gateway/attempts/attempt.py": "a Retry-After may be a date",
+    "gateway/execution/node/log_time.py": "what is shown before anything is learnt of the log",
+    "gateway/execution/node/skew.py": "compares it with the log's time",
+    "gateway/stores/memory.py": "where a log begins",
+    "gateway/transports/access.py": "a token's end is a date",
+    "gateway/transports/event_stream.py": "a token's end is a date",
+    "gateway/transports/http.py": "shown by /health",
+    "gateway/transports/hub.py": "without an inside, in tests, it is the log's time",
+    "gateway/transports/keys.py": "compared with the date on which a token was made",
+    "gateway/transports/websocket.py": "a token's end is a date",
+}
+# These are built on the log's time by ``execution.parts``, under the name of a clock.
+GIVEN_THE_LOGS = re.compile(r"gateway/execution/(guards|handlers|holders|node|record|tasks)/")
+# And these on the machine's, which is why they may not look at the wall.
+GIVEN_THE_MACHINES = (
+    {"Attempts", "Journal", "LogTime", "Metering", "Modes", "Monitor", "Skew", "Volume"},
+    "gateway/execution/(monitor|record/journal|guards/modes|guards/volume|tasks/metering)[.]py",
+)
+
+
+def test_nothing_is_due_by_a_clock_that_can_be_set() -> None:
+    """A first synchronisation sets it by years, a machine that was asleep by hours."""
+    asked = {
+        path.relative_to(ROOT).as_posix(): len(re.findall(r"\.wall\b", path.read_text()))
+        for path in (ROOT / "gateway").rglob("*.py")
+    }
+    assert {path for path, count in asked.items() if count and not GIVEN_THE_LOGS.match(path)} | {
+        path for path in WALL if "/node/" in path
+    } == {*WALL} | {"gateway/execution/parts.py"}
+    parts = (ROOT / "gateway/execution/parts.py").read_text()
+    given = {
+        call.func.id
+        for call in ast.walk(ast.parse(parts))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and any(
+            isinstance(argument, ast.Name) and argument.id == "machine_clock"
+            for argument in (*call.args, *(keyword.value for keyword in call.keywords))
+        )
+    }
+    names, files = GIVEN_THE_MACHINES
+    assert given == names
+    for path, text in ((path, (ROOT / path).read_text()) for path in asked):
+        if re.fullmatch(files, path):
+            assert not re.search(r"(?<!intake)\.clock\.wall|self\._clock\.wall", text), path

@@ -95,6 +95,10 @@ class Engine:
         return self.parts.watch.reason
 
     @property
+    def doubt(self) -> str | None:
+        return self.parts.skew.said if self.parts.watch.ready else None
+
+    @property
     def degradation(self) -> Mapping[str, Any] | None:
         return self.parts.absences.degradation
 
@@ -149,6 +153,7 @@ class Engine:
             "watch": parts.watch.run(),
             "runner": self._once_ready(parts.runner.run),
             "modes": self._once_ready(parts.modes.run),
+            "skew": self._once_ready(parts.skew.run),
         }
         if parts.others is not None:
             jobs["node"] = parts.others.run()
@@ -238,8 +243,7 @@ class Engine:
         parts.alerts.seen(entry, event)
         undo = bool(parts.in_doubt) and parts.in_doubt.seen(event["event_id"])
         if parts.watch.ready:
-            parts.skew.seen(entry)
-            if parts.log_time is not None and parts.log_time.learn(entry.at):
+            if parts.log_time.learn(entry.at):
                 parts.monitor.look()
             parts.reactions.to(entry, outcome, undo=undo)
         parts.reach.saw(entry.offset)

@@ -24,7 +24,8 @@ logger = logger_of(__name__)
 
 Action = Callable[[], Awaitable[None]]
 
-# The longest sleep at a stretch, in seconds: a wall clock that is set is noticed within this time.
+# The longest sleep at a stretch, in seconds: should the log's time run ahead of this machine's by
+# some millionths, nothing is late by more than a few of those.
 SLEEP_S_MAX = 10.0
 # A wake-up that is later than this, in seconds: the process was stopped, or its loop was blocked.
 LATE_S = 1.0
@@ -134,7 +135,7 @@ class Monitor:
             wait = SLEEP_S_MAX
             if self._due:
                 wait = min(wait, max(0.0, self._due[0][0] - self.now))
-            until = self._clock.wall() + wait
+            until = self._clock.monotonic() + wait
             sleep = asyncio.ensure_future(self._clock.sleep(wait))
             earlier = asyncio.ensure_future(self._earlier.wait())
             try:
@@ -142,7 +143,8 @@ class Monitor:
             finally:
                 sleep.cancel()
                 earlier.cancel()
-            if self._clock.wall() > until + LATE_S:
-                logger.warning("this process did not run for %.1f s", self._clock.wall() - until)
+            late_s = self._clock.monotonic() - until
+            if late_s > LATE_S:
+                logger.warning("this process did not run for %.1f s", late_s)
                 for late in self._when_late:
                     late()

@@ -102,10 +102,10 @@ class Parts:
     ) -> None:
         self.log = log
         self.clock = machine_clock = clock
-        # What happens in time happens in the log's: from here on ``clock`` tells that one. A log in
-        # this process goes by this machine's.
-        self.log_time = LogTime(machine_clock) if durable else None
-        clock = self.log_time or machine_clock
+        # What happens in time happens in the log's: from here on ``clock`` tells that one. No part
+        # that is given it, or asks the machine's for durations only, notices that a clock is set.
+        self.log_time = LogTime(machine_clock)
+        clock = self.log_time
         self.ids = ids
         self.settings = settings
         self.durable = durable
@@ -351,7 +351,7 @@ class Parts:
         )
 
         # --- node: this process among others ---
-        self.skew = Skew(machine_clock)
+        self.skew = Skew(machine_clock, self.log_time)
         self.absences = Absences(log, self.intake)
         self.watch = StoreWatch(
             log=log,
@@ -362,6 +362,7 @@ class Parts:
             settings=settings,
             monitor=self.monitor,
             log_time=self.log_time,
+            durable=durable,
         )
         self.alone: Alone | None = None
         self.membership: Membership | None = None

@@ -106,6 +106,11 @@ class Service(Protocol):
         ...
 
     @property
+    def doubt(self) -> str | None:
+        """What is to be said of the log's time, as a sentence; None: it agrees with the clock's."""
+        ...
+
+    @property
     def degradation(self) -> Mapping[str, Any] | None:
         """
         What is degraded and cannot be told by an event: fields of ``graceful_degradation``.

@@ -13,6 +13,7 @@ from gateway.ports import Clock, Draft, Entry, Progress, Reader, Snapshot
 from gateway.stores.followers import Followers
 from gateway.stores.ring import Ring
 from gateway.stores.stamp import stamp
+from gateway.stores.steady import Steady
 from gateway.stores.subjects import Subjects
 
 __all__ = ["MemoryLog"]
@@ -24,7 +25,7 @@ class MemoryLog:
 
     Args:
         epoch: The name of this log; each log needs a new one.
-        clock: Gives the time of acceptance and the age of entries.
+        clock: Its wall clock tells when the log begins; from there on its monotonic time counts.
         events_max: How many entries are kept at the most.
         bytes_max: How many bytes of entries are kept at the most.
         age_max_s: How long an entry is kept at the most, in seconds.
@@ -35,9 +36,9 @@ class MemoryLog:
     ) -> None:
         self._epoch = epoch
         self._clock = clock
+        self._steady = Steady(clock)
         self._ring = Ring(events_max=events_max, bytes_max=bytes_max, age_max_s=age_max_s)
         self._head = 0
-        self._last_at = 0.0
         self._subjects = Subjects(events_max=events_max)
         self._readers: Followers[Entry] = Followers()
 
@@ -76,17 +77,17 @@ class MemoryLog:
 
     @property
     def oldest(self) -> int:
-        self._ring.trim(self._clock.wall())
+        self._ring.trim(self._now())
         return self._ring.oldest or self._head + 1
 
     @property
     def events(self) -> int:
-        self._ring.trim(self._clock.wall())
+        self._ring.trim(self._now())
         return len(self._ring)
 
     @property
     def bytes(self) -> int:
-        self._ring.trim(self._clock.wall())
+        self._ring.trim(self._now())
         return self._ring.size
 
     async def append(
@@ -94,9 +95,9 @@ class MemoryLog:
     ) -> int:
         assert drafts
         self._subjects.check(expected or {})
-        self._last_at = await self.time()
+        at = self._now()
         entries = [
-            stamp(draft, epoch=self._epoch, offset=self._head + place, at=self._last_at)
+            stamp(draft, epoch=self._epoch, offset=self._head + place, at=at)
             for place, draft in enumerate(drafts, 1)
         ]
         for entry in entries:
@@ -116,7 +117,7 @@ class MemoryLog:
         until: int | None = None,
         size_max: int | None = None,
     ) -> list[Entry]:
-        self._ring.trim(self._clock.wall())
+        self._ring.trim(self._now())
         return self._ring.read(
             after=after,
             topics=topics,
@@ -138,8 +139,12 @@ class MemoryLog:
         return self._readers.add(reader)
 
     async def time(self) -> float:
-        # The log's time never goes back, though the wall clock may.
-        return max(self._last_at, self._clock.wall())
+        return self._now()
+
+    def _now(self) -> float:
+        if not self._steady.known:  # not before: a log may be made before its loop runs
+            self._steady.seen(self._clock.wall())
+        return self._steady.now()
 
     async def save_snapshot(self, snapshot: Snapshot) -> None:
         pass

@@ -192,6 +192,7 @@ class _Stream(Response):
         self._hub = door.hub
         self._service = door.service
         self._clock = door.service.clock
+        self._log_time = door.service.log_time
         self._caller = caller
         self._topics = topics
         self._audience = audience
@@ -238,12 +239,12 @@ class _Stream(Response):
                 degradation = self._service.degradation
                 told = {
                     "offset": self._hub.told(follower),
-                    "server_time": rfc3339(self._clock.wall()),
+                    "server_time": rfc3339(self._log_time()),
                     **({} if degradation is None else {"degradation": degradation}),
                 }
                 follower.tell("heartbeat", told)
             if now >= heartbeat_at:
-                time = rfc3339(self._clock.wall())
+                time = rfc3339(self._log_time())
                 # An id without data is no event, and moves the browser's Last-Event-ID (HTML
                 # standard, 9.2.6): a quiet stream resumes where the log was, not where it began.
                 position = Position(self._hub.log.epoch, self._hub.told(follower))

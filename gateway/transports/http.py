@@ -93,7 +93,10 @@ def health_routes(service: Service, access: Access) -> list[BaseRoute]:
             shown = redact_text(reason) if await _is_operator(request, access) else NOT_READY
             return problem(503, "unavailable", f"not ready: {shown}", retry_after=1.0)
         position = Position(service.log.epoch, service.log.head).as_dict()
-        return json_response({"status": "ready", "position": position}, headers=NO_STORE)
+        told: dict[str, Any] = {"status": "ready", "position": position}
+        if (doubt := service.doubt) is not None:
+            told["warnings"] = [doubt]
+        return json_response(told, headers=NO_STORE)
 
     return [Route("/health", health), Route("/ready", ready)]
 

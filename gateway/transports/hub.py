@@ -159,7 +159,7 @@ class Hub:
         self.flush()
         for follower in self._followers:
             wait_s = RESTART_S + self._chance() * RECONNECT_SPREAD_S
-            reconnect_at = rfc3339(self._clock.wall() + wait_s)
+            reconnect_at = rfc3339(self._log_time() + wait_s)
             follower.tell("drain", {"reconnect_at": reconnect_at, "reason": reason})
 
     async def end(self, *, limit_s: float) -> None:

@@ -139,6 +139,7 @@ class _Connection:
         self._service = door.service
         self._websocket = websocket
         self._clock = door.service.clock
+        self._log_time = door.service.log_time
         self._session = Session(_METHODS)
         self._session_id = door.service.ids.uuid7()
         self._caller: Caller | None = None
@@ -344,7 +345,7 @@ class _Connection:
                 "session_id": self._session_id,
                 "user_id": caller.user_id,
                 "scopes": sorted(caller.scopes),
-                "server_time": rfc3339(self._clock.wall()),
+                "server_time": rfc3339(self._log_time()),
                 "heartbeat_interval": settings.heartbeat_interval,
                 "schema_version": event_schemas.SCHEMA_VERSION,
                 "limits": {
@@ -421,7 +422,7 @@ class _Connection:
 
     async def _ping(self, request: Request) -> None:
         self._service.check_params("ping", request.params)
-        self._reply(request.id, {"server_time": rfc3339(self._clock.wall())})
+        self._reply(request.id, {"server_time": rfc3339(self._log_time())})
 
 
 _SESSION_METHODS = {

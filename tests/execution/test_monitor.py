@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.domain.errors import Unavailable
-from gateway.execution.monitor import LATE_S, SLEEP_S_MAX, SWEEP_MIN, Action
+from gateway.execution.monitor import LATE_S, SWEEP_MIN, Action
 from tests.execution.world import VirtualClock, World
 
 
@@ -80,24 +80,38 @@ async def test_an_action_may_plan_itself_again(here: World) -> None:
     assert len(called) == 5
 
 
-async def test_a_wall_clock_that_is_set_forward_is_noticed_within_the_longest_sleep(
-    here: World,
-) -> None:
+@pytest.mark.parametrize("set_s", [-3600.0, 3600.0])
+async def test_a_wall_clock_that_is_set_moves_no_timer(here: World, set_s: float) -> None:
     monitor, clock = here.engine.parts.monitor, here.engine.clock
     assert isinstance(clock, VirtualClock)
     called: list[float] = []
+    late: list[bool] = []
 
     async def note() -> None:
         called.append(clock.monotonic())
 
     monitor.clear()
-    monitor.at(clock.wall() + 3600, note)
+    monitor.when_late(lambda: late.append(True))
+    monitor.at(monitor.now + 100, note)
+    begun_at = clock.monotonic()
+    clock.ahead_s = set_s
+    await here.passing(101)
+    assert called == pytest.approx([begun_at + 100], abs=0.001)
+    assert late == [], "the process did run"
+
+
+async def test_that_a_process_did_not_run_is_noticed_though_its_clock_was_set_back(
+    here: World,
+) -> None:
+    clock = here.engine.clock
+    assert isinstance(clock, VirtualClock)
+    late: list[bool] = []
+    here.engine.parts.monitor.when_late(lambda: late.append(True))
     await here.passing(1)
-    clock.ahead_s += 3600
-    set_at = clock.monotonic()
-    await here.passing(SLEEP_S_MAX)
-    (at,) = called
-    assert at - set_at <= SLEEP_S_MAX
+    clock.ahead_s = -3600.0
+    here.stopped_for(60)
+    await here.passing(1)
+    assert late == [True]
 
 
 @pytest.mark.parametrize(("stopped_s", "late"), [(LATE_S - 0.1, 0), (LATE_S + 0.1, 1), (60, 1)])

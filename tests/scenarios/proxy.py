@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from typing import Self
 
 __all__ = ["Proxy"]
 
@@ -62,7 +63,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self.connections = 0
 
-    async def __aenter__(self) -> Proxy:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self
 

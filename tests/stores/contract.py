@@ -175,10 +175,22 @@ class EventLogContract:
 
     async def test_the_logs_time_never_goes_back(self, log: EventLog, clock: Clock) -> None:
         await log.append([draft()])
-        clock.now -= 100
+        clock.set_s = -100
         await log.append([draft()])
         first, second = await log.read(after=0, topics=None, limit=2)
         assert second.at >= first.at
+
+    @pytest.mark.parametrize("set_s", [-3600.0, 3600.0])
+    async def test_a_clock_that_is_set_moves_no_time_of_the_log(
+        self, log: EventLog, clock: Clock, set_s: float
+    ) -> None:
+        await log.append([draft()])
+        clock.set_s = set_s
+        clock.now += 5
+        await log.append([draft()])
+        first, second = await log.read(after=0, topics=None, limit=2)
+        assert second.at - first.at == pytest.approx(5, abs=0.001)
+        assert await log.time() - second.at == pytest.approx(0, abs=0.001)
 
     async def test_the_logs_time_is_that_of_its_entries(self, log: EventLog) -> None:
         before = await log.time()
@@ -418,13 +430,13 @@ class EventLogContract:
             offsets.append(await log.append([draft("a/1", "t")]))
             first, second = await log.read(after=0, topics=None, limit=2)
             assert second.at > first.at
-            clock.now = first.at + 100
+            clock.now += first.at + 99.999 - await log.time()
             assert await self.read(log) == offsets
-            clock.now = second.at + 100
+            clock.now += second.at + 99.999 - await log.time()
             assert offsets[0] < log.oldest <= offsets[1]
             assert await self.read(log) == offsets[1:]
             assert await self.read(log, topics=["t"]) == offsets[1:]
-            clock.now += 0.001
+            clock.now += 0.002
             assert (log.oldest, log.head) == (offsets[1] + 1, offsets[1])
             assert await self.read(log) == await self.read(log, topics=["t"]) == []
             assert await log.append([draft("a/1")]) > offsets[1]

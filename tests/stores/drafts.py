@@ -12,13 +12,21 @@ __all__ = ["Clock", "draft"]
 
 
 class Clock:
-    """Time that the test sets."""
+    """
+    Time that the test sets.
+
+    Attributes:
+        now: Passes for both clocks.
+        set_s: How far somebody has set the wall clock forward; negative: back.
+    """
+
+    set_s = 0.0
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
 
     def wall(self) -> float:
-        return self.now
+        return self.now + self.set_s
 
     def monotonic(self) -> float:
         return self.now

@@ -1,55 +1,75 @@
 """
-Skew: whether this machine's clock and the log's agree. What ends by time goes by the log's
-(``log_time``); what this machine knows from elsewhere, such as the end of a token, by its own.
+Skew: whether this machine's clock and the log's time agree, and whether somebody has set the clock.
 
-Entries carry the log's time. Their age on arrival is the time that they were under way plus the
-skew, so the youngest of many tells the skew.
+Nothing that is due goes by the machine's clock (``log_time``), only what it knows from elsewhere,
+such as the end of a token. So a difference moves no timer; it shows in the times of events.
 """
 
 from __future__ import annotations
 
 from gateway.domain.diagnostics import logger_of
-from gateway.ports import Clock, Entry
+from gateway.ports import Clock
 
 __all__ = ["Skew"]
 
 logger = logger_of(__name__)
 
-# So many entries are judged by the youngest among them.
-ENTRIES = 50
-# Skew up to this is not told, in seconds: well under any lease, over what NTP leaves.
+# How often the clocks are compared, in seconds.
+LOOK_S = 2.0
+# A clock that has moved by more than this between two looks, beyond the time that passed, was set.
+# NTP bends a clock by a thousandth of that time at the most.
+STEP_S = 0.5
+# Skew up to this is not told, in seconds: what NTP leaves, and what a node needs to hear of others.
 SKEW_S_MAX = 2.0
-# Entries that were missed arrive late, too, but all at once. Skew is told when it is still there
-# after this, in seconds.
-SUSPECTED_S = 10.0
 
 
 class Skew:
-    """Logs a warning when the clocks run apart by more than 2 s, once until they agree again."""
+    """
+    Compares the clocks, and logs a warning for each step, and once while they are apart.
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._ages: list[float] = []
-        self._apart_since: float | None = None
+    Args:
+        machine: This machine's clock.
+        log: A clock whose ``wall`` is the log's time.
+    """
+
+    def __init__(self, machine: Clock, log: Clock) -> None:
+        self._machine = machine
+        self._log = log
+        self._set_s: float | None = None
         self._told = False
 
-    def seen(self, entry: Entry) -> None:
-        """Take in the age of an entry that has just arrived."""
-        self._ages.append(self._clock.wall() - entry.at)
-        if len(self._ages) < ENTRIES:
-            return
-        skew_s = min(self._ages)
-        self._ages.clear()
-        now = self._clock.monotonic()
-        if abs(skew_s) <= SKEW_S_MAX:
-            self._apart_since, self._told = None, False
-            return
-        self._apart_since = self._apart_since or now
-        if now - self._apart_since >= SUSPECTED_S and not self._told:
-            self._told = True
+    @property
+    def said(self) -> str | None:
+        """How far the log's time is from this machine's clock, as a sentence; None: they agree."""
+        apart_s = self._log.wall() - self._machine.wall()
+        if abs(apart_s) <= SKEW_S_MAX:
+            return None
+        which = "ahead of" if apart_s > 0 else "behind"
+        return (
+            f"the log's time is {abs(apart_s):.1f} s {which} this machine's clock: times in events "
+            "are so far off, and nothing is due early or late; keep clocks by NTP, and after one "
+            "was set restart all gateways on this log together"
+        )
+
+    async def run(self) -> None:
+        """Compare them now and then, until cancelled."""
+        while True:
+            self.look()
+            await self._machine.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Compare them."""
+        set_s = self._machine.wall() - self._machine.monotonic()
+        step_s = 0.0 if self._set_s is None else set_s - self._set_s
+        self._set_s = set_s
+        if abs(step_s) > STEP_S:
             logger.warning(
-                "this machine's clock is %.1f s %s the store's: tokens end %s here; "
-                "keep both by NTP",
-                abs(skew_s),
-                *(("ahead of", "early") if skew_s > 0 else ("behind", "late")),
+                "this machine's clock was set %s by %.1f s; what is due goes by the log's time, "
+                "which goes on",
+                "forward" if step_s > 0 else "back",
+                abs(step_s),
             )
+        said = self.said
+        if said is not None and not self._told:
+            logger.warning(said)
+        self._told = said is not None

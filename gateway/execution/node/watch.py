@@ -135,8 +135,8 @@ class StoreWatch:
         absences: Notes when the store goes away, and records it afterwards.
         settings: The log's bounds.
         monitor: Calls when a snapshot is due by age.
-        log_time: Learns the time of a log that outlives this process, of which snapshots are saved;
-            None: it does not.
+        log_time: Learns the log's time.
+        durable: Whether the log outlives this process, so that snapshots of it are saved.
 
     Attributes:
         saved: Offset of the newest snapshot that this node has saved; 0: none yet.
@@ -152,7 +152,8 @@ class StoreWatch:
         absences: Absences,
         settings: Settings,
         monitor: Monitor,
-        log_time: LogTime | None,
+        log_time: LogTime,
+        durable: bool,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -162,7 +163,7 @@ class StoreWatch:
         self._settings = settings
         self._monitor = monitor
         self._log_time = log_time
-        self._durable = log_time is not None
+        self._durable = durable
         self._news = asyncio.Event()
         self._ready = asyncio.Event()
         self._read, self._to_read = 0, 0
@@ -245,8 +246,7 @@ class StoreWatch:
         self._unsaved.clear()
         self._reminded_at = None  # the monitor may have dropped its timers
         await self._log.start(after=after, progress=self._progress)
-        if self._log_time is not None:
-            self._log_time.forget()
+        self._log_time.forget()
         while not await self._learnt_time():
             await self._clock.sleep(RETRY_S)
         self._look_for_loss(after)
@@ -256,8 +256,8 @@ class StoreWatch:
         self._news.set()
 
     async def _learnt_time(self) -> bool:
-        """Learn the store's time, before anything is decided by it; tells whether it answered."""
-        if self._log_time is not None and not self._log.stale:
+        """Learn the log's time, before anything is decided by it; tells whether it answered."""
+        if not self._log.stale:
             try:
                 self._log_time.learn(await self._log.time())
             except StoreUnavailable as error:

@@ -43,8 +43,10 @@ class Delivery(NamedTuple):
 
     Attributes:
         sequence: Its place in the stream, from 1.
-        at: When the stream accepted it, in seconds since the Unix epoch.
+        at: When it was written, as its writer says, else when the stream accepted it, in seconds
+            since the Unix epoch.
         id: The id that its writer gave it; None: none.
+        stamped: Whether its writer said when.
     """
 
     sequence: int
@@ -52,6 +54,7 @@ class Delivery(NamedTuple):
     subject: str
     payload: bytes
     id: str | None
+    stamped: bool = False
 
 
 class Feed:
@@ -176,13 +179,15 @@ class Feed:
             return
         self._delivered += 1
         self._seen = int(sequence)
+        written_at = wire.written_at(headers)
         self._take(
             Delivery(
                 self._seen,
-                int(time_ns) / 1e9,
+                written_at or int(time_ns) / 1e9,
                 msg.subject,
                 msg.data,
                 None if headers is None else headers.get(wire.MESSAGE_ID),
+                stamped=written_at is not None,
             )
         )
         if pending == "0":

@@ -9,7 +9,8 @@ survives the end of its process; with three, also the loss of one machine.
 
 What the port leaves open:
 
-- ``at`` is the time of the server that leads the stream.
+- ``at`` is the log's time when the message was sent, see ``agreed_time``. What a gateway of before
+  has written has the time of the server that leads the stream.
 - An append is sent again until it comes back or is refused; its message ids make sure that the
   stream takes it once. At its limit it fails with ``StoreUnavailable`` and ``in_doubt``; if it
   arrives late after all, every node sees it.
@@ -29,6 +30,7 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Clock, Draft, Entry, IdSource, Progress, Reader, Snapshot
 from gateway.stores.followers import Followers
 from gateway.stores.jetstream.access import NO_ACCESS, Access
+from gateway.stores.jetstream.agreed_time import AgreedTime
 from gateway.stores.jetstream.codec import sequence_of
 from gateway.stores.jetstream.feed import Delivery, Feed
 from gateway.stores.jetstream.link import Link, store_away
@@ -43,7 +45,6 @@ from gateway.stores.jetstream.stream import (
     ensure_stream,
     look_at_stream,
     settled_stream,
-    time_of_stream,
 )
 from gateway.stores.jetstream.view import View
 from gateway.stores.jetstream.writing import Writer
@@ -75,7 +76,7 @@ class JetStreamLog:
     Args:
         servers: Addresses, ``nats://[user:password@]host:port``; of a cluster one is enough.
         access: Files with credentials and certificates.
-        clock: Tells how old the entries in this node's memory are.
+        clock: By its monotonic time the log's goes on.
         ids: Gives a new log's name, the ids of messages, and chance.
         events_max: How many messages the stream keeps at the most. This node's memory keeps the end
             of it, see ``view.TAIL_EVENTS_MAX``.
@@ -105,10 +106,10 @@ class JetStreamLog:
     ) -> None:
         assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", stream), stream
         self._stream = stream
-        self._clock = clock
+        self._time = AgreedTime(stream, clock)
         self._ids = ids
         self._bounds = Bounds(events_max, bytes_max, age_max_s, replicas)
-        self._view = View(bounds=self._bounds, clock=clock)
+        self._view = View(bounds=self._bounds, steady=self._time.steady)
         self._link = Link(
             servers,
             access=access,
@@ -127,6 +128,7 @@ class JetStreamLog:
             timeout_s=timeout_s,
             refresh=self._ask,
             changed=lambda: self._watchers.tell(),
+            written_at=self._time.written_at,
         )
         self._feed: Feed | None = None
         self._started = False
@@ -158,6 +160,8 @@ class JetStreamLog:
                 await pause(_START_AGAIN_S)
         # From here on ``_prepare`` gives each new session a feed.
         await self._caught_up.wait()
+        while not await self._agreed():
+            await pause(_START_AGAIN_S)
         if progress is not None:
             progress(self._to_read, self._to_read)
         self._progress = None
@@ -181,6 +185,15 @@ class JetStreamLog:
         self._to_read = max(0, state.last - seen)
         self._stale = None
         self._started = True
+
+    async def _agreed(self) -> bool:
+        """Learn the log's time, before anything is written; False: nobody answered."""
+        if self._stale is None:
+            try:
+                await self._time.agree(await self._link.session())
+            except (*FAILURES, StoreUnavailable):
+                return False
+        return True
 
     async def _listen(self, session: Session) -> bool:
         """Feed the view over ``session``; False: the session is lost already."""
@@ -256,6 +269,7 @@ class JetStreamLog:
         self._adopt(state)
         self._writer.begin(session, last=state.last)
         await self.pulse.listen(session)
+        await self._time.tell(session)
         if self._started:
             await self._listen(session)
 
@@ -298,6 +312,7 @@ class JetStreamLog:
         self._caught_up.set()  # a start that waits ends, and its caller looks at ``stale``
         if epoch is not None:
             self._view.begin(epoch=epoch, after=0, followed_after=0)
+            self._time.steady.forget()
         logger.warning("stream %s: the log begins anew: %s", self._stream, reason)
         self._watchers.tell()
 
@@ -413,11 +428,9 @@ class JetStreamLog:
         return self._link.away()
 
     async def time(self) -> float:
-        session = await self._link.session()
-        try:
-            return await time_of_stream(session, self._stream)
-        except FAILURES as error:
-            raise self._away() from error
+        if not self._time.steady.known:
+            raise self._away()
+        return self._time.steady.now()
 
     # --- snapshots --------------------------------------------------------------------------
 

@@ -183,7 +183,7 @@ async def _fill(session: Session, stream: str, run: _Run, *, after: int, last: i
 def _delivery(msg: Msg, headers: dict[str, str]) -> Delivery:
     return Delivery(
         int(headers[wire.SEQUENCE]),
-        _seconds(headers["Nats-Time-Stamp"]),
+        wire.written_at(headers) or _seconds(headers["Nats-Time-Stamp"]),
         headers["Nats-Subject"],
         msg.data,
         headers.get(wire.MESSAGE_ID),

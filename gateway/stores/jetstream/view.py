@@ -13,12 +13,13 @@ import itertools
 from collections.abc import Callable
 
 from gateway.domain.diagnostics import logger_of
-from gateway.ports import Clock, Entry
+from gateway.ports import Entry
 from gateway.stores.followers import Followers
 from gateway.stores.jetstream.codec import Foreign, last_offset_of, unpack
 from gateway.stores.jetstream.feed import Delivery
 from gateway.stores.jetstream.stream import Bounds
 from gateway.stores.ring import Ring
+from gateway.stores.steady import Steady
 from gateway.stores.subjects import Subjects
 
 __all__ = ["View"]
@@ -39,6 +40,10 @@ class View:
     """
     One node's memory of the stream.
 
+    Args:
+        bounds: Of the stream.
+        steady: Told of each message's time; tells how old they are.
+
     Attributes:
         epoch: The log's name.
         sequence: The last message seen.
@@ -55,9 +60,9 @@ class View:
         skipped: By subject, the sequence of its last foreign message.
     """
 
-    def __init__(self, *, bounds: Bounds, clock: Clock) -> None:
+    def __init__(self, *, bounds: Bounds, steady: Steady) -> None:
         self._bounds = bounds
-        self._clock = clock
+        self._steady = steady
         self.readers: Followers[Entry] = Followers()
         self.arrivals: dict[str, Callable[[int], None]] = {}
         self.foreign = 0
@@ -100,13 +105,13 @@ class View:
     @property
     def floor(self) -> int:
         """Everything over this offset, up to the head, is in the ring."""
-        self.ring.trim(self._clock.wall())
+        self.ring.trim(self._steady.now())
         return max(last_offset_of(self.begun_after), self.ring.dropped)
 
     @property
     def oldest(self) -> int:
         """See ``EventLog.oldest``; as far as this node knows without asking the server."""
-        self.ring.trim(self._clock.wall())
+        self.ring.trim(self._steady.now())
         gone = max(
             last_offset_of(self.first - 1),
             # The server's bound by count is known exactly; it counts bytes in its own way.
@@ -158,11 +163,13 @@ class View:
             entries = self.entries_of(delivery)
         except Foreign as error:
             self._skip(delivery, error.about)
+        if entries and delivery.stamped:
+            self._steady.seen(delivery.at)
         for entry in entries:
             if delivery.sequence > self._passed_until:
                 self.ring.add(entry)
             else:
-                self.ring.pass_over(entry, self._clock.wall())
+                self.ring.pass_over(entry, self._steady.now())
             self.subjects.wrote(entry.subject, entry.offset)
             self.head = entry.offset
             if entry.offset > self._followed_after:

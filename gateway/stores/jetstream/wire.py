@@ -7,6 +7,8 @@ Error codes are the ``err_code`` of an answer; their names and texts are those o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
     "BATCH_HAS_STORED_ID",
     "BATCH_INCOMPLETE",
@@ -23,7 +25,9 @@ __all__ = [
     "SUBJECTS_OVERLAP",
     "TOO_MANY_BATCHES",
     "UNAVAILABLE",
+    "WRITTEN_AT",
     "WRONG_LAST_SEQUENCE",
+    "written_at",
 ]
 
 # --- error codes ----------------------------------------------------------------------------
@@ -49,8 +53,18 @@ DESCRIPTION = "Description"
 # A stream takes a message with an id that it has seen lately for the same one.
 MESSAGE_ID = "Nats-Msg-Id"
 SEQUENCE = "Nats-Sequence"
+# Ours: when a message was written, by its writer's log time, in nanoseconds since the Unix epoch.
+WRITTEN_AT = "Gateway-Written-At"
 
 # --- subjects -------------------------------------------------------------------------------
 
 # Followed by a stream's name, and for its last message about a subject by that subject.
 DIRECT_GET = "$JS.API.DIRECT.GET"
+
+# --- what they say --------------------------------------------------------------------------
+
+
+def written_at(headers: Mapping[str, str] | None) -> float | None:
+    """Read ``WRITTEN_AT``, in seconds; None: it is not there, or is no number."""
+    text = "" if headers is None else headers.get(WRITTEN_AT, "")
+    return int(text) / 1e9 if text.isascii() and text.isdigit() and len(text) < 20 else None

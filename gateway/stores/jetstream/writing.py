@@ -147,6 +147,7 @@ class Writer:
         timeout_s: How long an append may last, in seconds.
         refresh: Asks the stream again where it begins and ends.
         changed: Called when ``stuck`` has changed.
+        written_at: Gives what a message that is sent now says of its time; None: nothing.
 
     Attributes:
         stuck: Why the store takes nothing now; None: it does.
@@ -162,6 +163,7 @@ class Writer:
         timeout_s: float,
         refresh: Callable[[Session], Awaitable[None]],
         changed: Callable[[], None],
+        written_at: Callable[[], str | None],
     ) -> None:
         self._stream = stream
         self._name = name
@@ -173,6 +175,7 @@ class Writer:
         self._room = asyncio.Semaphore(_UNDER_WAY_MAX)
         self._under_way: set[_Write] = set()
         self._changed = changed
+        self._written_at = written_at
         self._succeeded_at = 0.0
         self._payload_bytes_max = 0
         self._target = 0
@@ -304,9 +307,12 @@ class Writer:
         write.tries += 1
         batch_id = f"{write.id}-{write.tries}"
         last = len(write.parcels) - 1
+        written_at = self._written_at()
         try:
             for place, parcel in enumerate(write.parcels):
                 headers = {wire.MESSAGE_ID: write.id if place == last else f"{write.id}-{place}"}
+                if written_at is not None:
+                    headers[wire.WRITTEN_AT] = written_at
                 if place in write.expectations:
                     headers |= self._expectation(*write.expectations[place])
                 if last:  # several messages are an atomic batch (ADR-50)

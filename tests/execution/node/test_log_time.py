@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+from typing import Any
 
+import orjson
 import pytest
 
 from gateway import Gateway, Task
@@ -12,15 +16,19 @@ from gateway.domain.errors import Conflict, LockHeld
 from gateway.errors import RateLimited
 from gateway.execution.node.log_time import FORWARD_S, GENERATION_S, LogTime
 from gateway.execution.parts import Parts
+from gateway.ports import Entry
 from tests.execution.hands import registered
 from tests.execution.kept import Cluster, Node, until_killed
-from tests.execution.world import VirtualClock
+from tests.execution.world import VirtualClock, world
 from tests.stores.drafts import Clock
 
 # Machines' clocks that are wrong, in seconds.
 AHEAD_S, BEHIND_S = 30.0, -30.0
 # So exactly does anything end that ends by time.
 WITHIN_S = 1.0
+# And so exactly on one node, however its clock is set.
+EXACTLY_S = 0.25
+HOUR_S = 3600.0
 NOW = 1_800_000_000.0
 
 # --- call by call ----------------------------------------------------------------------------
@@ -247,7 +255,6 @@ async def test_a_log_that_is_further_on_than_was_known_wakes_the_timers() -> Non
 
         parts.monitor.at(parts.monitor.now + 100, action)
         await cluster.passing(1)
-        assert parts.log_time is not None
         assert parts.log_time.learn(cluster.clock.wall() + 200)
         parts.monitor.look()
         await cluster.passing(0.01)
@@ -290,3 +297,78 @@ async def test_backoff_and_cooldown_are_over_when_the_log_says(by_s: float) -> N
             for engine in (node.engine, other.engine):
                 breaker, now = engine.parts.state.breakers["down"], engine.parts.monitor.now
                 assert (breaker.permits_left(now) > 0) is left
+
+
+# --- one node, whose clock is set all the time -------------------------------------------------
+
+
+async def set_again_and_again(clock: VirtualClock) -> None:
+    """Forward by an hour, back by two, and so on, until cancelled."""
+    for ahead_s in itertools.cycle((HOUR_S, -HOUR_S, 0.0, -HOUR_S, HOUR_S)):
+        clock.ahead_s = ahead_s
+        await clock.sleep(0.7)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["memory", "durable"])
+async def test_whatever_is_due_is_due_on_time_while_the_clock_is_set(kept: bool) -> None:
+    """Deadline, time in the queue, lease, lock, backoff, cooldown; and a frozen worker is seen."""
+    settings: dict[str, Any] = {
+        "breaker_threshold": 2,
+        "breaker_cooldown": 20.0,
+        "queue_timeout": 30.0,
+    }
+
+    def declare(gateway: Gateway) -> None:
+        @gateway.agent("down", max_attempts=2)
+        async def down(task: Task) -> None:
+            raise RateLimited(retry_after=6.0)
+
+    async with contextlib.AsyncExitStack() as stack:
+        if kept:
+            cluster = Cluster(**settings)
+            clock = VirtualClock()
+            node = cluster.node(declare, clock=clock)
+            gateway, engine = node.gateway, node.engine
+            await stack.enter_async_context(until_killed(engine))
+        else:
+            here = await stack.enter_async_context(world(complete=False, **settings))
+            gateway, engine = here.gateway, here.engine
+            declare(gateway)
+            assert isinstance(engine.clock, VirtualClock)
+            clock = engine.clock
+        setting = asyncio.ensure_future(set_again_and_again(clock))
+        stack.callback(setting.cancel)
+        seen: dict[str, float] = {}
+        due: dict[str, float] = {}
+
+        def note(entry: Entry) -> None:
+            event = orjson.loads(entry.public)
+            what = " ".join(str(event.get(k) or "") for k in ("type", "agent_name", "attempt"))
+            seen.setdefault(what, clock.monotonic())
+
+        engine.log.follow(note)
+        await clock.sleep(1)
+        begun = clock.monotonic()
+        # A worker that is never heard again, with a lease; nobody beats for it.
+        call = engine.call
+        worker = await call("agent.register", {"handle": "writer"}, LOCAL_OPERATOR)
+        proof = {name: worker[name] for name in ("agent_id", "agent_secret")}
+        await gateway.submit("writer", timeout=100.0)
+        assert await call("task.claim", {**proof, "lease_ttl": 12.0}, LOCAL_OPERATOR)
+        about = {"resource_key": "file", "holder": "a", "ttl": 10.0}
+        await call("lock.acquire", about, LOCAL_OPERATOR)
+        await gateway.submit("late", timeout=9.0)
+        await gateway.submit("waiting", timeout=1000.0)
+        await gateway.submit("down")
+        due["lock_expired  "] = begun + 10.0
+        due["task_finished late "] = begun + 9.0
+        due["task_dead_lettered waiting "] = begun + 30.0
+        due["task_started down 2"] = begun + 6.0
+        await clock.sleep(40)
+        breaker = engine.parts.state.breakers["down"]
+        opened_at = seen["circuit_breaker_triggered down "]
+        assert breaker.permits_left(engine.log_time()) > 0
+        assert breaker.permits_left(engine.log_time() - (clock.monotonic() - opened_at) + 19) == 0
+    assert {what: seen.get(what) for what in due} == pytest.approx(due, abs=EXACTLY_S)
+    lost_s = seen["agent_status_changed writer "] - begun
+    assert lost_s <= engine.parts.settings.offline_after + EXACTLY_S

@@ -1,20 +1,19 @@
-"""Clocks that run apart are told of: what is decided by both would be decided wrongly."""
+"""A clock that is set, or runs apart from the log's time, is told of, and moves nothing."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.execution.node.skew import ENTRIES, SKEW_S_MAX, SUSPECTED_S, Skew
-from gateway.ports import Entry
+from gateway.execution.node.skew import LOOK_S, SKEW_S_MAX, STEP_S, Skew
 from tests.execution.kept import Cluster, until_killed
-from tests.execution.world import VirtualClock
+from tests.execution.world import VirtualClock, world
+from tests.stores.drafts import Clock
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "said"),
-    [(45.0, "45.0 s ahead of"), (-3.0, "3.0 s behind"), (1.0, None), (0.0, None)],
+    ("ahead_s", "said"), [(45.0, "45.0 s behind"), (-3.0, "3.0 s ahead of"), (1.0, None)]
 )
-async def test_a_clock_that_differs_from_the_stores_is_told_of_once(
+async def test_a_clock_that_differs_from_the_logs_is_told_of_once(
     caplog: pytest.LogCaptureFixture, ahead_s: float, said: str | None
 ) -> None:
     cluster = Cluster()
@@ -22,12 +21,11 @@ async def test_a_clock_that_differs_from_the_stores_is_told_of_once(
     clock.ahead_s = ahead_s
     node = cluster.node(clock=clock)
     async with until_killed(node.engine):
-        for _ in range(150):
-            await node.gateway.submit("nobody")
-            await clock.sleep(0.2)
+        await cluster.passing(3 * LOOK_S)
+        doubt = node.engine.doubt
     told = [record.getMessage() for record in caplog.records if "clock" in record.getMessage()]
-    assert len(told) == (said is not None)
-    assert all(str(said) in message for message in told)
+    assert told == [] if said is None else [doubt]
+    assert str(said) in str(doubt)
 
 
 async def test_what_comes_late_because_it_was_missed_is_no_other_clock(
@@ -37,81 +35,55 @@ async def test_what_comes_late_because_it_was_missed_is_no_other_clock(
     node, other = cluster.node(), cluster.node()
     async with until_killed(node.engine), until_killed(other.engine):
         node.log.behind = True
-        for _ in range(150):
+        for _ in range(20):
             await other.gateway.submit("nobody")
         await cluster.passing(60)
         node.log.behind = False
-        for _ in range(150):
+        for _ in range(20):
             await other.gateway.submit("nobody")
-            await cluster.passing(0.2)
+            await cluster.passing(1)
     assert "clock" not in caplog.text
 
 
-def entry(at: float) -> Entry:
-    """An entry that the log accepted ``at``."""
-    return Entry(1, at, "s", "notification", (), False, b"{}", b"{}", None)
+async def test_a_step_is_logged_within_a_look(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as here:
+        clock = here.engine.clock
+        assert isinstance(clock, VirtualClock)
+        await here.passing(LOOK_S)
+        clock.ahead_s = -3600.0
+        await here.passing(LOOK_S + 1)
+        clock.ahead_s = 0.0
+        await here.passing(LOOK_S + 1)
+        assert here.engine.doubt is None
+    told = [record.getMessage() for record in caplog.records if "clock" in record.getMessage()]
+    assert [line[:47] for line in told if line.startswith("this machine")] == [
+        "this machine's clock was set back by 3600.0 s; ",
+        "this machine's clock was set forward by 3600.0 ",
+    ]
+    assert len(told) == 3  # and the difference, while there is one
 
 
-def arrive(skew: Skew, clock: HandClock, *, late_s: float, count: int = ENTRIES) -> None:
-    """Let entries arrive, all of one age."""
-    for _ in range(count):
-        skew.seen(entry(clock.now - late_s))
+@pytest.mark.parametrize("set_s", [STEP_S, -STEP_S, STEP_S + 0.01, -STEP_S - 0.01])
+def test_a_step_is_told_over_its_bound(caplog: pytest.LogCaptureFixture, set_s: float) -> None:
+    machine = Clock()
+    skew = Skew(machine, Clock())
+    skew.look()
+    machine.set_s = set_s
+    skew.look()
+    skew.look()
+    assert len(caplog.records) == (abs(set_s) > STEP_S)
 
 
-class HandClock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def wall(self) -> float:
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
-
-
-@pytest.mark.parametrize("late_s", [SKEW_S_MAX, SKEW_S_MAX + 0.01, -SKEW_S_MAX, -SKEW_S_MAX - 0.01])
-def test_skew_is_told_over_its_bound(caplog: pytest.LogCaptureFixture, late_s: float) -> None:
-    clock = HandClock()
-    skew = Skew(clock)
-    for _ in range(3):
-        arrive(skew, clock, late_s=late_s)
-        clock.now += SUSPECTED_S
-    assert len(caplog.records) == (abs(late_s) > SKEW_S_MAX)
-
-
-@pytest.mark.parametrize(("after_s", "told"), [(SUSPECTED_S - 0.1, 0), (SUSPECTED_S, 1)])
-def test_skew_is_told_when_it_has_lasted(
-    caplog: pytest.LogCaptureFixture, after_s: float, told: int
+@pytest.mark.parametrize("set_s", [SKEW_S_MAX, -SKEW_S_MAX, SKEW_S_MAX + 0.1, -SKEW_S_MAX - 0.1])
+def test_skew_is_told_over_its_bound_and_again_after_the_clocks_have_agreed(
+    caplog: pytest.LogCaptureFixture, set_s: float
 ) -> None:
-    clock = HandClock()
-    skew = Skew(clock)
-    arrive(skew, clock, late_s=9.0)
-    clock.now += after_s
-    arrive(skew, clock, late_s=9.0)
-    assert len(caplog.records) == told
-
-
-def test_entries_are_judged_by_the_youngest_of_them(caplog: pytest.LogCaptureFixture) -> None:
-    """Those that were under way for long say nothing about the clocks."""
-    clock = HandClock()
-    skew = Skew(clock)
-    for _ in range(5):
-        arrive(skew, clock, late_s=60.0, count=ENTRIES - 1)
-        arrive(skew, clock, late_s=0.1, count=1)
-        clock.now += SUSPECTED_S
-    assert caplog.records == []
-
-
-def test_skew_is_told_again_after_the_clocks_have_agreed(caplog: pytest.LogCaptureFixture) -> None:
-    clock = HandClock()
-    skew = Skew(clock)
-    for late_s, told in ((9.0, 1), (9.0, 1), (0.0, 1), (-9.0, 2)):
-        for _ in range(2):
-            arrive(skew, clock, late_s=late_s)
-            clock.now += SUSPECTED_S
-        assert len(caplog.records) == told
+    machine, log = Clock(), Clock()
+    skew = Skew(machine, log)
+    for times in (1, 2):
+        log.set_s = set_s
+        skew.look()
+        skew.look()
+        assert len(caplog.records) == times * (abs(set_s) > SKEW_S_MAX)
+        log.set_s = 0.0
+        skew.look()

@@ -16,6 +16,7 @@ from gateway.stores.jetstream.feed import Delivery
 from gateway.stores.jetstream.stream import Bounds
 from gateway.stores.jetstream.view import View
 from gateway.stores.stamp import stamp
+from gateway.stores.steady import Steady
 from tests.stores.drafts import Clock, draft
 
 CLOCK = Clock()
@@ -26,7 +27,7 @@ PUBLIC = stamp(draft(), epoch="e", offset=SLOTS, at=CLOCK.now).public
 
 
 def view_of(*, after: int = 0, followed_after: int = 0, **bounds: Any) -> View:
-    view = View(bounds=dataclasses.replace(BOUNDS, **bounds), clock=CLOCK)
+    view = View(bounds=dataclasses.replace(BOUNDS, **bounds), steady=Steady(CLOCK, at=CLOCK.now))
     view.begin(epoch="e", after=after, followed_after=followed_after)
     return view
 
@@ -55,7 +56,7 @@ def test_followers_are_told_of_each_entry_while_it_is_the_head() -> None:
 
 
 def test_what_too_many_messages_follow_is_told_and_does_not_enter_the_ring() -> None:
-    view = View(bounds=BOUNDS, clock=CLOCK)
+    view = View(bounds=BOUNDS, steady=Steady(CLOCK, at=CLOCK.now))
     view.begin(epoch="e", after=0, followed_after=0, last=6)
     told: list[Entry] = []
     view.readers.add(told.append)
@@ -209,12 +210,13 @@ def test_oldest_follows_what_the_server_said() -> None:
 
 
 def test_oldest_follows_the_age_of_what_is_in_memory() -> None:
-    view = view_of()
+    clock = Clock()
+    view = View(bounds=BOUNDS, steady=Steady(clock, at=clock.now))
+    view.begin(epoch="e", after=0, followed_after=0)
     view.take(message(1, draft()))
-    later = CLOCK.now + BOUNDS.age_max_s
-    view._clock = Clock(later)
+    clock.now += BOUNDS.age_max_s
     assert view.oldest == 1
-    view._clock = Clock(later + 0.001)
+    clock.now += 0.001
     assert view.oldest == SLOTS + 1
 
 
