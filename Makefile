@@ -23,7 +23,7 @@ HEADING = @printf '\n== %s\n'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup chromium demo cluster test check format format-check lint types imports soak durable bench figures field sdks docs reference clean
+.PHONY: help setup chromium nginx demo cluster test check format format-check lint types imports soak durable bench figures field sdks docs reference clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +67,7 @@ imports: setup ## Check that imports between the rooms point one way
 	$(HEADING) "imports"
 	@$(BIN)/lint-imports --no-cache --no-logo
 
-soak: setup chromium ## The tests with their full counts and times
+soak: setup chromium nginx ## The tests with their full counts and times
 	$(HEADING) "soak"
 	@GATEWAY_SOAK=1 $(PYTEST) --timeout 3600 -o faulthandler_timeout=3500
 	$(HEADING) "exceptions of SDKs"
@@ -148,5 +148,17 @@ chromium:
 	else \
 	  echo 'the browser tests need Chromium: install chromium or google-chrome' \
 	       'so that it is found on PATH' >&2; \
+	  exit 1; \
+	fi
+
+nginx:
+	@command -v nginx >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  printf '\n== installing nginx for the test of proxies\n'; \
+	  apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx-light \
+	    >/dev/null; \
+	else \
+	  echo 'the test of proxies needs nginx: install it so that it is found on PATH' >&2; \
 	  exit 1; \
 	fi

@@ -40,13 +40,14 @@ export class Retry {
   /** The subscription was answered. */
   live() {
     this.drain = null;
-    this.#liveSinceMs = Date.now();
+    this.#liveSinceMs = performance.now();
   }
 
   /** Choose the wait after a cut, in milliseconds. */
   afterCut(code) {
     const { stable_after_ms: stableMs, drain_wait_max_ms: drainMaxMs } = this.#options;
-    const wasStable = this.#liveSinceMs !== null && Date.now() - this.#liveSinceMs >= stableMs;
+    const sinceMs = this.#liveSinceMs;
+    const wasStable = sinceMs !== null && performance.now() - sinceMs >= stableMs;
     this.#liveSinceMs = null;
     if (wasStable) this.failures = 0;
     const randomMs = this.#backoff() + (isCrowded(code) ? CROWDED_WAIT_MS : 0);

@@ -24,7 +24,7 @@ export class GatewayClient extends EventTarget {
   #session = null;
   #resume;
   #retry;
-  #skewMs = 0; // the gateway's clock minus this computer's
+  #aheadMs = Date.now() - performance.now(); // the gateway's clock minus one that nobody sets
   #degradation = null;
   #retryTimer = null;
 
@@ -62,7 +62,7 @@ export class GatewayClient extends EventTarget {
 
   /** The gateway's clock, in ms; for countdowns to the times that events name. */
   serverNow() {
-    return Date.now() + this.#skewMs;
+    return performance.now() + this.#aheadMs;
   }
 
   /** Listen; returns a function that stops listening. */
@@ -207,9 +207,9 @@ export class GatewayClient extends EventTarget {
         this.#resume.gap(params);
         break;
       case "drain": {
-        const atMs = Date.parse(params.reconnect_at) - this.#skewMs;
-        if (Number.isNaN(atMs)) break;
-        this.#retry.drain = { at_ms: atMs, reason: params.reason ?? null };
+        const waitMs = Date.parse(params.reconnect_at) - this.serverNow();
+        if (Number.isNaN(waitMs)) break;
+        this.#retry.drain = { at_ms: Date.now() + waitMs, reason: params.reason ?? null };
         if (this.#state.name === "live") this.#enterLive();
         break;
       }
@@ -231,7 +231,7 @@ export class GatewayClient extends EventTarget {
 
   #setClock(serverTime) {
     const atMs = Date.parse(serverTime);
-    if (!Number.isNaN(atMs)) this.#skewMs = atMs - Date.now();
+    if (!Number.isNaN(atMs)) this.#aheadMs = atMs - performance.now();
   }
 
   #enterLive() {

@@ -39,7 +39,7 @@ export class Connection {
   #calls = new Calls((text) => this.#socket.send(text));
   #openTimer = null;
   #watchTimer = null;
-  #heardAtMs = 0;
+  #heardAt = { wall_ms: 0, even_ms: 0 };
   #isProbed = false; // the gateway was asked for a sign of life and has not given one yet
 
   /** @param {Owner} owner */
@@ -54,6 +54,10 @@ export class Connection {
     const { token, bearer_subprotocol: asSubprotocol } = this.#options;
     let secret = null;
     let socket;
+    // From the very beginning: where a token comes from may never answer, after a computer's sleep.
+    this.#openTimer = setTimeout(() => {
+      this.#end(NO_CODE, "no answer from the gateway", "no answer");
+    }, this.#options.open_timeout_ms);
     try {
       secret = (typeof token === "function" ? await token() : token) || null;
       if (this.#isClosed) return;
@@ -68,9 +72,6 @@ export class Connection {
     socket.onopen = () => this.#connect(secret);
     socket.onmessage = (message) => this.#receive(message.data);
     socket.onclose = ({ code, reason }) => this.#end(code, reason);
-    this.#openTimer = setTimeout(() => {
-      this.#end(NO_CODE, "no answer from the gateway", "no answer");
-    }, this.#options.open_timeout_ms);
   }
 
   /** Let go of the socket and reject what is open. */
@@ -130,7 +131,7 @@ export class Connection {
   }
 
   #receive(text) {
-    this.#heardAtMs = Date.now();
+    this.#hear();
     this.#isProbed = false;
     this.#owner.quiet(false);
     if (this.#isClosed) return; // by a listener, in this very turn
@@ -150,13 +151,23 @@ export class Connection {
     }
   }
 
+  #hear() {
+    this.#heardAt = { wall_ms: Date.now(), even_ms: performance.now() };
+  }
+
+  /** The longer of two times: one clock may stand still while a computer sleeps, one may be set. */
+  #quietMs() {
+    const { wall_ms: wallMs, even_ms: evenMs } = this.#heardAt;
+    return Math.max(Date.now() - wallMs, performance.now() - evenMs);
+  }
+
   /** Ask when the line is silent for longer than a heartbeat; end it when two have been missed. */
   #watch(intervalMs) {
-    this.#heardAtMs = Date.now();
+    this.#hear();
     this.#isProbed = false;
     const look = () => {
       this.#watchTimer = setTimeout(look, Math.max(intervalMs / 4, LOOK_AT_LEAST_MS));
-      const quietMs = Date.now() - this.#heardAtMs;
+      const quietMs = this.#quietMs();
       if (quietMs > CUT_AFTER * intervalMs && this.#isProbed) {
         this.#end(NO_CODE, "no sign of life from the gateway", "no sign of life");
       } else if (quietMs > ASK_AFTER * intervalMs && !this.#isProbed) {

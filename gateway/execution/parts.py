@@ -355,7 +355,6 @@ class Parts:
         self.absences = Absences(log, self.intake)
         self.watch = StoreWatch(
             log=log,
-            clock=clock,
             state=self.state,
             reactions=self.reactions,
             absences=self.absences,

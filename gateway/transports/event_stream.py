@@ -54,7 +54,8 @@ PATH = "/api/events/stream"
 # A comma separates topics; one inside a user id (`user:Doe, Jane`) does not.
 _BETWEEN_TOPICS = re.compile(r",(?=(?:\*|system)(?:,|$)|(?:user|task|agent|channel|recipient):)")
 _LISTS = ("topic", "types")
-_KNOWN = frozenset({"topic", "types", "since", "snapshot"})
+# For a last id that cannot be read: no log is called so, and its reader is told to begin anew.
+_UNREADABLE = Position("?", 0)
 _HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     # A proxy that compresses would hold events back.
@@ -80,7 +81,7 @@ class EventStreamDoor:
         self.service = service
         self.limits = limits
         self._access = access
-        self.form = EventStreamForm(service.log.epoch)
+        self.form = EventStreamForm(lambda: service.log.epoch)
         self._audiences = {
             operator: Audience(self.form, operator=operator, types=None)
             for operator in (False, True)
@@ -151,9 +152,6 @@ class EventStreamDoor:
 
     def _params(self, request: Request, caller: Caller) -> dict[str, Any]:
         query = query_of(request, repeated=_LISTS)
-        for name in query:
-            if name not in _KNOWN:
-                raise InvalidParams(f"{name} is not a parameter of this", field=name)
         own = EVERYTHING if caller.operator else f"user:{caller.user_id}"
         params: dict[str, Any] = {"topics": _BETWEEN_TOPICS.split(query.get("topic", own))}
         if "types" in query:
@@ -164,14 +162,29 @@ class EventStreamDoor:
             params["snapshot"] = query["snapshot"] == "true"
         # A browser reconnects to the same URL, so `since` is as old as the first request.
         # Last-Event-ID is newer.
-        last = request.headers.get("last-event-id")
-        since, field = (query.get("since"), "since") if last is None else (last, "last-event-id")
-        if since == "start":
+        # Last-Event-ID is newer. Where a script stands in for EventSource it may not set headers.
+        last = request.headers.get("last-event-id") or query.get("lastEventId")
+        if last:
+            params["since"] = self._seen_last(last).as_dict()
+        elif (since := query.get("since")) == "start":
             params["since"] = since
         elif since is not None:
-            position = parse_position(since, epoch=self.service.log.epoch, field=field)
+            position = parse_position(since, epoch=self.service.log.epoch, field="since")
             params["since"] = position.as_dict()
         return params
+
+    def _seen_last(self, id: str) -> Position:
+        """
+        Read the id that a browser has repeated; nobody chose it, and nobody could mend it.
+
+        Refused, an ``EventSource`` would never come back. So one that cannot be read is that of
+        another log, as after a gateway of another kind at the same address.
+        """
+        try:
+            position = parse_position(id, epoch=self.service.log.epoch, field="last-event-id")
+        except InvalidParams:
+            return _UNREADABLE
+        return position if position.epoch else _UNREADABLE
 
 
 class _Stream(Response):

@@ -52,14 +52,15 @@ class EventStreamForm:
     Server-sent events (HTML Living Standard, 9.2.5 and 9.2.6).
 
     Args:
-        epoch: The log's epoch, for the ids that a reader resumes with.
+        epoch: Tells the log's epoch, for the ids that a reader resumes with. It is not known before
+            the store is open, and changes when the log begins anew.
     """
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: Callable[[], str]) -> None:
         self._epoch = epoch
 
     def event(self, entry: Entry, payload: bytes) -> bytes:
-        head = f"id: {self._epoch}:{entry.offset}\nevent: {entry.type}\ndata: "
+        head = f"id: {self._epoch()}:{entry.offset}\nevent: {entry.type}\ndata: "
         return head.encode() + payload + b"\n\n"
 
     def notice(self, name: str, params: Mapping[str, Any]) -> bytes:

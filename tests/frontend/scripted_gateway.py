@@ -16,9 +16,11 @@ FRONTEND = Path(__file__).parent.parent.parent / "frontend_stub"
 ADDRESS = "http://page.test"
 WAIT_S = 20.0
 
-# Loads the client and records everything that it tells, in order.
+# Loads the client and records everything that it tells, in order. Of `tokens` each is given once;
+# null is one that never comes.
 BEGIN = """
-async (options) => {
+async ({ tokens, ...options }) => {
+  if (tokens) options.token = () => tokens.shift() ?? new Promise(() => {});
   const { GatewayClient } = await import("/client/gateway-client.js");
   globalThis.told = [];
   globalThis.client = new GatewayClient("ws://page.test/ws", options);

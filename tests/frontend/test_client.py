@@ -165,6 +165,38 @@ async def test_silence_over_two_heartbeats_is_a_cut(gateway: ScriptedGateway) ->
     assert cut["reason"] == "no sign of life from the gateway"
 
 
+@pytest.mark.parametrize("set_ms", [-3_600_000, 3_600_000])
+async def test_silence_is_noticed_though_the_computers_clock_was_set(
+    gateway: ScriptedGateway, blank_page: Page, set_ms: int
+) -> None:
+    await gateway.begin()
+    first = await gateway.connection()
+    connect = await first.request("connect")
+    server_time = "2026-11-29T12:00:00.000Z"
+    hello = {"user_id": "demo", "scopes": [], "heartbeat_interval": 0.2}
+    first.answer(connect, {**hello, "server_time": server_time})
+    subscribe = await first.request("subscribe")
+    await blank_page.evaluate(
+        "ms => { const real = Date.now; Date.now = () => real() + ms; }", set_ms
+    )
+    result = {"epoch": "e1", "offset": 5, "recovered": False, "replayed": 0, "snapshot": SNAPSHOT}
+    first.answer(subscribe, result)
+    await gateway.until("client.state.name === 'live'")
+    ahead = f"client.serverNow() - Date.parse('{server_time}')"
+    assert 0 <= await blank_page.evaluate(ahead) < 60_000
+    await (await gateway.connection()).welcome(offset=5)
+
+
+async def test_a_token_that_never_comes_is_asked_for_again(gateway: ScriptedGateway) -> None:
+    """As after a computer's sleep: the request for it may never settle."""
+    await gateway.begin(open_timeout_ms=200, tokens=[None, "second"])
+    await gateway.until("client.state.name === 'connecting' && client.state.failures > 0")
+    connect = await (await gateway.connection()).request("connect")
+    assert connect["params"]["token"] == "second"
+    (waiting,) = [s for s in await gateway.told("state") if s["name"] == "waiting"]
+    assert waiting["reason"] == "no answer from the gateway"
+
+
 async def test_the_client_comes_back_at_the_moment_that_a_drain_names(
     gateway: ScriptedGateway, blank_page: Page
 ) -> None:

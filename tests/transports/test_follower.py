@@ -37,10 +37,18 @@ def test_a_websocket_gets_unmasked_text_frames() -> None:
 
 def test_an_event_stream_gets_ids_for_events_and_none_for_notices() -> None:
     """A notice with an id would make a browser resume at it."""
-    form = EventStreamForm("e")
+    form = EventStreamForm(lambda: "e")
     one = entry(7)
     assert form.event(one, b"{}") == b"id: e:7\nevent: notification\ndata: {}\n\n"
     assert form.notice("gap", {"to": 2}) == b'event: gap\ndata: {"to":2}\n\n'
+
+
+def test_the_ids_of_an_event_stream_have_the_epoch_that_the_log_has_now() -> None:
+    """A mounted application is made before its store is open, and a log may begin anew."""
+    epochs = [""]
+    form = EventStreamForm(lambda: epochs[-1])
+    epochs.append("e2")
+    assert form.event(entry(7), b"{}").startswith(b"id: e2:7\n")
 
 
 # --- audiences ------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_followers_alike_share_one_batch_and_audiences_alike_their_frames() -> N
 
 
 def test_kinds_of_connections_never_share_frames() -> None:
-    stream = Audience(EventStreamForm("e"), operator=False, types=None)
+    stream = Audience(EventStreamForm(lambda: "e"), operator=False, types=None)
     fresh = [entry(1, "user:ann")]
     socket, reader = follower("user:ann"), follower("user:ann", audience=stream)
     batches = told(fresh, socket, reader)

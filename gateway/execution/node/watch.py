@@ -23,7 +23,7 @@ from gateway.execution.node.log_time import LogTime
 from gateway.execution.reactions import Reactions
 from gateway.execution.record.snapshot import READ, VERSION, restore, written
 from gateway.execution.record.state import State
-from gateway.ports import Clock, Entry, EventLog, Snapshot
+from gateway.ports import Entry, EventLog, Snapshot
 
 __all__ = ["StoreWatch"]
 
@@ -135,7 +135,7 @@ class StoreWatch:
         absences: Notes when the store goes away, and records it afterwards.
         settings: The log's bounds.
         monitor: Calls when a snapshot is due by age.
-        log_time: Learns the log's time.
+        log_time: Learns the log's time, and tells it.
         durable: Whether the log outlives this process, so that snapshots of it are saved.
 
     Attributes:
@@ -146,7 +146,6 @@ class StoreWatch:
         self,
         *,
         log: EventLog,
-        clock: Clock,
         state: State,
         reactions: Reactions,
         absences: Absences,
@@ -156,7 +155,7 @@ class StoreWatch:
         durable: bool,
     ) -> None:
         self._log = log
-        self._clock = clock
+        self._clock = log_time
         self._state = state
         self._reactions = reactions
         self._absences = absences

@@ -9,11 +9,13 @@ message says when it was written, and whoever is behind that follows.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from gateway.domain.diagnostics import logger_of
+from gateway.domain.errors import StoreUnavailable
 from gateway.ports import Clock
 from gateway.stores.jetstream import wire
-from gateway.stores.jetstream.session import Msg, Session, SessionLost
+from gateway.stores.jetstream.session import FAILURES, Msg, Session, SessionLost
 from gateway.stores.jetstream.stream import time_of_stream
 from gateway.stores.steady import Steady
 
@@ -46,6 +48,14 @@ class AgreedTime:
     def written_at(self) -> str | None:
         """What a message that is written now says of its time; None: nothing is known yet."""
         return str(round(self.steady.now() * 1e9)) if self.steady.known else None
+
+    async def agreed(self, session: Callable[[], Awaitable[Session]]) -> bool:
+        """Learn the log's time before anything is written; False: nobody said what time it is."""
+        try:
+            await self.agree(await session())
+        except (*FAILURES, StoreUnavailable):
+            return False
+        return True
 
     async def agree(self, session: Session) -> None:
         """

@@ -9,8 +9,7 @@ survives the end of its process; with three, also the loss of one machine.
 
 What the port leaves open:
 
-- ``at`` is the log's time when the message was sent, see ``agreed_time``. What a gateway of before
-  has written has the time of the server that leads the stream.
+- ``at`` is the log's time when the message was sent; of a gateway of before, the server's then.
 - An append is sent again until it comes back or is refused; its message ids make sure that the
   stream takes it once. At its limit it fails with ``StoreUnavailable`` and ``in_doubt``; if it
   arrives late after all, every node sees it.
@@ -56,13 +55,10 @@ logger = logger_of(__name__)
 # How many messages before the snapshot a start reads all the same, for this node's memory: most
 # browsers that come back after a restart were no further behind.
 _LEAD_MESSAGES = 10_000
-
 # How many chunks of what is older than this node's memory are read at once. Readers take turns.
 _READS_MAX = 4
-
 # After how many messages a start reports its progress again.
 _PROGRESS_EVERY = 5000
-
 # The pause before a start that failed is tried again, in seconds.
 _START_AGAIN_S = 0.1
 
@@ -160,7 +156,7 @@ class JetStreamLog:
                 await pause(_START_AGAIN_S)
         # From here on ``_prepare`` gives each new session a feed.
         await self._caught_up.wait()
-        while not await self._agreed():
+        while self._stale is None and not await self._time.agreed(self._link.session):
             await pause(_START_AGAIN_S)
         if progress is not None:
             progress(self._to_read, self._to_read)
@@ -185,15 +181,6 @@ class JetStreamLog:
         self._to_read = max(0, state.last - seen)
         self._stale = None
         self._started = True
-
-    async def _agreed(self) -> bool:
-        """Learn the log's time, before anything is written; False: nobody answered."""
-        if self._stale is None:
-            try:
-                await self._time.agree(await self._link.session())
-            except (*FAILURES, StoreUnavailable):
-                return False
-        return True
 
     async def _listen(self, session: Session) -> bool:
         """Feed the view over ``session``; False: the session is lost already."""
