@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.transports.frames_protocol import FramesProtocol
+from gateway.transports.heads import no_http, without_wish
 from gateway.transports.limits import Limits
 from gateway.transports.places import PLACE_EXTENSION, Place
 from gateway.transports.problem import problem
@@ -159,6 +160,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._first_bytes = 0
         self._unparsed_bytes = 0
         self._body_bytes = 0
+        # A head that asked for another protocol, without that wish, to be read again.
+        self._passed_over: bytes | None = None
 
     # --- its life -------------------------------------------------------------------------
 
@@ -201,15 +204,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._read_bytes = len(data)
         self._unparsed_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
+            if not self._feed(data):
                 self.handle_websocket_upgrade()
                 return
-            # Another protocol is not offered, and the request is served as it is (RFC 9110, 7.8).
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause.answer if isinstance(cause, _Refused) else _no_http())
+            self._refuse(cause.answer if isinstance(cause, _Refused) else no_http(error))
             return
         if self._phase is _Phase.WHOLE and self.cycle.response_complete:
             self._take_rest(before)
@@ -218,6 +218,20 @@ class HttpProtocol(HttpToolsProtocol):
             self._wait_for_more()
         elif self._watched:
             self._unwatch()
+
+    def _feed(self, data: bytes) -> bool:
+        """Let the parser read; False: a WebSocket begins. What else is wished is passed over."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                head, self._passed_over = self._passed_over, None
+                if head is None:
+                    return not self._should_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                data = head + data[upgrade.args[0] :]
+            else:
+                return True
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -232,6 +246,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._require_bounds()
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            parser = self.parser
+            self._passed_over = without_wish(
+                parser.get_method(), self.url, parser.get_http_version(), self.headers
+            )
+            if self._passed_over is not None:
+                return
         assert self._place is not None
         if len(self.pipeline) >= PIPELINED_MAX:
             self._begin(_too_far_ahead)
@@ -263,6 +284,8 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._passed_over is not None:
+            return  # it is read again
         self._phase = _Phase.WHOLE
         super().on_message_complete()
 
@@ -278,7 +301,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._watch(self.timeout_keep_alive)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(_no_http())
+        self._refuse(no_http())
 
     # --- its bounds -----------------------------------------------------------------------
 
@@ -293,7 +316,7 @@ class HttpProtocol(HttpToolsProtocol):
         url_bytes_max = URL_BYTES_MAX
         if upgrade:
             if self.cycle is not None and not self.cycle.response_complete:
-                raise _Refused(_no_http())  # an answer would stand among the frames
+                raise _Refused(no_http())  # an answer would stand among the frames
             url_bytes_max = HANDSHAKE_LINE_BYTES_MAX - len("GET  HTTP/1.1\r\n")
         if len(self.url) > url_bytes_max:
             raise _Refused(_long_url())
@@ -400,10 +423,6 @@ class HttpProtocol(HttpToolsProtocol):
 
 def _phrase(answer: Response) -> str:
     return http.HTTPStatus(answer.status_code).phrase
-
-
-def _no_http() -> Response:
-    return problem(400, "bad_request", "this is not HTTP/1.1 as RFC 9112 has it")
 
 
 def _long_url() -> Response:

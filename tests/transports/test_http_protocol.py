@@ -313,13 +313,82 @@ async def test_what_follows_a_request_does_not_cost_its_answer(brief: World) -> 
                 assert await client.ended() == b""
 
 
+BODY = b'{"agent":"writer","input":{}}'
+JSON = "Content-Type: application/json"
+LENGTH = f"Content-Length: {len(BODY)}"
+CHUNKED = b"%x;x=1\r\n%b\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(BODY), BODY)
+H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__")
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ((LENGTH, *H2C), BODY),
+        (("Upgrade: TLS/1.0, foo/2", "Connection: keep-alive, upgrade", LENGTH), BODY),
+        (("Transfer-Encoding: chunked", "Trailer: X-Sum", *H2C), CHUNKED),
+        (("Transfer-Encoding: chunked", "Trailer: X-Sum"), CHUNKED),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+async def test_who_asks_for_another_protocol_is_served_with_its_body(
+    brief: World, fields: tuple[str, ...], body: bytes, apart: bool
+) -> None:
+    """uvicorn#2722: Java's HttpClient, Spring and ``curl --http2`` ask so, with every request."""
+    whole = request(brief, "POST /api/tasks", JSON, *fields, body=body)
+    async with raw(brief) as client:
+        for _ in range(3):
+            for part in (whole[:50], whole[50:-40], whole[-40:]) if apart else (whole,):
+                await client.send(part)
+            assert (await client.answer()).status == 201
+        # Others may follow at once, of either kind.
+        await client.send(whole + request(brief, HEALTH) + whole)
+        assert [(await client.answer()).status for _ in range(3)] == [201, 200, 201]
+
+
+async def test_a_client_that_waits_for_100_is_told_to_go_on_though_it_asked_for_more(
+    brief: World,
+) -> None:
+    asked = request(brief, "POST /api/tasks", JSON, LENGTH, "Expect: 100-continue", *H2C)
+    async with raw(brief) as client:
+        await client.send(asked)
+        assert (await client.answer()).status == 100
+        await client.send(BODY)
+        assert (await client.answer()).status == 201
+
+
+async def test_a_target_may_have_its_host(brief: World) -> None:
+    """RFC 9112, 3.2.2: a server takes the absolute form, which is meant for proxies."""
+    async with raw(brief) as client:
+        await client.send(request(brief, f"GET http://127.0.0.1:{brief.port}/health"))
+        assert (await client.answer()).status == 200
+
+
+async def test_an_old_proxy_is_answered_and_its_connection_ends(brief: World) -> None:
+    asked = request(brief, HEALTH, "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with raw(brief) as client:
+        await client.send(asked)
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await client.ended() == b""
+
+
+@pytest.mark.parametrize("start", ["get /health", "Get /health", "BREW /health"])
+async def test_a_method_that_is_none_is_refused_clearly(brief: World, start: str) -> None:
+    async with raw(brief) as client:
+        await client.send(request(brief, start))
+        answer = await client.answer()
+        assert answer.status == 400
+        assert "written in capitals" in answer.json["detail"]
+
+
 async def test_another_protocol_is_not_offered(
     brief: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with raw(brief) as client:
         for _ in range(3):
             await client.send(request(brief, HEALTH, "Upgrade: h2c", "Connection: Upgrade"))
-            assert (await client.answer()).status == 200
+            answer = await client.answer()
+            assert (answer.status, "upgrade" in answer.headers) == (200, False)
     assert not caplog.records
 
 

@@ -163,9 +163,24 @@ async def look_at_stream(session: Session, name: str) -> StreamState:
     Ask the server for the state of the stream; the answer has less time than that to other calls.
 
     Raises:
-        ApiError, SessionLost, TimeoutError: There is no such stream, or no answer.
+        ApiError, SessionLost, TimeoutError: There is no such stream, it has come to take too little
+            in one message, or no answer.
     """
-    return _state(await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S))
+    info = await session.api(f"STREAM.INFO.{name}", timeout_s=LOOK_LIMIT_S)
+    if (words := _takes_too_little(name, info["config"])) is not None:
+        # Else some entries would be refused again and again, and the node would look well.
+        raise ApiError(0, words)
+    return _state(info)
+
+
+def _takes_too_little(name: str, config: dict[str, Any]) -> str | None:
+    bytes_max = config.get("max_msg_size", -1)
+    if bytes_max < 0:
+        return None
+    return (
+        f"stream {name} takes {bytes_max} bytes in one message, and the store needs "
+        f"{PAYLOAD_BYTES_MIN}: set its max_msg_size to -1"
+    )
 
 
 async def time_of_stream(session: Session, name: str) -> float:
@@ -254,6 +269,8 @@ def _check(name: str, config: dict[str, Any]) -> None:
         raise _foreign(name, "it has no mark of a gateway in its metadata")
     if metadata[_FORMAT] != FORMAT:
         raise _foreign(name, f"it has format {metadata[_FORMAT]}, expected is format {FORMAT}")
+    if (words := _takes_too_little(name, config)) is not None:
+        raise ConfigurationError(words)
     for key, value in _fixed(name).items():
         if config.get(key) != value:
             raise _foreign(name, f"its {key} is {config.get(key)!r}, expected is {value!r}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import ConfigurationError
+from gateway.domain.errors import ConfigurationError, StoreUnavailable
 from gateway.stores.jetstream import stream as stream_module
 from gateway.stores.jetstream.session import ApiError, Session, answer_of
 from gateway.stores.jetstream.stream import (
@@ -22,7 +22,8 @@ from gateway.stores.jetstream.stream import (
     settled_stream,
 )
 from tests.nats import NatsServer, nats_folder
-from tests.stores.jetstream.world import jetstream_log, new_stream, session
+from tests.stores.drafts import draft
+from tests.stores.jetstream.world import jetstream_log, new_stream, session, until
 
 BOUNDS = Bounds(events_max=100, bytes_max=10**6, age_max_s=3600.0, replicas=1)
 MARK = {"gateway-epoch": "e", "gateway-format": "1"}
@@ -196,3 +197,20 @@ async def test_a_stream_that_ends_before_what_was_seen_becomes_another_log(
         assert state == StreamState(epoch, first=1, last=2)
         assert (await config_of(admin, stream))["metadata"]["gateway-epoch"] == epoch
         assert (await look_at_stream(admin, stream)).epoch == epoch
+
+
+async def test_a_stream_that_comes_to_take_too_little_is_away_and_says_both_numbers(
+    server: NatsServer,
+) -> None:
+    """The store lost a preserved step of 120 kB; a node that is asked has to say so."""
+    stream = new_stream()
+    async with jetstream_log(server.url, stream=stream) as log, session(server.url) as admin:
+        config = (await admin.api(f"STREAM.INFO.{stream}"))["config"]
+        await admin.api(f"STREAM.UPDATE.{stream}", {**config, "max_msg_size": 65536})
+        await until(lambda: not log.available)
+        assert "65536 bytes in one message, and the store needs 1048576" in str(log.reason)
+        with pytest.raises(StoreUnavailable):
+            await log.append([draft(size=120_000)])
+        await admin.api(f"STREAM.UPDATE.{stream}", {**config, "max_msg_size": -1})
+        await until(lambda: log.available)
+        await log.append([draft(size=120_000)])
