@@ -231,4 +231,43 @@ ROWS: tuple[Row, ...] = (
         "await task.flush() returns when they are in the log",
         ("scenarios/test_workers.py::test_what_was_flushed_outlives_a_kill_in_the_same_moment",),
     ),
+    Row(
+        "F10",
+        "wire-webapp#21653",
+        "a laptop wakes, and the request for a token never settles",
+        "connecting for ever",
+        "given up within the open timeout, then tried again",
+        (
+            "frontend/test_client.py::test_a_token_that_never_comes_is_asked_for_again",
+            "frontend/test_client.py::test_silence_is_noticed_though_the_computers_clock_was_set",
+            "frontend/test_coming_back.py::test_a_page_that_is_frozen",
+        ),
+    ),
+    Row(
+        "F11",
+        "htmx#2225",
+        "an EventSource comes back while its gateway drains, is replaced, full or without a store",
+        "503: it never comes back",
+        "200, retry:, and the end; what happened meanwhile arrives once and in order",
+        (
+            "frontend/test_coming_back.py::test_a_node_that_drains_and_is_replaced",
+            "frontend/test_coming_back.py::test_a_store_that_goes_away_and_comes_back",
+            "frontend/test_coming_back.py::test_a_node_that_is_full_and_has_room_again",
+            "frontend/test_coming_back.py::test_a_log_that_begins_anew_is_told_of",
+            "frontend/test_coming_back.py::test_a_node_that_is_replaced_behind_nginx",
+        ),
+    ),
+    Row(
+        "F52",
+        "nats servers with a small max_payload",
+        "64 KiB, a preserved step of 120 kB",
+        "dropped with a traceback, the task succeeds",
+        "refused at the start, or the node is not ready: both numbers are said",
+        (
+            "stores/jetstream/test_stream.py::"
+            "test_a_server_that_takes_too_little_in_one_message_is_said_clearly",
+            "stores/jetstream/test_stream.py::"
+            "test_a_stream_that_comes_to_take_too_little_is_away_and_says_both_numbers",
+        ),
+    ),
 )
