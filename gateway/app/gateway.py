@@ -15,14 +15,15 @@ import functools
 import inspect
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gateway.app.build import build_engine, frontend_dir
 from gateway.app.clock import SystemClock
 from gateway.app.one_process import alone_in_its_server
 from gateway.app.settings import read_settings
-from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.agents import Agents, Declared, home_of
 from gateway.attempts.demands import demands_of
 from gateway.attempts.loop_watch import LoopWatch
 from gateway.attempts.spans import current_traceparent
@@ -110,6 +111,7 @@ class Gateway:
         exclude: type[BaseException] | Sequence[type[BaseException]] = (),
         accept: Callable[[Any], Any] | Mapping[str, Any] | None = None,
         idle_timeout: float | None = None,
+        isolation: Literal["process"] | None = None,
     ) -> Callable[[F], F]:
         """
         Declare a function as an agent; it stays callable as it is.
@@ -130,10 +132,15 @@ class Gateway:
                 do, or a JSON Schema. Another result is an ``unacceptable_result`` and retried.
             idle_timeout: Seconds without a piece and without progress after which an attempt, or a
                 block, is ``stalled``, beside ``timeout`` for the whole; None: any number.
+            isolation: ``"process"``: each attempt, a fallback's too, runs in a process of its own,
+                which imports this module, and is killed at its limit, when the task is cancelled,
+                and in the end, with all that it has started. None: in the process that declares it.
 
         Raises:
-            ConfigurationError: If the name is taken, or a value is out of bounds.
+            ConfigurationError: If the name is taken, a value is out of bounds, or an isolated
+                agent could not be found by another process.
         """
+        declared_in = sys._getframe(1).f_globals.get("__name__", "__main__")
 
         def declare(function: F) -> F:
             _require_task_first(name, function)
@@ -157,7 +164,10 @@ class Gateway:
                 capabilities=tuple(capabilities),
             )
             demands = demands_of(name, exclude=exclude, accept=accept, idle_timeout=idle_timeout)
-            self.agents.declare(Declared(policy, function, fallback, tuple(cleanup), demands))
+            if isolation not in (None, "process"):
+                raise ConfigurationError(f'agent {name}: isolation has to be "process" or None')
+            home = home_of(name, function, declared_in=declared_in) if isolation else None
+            self.agents.declare(Declared(policy, function, fallback, tuple(cleanup), demands, home))
             return function
 
         return declare

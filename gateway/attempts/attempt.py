@@ -19,7 +19,6 @@ from gateway.attempts.agents import Agents, Declared, Function
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.background import Background
 from gateway.attempts.calling import (
-    InputMismatch,
     call,
     error_of,
     is_async,
@@ -27,11 +26,12 @@ from gateway.attempts.calling import (
     thread_named,
     thread_of,
 )
+from gateway.attempts.cells import Cell, Cells
 from gateway.attempts.cleanup import Cleaned, clean
 from gateway.attempts.demands import Demands
 from gateway.attempts.idle import Idle
-from gateway.attempts.json_forms import as_json
 from gateway.attempts.late import Late
+from gateway.attempts.outcome import acceptable, failed_beside, judge
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.reporter import Listener, Reporter
 from gateway.attempts.spans import Span, spanned
@@ -40,16 +40,11 @@ from gateway.attempts.threads import Threads
 from gateway.domain import own_failures
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.description import describe
-from gateway.domain.diagnostics import logger_of
-from gateway.domain.errors import AttemptOver, Conflict, StaleTerm, TooLarge
-from gateway.domain.failure import Failure
+from gateway.domain.errors import Conflict, StaleTerm
 from gateway.domain.settings import Settings
 from gateway.ports import Clock
-from gateway.values import RESULT_BYTES_MAX
 
 __all__ = ["Attempts"]
-
-logger = logger_of(__name__)
 
 # How long code may take to stop after it was cancelled, before it is named as a leftover.
 CANCEL_GRACE_S = 1.0
@@ -114,6 +109,7 @@ class Attempts:
         self._settings = settings
         self._detected = detected
         self.threads = Threads(settings.threads, freed)
+        self._cells = Cells(settings, clock)
         # The newest attempt of each task.
         self._made: dict[str, _Attempt] = {}
         self._late = Late()
@@ -124,9 +120,9 @@ class Attempts:
         return self._late.tasks
 
     def has_room(self, declared: Declared, *, fallback: bool) -> bool:
-        """Whether an attempt could begin now; plain functions need a free thread."""
+        """Whether an attempt could begin now; plain functions of this process need a thread."""
         function = declared.fallback if fallback else declared.function
-        return self.threads.room or is_async(function)
+        return self.threads.room or declared.home is not None or is_async(function)
 
     def left_running(self, task_id: str, attempt: int) -> bool:
         """Whether the thread of an attempt still runs in this process."""
@@ -137,6 +133,21 @@ class Attempts:
         for task_id in tuple(self._made):
             self.ended(task_id)
         self._late.cancel()
+
+    async def prepare(self) -> None:
+        """
+        Make ready what the attempts of isolated agents need, so that the first begins at once.
+
+        Raises:
+            ConfigurationError: If one cannot be found by another process.
+        """
+        for declared in self.agents:
+            if declared.home is not None:
+                await self._cells.find(declared)
+
+    async def close(self) -> None:
+        """End the processes of isolated agents, with all that they have started."""
+        await self._cells.close()
 
     def ended(self, task_id: str) -> None:
         """Stop working on a task that has ended; nothing happens if none is worked on."""
@@ -157,14 +168,30 @@ class Attempts:
         """
         with spanned(assignment, mode="fallback" if fallback else "primary") as span:
             function = declared.fallback if fallback and declared.fallback else declared.function
-            await self._make(assignment, declared, function, span)
+            if declared.home is None:
+                await self._make(assignment, declared, function, span)
+            else:
+                cell = self._cells.open(declared, assignment, fallback=fallback)
+                try:
+                    await self._make(assignment, declared, function, span, cell)
+                finally:
+                    cell.abandon()
 
     async def _make(
-        self, assignment: Assignment, declared: Declared, function: Function, span: Span
+        self,
+        assignment: Assignment,
+        declared: Declared,
+        function: Function,
+        span: Span,
+        cell: Cell | None = None,
     ) -> None:
         policy = declared.policy
         async with self._supervised(assignment, declared.demands, span) as attempt:
-            running = asyncio.ensure_future(self._called(function, attempt, declared.demands))
+            running = asyncio.ensure_future(
+                self._called(function, attempt, declared.demands)
+                if cell is None
+                else cell.result(attempt.pieces, attempt.resources)
+            )
             over = asyncio.ensure_future(attempt.over.wait())
             try:
                 await attempt.idle.wait({running, over}, limit_s=assignment.limit_s)
@@ -181,7 +208,11 @@ class Attempts:
                     # Whoever asks for the end of an attempt is answered by one of the two others.
                     await self._fail(attempt, error, policy, declared.demands, asked=False)
             elif not attempt.over.is_set():
+                if cell is not None:
+                    await cell.silence(running)
                 await self._time_out(attempt, assignment.limit_s, policy)
+            if cell is not None:
+                await cell.end(running, attempt.resources)
             still_running = await self._stopped(running, function, attempt.task)
         if cleaned := await self._cleaned(attempt, declared.cleanup, still_running):
             await attempt.reporter.cleaned(cleaned)
@@ -225,7 +256,9 @@ class Attempts:
                 attempt.background.begin()
                 with attempt.idle.ends(limit):
                     yield attempt.task
-                result = await self._acceptable(attempt.task.result, attempt.task, demands)
+                result = await acceptable(
+                    attempt.task.result, task_id=assignment.task_id, demands=demands
+                )
         except BaseException as error:
             if limit.expired() and isinstance(error, TimeoutError):
                 end = self._time_out(attempt, assignment.limit_s, policy, error)
@@ -280,14 +313,17 @@ class Attempts:
     ) -> None:
         """Tell what was raised; ``asked``: somebody outside has cancelled the code."""
         self._note(attempt)
-        failure = self._classified(error, policy, demands)
-        if failure.error_code == "cancelled" and not asked:
-            # A connection of its own that was lost, a task of its own that it had cancelled.
-            failure = own_failures.cancelled_itself()
-        attempt.span.failed(failure)
-        cause = "cancelled" if failure.error_type == "cancelled" else "exception"
+        judged = judge(
+            error,
+            policy,
+            demands,
+            taught=self.agents.taught,
+            now=self._clock.wall(),
+            asked=asked,
+        )
+        attempt.span.failed(judged.failure)
         with contextlib.suppress(StaleTerm, Conflict):
-            await attempt.reporter.fail(failure, cause=cause, detail=describe(error))
+            await attempt.reporter.fail(judged.failure, cause=judged.cause, detail=judged.detail)
 
     async def _time_out(
         self,
@@ -318,26 +354,7 @@ class Attempts:
             result = await call(function, task, threads=self.threads)
         finally:
             attempt.background.end()
-        return await self._acceptable(result, task, demands)
-
-    async def _acceptable(self, result: Any, task: Task, demands: Demands) -> Any:
-        about = f"task {task.task_id}"
-        try:
-            result = as_json(result, field="result", bytes_max=RESULT_BYTES_MAX, about=about)
-        except TooLarge:
-            return result  # which is refused where it is told, as all that is too large
-        await demands.require(result)
-        return result
-
-    def _classified(self, error: BaseException, policy: AgentPolicy, demands: Demands) -> Failure:
-        if isinstance(error, InputMismatch):
-            return own_failures.invalid_input(error.field, error.rule)
-        return demands.classified(
-            error,
-            now=self._clock.wall(),
-            llm_upstream=policy.upstream is not None,
-            taught=self.agents.taught,
-        )
+        return await acceptable(result, task_id=task.task_id, demands=demands)
 
     async def _stopped(
         self, running: asyncio.Future[Any], function: Function, task: Task
@@ -402,7 +419,7 @@ class Attempts:
             over=asyncio.Event(),
             span=span,
             idle=idle,
-            background=Background(lambda error: _failed_beside(assignment, pieces, error)),
+            background=Background(lambda error: failed_beside(assignment.task_id, pieces, error)),
         )
         self._made[assignment.task_id] = attempt
         teller = asyncio.ensure_future(attempt.reporter.tell_all(waiting))
@@ -422,15 +439,6 @@ async def _ended(supervised: contextlib.AsyncExitStack, end: Coroutine[Any, Any,
     """Tell the end of a block, and supervise it no more."""
     async with supervised:
         await end
-
-
-def _failed_beside(assignment: Assignment, pieces: Pieces, error: BaseException) -> None:
-    """Tell what a background task raised; after the attempt's end that is for operators only."""
-    told = False
-    with contextlib.suppress(AttemptOver):
-        told = pieces.add_failure(own_failures.background_failure(), describe(error))
-    if not told:
-        logger.error("task %s: a background task failed", assignment.task_id, exc_info=error)
 
 
 def _times_asked() -> int:

@@ -81,11 +81,17 @@ async def clean(
         name = getattr(hook, "__name__", type(hook).__name__)
         (resources if await _ran(hook, task, name, threads) else leftovers).append(name)
     freed = 0
+    if (ended := used.ended) is not None:
+        freed += ended.freed_bytes
+        leftovers += [f"process: {pid}" for pid in ended.left]
+        if ended.looked and not ended.left:
+            resources.append("process")
     if used.processes:
         freed += sum(resident_bytes(process.pid) or 0 for process in used.processes)
         left = await threads.run(lambda: _end(used.processes), name="cleanup")
         leftovers += [f"process: {pid}" for pid in left]
-        if not set(left) >= {process.pid for process in used.processes}:
+        ended_any = not set(left) >= {process.pid for process in used.processes}
+        if ended_any and "process" not in resources:
             resources.append("process")
     if (folder := used.folder) is not None:
         still_there = await threads.run(lambda: remove_folder(folder), name="cleanup")

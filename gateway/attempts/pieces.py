@@ -19,7 +19,7 @@ from gateway.domain.errors import AttemptOver
 from gateway.domain.failure import Failure
 from gateway.domain.redaction import Redacted
 
-__all__ = ["TEXT_CHARS_MAX", "Piece", "Pieces", "Rest"]
+__all__ = ["TEXT_CHARS_MAX", "Flushed", "Piece", "Pieces", "Rest"]
 
 # Of the text of one piece: 64 KiB of UTF-8 at the most, since a character has up to four bytes.
 TEXT_CHARS_MAX = 16_384
@@ -205,11 +205,15 @@ class Pieces:
         """Whether somebody waits until all is told."""
         return bool(self._flushing)
 
-    def flushed(self, error: Exception | None = None) -> None:
-        """All that was given is told; ``error``: it could not be, or not all of it."""
+    def take_flushing(self) -> list[Flushed]:
+        """Take what is to be called once all that was given up to now is told."""
         with self._lock:
             flushing, self._flushing = self._flushing, []
-        for done in flushing:
+        return flushing
+
+    def flushed(self, error: Exception | None = None) -> None:
+        """All that was given is told; ``error``: it could not be, or not all of it."""
+        for done in self.take_flushing():
             done(error)
 
     def take(self) -> Piece | None:

@@ -8,18 +8,52 @@ killed without a look afterwards.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import signal
 import threading
 from collections.abc import Callable, Iterable
 
-__all__ = ["end_all", "resident_bytes", "state_of"]
+__all__ = ["EXIT_MEMORY", "Ended", "end_all", "ending_of", "resident_bytes", "state_of"]
+
+# The exit code of a process that had no memory left: of sysexits.h EX_OSERR is the nearest.
+EXIT_MEMORY = 71
 
 # Processes that were killed may take a while to be gone: looks, and seconds between two.
 LOOKS = 100
 LOOK_S = 0.02
 PROC = pathlib.Path("/proc")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """
+    How a process ended.
+
+    Attributes:
+        code: Its exit code; negative: the signal; None: unknown.
+        peak_bytes: The most memory that it had; 0: unknown.
+        freed_bytes: The memory that it had when it was last looked at; 0: unknown.
+        left: The ids of processes that it has left behind, and that do not end.
+        looked: Whether there was a look at what it left behind.
+    """
+
+    code: int | None = None
+    peak_bytes: int = 0
+    freed_bytes: int = 0
+    left: tuple[int, ...] = ()
+    looked: bool = False
+
+
+def ending_of(code: int) -> str:
+    """Name how a process ended: by its exit code, or by the signal of a negative one."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
 
 
 def state_of(pid: int) -> str | None:

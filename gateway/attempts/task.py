@@ -19,6 +19,7 @@ from typing import Any
 from gateway.attempts.assignment import Assignment
 from gateway.attempts.json_forms import as_json
 from gateway.attempts.pieces import Pieces
+from gateway.attempts.processes import Ended
 from gateway.domain.errors import InvalidParams
 from gateway.domain.preserved import Kept
 from gateway.values import measured
@@ -40,10 +41,12 @@ class Resources:
     Attributes:
         processes: The processes that it has started.
         folder: Its temporary folder; None: it asked for none.
+        ended: How the process of its own has ended; None: it had none.
     """
 
     processes: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
     folder: pathlib.Path | None = None
+    ended: Ended | None = None
 
 
 class Task:

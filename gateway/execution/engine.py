@@ -173,6 +173,7 @@ class Engine:
             await asyncio.gather(*tasks, return_exceptions=True)
             if parts.alarm is not None:
                 await parts.alarm.stop()
+            await parts.attempts.close()
             if parts.durable:
                 await self.log.close()
                 self._opened = False
@@ -182,8 +183,14 @@ class Engine:
                 self._ran = True
 
     async def open(self) -> None:
-        """Reach the store, before anything else; raises ``ConfigurationError`` if that fails."""
+        """
+        Reach the store, and what isolated agents need, before anything else.
+
+        Raises:
+            ConfigurationError: If that fails.
+        """
         if not self._opened:
+            await self.parts.attempts.prepare()
             await self.log.open()
             self._opened = True
 

@@ -104,6 +104,7 @@ async def work(
         on_registered=desk.registered,
         on_notice=_note_for(url),
     )
+    await desk.attempts.prepare()
     loop = asyncio.get_running_loop()
     watch = LoopWatch(
         clock, alive=lambda: line.say("alive"), blocked=lambda place: line.say("blocked", at=place)
@@ -137,6 +138,7 @@ async def work(
         ) from error
     finally:
         watch.stop()
+        await desk.attempts.close()
     if desk.out_of_memory:
         raise MemoryError
 
@@ -183,7 +185,7 @@ class _Desk:
             raise LookupError(f"no agent {claim['agent_name']!r} is declared here")
         assert self.claimer.identity is not None
         task_id, term = claim["task_id"], claim["term"]
-        held = self._claims[task_id] = _Held(claim)
+        held = self._claims[task_id] = _Held(claim, isolated=declared.home is not None)
         about = {name: claim[name] for name in ("agent_name", "user_id", "attempt")}
         limit_s = declared.policy.timeout_s
         self._line.say("holds", task_id=task_id, term=term, limit_s=limit_s, **about)
@@ -233,7 +235,7 @@ class _Desk:
     ) -> None:
         """Take why the attempt failed."""
         held = self._held(task_id, term)
-        if failure.error_code == MEMORY_CODE:
+        if failure.error_code == MEMORY_CODE and not held.isolated:
             self._run_out(held)
         told: dict[str, Any] = {
             "message": f"{failure.error_type}: {failure.error_code}",
@@ -349,10 +351,12 @@ class _Held:
         turn: Held while something is told, so that reports keep the order of the attempt.
         piece: The number of the newest piece that was told.
         out_of_memory: Whether the attempt has used more memory than there was.
+        isolated: Whether it has a process of its own, with memory of its own.
     """
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, *, isolated: bool = False) -> None:
         self.claim = claim
+        self.isolated = isolated
         self.turn = asyncio.Lock()
         self.piece = int(claim["piece"])
         self.out_of_memory = False

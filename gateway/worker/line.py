@@ -18,12 +18,9 @@ from typing import Any
 
 import orjson
 
-from gateway.attempts.processes import state_of
+from gateway.attempts.processes import EXIT_MEMORY, state_of
 
 __all__ = ["EXIT_MEMORY", "Line"]
-
-# The exit code of a process that had no memory left: of sysexits.h EX_OSERR is the nearest.
-EXIT_MEMORY = 71
 
 # How often this process looks whether the keeper is stopped or gone, in seconds.
 LOOK_EVERY_S = 0.05

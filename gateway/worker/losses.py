@@ -14,18 +14,16 @@ import dataclasses
 import math
 import os
 import pathlib
-import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.attempts.cleanup import status_of
 from gateway.attempts.folders import remove_folder
-from gateway.attempts.processes import end_all
+from gateway.attempts.processes import EXIT_MEMORY, end_all, ending_of
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
 from gateway.domain.diagnostics import logger_of
-from gateway.worker.line import EXIT_MEMORY
 from gateway.worker.pause import pause
 
 __all__ = ["Key", "Losses", "Process", "clear", "ending_of"]
@@ -168,16 +166,6 @@ async def clear(dead: Process) -> list[str]:
     left = await asyncio.to_thread(remove_folder, dead.folder)
     leftovers = [f"process: {pid}" for pid in living]
     return leftovers + ([f"temp_files: {left} in {dead.folder.name}"] if left else [])
-
-
-def ending_of(code: int) -> str:
-    """Name how a process ended: by its exit code, or by the signal of a negative one."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
 
 
 def _kind_of(dead: Process) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.attempts.agents import Agents, Declared
+from gateway.attempts.agents import Agents, Declared, Home, find_at_home, home_of
 from gateway.domain.agent import AgentPolicy
 from gateway.domain.errors import ConfigurationError
 
@@ -63,3 +63,30 @@ def test_a_registration_says_whether_there_is_a_fallback_and_not_which() -> None
         "upstream": "model",
         "breaker": "shared",
     }
+
+
+def top(task: object) -> None:
+    """A function that another process can import."""
+
+
+def test_another_process_finds_a_function_by_its_modules_and_its_name() -> None:
+    home = home_of("echo", top, declared_in="tests.elsewhere")
+    assert home == Home("echo", f"{__name__}:top", (__name__, "tests.elsewhere"))
+
+
+def test_what_another_process_could_not_import_is_refused_where_it_is_declared() -> None:
+    def closure(task: object) -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"closure is declared in a function.*declare it"):
+        home_of("echo", closure, declared_in=__name__)
+    with pytest.raises(ConfigurationError, match=r"top is declared in __main__.*declare it"):
+        home_of("echo", top, declared_in="__main__")
+
+
+def test_an_agent_is_found_where_it_is_declared_and_by_its_own_function() -> None:
+    home = home_of("found", top, declared_in=__name__)
+    agents = Agents()
+    agents.declare(Declared(AgentPolicy("found"), top, home=home))
+    assert find_at_home(home) == (agents, agents.get("found"))
+    with pytest.raises(ConfigurationError, match="does not declare"):
+        find_at_home(home_of("lost", top, declared_in=__name__))

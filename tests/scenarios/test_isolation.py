@@ -1,0 +1,87 @@
+"""Attempts in processes of their own, under `gateway serve` and under `gateway work`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from tests.attempts.isolated import below
+from tests.scenarios.harness import (
+    Browser,
+    GatewayProcess,
+    browser,
+    gateway_process,
+    worker_process,
+)
+
+AGENTS = "tests.attempts.isolated_agents:gateway"
+# A gateway, and the process in which its agents are declared.
+Agents = tuple[GatewayProcess, psutil.Process]
+
+pytestmark = [pytest.mark.own_store, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["serve", "work"])
+async def agents(request: pytest.FixtureRequest) -> AsyncIterator[Agents]:
+    """The agents in the gateway's own process, then in a worker's."""
+    async with contextlib.AsyncExitStack() as stack:
+        here = request.param == "serve"
+        gateway = await stack.enter_async_context(
+            gateway_process(target=AGENTS if here else None, store="memory", retry_base=0.05)
+        )
+        process = gateway.process.pid
+        if not here:
+            worker = await stack.enter_async_context(worker_process(gateway.url, target=AGENTS))
+            process = worker.child.pid
+        yield gateway, psutil.Process(process)
+
+
+async def test_attempts_that_are_over_are_killed_told_and_leave_nothing(agents: Agents) -> None:
+    gateway, process = agents
+    before = below(process.pid)
+    async with browser(gateway.url) as operator:
+        task = await gateway.task("limited")
+        finished = await operator.finished(task["task_id"], within_s=20)
+        assert finished["outcome"] == "dead_lettered"
+        errors = operator.all("agent_error", task_id=task["task_id"])
+        assert [error["error_code"] for error in errors] == ["task_timeout"] * 2
+        await cleaned(operator, task["task_id"], 2)
+
+        task = await gateway.task("limited")
+        await operator.event("partial_result", task_id=task["task_id"])
+        await operator.call("task.cancel", task_id=task["task_id"])
+        await cleaned(operator, task["task_id"], 1)
+    assert below(process.pid) == before
+
+
+async def test_a_crash_is_that_attempts_alone(agents: Agents) -> None:
+    """The next goes on from what was kept, and the process of the others has lost nothing."""
+    gateway, process = agents
+    async with browser(gateway.url) as operator:
+        task = await gateway.task("fragile", "the outline")
+        finished = await operator.finished(task["task_id"])
+        assert finished["outcome"] == "succeeded"
+        (error,) = operator.all("agent_error", task_id=task["task_id"])
+        assert (error["error_type"], error["error_code"]) == ("agent_lost", "process_lost")
+        assert error["detail"]["process"] == "SIGKILL"
+        await cleaned(operator, task["task_id"], 2)
+
+        task = await gateway.task("hungry")
+        finished = await operator.finished(task["task_id"])
+        (error,) = operator.all("agent_error", task_id=task["task_id"])
+        assert error["error_code"] == "memory_limit_exceeded"
+        await cleaned(operator, task["task_id"], 1)
+    assert process.is_running()
+
+
+async def cleaned(operator: Browser, task_id: str, times: int) -> None:
+    """Wait until so many attempts at a task are cleaned up after: all of it is gone."""
+    await operator.until(lambda _: len(operator.all("resource_cleanup", task_id=task_id)) == times)
+    for cleanup in operator.all("resource_cleanup", task_id=task_id):
+        assert cleanup["cleanup_status"] == "success"
+        assert "process" in cleanup["resources_cleaned"]
+        assert cleanup["leftovers"] == []
