@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any
 
+from gateway.attempts.forks import guard_forks
 from gateway.domain.diagnostics import logger_of
 
 __all__ = ["run", "say_ends", "say_ready", "until_signal"]
@@ -19,13 +20,24 @@ logger = logger_of(__name__)
 
 
 def run(work: Any) -> None:
-    """Run a coroutine on uvloop where it is installed, otherwise on asyncio's own loop."""
+    """
+    Run a coroutine on uvloop where it is installed, otherwise on asyncio's own loop.
+
+    What it forks has none of the loop's signals, and what agents have started with
+    ``multiprocessing`` and left ends with it: Python would wait for these at its end, for ever.
+    """
+    guard_forks()
     try:
-        import uvloop
-    except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(work)
+        else:
+            uvloop.run(work)
+    finally:
+        if (multiprocessing := sys.modules.get("multiprocessing")) is not None:
+            for child in multiprocessing.active_children():
+                child.kill()
 
 
 def say_ready(about: str) -> None:

@@ -72,9 +72,9 @@ async def serve(
     """
     require_secret(gateway, host)
     # Opened before the server starts: uvicorn would log an error here with its own traceback.
-    await gateway.engine.open()
     if processes is not None:
         gateway.engine.parts.runner.leave_to_others()
+    await gateway.engine.open()
 
     async def drain() -> None:
         # Workers finish what they have, or give it back, while the gateway waits for it.

@@ -31,6 +31,7 @@ from gateway.attempts.cell_words import (
     judged_of,
 )
 from gateway.attempts.folders import remove_folder
+from gateway.attempts.forks import keep_socket
 from gateway.attempts.outcome import Judged, JudgedElsewhere
 from gateway.attempts.pieces import Pieces
 from gateway.attempts.processes import EXIT_MEMORY, Ended, ending_of
@@ -262,6 +263,7 @@ class _Forker:
         self._finding: dict[int, asyncio.Future[str | None]] = {}
         self._buffer = b""
         self._line, theirs = socket.socketpair()
+        keep_socket(self._line)
         try:
             with theirs:
                 self._popen = subprocess.Popen(
@@ -298,6 +300,7 @@ class _Forker:
         number = next(self._numbers)
         folder = tempfile.mkdtemp(prefix=f"task-{number}-", dir=self._base)
         ours, theirs = socket.socketpair()
+        keep_socket(ours)
         cell = Cell(
             self,
             number,

@@ -105,6 +105,9 @@ class Forker:
             self._sweep()
         kill_adopted(keep=())
         remove_folder(self._folder)
+        self._selector.close()
+        for end in (self._line, self._woken, self._wake):
+            end.close()
 
     def _hear(self) -> bool:
         """Do what was asked for; returns whether the other end is still there."""

@@ -190,7 +190,8 @@ class Engine:
             ConfigurationError: If that fails.
         """
         if not self._opened:
-            await self.parts.attempts.prepare()
+            if self.parts.runner.runs_here:
+                await self.parts.attempts.prepare()
             await self.log.open()
             self._opened = True
 

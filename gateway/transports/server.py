@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Generator, Iterable
 import uvicorn
 from starlette.applications import Starlette
 
+from gateway.attempts.forks import keep_port
 from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
@@ -198,6 +199,8 @@ class Server(uvicorn.Server):
             )
         )
         self._listener = bind(host, port)
+        # A child that an agent forks would hold the port, and clients' connections, open.
+        keep_port(self._listener.getsockname()[1])
         self._port: int = self._listener.getsockname()[1]
         self._hub: Hub = app.state.hub
         self._stop_limit_s = settings.drain_grace + STOP_MARGIN_S

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from gateway.attempts.forks import keep_socket
 from gateway.attempts.processes import EXIT_MEMORY, state_of
 
 __all__ = ["EXIT_MEMORY", "Line"]
@@ -47,6 +48,7 @@ class Line:
         self._socket = socket.socket(fileno=descriptor)
         # Processes that agents start must not hold the line open.
         self._socket.set_inheritable(False)
+        keep_socket(self._socket)
         with self._socket.makefile("rb") as lines:
             first = lines.readline(HELLO_BYTES_MAX)
         self.hello: Mapping[str, Any] = orjson.loads(first) if first else {}
@@ -65,7 +67,8 @@ class Line:
     def _watch(self) -> None:
         """Stop when the keeper is stopped, die when it is gone."""
         keeper = os.getppid()
-        end = socket.socket(fileno=os.dup(self._socket.fileno()))
+        end = self._socket.dup()
+        keep_socket(end)
         while True:
             end.settimeout(LOOK_EVERY_S)
             try:

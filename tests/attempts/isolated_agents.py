@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -169,3 +170,36 @@ async def fragile(task: Task, question: str) -> str:
 @gateway.agent("hungry", isolation="process", max_attempts=1)
 async def hungry(task: Task, question: str) -> None:
     raise MemoryError
+
+
+# --- not isolated, and with processes of their own -----------------------------------------------
+
+FORK = multiprocessing.get_context("fork")
+
+
+@gateway.agent("pools", max_attempts=1)
+def pools(task: Task, question: str) -> list[int]:
+    """A pool ends its processes with SIGTERM."""
+    with FORK.Pool(2) as pool:
+        return pool.map(abs, [-1, -2])
+
+
+@gateway.agent("terminates", max_attempts=1)
+def terminates(task: Task, question: str) -> int | None:
+    """It ends one at once, and one after a while; and gives how the second has ended."""
+    for wait_s in (0.0, 0.2):
+        child = FORK.Process(target=threading.Event().wait)
+        child.start()
+        child.join(wait_s)
+        child.terminate()
+        child.join(10)
+    return child.exitcode
+
+
+@gateway.agent("lingers", max_attempts=1)
+def lingers(task: Task, question: str) -> int:
+    """It leaves two children; the one that `multiprocessing` does not know goes on for ever."""
+    FORK.Process(target=threading.Event().wait).start()
+    if (pid := os.fork()) == 0:
+        threading.Event().wait()
+    return pid

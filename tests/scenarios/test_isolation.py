@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import socket
 from collections.abc import AsyncIterator
 
 import psutil
 import pytest
 import pytest_asyncio
 
-from tests.attempts.isolated import below
+from tests.attempts.isolated import below, until
 from tests.scenarios.harness import (
     Browser,
     GatewayProcess,
@@ -76,6 +78,41 @@ async def test_a_crash_is_that_attempts_alone(agents: Agents) -> None:
         assert error["error_code"] == "memory_limit_exceeded"
         await cleaned(operator, task["task_id"], 1)
     assert process.is_running()
+
+
+@pytest.mark.parametrize("agent", ["pools", "terminates"])
+async def test_children_that_an_agent_forks_end_by_their_own_signals(
+    agents: Agents, agent: str
+) -> None:
+    """Theirs went to the loop: the worker left, and under `serve` the child lived on."""
+    gateway, process = agents
+    before = below(process.pid)
+    async with browser(gateway.url) as operator:
+        task = await gateway.task(agent)
+        finished = await operator.finished(task["task_id"], within_s=20)
+        assert finished["outcome"] == "succeeded"
+        assert finished["result"] == {"pools": [1, 2], "terminates": -signal.SIGTERM}[agent]
+        task = await gateway.task("fragile", "still here")
+        assert (await operator.finished(task["task_id"]))["outcome"] == "succeeded"
+    assert process.is_running()
+    await until(lambda: below(process.pid) == before)
+
+
+async def test_a_child_that_an_agent_forks_holds_nothing_of_the_gateway_open() -> None:
+    """Neither its port nor its clients: both are free when the gateway has ended."""
+    async with gateway_process(target=AGENTS, store="memory") as gateway:
+        async with browser(gateway.url) as operator:
+            task = await gateway.task("lingers")
+            child = psutil.Process((await operator.finished(task["task_id"]))["result"])
+            assert {at.laddr.port for at in child.net_connections("inet") if at.laddr} == set()
+        gateway.process.send_signal(signal.SIGTERM)
+        # Not `stop`, which also waits for its output to be closed, and that the child still has.
+        await until(lambda: gateway.process.returncode is not None)
+        assert gateway.process.returncode == 0
+        assert child.is_running()
+        with socket.create_server(("127.0.0.1", gateway.port)):
+            child.terminate()
+        await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
 async def cleaned(operator: Browser, task_id: str, times: int) -> None:

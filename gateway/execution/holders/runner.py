@@ -116,6 +116,11 @@ class Runner:
                     self._busy[attempt] = record.task_id
                     attempt.add_done_callback(self._freed)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether attempts are made in this process."""
+        return self._slots > 0
+
     def leave_to_others(self) -> None:
         """Run nothing here, from the beginning on: other processes have the same agents."""
         self._slots = 0
