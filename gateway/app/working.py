@@ -32,7 +32,13 @@ def keep(
     for name, value in options.items():
         arguments += [] if value is None else [f"--{name}", str(value)]
     keeper = Keeper(
-        arguments, url=url, token=token, grace_s=grace_s, ready=say_ready, parent=parent
+        arguments,
+        url=url,
+        token=token,
+        grace_s=grace_s,
+        ready=say_ready,
+        parent=parent,
+        adopt=True,
     )
     sys.exit(asyncio.run(keeper.run()))
 

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.attempts.descent import kill_trees
 from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import end_all, resident_bytes
 from gateway.attempts.task import Resources, Task
@@ -105,7 +106,10 @@ async def clean(
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     """Kill processes and what they have started; returns the ids of those that do not end."""
-    left = end_all([process.pid for process in processes], of=os.getpgid)
+    pids = [process.pid for process in processes]
+    # What is below one may have left its group; what was below one that has ended may be in it.
+    left = kill_trees(process.pid for process in processes if process.poll() is None)
+    left += [pid for pid in end_all(pids, of=os.getpgid) if pid not in left]
     for process in processes:
         # Without a wait it would stay as a zombie.
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -12,12 +12,21 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from gateway.attempts.processes import PROC, state_of
+from gateway.attempts.processes import LOOK_S, LOOKS, PROC, state_of
 
-__all__ = ["adopt_orphans", "children_of", "descendants_of", "die_with_parent", "kill_adopted"]
+__all__ = [
+    "adopt_orphans",
+    "children_of",
+    "descendants_of",
+    "die_with_parent",
+    "kill_adopted",
+    "kill_trees",
+    "reap_adopted",
+]
 
 # Of linux/prctl.h.
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -55,6 +64,41 @@ def descendants_of(pid: int) -> list[int]:
     return found
 
 
+def kill_trees(roots: Iterable[int]) -> list[int]:
+    """
+    Kill processes with all below them, and wait up to 2 s until they have ended. Blocks.
+
+    They are stopped first, so that none leaves a child behind whose parent is somebody else then.
+
+    Returns:
+        The ids of those that do not end.
+    """
+    found: set[int] = set()
+    new = set(roots)
+    while new:
+        for pid in new:
+            _send(pid, signal.SIGSTOP)
+        found |= new
+        new = {below for pid in new for below in descendants_of(pid)} - found
+    living = list(found)
+    for _ in range(LOOKS):
+        for pid in living:
+            _send(pid, signal.SIGKILL)
+        living = [pid for pid in living if state_of(pid) not in ("Z", None)]
+        if not living:
+            break
+        threading.Event().wait(LOOK_S)
+    return living
+
+
+def reap_adopted(keep: Collection[int]) -> None:
+    """Ask how children of this process have ended that have, but those to ``keep``."""
+    for child in set(children_of(os.getpid()) or ()) - set(keep):
+        if state_of(child) == "Z":
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child, os.WNOHANG)
+
+
 def kill_adopted(keep: Collection[int]) -> list[int] | None:
     """
     Kill the children of this process, with all below them, and ask how its zombies have ended.
@@ -77,10 +121,14 @@ def kill_adopted(keep: Collection[int]) -> list[int] | None:
         for pid in (child, *descendants_of(child)):
             # One below has ended when it is a zombie; a child has when it is asked how, next time.
             if pid == child or state_of(pid) != "Z":
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+                _send(pid, signal.SIGKILL)
                 living.append(pid)
     return living
+
+
+def _send(pid: int, sign: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, sign)
 
 
 def _prctl(option: int, value: int) -> Any:

@@ -25,6 +25,7 @@ from typing import Any
 
 import orjson
 
+from gateway.attempts.descent import adopt_orphans, reap_adopted
 from gateway.attempts.folders import remove_folder
 from gateway.attempts.processes import resident_bytes, state_of
 from gateway.client.http_calls import HttpCalls
@@ -70,6 +71,8 @@ class Keeper:
         ready: Called with the worker's id when the gateway has accepted it, once.
         parent: The process that has started this one, and without which it ends as by SIGTERM;
             None: it goes on.
+        adopt: Whether to be the parent of what the worker's processes leave behind, and to end
+            that with them; for a process that has no other children. Linux only.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Keeper:
         grace_s: float,
         ready: Callable[[str], None],
         parent: int | None = None,
+        adopt: bool = False,
     ) -> None:
         self._arguments = list(arguments)
         self._token = token
@@ -89,7 +93,8 @@ class Keeper:
         self._parent = parent
         self._identity: dict[str, str] = {}
         calls = HttpCalls(url, token=token)
-        self._losses = Losses(calls, lambda: self._identity)
+        self._adopt = adopt
+        self._losses = Losses(calls, lambda: self._identity, keep=self._kept if adopt else None)
         self._deputy = Deputy(
             calls,
             lambda: self._identity,
@@ -111,6 +116,8 @@ class Keeper:
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self._stop)
+        if self._adopt:
+            adopt_orphans()
         with _base() as base:
             async with asyncio.TaskGroup() as reports:
                 code = await self._keep(base, reports)
@@ -148,7 +155,7 @@ class Keeper:
             process = self._start(base / str(number))
             await self._watch(process)
             if process.left_with is not None:
-                await clear(process)
+                await clear(process, keep=self._kept if self._adopt else None)
                 return process.left_with
             if not process.registered and not self._identity and process.code > 0:
                 return process.code  # It could not even begin, and has said why.
@@ -193,6 +200,9 @@ class Keeper:
         self._process = process = Process(popen, folder)
         return process
 
+    def _kept(self) -> set[int]:
+        return set() if self._process is None else {self._process.popen.pid}
+
     async def _watch(self, process: Process) -> None:
         """Listen until the process is dead."""
         pid = process.popen.pid
@@ -205,6 +215,8 @@ class Keeper:
                 before, process.resident_bytes = process.resident_bytes, resident
             if self._parent not in (None, os.getppid()) and not self._stopping.is_set():
                 self._stop()
+            if self._adopt:
+                reap_adopted(self._kept())
             await asyncio.wait({dying}, timeout=LOOK_EVERY_S)
         standing_in.cancel()
         # The last look may have seen it while it was being taken down.

@@ -15,18 +15,19 @@ import math
 import os
 import pathlib
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from gateway.attempts.cleanup import status_of
+from gateway.attempts.descent import children_of, kill_adopted
 from gateway.attempts.folders import remove_folder
-from gateway.attempts.processes import EXIT_MEMORY, end_all, ending_of
+from gateway.attempts.processes import EXIT_MEMORY, LOOK_S, LOOKS, end_all, ending_of
 from gateway.client.errors import CallFailed, Disconnected
 from gateway.client.http_calls import HttpCalls
 from gateway.domain.diagnostics import logger_of
 from gateway.worker.pause import pause
 
-__all__ = ["Key", "Losses", "Process", "clear", "ending_of"]
+__all__ = ["Keep", "Key", "Losses", "Process", "clear", "ending_of"]
 
 logger = logger_of(__name__)
 
@@ -42,6 +43,8 @@ TIMED_OUT = {"error_type": "timeout", "error_code": "task_timeout", "others": 0}
 
 # A task and the term under which it is held.
 Key = tuple[str, int]
+# Gives the ids of children that were not left behind by a dead process.
+Keep = Callable[[], Collection[int]]
 
 
 @dataclasses.dataclass(slots=True)
@@ -90,16 +93,24 @@ class Losses:
         calls: To the gateway.
         identity: Gives ``agent_id`` and ``agent_secret`` as which the gateway last accepted the
             worker.
+        keep: As for ``clear``.
 
     Attributes:
         telling: The tasks whose loss the gateway does not know yet. The next process, which
             comes back as the same worker, leaves them alone.
     """
 
-    def __init__(self, calls: HttpCalls, identity: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        calls: HttpCalls,
+        identity: Callable[[], Mapping[str, str]],
+        *,
+        keep: Keep | None = None,
+    ) -> None:
         self.telling: set[Key] = set()
         self._calls = calls
         self._identity = identity
+        self._keep = keep
 
     async def tell(self, dead: Process) -> None:
         """Tell what was lost with a process, clean up after it, and tell what became of that."""
@@ -112,7 +123,7 @@ class Losses:
         ]
         until = asyncio.get_running_loop().time() + REPORT_WITHIN_S
         self.telling |= dead.held.keys()
-        clearing = asyncio.create_task(clear(dead))
+        clearing = asyncio.create_task(clear(dead, keep=self._keep))
         try:
             for key, task in dead.held.items():
                 if key in dead.overdue:
@@ -155,14 +166,27 @@ class Losses:
         logger.warning("%s of task %s: nobody was there to be told", method, task["task_id"])
 
 
-async def clear(dead: Process) -> list[str]:
+async def clear(dead: Process, *, keep: Keep | None = None) -> list[str]:
     """
     End what a process has started and remove its files.
+
+    What has left its session comes to this process, which adopts orphans, when its parent ends.
+
+    Args:
+        keep: Gives the ids of this process's children that are none of that; None: it does not
+            adopt orphans.
 
     Returns:
         What is still there afterwards.
     """
     living = await asyncio.to_thread(end_all, [dead.popen.pid], of=os.getsid)
+    adopted: list[int] | None = None
+    for _ in range(0 if keep is None else LOOKS):
+        # In the loop, where children are started, too: none that is new is taken for an orphan.
+        if keep is None or not (adopted := kill_adopted(keep())):
+            break
+        await pause(LOOK_S)
+    living += [pid for pid in adopted or () if pid not in living]
     left = await asyncio.to_thread(remove_folder, dead.folder)
     leftovers = [f"process: {pid}" for pid in living]
     return leftovers + ([f"temp_files: {left} in {dead.folder.name}"] if left else [])
@@ -179,6 +203,8 @@ def _kind_of(dead: Process) -> dict[str, Any]:
 def _cleanup_of(task: Mapping[str, Any], leftovers: list[str]) -> dict[str, Any]:
     """Say what became of what a task used, those things included that it cleaned up itself."""
     kinds = {leftover.partition(":")[0] for leftover in leftovers}
+    if children_of(os.getpid()) is None:
+        kinds.add("process")  # it has ended; what it has left could not be looked at
     gone = [kind for kind in RESOURCES if kind not in kinds]
     gone += [name for name in task.get("resources", ()) if name not in gone]
     left = [*leftovers, *task.get("leftovers", ())]

@@ -20,7 +20,9 @@ gateway = Gateway(Settings())
 
 SLEEPS = ["sleep", "60"]
 # Its parent ends at once, so that it is nobody's child.
-ORPHAN = f"import subprocess; subprocess.Popen({SLEEPS}, start_new_session=True)"
+ORPHAN = (
+    f"import subprocess\nprint(subprocess.Popen({SLEEPS}, stdout=-3, start_new_session=True).pid)"
+)
 
 
 @gateway.agent("echo", isolation="process")
@@ -107,7 +109,7 @@ async def dies(task: Task, how: str) -> None:
 @gateway.agent("hangs", isolation="process")
 def hangs(task: Task) -> None:
     """It has a child in a session of its own, whose parent has ended, and one below itself."""
-    subprocess.run([sys.executable, "-S", "-c", ORPHAN], check=True)
+    subprocess.run([sys.executable, "-S", "-c", ORPHAN], check=True, stdout=subprocess.DEVNULL)
     subprocess.Popen(SLEEPS)
     task.append("hanging")
     threading.Event().wait()
@@ -152,7 +154,7 @@ async def careless(task: Task) -> str:
 @gateway.agent("limited", isolation="process", timeout=1.0, max_attempts=2)
 def limited(task: Task, question: str) -> None:
     """A plain function, which in a thread could not be stopped."""
-    subprocess.run([sys.executable, "-S", "-c", ORPHAN], check=True)
+    subprocess.run([sys.executable, "-S", "-c", ORPHAN], check=True, stdout=subprocess.DEVNULL)
     task.append(f"{os.getpid()}\n")
     threading.Event().wait()
 
@@ -203,3 +205,30 @@ def lingers(task: Task, question: str) -> int:
     if (pid := os.fork()) == 0:
         threading.Event().wait()
     return pid
+
+
+@gateway.agent("sessions", timeout=30.0, max_attempts=1)
+def sessions(task: Task, question: str) -> None:
+    """It has a child in a session of its own, as a browser is, and one that is nobody's child."""
+    child = subprocess.Popen(SLEEPS, start_new_session=True)
+    orphan = subprocess.run(
+        [sys.executable, "-S", "-c", ORPHAN], check=True, stdout=subprocess.PIPE
+    )
+    task.preserve("pids", [child.pid, int(orphan.stdout)])
+    threading.Event().wait()
+
+
+@gateway.agent("forks", max_attempts=1)
+def forks(task: Task, question: str) -> str:
+    """It forks, spawns and has threads, isolated or not, and leaves some of it."""
+    for context in (FORK, multiprocessing.get_context("spawn")):
+        child = context.Process(target=abs, args=(-1,))
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    subprocess.Popen(SLEEPS, start_new_session=True)
+    return "done"
+
+
+gateway.agent("forks-apart", max_attempts=1, isolation="process")(forks)

@@ -160,6 +160,24 @@ async def test_a_process_ends_with_its_attempt_and_what_it_has_started(here: Wor
     assert cleanup["memory_freed"] > 0
 
 
+async def test_a_process_in_a_session_of_its_own_ends_with_the_one_that_started_it(
+    here: World,
+) -> None:
+    started: list[int] = []
+
+    @here.gateway.agent("starter")
+    async def starter(task: Task) -> None:
+        process = task.start_process("sh", "-c", "setsid sleep 1000 & wait", stdout=-3)
+        while not (below := psutil.Process(process.pid).children()):
+            await asyncio.to_thread(int)
+        started.extend((process.pid, below[0].pid))
+
+    await here.run("starter")
+    assert not any(_lives(pid) for pid in started)
+    (cleanup,) = here.said("resource_cleanup")
+    assert (cleanup["resources_cleaned"], cleanup["leftovers"]) == (["process"], [])
+
+
 def _lives(pid: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

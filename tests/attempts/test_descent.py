@@ -8,7 +8,7 @@ import sys
 
 import psutil
 
-from gateway.attempts.descent import children_of, descendants_of
+from gateway.attempts.descent import children_of, descendants_of, kill_trees
 
 # Adopts orphans, leaves one whose parent ends at once, and says what becomes of it and of a
 # child that is kept.
@@ -56,6 +56,18 @@ def test_all_generations_are_below_a_process() -> None:
         assert sorted(descendants_of(parent.pid)) == sorted(process.pid for process in below)
         for process in below:
             process.kill()
+
+
+def test_a_tree_is_killed_with_those_in_sessions_of_their_own() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"1\n"
+        below = psutil.Process(parent.pid).children(recursive=True)
+        assert kill_trees([parent.pid]) == []
+        _, living = psutil.wait_procs(below, timeout=10)
+        assert living == []
 
 
 def test_of_a_process_that_is_gone_nothing_is_said() -> None:

@@ -17,6 +17,7 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
+    times,
     worker_process,
 )
 
@@ -115,9 +116,34 @@ async def test_a_child_that_an_agent_forks_holds_nothing_of_the_gateway_open() -
         await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
 
 
-async def cleaned(operator: Browser, task_id: str, times: int) -> None:
+async def test_what_has_left_a_killed_workers_session_ends_with_it() -> None:
+    """A browser, an MCP server: they outlived it, and the cleanup said that all was gone."""
+    async with (
+        gateway_process(target=None, store="memory") as gateway,
+        worker_process(gateway.url, target=AGENTS) as worker,
+        browser(gateway.url) as operator,
+    ):
+        many = times(2, 100)
+        child = worker.child
+        for number in range(many):
+            task = await gateway.task(("forks", "forks-apart")[number % 2])
+            finished = await operator.finished(task["task_id"], within_s=30)
+            assert finished["result"] == "done"
+        assert worker.child == child
+
+        task = await gateway.task("sessions")
+        step = await operator.event("partial_result", task_id=task["task_id"], step="pids")
+        below_it = below(worker.process.pid)
+        assert set(step["data"]) <= below_it
+        child.kill()
+        await cleaned(operator, task["task_id"], 1)
+        assert below(worker.process.pid) & below_it == set()
+        assert not any(psutil.pid_exists(pid) for pid in step["data"])
+
+
+async def cleaned(operator: Browser, task_id: str, count: int) -> None:
     """Wait until so many attempts at a task are cleaned up after: all of it is gone."""
-    await operator.until(lambda _: len(operator.all("resource_cleanup", task_id=task_id)) == times)
+    await operator.until(lambda _: len(operator.all("resource_cleanup", task_id=task_id)) == count)
     for cleanup in operator.all("resource_cleanup", task_id=task_id):
         assert cleanup["cleanup_status"] == "success"
         assert "process" in cleanup["resources_cleaned"]
