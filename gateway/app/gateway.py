@@ -19,7 +19,6 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from gateway.app.build import build_engine, frontend_dir
 from gateway.app.clock import SystemClock
 from gateway.app.one_process import alone_in_its_server
 from gateway.app.settings import read_settings
@@ -35,11 +34,12 @@ from gateway.domain.packed import opened
 from gateway.domain.settings import Settings
 from gateway.domain.task import view
 from gateway.domain.taught import rule
-from gateway.execution.engine import Engine
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.routing import BaseRoute
+
+    from gateway.execution.engine import Engine
 
 __all__ = ["Gateway", "Handle"]
 
@@ -306,6 +306,9 @@ class Gateway:
     @functools.cached_property
     def engine(self) -> Engine:
         """The inside; made at first use, with the settings of that moment."""
+        # Only here: a worker declares its agents with a gateway, too, and has none of this.
+        from gateway.app.build import build_engine
+
         return build_engine(self.settings, self.agents)
 
     @property
@@ -338,7 +341,7 @@ class Gateway:
 
     def make_app(self, *, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
         """Make the application, with more routes that are looked at before the gateway's own."""
-        # Only here: a worker declares its agents with a gateway, too, and has no doors.
+        from gateway.app.build import frontend_dir
         from gateway.transports.application import create_app
 
         settings = self.settings

@@ -61,6 +61,7 @@ class Claimer:
         make: Works on a claim; what it tells goes through ``report``.
         lost: Called with a task_id when the task is no longer this worker's.
         has_room: Whether a claim could be worked on now. Call ``look`` when that may have changed.
+        apart: Whether a claim is worked on in a process of its own, and so is alone anyway.
         identity: To come back as; None: a new worker.
         answered_for: Whether another process, the keeper, answers for a task and term that the
             gateway takes this worker to hold and that it does not know. Every other such task is
@@ -82,6 +83,7 @@ class Claimer:
         make: Callable[[Claim], Awaitable[None]],
         lost: Callable[[str], None],
         has_room: Callable[[], bool] = lambda: True,
+        apart: Callable[[Claim], bool] = lambda claim: False,
         identity: Identity | None = None,
         answered_for: Callable[[str, int], bool] = lambda task_id, term: False,
         on_registered: Callable[[Identity], None] = lambda identity: None,
@@ -103,6 +105,7 @@ class Claimer:
         self._make = make
         self._lost = lost
         self._has_room = has_room
+        self._apart = apart
         self._answered_for = answered_for
         self._running: dict[str, asyncio.Task[None]] = {}
         self._claims: dict[str, Claim] = {}
@@ -240,6 +243,8 @@ class Claimer:
             elif self._leaving.is_set():
                 await self._give_back(claim)
             else:
+                if self._apart(claim):
+                    claim = {**claim, "alone": False}
                 earlier = self._running.get(claim["task_id"])
                 job = group.create_task(self._work(claim, earlier))
                 self._running[claim["task_id"]] = job

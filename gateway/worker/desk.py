@@ -98,6 +98,7 @@ async def work(
         make=desk.make,
         lost=desk.attempts.ended,
         has_room=lambda: desk.attempts.threads.room,
+        apart=desk.apart,
         identity=Identity(agent_id, line.hello["agent_secret"]) if agent_id else None,
         # The keeper is still telling the gateway that these are lost.
         answered_for=lambda task_id, term: [task_id, term] in line.hello.get("telling", ()),
@@ -171,6 +172,11 @@ class _Desk:
         self.known = True
         every_s = self.claimer.beat_every_s
         self._line.say("registered", **identity.as_dict(), beat_every_s=every_s)
+
+    def apart(self, claim: Claim) -> bool:
+        """Whether an attempt has a process of its own, which no other attempt can end."""
+        declared = self.attempts.agents.get(claim["agent_name"])
+        return declared is not None and declared.home is not None
 
     async def make(self, claim: Claim) -> None:
         """

@@ -232,3 +232,8 @@ def forks(task: Task, question: str) -> str:
 
 
 gateway.agent("forks-apart", max_attempts=1, isolation="process")(forks)
+
+
+@gateway.agent("echo-apart", isolation="process")
+async def echo_apart(task: Task, question: str) -> str:
+    return question
