@@ -106,9 +106,12 @@ def test_an_import_that_points_the_wrong_way_is_found(
 # Who may ask what the machine's clock on the wall says, and for what. Everybody else is given the
 # log's time, or asks for durations alone: a clock that is set moves nothing that is due.
 WALL = {
+    "gateway/app/alarm.py": "a signature has its time",
+    "gateway/app/report.py": "a Retry-After may be a date",
     "gateway/app/tokens.py": "a token's end is a date",
     "gateway/app/demo/upstream.py": "shown, as the model's API does",
     "gateway/attempts/attempt.py": "a Retry-After may be a date",
+    "gateway/attempts/cells.py": "a Retry-After may be a date",
     "gateway/execution/node/log_time.py": "what is shown before anything is learnt of the log",
     "gateway/execution/node/skew.py": "compares it with the log's time",
     "gateway/stores/memory.py": "where a log begins",

@@ -66,7 +66,8 @@ def test_its_python_compiles(page: Path) -> None:
 
 @pytest.mark.parametrize(("page", "command"), commands())
 def test_its_commands_have_the_options_that_they_are_given(page: str, command: str) -> None:
-    words = shlex.split(command)[1:]
+    # What stands behind "--" is another's command.
+    words = shlex.split(command.partition(" -- ")[0])[1:]
     found: click.Command = main
     while isinstance(found, click.Group):
         found = found.commands[words.pop(0)]
