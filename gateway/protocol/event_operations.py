@@ -74,7 +74,7 @@ EVENT_TO_PUBLISH: Schema = {
         "detail": {"description": "of agent_error on no task: what operators alone are to see"},
         "idempotency_key": {
             "description": "the same event under the same key is published once, for as long as "
-            "the log keeps it; not of a report on a task",
+            "the log keeps it; a report on a task goes by its term instead",
             "type": "string",
             "minLength": 1,
             "maxLength": 255,

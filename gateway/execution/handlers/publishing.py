@@ -133,7 +133,9 @@ class Publishing:
             caller.require("agent")
             if params.get("task_id") is not None:
                 _bounded(params)
-                return await self._tasks.take(params, caller)
+                # Its term says which attempt it is about: it needs no key.
+                own = {name: params[name] for name in params if name != "idempotency_key"}
+                return await self._tasks.take(own, caller)
             self._reporters.require_names(params, caller)
             if (answer := await self._once.answered(subject)) is not None:
                 return answer

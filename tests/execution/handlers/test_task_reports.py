@@ -79,6 +79,17 @@ async def test_a_failure_report_ends_the_attempt_and_gives_its_event(here: World
     assert here.state.tasks[task_id].status == "dead_lettered"
 
 
+async def test_a_key_is_taken_with_a_report_on_a_task_whose_term_does_as_well(here: World) -> None:
+    """Any request may have the header; the log has an attempt's end once without it."""
+    worker = await hand(here)
+    await here.submit("writer", max_attempts=1)
+    await worker.claim()
+    await report(worker, "agent_error", error_type="rate_limit", idempotency_key="k")
+    with contextlib.suppress(StaleTerm, Conflict):
+        await report(worker, "agent_error", error_type="rate_limit", idempotency_key="k")
+    assert len(here.said("agent_error")) == 1
+
+
 async def test_a_partial_result_is_kept_with_its_task(here: World) -> None:
     worker = await hand(here)
     await here.submit("writer")
