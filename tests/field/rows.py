@@ -148,8 +148,10 @@ ROWS: tuple[Row, ...] = (
         "crewAI#2379, temporal sdk-python#1048",
         "a plain function over its limit, three attempts",
         "three runs at once",
-        "the next attempt waits for the thread",
+        'the next attempt waits for the thread; with isolation="process" it is killed',
         (
+            "scenarios/test_isolation.py::"
+            "test_attempts_that_are_over_are_killed_told_and_leave_nothing",
             "execution/holders/test_waits.py::"
             "test_a_retry_waits_for_the_thread_of_the_attempt_before",
             "attempts/test_attempt.py::test_a_thread_that_runs_on_is_named_and_keeps_its_slot",
@@ -212,6 +214,21 @@ ROWS: tuple[Row, ...] = (
         ),
     ),
     Row(
+        "F41",
+        "fastapi#1487, cpython#94454",
+        "a plain agent forks: multiprocessing.Pool, Process.terminate()",
+        "the worker ends with exit code 0; under serve the child lives, and SIGTERM ends nothing",
+        "the child ends by its own signal, worker and gateway by theirs",
+        (
+            "scenarios/test_isolation.py::"
+            "test_children_that_an_agent_forks_end_by_their_own_signals",
+            "scenarios/test_isolation.py::"
+            "test_a_child_that_an_agent_forks_holds_nothing_of_the_gateway_open",
+            "attempts/test_forks.py::"
+            "test_a_child_ends_by_its_own_signal_and_lets_go_of_what_is_kept",
+        ),
+    ),
+    Row(
         "F42",
         "sidekiq#4633, ray#28714",
         "one task kills its process at each try, others run beside it",
@@ -221,6 +238,20 @@ ROWS: tuple[Row, ...] = (
             "scenarios/test_blocked_loops.py::"
             "test_a_task_that_ends_its_process_again_and_again_costs_only_itself",
             "scenarios/test_processes.py::test_what_its_agents_block_and_kill_is_not_the_gateways",
+        ),
+    ),
+    Row(
+        "F46",
+        "hermes-agent#60650",
+        "an agent's child in a session of its own: an MCP server, a browser",
+        "outlives the kill, while resource_cleanup says process, success",
+        "the keeper adopts it and ends it",
+        (
+            "scenarios/test_isolation.py::test_what_has_left_a_killed_workers_session_ends_with_it",
+            "attempts/test_cleanup.py::"
+            "test_a_process_in_a_session_of_its_own_ends_with_the_one_that_started_it",
+            "attempts/test_cells.py::"
+            "test_what_is_over_is_killed_with_everything_that_it_has_started",
         ),
     ),
     Row(

@@ -145,6 +145,6 @@ async def cleaned(operator: Browser, task_id: str, count: int) -> None:
     """Wait until so many attempts at a task are cleaned up after: all of it is gone."""
     await operator.until(lambda _: len(operator.all("resource_cleanup", task_id=task_id)) == count)
     for cleanup in operator.all("resource_cleanup", task_id=task_id):
+        assert cleanup["leftovers"] == []
         assert cleanup["cleanup_status"] == "success"
         assert "process" in cleanup["resources_cleaned"]
-        assert cleanup["leftovers"] == []
