@@ -132,7 +132,7 @@ def test_a_forker_that_is_killed_takes_its_attempts_along_and_another_begins(
     isolated: Runs,
 ) -> None:
     async def work(here: Isolated) -> None:
-        attempt = here.begin("hangs")
+        attempt = here.begin("blocks")
         await here.said.wait()
         forker = the_forker()
         forker.kill()
