@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 # "ci": the same commit gets the same answer. "soak" (`make soak`) searches long.
 settings.register_profile(
     "desk",
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -184,7 +184,7 @@ def demo_command(host: str, port: int, pace: float) -> None:
     log_to_stderr("warning")
     say_ends()
     # Its agents fail on purpose, and the page shows it.
-    logger_of("gateway.events").disabled = True
+    failures = logger_of("gateway.events")
     try:
         from gateway.app.demo.serving import serve_demo
     except ModuleNotFoundError as error:
@@ -193,7 +193,11 @@ def demo_command(host: str, port: int, pace: float) -> None:
         raise ConfigurationError(
             "the demo needs the openai SDK: pip install 'agent-failure-gateway[demo]'"
         ) from error
-    run(serve_demo(host=host, port=port, pace=pace, say=click.echo))
+    failures.disabled = True
+    try:
+        run(serve_demo(host=host, port=port, pace=pace, say=click.echo))
+    finally:
+        failures.disabled = False
 
 
 @main.command("tail")

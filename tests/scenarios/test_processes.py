@@ -60,6 +60,7 @@ async def test_what_its_agents_block_and_kill_is_not_the_gateways(tmp_path: Path
         assert await gone(started) == []
 
 
+@pytest.mark.own_store  # which has no part in it
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
 async def test_they_end_with_the_gateway_whatever_ends_it(
     tmp_path: Path, sign: signal.Signals
@@ -85,6 +86,7 @@ async def test_they_end_with_the_gateway_whatever_ends_it(
         assert await gone(started) == []
 
 
+@pytest.mark.own_store
 async def test_agents_to_run_there_have_to_be_named() -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway", "serve", "--processes", "2"),

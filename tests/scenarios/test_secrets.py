@@ -132,11 +132,12 @@ async def publish(doors: list[Door], answers: list[Any]) -> None:
         wrongs: list[dict[str, Any]] = [
             {"error_type": text},
             {text: 1},
-            {"detail": {"said": text}},
+            {"details": {"said": text}},
             {"is_recoverable": text, "message": text},
         ]
         wrong = wrongs[number % len(wrongs)]
-        answers.append(await door.call("event.publish", **about, message=text, user_message=text))
+        right = {"message": text, "user_message": text, "detail": {"said": text}}
+        answers.append(await door.call("event.publish", **about, **right))
         answers.append(await door.call("event.publish", **about, **wrong))
         assert answers[-1][0] is not None
         answers.append(await door.call("event.publish", type=text))

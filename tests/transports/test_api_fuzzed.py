@@ -61,7 +61,7 @@ async def searched(here: World, bearer: str, *choice: str) -> None:
         *(Path(sys.executable).parent / "st", "--config-file", HERE / "schemathesis.toml"),
         *("run", f"{here.http}/openapi.json"),
         *(("--header", f"Authorization: Bearer {bearer}") if bearer else ()),
-        *("--max-examples", "500" if SOAK else "6", "--request-timeout", "30", "--no-color"),
+        *("--max-examples", "500" if SOAK else "5", "--request-timeout", "30", "--no-color"),
         *("--suppress-health-check", "all"),  # they would judge the machine
         *("--exclude-path", "/api/events/stream"),  # it does not end
         *choice,
