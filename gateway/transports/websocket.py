@@ -290,6 +290,8 @@ class _Connection:
 
     def _tell(self, request: Request, error: Exception) -> None:
         """Answer with an error; one that nobody expected is logged, not shown."""
+        if isinstance(error, ClientDisconnect):
+            return  # no reader is left for an answer
         if isinstance(error, Closing):
             self._refuse(refusal_of(error.error, request.id, close=error.close))
         elif isinstance(error, RequestError):
