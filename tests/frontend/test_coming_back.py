@@ -31,7 +31,7 @@ CLOCK = SystemClock()
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 FROZEN_S = 90 if SOAK else 6
 WITHIN_MS = 40_000
-ROOM = 8
+ROOM = 40
 PROXIES = ROOT / "docs" / "proxies.md"
 PATH = "/api/events/stream?topic=system"
 
