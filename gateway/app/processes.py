@@ -116,15 +116,15 @@ class Processes:
         self._grace_s = grace_s
         self._keeping: list[asyncio.Task[None]] = []
         self._running: set[asyncio.subprocess.Process] = set()
-        self._ending = False
+        self._ending = asyncio.Event()
 
     def start(self, url: str) -> None:
-        """Start them; ``url`` is the gateway's WebSocket."""
+        """Start them; ``url`` is the gateway's."""
         self._keeping = [asyncio.create_task(self._keep(url)) for _ in range(self._count)]
 
     async def stop(self) -> None:
         """Let them finish within the grace, and wait until they are gone."""
-        self._ending = True
+        self._ending.set()
         for process in self._running:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
@@ -148,13 +148,14 @@ class Processes:
                 code = await process.wait()
             finally:
                 self._running.discard(process)
-            if self._ending:
+            if self._ending.is_set():
                 return
             again_s = AGAIN_S if loop.time() - began_at > WELL_AFTER_S else again_s * 2
             logger.warning("a worker process has ended with exit code %d", code)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(again_s, AGAIN_S_MAX)):
-                    await asyncio.Event().wait()
+                    await self._ending.wait()
+                    return
 
     async def _start(self, url: str) -> asyncio.subprocess.Process:
         token = {} if self._token is None else {"GATEWAY_TOKEN": self._token}

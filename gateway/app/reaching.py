@@ -6,8 +6,8 @@ Each error is one sentence that names the address and the remedy.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from typing import Any, TypeVar
 
 from gateway.client.addresses import http_root
 from gateway.client.errors import CallFailed, Disconnected, NoGateway
@@ -16,6 +16,8 @@ from gateway.domain.errors import GatewayError
 from gateway.protocol.operations import OPERATIONS
 
 __all__ = ["START_ONE", "WRONG_PLACE", "NotReached", "Reached"]
+
+Answer = TypeVar("Answer")
 
 # As many as a page may have; the gateway ends a page earlier when its items are large.
 PAGE = 500
@@ -99,11 +101,7 @@ class Reached:
         Raises:
             NotReached: If there is none.
         """
-        try:
-            return await self._calls.now(timeout=ANSWER_WAIT_S)
-        except (Disconnected, CallFailed) as error:
-            told = self._told(error, "")
-            raise told if isinstance(told, NotReached) else NotReached(str(told)) from error
+        return await self._answer(self._calls.now(timeout=ANSWER_WAIT_S))
 
     async def ready(self) -> str | None:
         """
@@ -112,8 +110,12 @@ class Reached:
         Raises:
             NotReached: If there is none.
         """
+        return await self._answer(self._calls.ready(timeout=ANSWER_WAIT_S))
+
+    async def _answer(self, asked: Awaitable[Answer]) -> Answer:
+        """Wait for what every gateway answers: where that fails, there is none."""
         try:
-            return await self._calls.ready(timeout=ANSWER_WAIT_S)
+            return await asked
         except (Disconnected, CallFailed) as error:
             told = self._told(error, "")
             raise told if isinstance(told, NotReached) else NotReached(str(told)) from error

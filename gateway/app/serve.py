@@ -99,7 +99,7 @@ async def serve(
         gc.collect()
         gc.freeze()
         if processes is not None:
-            processes.start(f"{server.url.replace('http', 'ws', 1)}/ws")
+            processes.start(server.url)
         ready(server.url)
 
     telling = asyncio.create_task(tell())

@@ -49,8 +49,9 @@ def work(
     """Be the process in which the agents run."""
     from gateway.app.clock import SystemClock
     from gateway.app.load import load
+    from gateway.attempts.processes import EXIT_MEMORY
     from gateway.worker.desk import work as work_at_desk
-    from gateway.worker.line import EXIT_MEMORY, Line
+    from gateway.worker.line import Line
 
     line = Line(line_fd)
     try:

@@ -30,7 +30,7 @@ from gateway.attempts.agents import Home, find_at_home
 from gateway.attempts.cell import become_cell, live
 from gateway.attempts.descent import adopt_orphans, children_of, kill_adopted
 from gateway.attempts.folders import remove_folder
-from gateway.attempts.processes import LOOK_S, LOOKS, resident_bytes
+from gateway.attempts.processes import LOOK_S, LOOKS, peak_bytes_of, resident_bytes
 from gateway.domain.redaction import redact_text
 
 __all__ = ["Forker"]
@@ -211,9 +211,8 @@ class Forker:
             if pid == 0:
                 return
             if (number := self._cells.pop(pid, None)) is not None:
-                # getrusage(2): kilobytes on Linux, bytes on macOS.
-                peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-                self._dead.append(_Dead(number, status, peak, self._freed.pop(pid, 0)))
+                freed = self._freed.pop(pid, 0)
+                self._dead.append(_Dead(number, status, peak_bytes_of(usage), freed))
 
     def _sweep(self) -> None:
         """

@@ -11,11 +11,21 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
 
-__all__ = ["EXIT_MEMORY", "Ended", "end_all", "ending_of", "resident_bytes", "state_of"]
+__all__ = [
+    "EXIT_MEMORY",
+    "Ended",
+    "end_all",
+    "ending_of",
+    "peak_bytes_of",
+    "resident_bytes",
+    "state_of",
+]
 
 # The exit code of a process that had no memory left: of sysexits.h EX_OSERR is the nearest.
 EXIT_MEMORY = 71
@@ -44,6 +54,11 @@ class Ended:
     freed_bytes: int = 0
     left: tuple[int, ...] = ()
     looked: bool = False
+
+
+def peak_bytes_of(usage: resource.struct_rusage) -> int:
+    """Give the most memory that a process had; getrusage(2): kilobytes on Linux, bytes on macOS."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def ending_of(code: int) -> str:

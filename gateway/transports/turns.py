@@ -134,7 +134,8 @@ class Turns:
 
     def _give(self) -> None:
         """Let the next user's request begin, unless all of them are worth more turns yet."""
-        for key in list(self._waiting):
+        for _ in range(len(self._waiting)):
+            key = next(iter(self._waiting))
             line = self._waiting.pop(key)
             line.credit += 1
             begins = line.turns[0].worth <= line.credit

@@ -9,7 +9,6 @@ bound; at the bound the client's next frame waits in its socket.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -200,8 +199,7 @@ class _Connection:
                 continue
             self._busy = True
             try:
-                with contextlib.suppress(ClientDisconnect):  # which is what is received next
-                    await self._limits.turn(len(frame))
+                await self._limits.turn(len(frame))
                 if self._rest.when() is not None or self._follower.gone:
                     continue  # it has ended meanwhile
                 found = self._session.receive(frame)
@@ -217,6 +215,8 @@ class _Connection:
                     await self._follower.wait_room(self._unsent_max)
                 if self._in_flight.full:
                     await self._in_flight.wait_turn()
+            except ClientDisconnect:
+                continue  # which is what is received next
             finally:
                 self._busy = False
                 self._life.alive_at = self._clock.monotonic()

@@ -109,8 +109,6 @@ class Claimer:
         self._answered_for = answered_for
         self._running: dict[str, asyncio.Task[None]] = {}
         self._claims: dict[str, Claim] = {}
-        # Whether one of them is to be worked on while nothing else is.
-        self._alone = False
         self._leaving = asyncio.Event()
         self._leave_by = 0.0
         self._goodbye = True
@@ -215,8 +213,7 @@ class Claimer:
         loop = asyncio.get_running_loop()
         registration = self._registration
         while not self._leaving.is_set():
-            full = self._alone or len(self._running) >= self._concurrency
-            if full or not self._has_room():
+            if self._full or not self._has_room():
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -249,7 +246,6 @@ class Claimer:
                 job = group.create_task(self._work(claim, earlier))
                 self._running[claim["task_id"]] = job
                 self._claims[claim["task_id"]] = claim
-                self._alone = bool(claim.get("alone"))
 
     async def _work(self, claim: Claim, earlier: asyncio.Task[None] | None) -> None:
         task_id = claim["task_id"]
@@ -268,11 +264,15 @@ class Claimer:
                 await self.report("task.fail", claim, report)
         finally:
             renewing.cancel()
-            if claim.get("alone"):
-                self._alone = False
             if self._running.get(task_id) is asyncio.current_task():
                 del self._running[task_id], self._claims[task_id]
             self.look()
+
+    @property
+    def _full(self) -> bool:
+        """Whether nothing more is taken: one is to be alone, or there are as many as may be."""
+        alone = any(claim.get("alone") for claim in self._claims.values())
+        return alone or len(self._running) >= self._concurrency
 
     async def _until_alone(self) -> None:
         """Wait until all other work is done; no more is taken meanwhile."""

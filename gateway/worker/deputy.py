@@ -117,5 +117,6 @@ def _runs(process: Process) -> bool:
 
 def _overdue(process: Process, now: float) -> int:
     """Note the tasks that are beyond their limit, and tell how many there are."""
-    process.overdue = {key for key, due in process.due.items() if due + BEYOND_LIMIT_S <= now}
+    held = process.held.items()
+    process.overdue = {key for key, task in held if task["due"] + BEYOND_LIMIT_S <= now}
     return len(process.overdue)

@@ -27,12 +27,17 @@ import orjson
 
 from gateway.attempts.descent import adopt_orphans, reap_adopted
 from gateway.attempts.folders import remove_folder
-from gateway.attempts.processes import resident_bytes, state_of
+from gateway.attempts.processes import (
+    EXIT_MEMORY,
+    ending_of,
+    peak_bytes_of,
+    resident_bytes,
+    state_of,
+)
 from gateway.client.http_calls import HttpCalls
 from gateway.domain.diagnostics import logger_of
 from gateway.worker.deputy import Deputy
-from gateway.worker.line import EXIT_MEMORY
-from gateway.worker.losses import Losses, Process, clear, ending_of
+from gateway.worker.losses import Losses, Process, clear
 from gateway.worker.pause import pause
 
 __all__ = ["Keeper"]
@@ -224,8 +229,7 @@ class Keeper:
         _, status, usage = dying.result()
         self._process = None
         process.popen.returncode = process.code = os.waitstatus_to_exitcode(status)
-        # getrusage(2): kilobytes on Linux, bytes on macOS.
-        process.peak_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        process.peak_bytes = peak_bytes_of(usage)
         process.resident_bytes = process.resident_bytes or process.peak_bytes
         await asyncio.wait({listening}, timeout=LAST_WORDS_S)
         listening.cancel()
@@ -243,14 +247,14 @@ class Keeper:
 
     async def _heard(self, process: Process, kind: str, said: dict[str, Any]) -> None:
         key = (said.get("task_id", ""), said.get("term", 0))
-        now, heard_at = asyncio.get_running_loop().time(), process.heard_at
-        process.heard_at = now
+        now = asyncio.get_running_loop().time()
+        if kind != "blocked":  # which is said by a thread beside the loop
+            process.heard_at = now
         match kind:
             case "alive":
                 process.blocked_at = None
             case "blocked":
-                # Said by a thread beside the loop, so it is no sign of the loop.
-                process.heard_at, process.blocked_at = heard_at, said["at"]
+                process.blocked_at = said["at"]
             case "registered":
                 first = not self._identity
                 process.beat_every_s = said.pop("beat_every_s")
@@ -259,15 +263,13 @@ class Keeper:
                 if first:
                     self._ready(said["agent_id"])
             case "holds":
-                process.due[key] = now + said.pop("limit_s")
-                process.held[key] = said
+                process.held[key] = {**said, "due": now + said["limit_s"]}
             case "out_of_memory":
                 process.starved[key] = {**process.held[key], "resources": [], "leftovers": []}
             case "cleaned":
                 process.starved[key] |= said
             case "ended":
                 process.held.pop(key, None)
-                process.due.pop(key, None)
             case "leaving":
                 process.left_with = said["code"]
             case "stopped":

@@ -8,7 +8,6 @@ this process, too. Each message is one line of JSON, small enough that writing i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -18,15 +17,14 @@ from typing import Any
 
 import orjson
 
+from gateway.attempts.descent import die_with_parent
 from gateway.attempts.forks import keep_socket
-from gateway.attempts.processes import EXIT_MEMORY, state_of
+from gateway.attempts.processes import state_of
 
-__all__ = ["EXIT_MEMORY", "Line"]
+__all__ = ["Line"]
 
 # How often this process looks whether the keeper is stopped or gone, in seconds.
 LOOK_EVERY_S = 0.05
-# Of linux/prctl.h: the option that names the signal for when the parent ends.
-PR_SET_PDEATHSIG = 1
 # Of the keeper's first message; ``telling`` is as long as a worker has tasks.
 HELLO_BYTES_MAX = 65_536
 
@@ -54,8 +52,7 @@ class Line:
         self.hello: Mapping[str, Any] = orjson.loads(first) if first else {}
         self._lock = threading.Lock()
         # Linux only. Unlike the thread below it works while this process is stopped or busy.
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        die_with_parent(os.getppid())
         threading.Thread(target=self._watch, name="keeper", daemon=True).start()
 
     def say(self, kind: str, **about: Any) -> None:

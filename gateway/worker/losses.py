@@ -27,7 +27,7 @@ from gateway.client.http_calls import HttpCalls
 from gateway.domain.diagnostics import logger_of
 from gateway.worker.pause import pause
 
-__all__ = ["Keep", "Key", "Losses", "Process", "clear", "ending_of"]
+__all__ = ["Keep", "Key", "Losses", "Process", "clear"]
 
 logger = logger_of(__name__)
 
@@ -55,8 +55,8 @@ class Process:
     Attributes:
         popen: The process itself.
         folder: Its temporary files are below.
-        held: The tasks that it works on, as it announced them.
-        due: When the limit of each of them is over, in the keeper's loop time.
+        held: The tasks that it works on, as it announced them, with ``due``: when the limit of
+            each is over, in the keeper's loop time.
         overdue: Those for whose limit the process was killed, since its loop was blocked.
         heard_at: When it last said something, in the keeper's loop time.
         beat_every_s: How often the gateway expects its beats, in seconds.
@@ -72,7 +72,6 @@ class Process:
     popen: subprocess.Popen[bytes]
     folder: pathlib.Path
     held: dict[Key, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    due: dict[Key, float] = dataclasses.field(default_factory=dict)
     overdue: set[Key] = dataclasses.field(default_factory=set)
     heard_at: float = 0.0
     beat_every_s: float = math.inf

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import psutil
 
@@ -44,13 +46,20 @@ sys.stdin.read()
 """
 
 
-def test_all_generations_are_below_a_process() -> None:
+@contextlib.contextmanager
+def family() -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
+    """A process, and those below it once they are there."""
     with subprocess.Popen(
         [sys.executable, "-S", "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"1\n"
         below = psutil.Process(parent.pid).children(recursive=True)
+        yield parent, below
+
+
+def test_all_generations_are_below_a_process() -> None:
+    with family() as (parent, below):
         assert len(below) == 2
         assert children_of(parent.pid) == [below[0].pid]
         assert sorted(descendants_of(parent.pid)) == sorted(process.pid for process in below)
@@ -59,12 +68,7 @@ def test_all_generations_are_below_a_process() -> None:
 
 
 def test_a_tree_is_killed_with_those_in_sessions_of_their_own() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-S", "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"1\n"
-        below = psutil.Process(parent.pid).children(recursive=True)
+    with family() as (parent, below):
         assert kill_trees([parent.pid]) == []
         _, living = psutil.wait_procs(below, timeout=10)
         assert living == []

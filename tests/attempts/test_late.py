@@ -124,7 +124,7 @@ async def test_a_client_that_leaves_a_stream_leaves_nothing_behind() -> None:
         routes=[Route("/words", endpoint), Mount("/agents", gateway.app)],
         lifespan=gateway.lifespan,
     )
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
     with hurried():
         serving = asyncio.ensure_future(server.serve())
         try:

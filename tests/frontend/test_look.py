@@ -123,7 +123,7 @@ async def mounted(path: str) -> AsyncIterator[str]:
         return question
 
     outer = Starlette(routes=[Mount(path, inner.app)], lifespan=inner.lifespan)
-    server = uvicorn.Server(uvicorn.Config(outer, log_level="error", ws="websockets-sansio"))
+    server = uvicorn.Server(uvicorn.Config(outer, log_config=None, ws="websockets-sansio"))
     socket = bind("127.0.0.1", 0)
     serving = asyncio.create_task(server.serve([socket]))
     try:

@@ -69,7 +69,8 @@ async def test_it_beats_and_renews_for_a_process_that_lives() -> None:
         task_id = await submit(one.here)
         claim = await call(one.here, "task.claim", **one.identity, lease_ttl=1)
         key = (task_id, claim["term"])
-        one.process.held[key] = {"task_id": task_id, "term": claim["term"]}
+        due = asyncio.get_running_loop().time() + 60
+        one.process.held[key] = {"task_id": task_id, "term": claim["term"], "due": due}
         async with one.watched():
             task, ends = one.here.engine.parts.state.tasks[task_id], [claim["lease_expires_at"]]
 
@@ -88,7 +89,9 @@ async def test_it_ends_a_process_for_the_limit_of_a_task(monkeypatch: pytest.Mon
     monkeypatch.setattr(deputy_module, "BEYOND_LIMIT_S", 0.1)
     async with silent() as one:
         now = asyncio.get_running_loop().time()
-        one.process.due |= {("t1", 1): now + 0.2, ("t2", 1): now + 60}
+        for task_id, limit_s in (("t1", 0.2), ("t2", 60)):
+            held = {"task_id": task_id, "term": 1, "due": now + limit_s}
+            one.process.held[task_id, 1] = held
         async with one.watched():
             await until(lambda: one.killed)
         assert one.killed == [one.process]

@@ -11,11 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.attempts.processes import state_of
+from gateway.attempts.processes import EXIT_MEMORY, ending_of, state_of
 from gateway.client.http_calls import HttpCalls
 from gateway.ports import Entry
-from gateway.worker.line import EXIT_MEMORY
-from gateway.worker.losses import Key, Losses, Process, clear, ending_of
+from gateway.worker.losses import Key, Losses, Process, clear
 from tests.transports.world import World, world
 from tests.unremovable import Unremovable, unremovable
 from tests.worker.crew import call, submit
