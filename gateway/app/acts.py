@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import click
 import orjson
@@ -32,7 +31,6 @@ async def act(
     names: Sequence[str],
     *,
     as_json: bool,
-    more: Mapping[str, Any] | None = None,
 ) -> None:
     """
     Carry out an operation on each, and print what became of it.
@@ -41,7 +39,6 @@ async def act(
         operation: One of ``DONE``.
         names: Ids of tasks, or names of breakers.
         as_json: One answer a line, as JSON; otherwise a sentence for people.
-        more: Further parameters, the same for each; None: there are none.
 
     Raises:
         ConfigurationError: If ``url`` cannot be read.
@@ -52,7 +49,7 @@ async def act(
     refused = 0
     for name in names:
         try:
-            answer = await gateway.call(operation, {parameter: name, **(more or {})})
+            answer = await gateway.call(operation, {parameter: name})
         except CallFailed as error:
             refused += 1
             click.echo(f"{name}: {error.message}", err=True)
