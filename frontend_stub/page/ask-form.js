@@ -66,19 +66,18 @@ export function askForm(place, { ask }) {
   form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
     const name = agent.value === OTHER ? named.value.trim() : agent.value;
-    const isBusy = send.disabled || send.ariaDisabled === "true";
-    if (!name || !prompt.value.trim() || isBusy) return;
-    send.ariaDisabled = "true";
+    const question = prompt.value;
+    if (!name || !question.trim() || send.disabled) return;
+    // Taken at once: a second Enter sends nothing twice, and the next question can be typed.
+    prompt.value = "";
     show(said, false);
     try {
-      await ask(name, prompt.value);
-      prompt.value = "";
+      await ask(name, question);
     } catch (error) {
+      prompt.value = [question, prompt.value].filter(Boolean).join("\n");
       const told = TOLD_BY_EVENT.has(error.data?.code);
       setText(said, told ? "Not accepted just now; see below." : refusalWords(error));
       show(said, true);
-    } finally {
-      send.ariaDisabled = null;
     }
   });
 

@@ -12,9 +12,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
-
 from gateway.domain import own_failures
 from gateway.domain.agent_failures import InvalidResponse
 from gateway.domain.classification import classify
@@ -51,13 +48,14 @@ class Demands:
     Attributes:
         exclude: Exceptions that are the input's fault: not retried, and not counted.
         accept: Says whether a result will do; None: every result does.
-        schema: A JSON Schema that results have to meet; None: there is none.
+        schema: Gives the keyword of a JSON Schema that a result breaks, None for a result that
+            meets it; None: there is no schema.
         idle_s: Seconds that may pass without a piece and without progress; None: any number.
     """
 
     exclude: tuple[type[BaseException], ...] = ()
     accept: Callable[[Any], Any] | None = None
-    schema: Draft202012Validator | None = None
+    schema: Callable[[Any], str | None] | None = None
     idle_s: float | None = None
 
     async def require(self, result: Any) -> None:
@@ -71,8 +69,8 @@ class Demands:
             UnacceptableResult: If it will not.
         """
         if self.schema is not None:
-            if (broken := best_match(self.schema.iter_errors(result))) is not None:
-                raise UnacceptableResult(str(broken.validator))
+            if (rule := self.schema(result)) is not None:
+                raise UnacceptableResult(rule)
         elif self.accept is not None:
             answer = self.accept(result)
             if not (await answer if inspect.isawaitable(answer) else answer):
@@ -127,15 +125,29 @@ def demands_of(
         raise ConfigurationError(f"agent {agent}: idle_timeout has to be over 0 seconds")
     schema = None
     if isinstance(accept, Mapping):
-        try:
-            Draft202012Validator.check_schema(dict(accept))
-        except SchemaError as error:
-            raise ConfigurationError(
-                f"agent {agent}: accept is no JSON Schema: {error.message}"
-            ) from error
-        schema, accept = Draft202012Validator(dict(accept)), None
+        schema, accept = _rule_broken_by(agent, dict(accept)), None
     elif accept is not None and not callable(accept):
         raise ConfigurationError(
             f"agent {agent}: accept takes a function of the result, or a JSON Schema as a dict"
         )
     return Demands(classes, accept, schema, idle_timeout)
+
+
+def _rule_broken_by(agent: str, schema: dict[str, Any]) -> Callable[[Any], str | None]:
+    # Loaded for those that have a schema: it would be a tenth of each worker's start.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError, best_match
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise ConfigurationError(
+            f"agent {agent}: accept is no JSON Schema: {error.message}"
+        ) from error
+    errors_of = Draft202012Validator(schema).iter_errors
+
+    def rule(result: Any) -> str | None:
+        broken = best_match(errors_of(result))
+        return None if broken is None else str(broken.validator)
+
+    return rule

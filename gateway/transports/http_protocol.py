@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.transports.frames_protocol import FramesProtocol
 from gateway.transports.heads import no_http, without_wish
+from gateway.transports.http_1_0 import unchunked
 from gateway.transports.limits import Limits
 from gateway.transports.places import PLACE_EXTENSION, Place
 from gateway.transports.problem import problem
@@ -276,6 +277,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        if cycle.scope["http_version"] == "1.0":
+            app = unchunked(app, cycle)
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:

@@ -20,9 +20,8 @@ def test_it_is_found_as_a_whole_and_nothing_else_is(form: str, secret: str) -> N
     assert found(form.replace("{}", secret)) == [secret]
 
 
-@pytest.mark.parametrize("text", HARMLESS)
-def test_numbers_and_addresses_of_machines_stay(text: str) -> None:
-    assert found(text) == []
+def test_numbers_and_addresses_of_machines_stay() -> None:
+    assert [text for text in HARMLESS if found(text)] == []
 
 
 def test_a_number_with_a_wrong_check_digit_is_no_card_and_no_account() -> None:

@@ -39,18 +39,14 @@ def test_there_are_samples_enough() -> None:
     assert len(set(HARMLESS)) == len(HARMLESS) >= 250
 
 
-@pytest.mark.parametrize(
-    ("text", "secret"), [row[1:] for row in SECRETS], ids=[*map(str, range(len(SECRETS)))]
-)
-def test_nothing_is_left_of_a_secret(text: str, secret: str) -> None:
-    redacted = redact_text(text)
-    bare = MARK.sub("\0", redacted)
-    assert [part for part in fragments(secret) if part in bare] == [], redacted
-    assert redact_text(redacted) == redacted
-    # Text that is cut may end anywhere; the rest of a line may be anything.
-    assert not any(
-        part in MARK.sub("\0", redact_text(f"{text}\nnext")) for part in fragments(secret)
-    )
+def test_nothing_is_left_of_a_secret() -> None:
+    for _, text, secret in SECRETS:
+        redacted = redact_text(text)
+        assert redact_text(redacted) == redacted
+        # Text that is cut may end anywhere; the rest of a line may be anything.
+        for seen in (redacted, redact_text(f"{text}\nnext")):
+            bare = MARK.sub("\0", seen)
+            assert [part for part in fragments(secret) if part in bare] == [], seen
 
 
 ESCAPES: Mapping[str, Callable[[str], str]] = {
@@ -82,10 +78,10 @@ def test_a_secret_is_found_however_it_was_escaped(name: str) -> None:
             assert [run for run in runs(secret) if run in left] == [], (sample, left)
 
 
-@pytest.mark.parametrize("text", HARMLESS)
-def test_what_is_no_secret_stays(text: str) -> None:
-    assert redact_text(text) == text
-    assert redact_text(f"Error: {text}\nnext line") == f"Error: {text}\nnext line"
+def test_what_is_no_secret_stays() -> None:
+    for text in HARMLESS:
+        assert redact_text(text) == text
+        assert redact_text(f"Error: {text}\nnext line") == f"Error: {text}\nnext line"
 
 
 @pytest.mark.parametrize(

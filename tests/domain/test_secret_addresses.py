@@ -87,7 +87,6 @@ def test_what_follows_a_scheme_is_a_credential_or_a_word(text: str, secrets: lis
     assert after_scheme(text) == secrets
 
 
-@pytest.mark.parametrize("text", HARMLESS)
-def test_other_addresses_and_words_stay(text: str) -> None:
-    assert in_address(text) == []
-    assert after_scheme(text) == []
+def test_other_addresses_and_words_stay() -> None:
+    assert [text for text in HARMLESS if in_address(text)] == []
+    assert [text for text in HARMLESS if after_scheme(text)] == []

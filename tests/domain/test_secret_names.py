@@ -51,10 +51,9 @@ def test_other_names_are_not(name: str) -> None:
     assert not is_secret_name(name)
 
 
-@pytest.mark.parametrize("text", HARMLESS)
-def test_what_says_nothing_or_is_code_stays(text: str) -> None:
-    assert found(text) == []
-    assert list(flags_in(text, text.lower())) == []
+def test_what_says_nothing_or_is_code_stays() -> None:
+    assert [text for text in HARMLESS if found(text)] == []
+    assert [text for text in HARMLESS if list(flags_in(text, text.lower()))] == []
 
 
 @pytest.mark.parametrize(

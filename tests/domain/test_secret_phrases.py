@@ -45,6 +45,5 @@ def test_a_secret_is_known_by_what_is_written_around_it(text: str, secrets: list
     assert in_phrases(text) == secrets
 
 
-@pytest.mark.parametrize("text", HARMLESS)
-def test_other_phrases_stay(text: str) -> None:
-    assert in_phrases(text) == []
+def test_other_phrases_stay() -> None:
+    assert [text for text in HARMLESS if in_phrases(text)] == []

@@ -179,6 +179,45 @@ async def test_enter_sends_a_question_and_shift_and_enter_begin_a_line(
     await expect(question).to_have_value("")
 
 
+async def test_a_question_typed_while_another_is_on_its_way_is_not_lost(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """Both are sent in one go, and a third Enter on an empty box sends nothing."""
+    await open_page(page, gateway.url, user)
+    await page.get_by_label("Agent", exact=True).select_option("writer")
+    await page.evaluate(
+        """() => {
+          const box = document.querySelector("#ask-prompt");
+          for (const words of ["the one before", "the one behind", null]) {
+            if (words) box.value = words;
+            box.form.requestSubmit();
+          }
+        }"""
+    )
+    await expect(card(page, "the one before")).to_have_attribute("data-status", "succeeded")
+    await expect(card(page, "the one behind")).to_have_attribute("data-status", "succeeded")
+    await expect(page.locator("article.task")).to_have_count(2)
+    await expect(page.get_by_label("Question")).to_have_value("")
+
+
+async def test_a_refused_question_comes_back_before_what_was_typed_since(
+    page: Page, gateway: Process, user: str
+) -> None:
+    await open_page(page, gateway.url, user)
+    await page.get_by_label("Agent", exact=True).select_option("\0other")
+    await page.get_by_label("Name of the agent").fill("no such name!")
+    await page.evaluate(
+        """() => {
+          const box = document.querySelector("#ask-prompt");
+          box.value = "refused";
+          box.form.requestSubmit();
+          box.value = "typed since";
+        }"""
+    )
+    await expect(page.get_by_label("Question")).to_have_value("refused\ntyped since")
+    await expect(page.locator(".ask-form .note")).to_be_visible()
+
+
 async def test_an_answer_by_the_stand_in_is_marked(page: Page, gateway: Process, user: str) -> None:
     await open_page(page, gateway.url, user)
     await ask(page, "broken", "anything at all")

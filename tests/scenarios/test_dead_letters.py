@@ -190,7 +190,7 @@ async def command(gateway: GatewayProcess, *arguments: str) -> tuple[int | None,
 async def test_letters_outlive_the_gateway_and_the_log_that_told_of_them(
     store: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings = {**store, **QUICK, "log_events": 400, "queue_timeout": 1}
+    settings = {**store, **QUICK, "log_events": 100, "queue_timeout": 1}
     ledger = tmp_path / "ledger"
     async with gateway_process(target=None, **settings) as first:
         async with browser(first.url, topics=["*"]) as page:
@@ -206,7 +206,7 @@ async def test_letters_outlive_the_gateway_and_the_log_that_told_of_them(
         assert [letter["reason"] for letter in before] == ["no_worker", "attempts_exhausted"]
         oldest = before[-1]
         # Everything that told of them is gone from the log.
-        for _ in range(500):
+        for _ in range(120):
             filler = await first.task("doomed")
             await first.http.post(f"/api/tasks/{filler['task_id']}/cancel", json={})
         kept = await first.get(f"/api/events?topic=task:{task}")

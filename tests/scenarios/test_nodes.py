@@ -50,7 +50,7 @@ async def test_a_gateway_killed_under_load_loses_nothing_and_doubles_nothing(
     store: dict[str, Any], tmp_path: Path
 ) -> None:
     """Whatever was answered with 201 is finished once; workers come back by themselves."""
-    kills, ledger = times(10, 100), tmp_path / "ledger"
+    kills, ledger = times(4, 100), tmp_path / "ledger"
     (port,) = free_ports(1)
     with seeded(random.randrange(10_000)) as chance:
         async with contextlib.AsyncExitStack() as stack:

@@ -39,6 +39,7 @@ def test_no_test_uses_a_mock() -> None:
             ast.unparse(node)
             for node in ast.walk(tree)
             if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
             and ast.unparse(node.func) in ("monkeypatch.setattr", "monkeypatch.setitem")
             and not (isinstance(node.args[1], ast.Constant) and str(node.args[1].value).isupper())
         ]

@@ -28,7 +28,8 @@ from tests.simulation.crews import FarLog, Hand, Words, settle
 from tests.simulation.rules import broken_locks, broken_rules, lives_of
 
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
-SEEDS = 60 if SOAK else 4
+# Odd ones have a log that is far away, every other pair a clock that is set.
+SEEDS = range(60) if SOAK else (0, 3)
 STEPS = 2_500
 
 HANDS = 6
@@ -319,7 +320,7 @@ def actions_of(run: Run) -> dict[Action, int]:
     }
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whichever_worker_is_lost_each_task_ends_once_and_each_word_is_where_it_belongs(
     seed: int,
 ) -> None:

@@ -34,7 +34,7 @@ from gateway.ports import EventLog
 from tests.execution.world import SlowLog, VirtualLoop, World, consistent, world
 
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
-RUNS = 300 if SOAK else 12
+RUNS = 300 if SOAK else 6
 TASKS = 120 if SOAK else 60
 
 FAILURES: Sequence[Any] = (

@@ -14,13 +14,15 @@ from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.dead_letter import AGE_MAX_S
 from gateway.domain.errors import Conflict, NotFound, Rejected
 from gateway.errors import NotRetryable, RateLimited
-from gateway.execution.record.state import FINISHED_AGE_S
+from gateway.execution.record import state
 from gateway.ports import Draft
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import hand
 from tests.execution.kept import Cluster, Node, until_killed
 from tests.execution.world import World, another_node
 
+# How long a task is kept after its end here: a day of timers takes 10 s to play.
+KEPT_S = 60.0
 INPUT = {"word": "é", "list": [1, 2.5, None, {"deep": True}]}
 
 
@@ -278,23 +280,29 @@ async def test_a_retry_while_the_breaker_is_open_is_refused_and_can_be_made_late
     await here.done((await here.call("dead_letter.retry", task_id=task_id))["task_id"])
 
 
-async def test_a_retry_whose_task_is_not_kept_any_more_says_so(here: World) -> None:
+async def test_a_retry_whose_task_is_not_kept_any_more_says_so(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "FINISHED_AGE_S", KEPT_S)
     task_id = await died(here)
     made = (await here.call("dead_letter.retry", task_id=task_id))["task_id"]
     await here.done(made)
-    await here.passing(FINISHED_AGE_S + 60)
+    await here.passing(KEPT_S + 60)
     with pytest.raises(Conflict, match=f"retried as {made}") as refused:
         await here.call("dead_letter.retry", task_id=task_id)
     assert refused.value.field == "task_id"
 
 
 @pytest.mark.requirement("WEFT-07")
-async def test_a_letter_outlives_its_task_and_is_retried_all_the_same(here: World) -> None:
+async def test_a_letter_outlives_its_task_and_is_retried_all_the_same(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "FINISHED_AGE_S", KEPT_S)
     worker = await hand(here)
     task_id = await here.submit("writer", INPUT, user_id="ann", max_attempts=1)
     await worker.claim()
     await worker.tell("task.fail", message="no", error_type="rate_limit")
-    await here.passing(FINISHED_AGE_S + 60)
+    await here.passing(KEPT_S + 60)
     with pytest.raises(NotFound):
         await here.call("task.get", task_id=task_id)
     assert [letter["input"] for letter in await listed(here)] == [INPUT]
