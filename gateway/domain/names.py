@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 # How many names are looked at for similar ones, which takes a millisecond, and how many are given.
-LOOKED_AT_MAX = 200
+LOOKED_AT_MAX = 100
 SIMILAR_MAX = 3
 
 _END = r"(?![\s\S])"

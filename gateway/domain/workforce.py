@@ -8,6 +8,7 @@ gateway's; others may serve it, and change nothing about it.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping
 
 from gateway.domain.access import GATEWAY
@@ -44,6 +45,55 @@ class _Served:
         return gateway if gateway in self.owners else next(iter(self.owners))
 
 
+class _Gone:
+    """
+    Workers that have gone, the one that has been gone for longest first.
+
+    Args:
+        known: All workers that are known.
+        owner: Whose they are; None: anybody's.
+    """
+
+    __slots__ = ("_heap", "_known", "_owner")
+
+    def __init__(self, known: Mapping[str, Worker], owner: str | None = None) -> None:
+        self._known = known
+        self._owner = owner
+        # What a worker has become since is seen when its turn comes.
+        self._heap: list[_Turn] = []
+
+    def add(self, worker: Worker) -> None:
+        """Take in that a known worker has gone."""
+        if len(self._heap) > 2 * len(self._known):
+            self._heap = [turn for turn in set(self._heap) if self._holds(turn)]
+            heapq.heapify(self._heap)
+        heapq.heappush(self._heap, _turn_of(worker))
+
+    def longest(self) -> str | None:
+        """Give the id of the one that has been gone for longest; None: none is gone."""
+        while self._heap:
+            if self._holds(self._heap[0]):
+                return self._heap[0][1]
+            heapq.heappop(self._heap)
+        return None
+
+    def _holds(self, turn: _Turn) -> bool:
+        worker = self._known.get(turn[1])
+        return (
+            worker is not None
+            and worker.gone
+            and _turn_of(worker) == turn
+            and self._owner in (None, worker.owner)
+        )
+
+
+_Turn = tuple[float, str]
+
+
+def _turn_of(worker: Worker) -> _Turn:
+    return worker.worse_since or 0.0, worker.agent_id
+
+
 class Workforce(Mapping[str, Worker]):
     """Workers by agent_id, those that have gone included for a while."""
 
@@ -53,6 +103,8 @@ class Workforce(Mapping[str, Worker]):
         # Breaker → the agents that share it.
         self._behind: dict[str, dict[str, None]] = {}
         self._of_owner: dict[str, int] = {}
+        self._gone = _Gone(self._by_id)
+        self._gone_of_owner: dict[str, _Gone] = {}
 
     def __getitem__(self, agent_id: str) -> Worker:
         return self._by_id[agent_id]
@@ -84,10 +136,20 @@ class Workforce(Mapping[str, Worker]):
                 served.owners[worker.owner] = served.owners.get(worker.owner, 0) + 1
             if served.owner == worker.owner:
                 self._treat(name, served, policy)
+        self.changed(worker)
         if len(self) > WORKERS_MAX:
-            self._forget_one(self._by_id.values())
+            self._forget(self._gone.longest())
         if self._of_owner[worker.owner] > WORKERS_PER_USER_MAX:
-            self._forget_one(one for one in self._by_id.values() if one.owner == worker.owner)
+            self._forget(self._longest_gone_of(worker.owner))
+
+    def changed(self, worker: Worker) -> None:
+        """Take in what a known worker has become."""
+        if worker.gone:
+            self._gone.add(worker)
+            mine = self._gone_of_owner.get(worker.owner)
+            if mine is None:
+                mine = self._gone_of_owner[worker.owner] = _Gone(self._by_id, worker.owner)
+            mine.add(worker)
 
     def drop(self, agent_id: str) -> None:
         """Forget a worker."""
@@ -98,9 +160,12 @@ class Workforce(Mapping[str, Worker]):
     def full_for(self, owner: str) -> bool:
         """Whether no more workers of that user are taken: as many are there, and none is gone."""
         if self._of_owner.get(owner, 0) >= WORKERS_PER_USER_MAX:
-            mine = (worker for worker in self._by_id.values() if worker.owner == owner)
-            return not any(worker.gone for worker in mine)
-        return len(self) >= WORKERS_MAX and not any(w.gone for w in self._by_id.values())
+            return self._longest_gone_of(owner) is None
+        return len(self) >= WORKERS_MAX and self._gone.longest() is None
+
+    def agents(self) -> Iterable[str]:
+        """Give the names of all agents that a known worker serves."""
+        return self._served
 
     def owner(self, agent_name: str) -> str | None:
         """Give the user that an agent belongs to; None: no worker serves it."""
@@ -162,8 +227,12 @@ class Workforce(Mapping[str, Worker]):
         self._of_owner[owner] = self._of_owner.get(owner, 0) + by
         if not self._of_owner[owner]:
             del self._of_owner[owner]
+            self._gone_of_owner.pop(owner, None)
 
-    def _forget_one(self, workers: Iterable[Worker]) -> None:
-        gone = [worker for worker in workers if worker.gone]
-        if gone:
-            self.drop(min(gone, key=lambda worker: worker.worse_since or 0.0).agent_id)
+    def _longest_gone_of(self, owner: str) -> str | None:
+        gone = self._gone_of_owner.get(owner)
+        return None if gone is None else gone.longest()
+
+    def _forget(self, agent_id: str | None) -> None:
+        if agent_id is not None:
+            self.drop(agent_id)

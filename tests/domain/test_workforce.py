@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.domain import workforce as workforce_module
 from gateway.domain.access import GATEWAY
@@ -90,6 +93,7 @@ def test_at_a_bound_the_one_that_is_gone_for_longest_is_forgotten(
 
     def leave(worker: Worker, at: float) -> None:
         worker.status, worker.worse_since = "offline", at
+        known.changed(worker)
 
     leave(two, 5.0)
     leave(one, 6.0)
@@ -99,6 +103,46 @@ def test_at_a_bound_the_one_that_is_gone_for_longest_is_forgotten(
     known.add(worker("b2", owner="bob"))
     assert sorted(known) == ["b1", "b2", "w3"]
     assert known.owner("search") == "ann"
+
+
+def left_after(before: Mapping[str, Worker], comes: Worker, most: int, most_each: int) -> set[str]:
+    """Who is known when a worker comes, found by looking at all of them."""
+    left = {**before, comes.agent_id: comes}
+    for bound, owners in ((most, {one.owner for one in left.values()}), (most_each, {comes.owner})):
+        mine = [one for one in left.values() if one.owner in owners]
+        gone = sorted((one.worse_since or 0.0, one.agent_id) for one in mine if one.gone)
+        if len(mine) > bound and gone:
+            del left[gone[0][1]]
+    return set(left)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["add", "add", "go", "go", "come", "drop"]), st.integers(0, 9)),
+        max_size=80,
+    )
+)
+def test_whatever_came_and_went_the_one_that_is_gone_for_longest_is_forgotten(
+    moves: list[tuple[str, int]],
+) -> None:
+    with pytest.MonkeyPatch.context() as bounds:
+        bounds.setattr(workforce_module, "WORKERS_MAX", 6)
+        bounds.setattr(workforce_module, "WORKERS_PER_USER_MAX", 3)
+        known = Workforce()
+        for at, (move, number) in enumerate(moves):
+            agent_id = f"w{number}"
+            if move == "add":
+                comes = worker(agent_id, MINE, owner=f"u{number % 3}", at=at)
+                expected = left_after(known, comes, 6, 3)
+                known.add(comes)
+                assert set(known) == expected
+            elif agent_id in known and move == "drop":
+                known.drop(agent_id)
+            elif agent_id in known:
+                it = known[agent_id]
+                it.status = "offline" if move == "go" else "healthy"
+                it.worse_since = (it.worse_since or at) if move == "go" else None
+                known.changed(it)
 
 
 def test_it_reads_like_a_mapping() -> None:

@@ -85,17 +85,11 @@ class Policies:
         )
 
     def similar(self, task: Task) -> list[str]:
-        """Give names of agents that are served and look like the one that a task names."""
+        """Give names of agents that are known and look like the one that a task names."""
         if task.agent_name is None:
             return []
-        served = (
-            name
-            for worker in self._state.workers.values()
-            if worker.takes_work
-            for name in worker.agents
-        )
         here = (declared.policy.name for declared in self._agents)
-        return similar_to(task.agent_name, itertools.chain(here, served))
+        return similar_to(task.agent_name, itertools.chain(here, self._state.workers.agents()))
 
     def behind(self, breaker: str) -> Iterator[AgentPolicy]:
         """Give the agents that share a breaker, those of this process first."""

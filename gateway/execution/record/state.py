@@ -289,6 +289,7 @@ class State:
             known.last_offset = entry.offset
             if isinstance(fact, StatusChanged):
                 workers.changed(known, event, fact, at=entry.at)
+                self.workers.changed(known)
 
     def _breaker(self, name: str, event: dict[str, Any], entry: Entry) -> None:
         known = self.breaker(name, event.get("scope", "agent"))
