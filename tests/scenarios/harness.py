@@ -28,6 +28,7 @@ from websockets.typing import Subprotocol
 
 from gateway.app.check import check_lines
 from tests.nats import NatsServer, nats_folder
+from tests.warm import WarmProcess, started
 
 __all__ = [
     "Browser",
@@ -73,10 +74,31 @@ async def _nats_server() -> NatsServer:
     return server
 
 
+Process = asyncio.subprocess.Process | WarmProcess
+
+
+async def _started(
+    arguments: Sequence[str], *, env: Mapping[str, str], stderr: IO[bytes] | int | None
+) -> Process:
+    """Start a command of the gateway."""
+    # Some of this Python itself reads, at its start.
+    of_python = {name: value for name, value in env.items() if name.startswith("PYTHON")}
+    if of_python.items() <= {**os.environ, "PYTHONWARNINGS": "default"}.items():
+        return await started(arguments, env=env, cwd=ROOT, stderr=stderr)
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", *arguments),
+        cwd=ROOT,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+        limit=2**20,
+    )
+
+
 class GatewayProcess:
     """A running ``gateway serve``."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, process: Process, url: str) -> None:
         self.process = process
         self.url = url
         self.http = httpx2.AsyncClient(base_url=url, timeout=10)
@@ -146,17 +168,12 @@ async def gateway_process(
         **(env or {}),
     }
     environment.pop("GATEWAY_URL", None)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "serve", *([target] if target else [])),
-        *("--port", str(port), "--log-level", log_level, *flags),
-        cwd=ROOT,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=said,
-        limit=2**20,
+    arguments = ["serve", *([target] if target else []), "--port", str(port)]
+    process = await _started(
+        [*arguments, "--log-level", log_level, *flags], env=environment, stderr=said
     )
-    assert process.stdout is not None
     try:
+        assert process.stdout is not None
         async with asyncio.timeout(20):
             line = (await process.stdout.readline()).decode().split()
         assert line[:1] == ["ready"], f"the gateway said {line}"
@@ -173,7 +190,7 @@ async def gateway_process(
 class WorkerProcess:
     """A running ``gateway work``."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: Process) -> None:
         self.process = process
         self.agent_id = ""
 
@@ -231,17 +248,15 @@ async def worker_process(
         notes: Whether what it says on stderr is for ``note`` instead.
         said: Gets what it says on stderr; None: the stderr of the tests does, or ``note``.
     """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway", "work", target),
-        *("--url", url.replace("http", "ws", 1) + "/ws", "--log-level", "warning", *flags),
-        cwd=ROOT,
+    arguments = ["work", target, "--url", url.replace("http", "ws", 1) + "/ws"]
+    process = await _started(
+        [*arguments, "--log-level", "warning", *flags],
         env={
             **os.environ,
             "PYTHONWARNINGS": "default",
             "UPSTREAM_URL": f"{upstream or 'http://127.0.0.1:9'}/v1",
             **(env or {}),
         },
-        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE if notes else said,
     )
     worker = WorkerProcess(process)
