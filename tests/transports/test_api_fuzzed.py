@@ -17,6 +17,7 @@ from tests.transports.world import SECRET, World, token, world
 
 HERE = Path(__file__).parent
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
+# Every value at the edge of every field takes a minute (``coverage``); test_bad_input.py tries them.
 # What they do changes what others are answered, for everybody: they have servers of their own.
 STOPPING = ("mode.set", "breaker.open", "breaker.close")
 # Together with what gives them ids, and shows what they have done.
@@ -61,7 +62,8 @@ async def searched(here: World, bearer: str, *choice: str) -> None:
         *(Path(sys.executable).parent / "st", "--config-file", HERE / "schemathesis.toml"),
         *("run", f"{here.http}/openapi.json"),
         *(("--header", f"Authorization: Bearer {bearer}") if bearer else ()),
-        *("--max-examples", "500" if SOAK else "5", "--request-timeout", "30", "--no-color"),
+        *("--max-examples", "500" if SOAK else "8", "--request-timeout", "30", "--no-color"),
+        *("--phases", "examples,coverage,fuzzing,stateful" if SOAK else "fuzzing,stateful"),
         *("--suppress-health-check", "all"),  # they would judge the machine
         *("--exclude-path", "/api/events/stream"),  # it does not end
         *choice,
