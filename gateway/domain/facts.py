@@ -234,9 +234,11 @@ class ModeChanged(NamedTuple):
 
     Attributes:
         by: agent_id of the node that has measured an overload, or its end; None: nobody did.
+        note: Why, in the words of the operator who set it; None: none were given.
     """
 
     by: str | None = None
+    note: str | None = None
 
 
 Fact = (

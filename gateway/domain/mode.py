@@ -36,6 +36,7 @@ class Mode:
         degradation_id: Of the degradation that it is; None: the mode is normal.
         error_id: Of the failure that it is; None: the mode is normal.
         last_offset: Of its newest entry; 0: there is none.
+        note: Why, in the words of the operator who set it, for operators; None: none were given.
     """
 
     name: str = "normal"
@@ -45,13 +46,15 @@ class Mode:
     degradation_id: str | None = None
     error_id: str | None = None
     last_offset: int = 0
+    note: str | None = None
 
     def apply(self, event: Mapping[str, Any], fact: object, *, at: float, offset: int) -> None:
         """Fold one entry about the mode."""
         self.last_offset = offset
         if event["type"] == "mode_changed":
             self.name, self.reason, self.since = event["mode"], event["reason"], at
-            self.by = fact.by if isinstance(fact, ModeChanged) else None
+            changed = fact if isinstance(fact, ModeChanged) else ModeChanged()
+            self.by, self.note = changed.by, changed.note
             self.degradation_id = self.error_id = None
         elif event["type"] == "graceful_degradation":
             self.degradation_id, self.error_id = event["degradation_id"], event["error_id"]

@@ -7,6 +7,8 @@ from gateway.protocol.shapes import POSITION, Operation, Schema, params
 __all__ = ["MODES", "MODE_OPERATIONS"]
 
 MODES = ("normal", "degraded", "read_only", "draining")
+# A longer note of an operator is refused.
+NOTE_CHARS_MAX = 200
 
 MODE: Schema = {
     "title": "mode",
@@ -21,6 +23,11 @@ MODE: Schema = {
         "degradation_id": {
             "description": "of the degradation that it is; null: the mode is normal",
             "type": ["string", "null"],
+        },
+        "note": {
+            "description": "why, in the words of the operator who set it; absent: none were given, "
+            "or you are no operator",
+            "type": "string",
         },
     },
     "required": ["mode", "reason", "since", "degradation_id"],
@@ -48,6 +55,12 @@ MODE_OPERATIONS: tuple[Operation, ...] = (
                 "description": "degraded takes no tasks of priority 6 to 10; read_only and "
                 "draining take no new tasks; what was accepted goes on",
                 "enum": list(MODES),
+            },
+            note={
+                "description": "why, for other operators; a mode that stays keeps the one it has",
+                "type": "string",
+                "minLength": 1,
+                "maxLength": NOTE_CHARS_MAX,
             },
         ),
         MODE,

@@ -76,9 +76,13 @@ class Modes:
         self._settings = settings
         self.overload = Overload(settings)
 
-    async def set(self, name: str) -> Mode:
+    async def set(self, name: str, *, note: str | None = None) -> Mode:
         """
         Change the mode for an operator, and give it.
+
+        Args:
+            note: Why, in the operator's words; a mode that stays keeps the note that it has. None:
+                none were given.
 
         Raises:
             Unavailable: If the store does not take it.
@@ -88,7 +92,7 @@ class Modes:
             mode = self._state.mode
             if mode.name == name and (name == "normal" or mode.reason == OPERATOR):
                 return None
-            return self._changed(name, OPERATOR, "set by an operator", by=None)
+            return self._changed(name, OPERATOR, "set by an operator", by=None, note=note)
 
         await self._intake.decide(decide, about="the mode")
         return self._state.mode
@@ -138,12 +142,14 @@ class Modes:
         node = self._state.workers.get(mode.by or "")
         return mode.by == self._holder or node is None or node.status == "offline"
 
-    def _changed(self, name: str, reason: str, because: str, *, by: str | None) -> Decision:
+    def _changed(
+        self, name: str, reason: str, because: str, *, by: str | None, note: str | None = None
+    ) -> Decision:
         mode = self._state.mode
         # A worker that an earlier version took in may have one without a name.
         named = dict.fromkeys(feature for feature in self._features() if feature)
         features = sorted(itertools.islice(named, FEATURES_MAX))
         drafts = self._drafts.changed(
-            mode, name, reason=reason, because=because, by=by, features=features
+            mode, name, reason=reason, because=because, by=by, features=features, note=note
         )
         return drafts, {SUBJECT: mode.last_offset}

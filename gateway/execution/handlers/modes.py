@@ -25,17 +25,20 @@ class ModeHandlers:
 
     async def _get(self, params: Params, caller: Caller) -> Any:
         await self._reach.wait_for(params)
-        return self._view()
+        return self._view(caller)
 
     async def _set(self, params: Params, caller: Caller) -> Any:
-        await self._modes.set(params["mode"])
-        return self._view()
+        await self._modes.set(params["mode"], note=params.get("note"))
+        return self._view(caller)
 
-    def _view(self) -> dict[str, Any]:
+    def _view(self, caller: Caller) -> dict[str, Any]:
         mode = self._state.mode
-        return {
+        shown = {
             "mode": mode.name,
             "reason": mode.reason,
             "since": rfc3339(mode.since) if mode.since else None,
             "degradation_id": mode.degradation_id,
         }
+        if mode.note is not None and caller.operator:
+            shown["note"] = mode.note
+        return shown

@@ -8,6 +8,7 @@ from gateway.domain import own_failures
 from gateway.domain.announcements import sentence
 from gateway.domain.facts import ModeChanged
 from gateway.domain.mode import DEGRADED_PRIORITY_MAX, Mode
+from gateway.domain.redaction import Redacted
 from gateway.domain.timestamps import rfc3339
 from gateway.execution.record.failure_fields import about, recovered
 from gateway.execution.record.intake import Intake
@@ -37,6 +38,7 @@ class ModeDrafts:
         because: str,
         by: str | None,
         features: Sequence[str],
+        note: str | None = None,
     ) -> list[Draft]:
         """
         Tell that the mode is another one: the end of what was degraded, and what is from now on.
@@ -48,6 +50,7 @@ class ModeDrafts:
             because: The same for developers, with numbers.
             by: The node that has measured it; None: nobody did.
             features: Of all agents.
+            note: Why, in an operator's words, which operators alone see; None: none were given.
         """
         drafts = [] if mode.degradation_id is None else [self._over(mode)]
         drafts.append(
@@ -56,7 +59,8 @@ class ModeDrafts:
                 SUBJECT,
                 severity="info" if name == "normal" else "warning",
                 message=f"mode {name}: {because}",
-                fact=ModeChanged(by),
+                fact=ModeChanged(by, note),
+                detail=None if note is None else Redacted({"note": note}),
                 mode=name,
                 previous_mode=mode.name,
                 reason=reason,

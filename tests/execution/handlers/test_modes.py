@@ -35,6 +35,21 @@ async def test_operators_alone_set_it_to_one_that_there_is(here: World) -> None:
     assert here.said("mode_changed") == []
 
 
+async def test_an_operators_note_is_kept_for_operators(here: World) -> None:
+    """It may name what no user is to know. A mode that stays keeps the note that it has."""
+    said = await here.call("mode.set", mode="read_only", note="the model's keys are changed")
+    assert said["note"] == "the model's keys are changed"
+    assert "note" not in await here.call("mode.get", READER)
+    assert (await here.call("mode.set", mode="read_only", note="again"))["note"] == said["note"]
+    (changed,) = here.said("mode_changed")
+    assert changed["detail"] == {"note": said["note"]}
+    assert "note" not in await here.call("mode.set", mode="normal")
+    for wrong in ("", "x" * 201):
+        with pytest.raises(InvalidParams) as refused:
+            await here.call("mode.set", mode="normal", note=wrong)
+        assert refused.value.field == "note"
+
+
 async def test_the_change_is_audited(here: World) -> None:
     await here.call("mode.set", mode="draining")
     (record,) = here.said("audit_recorded")

@@ -227,7 +227,7 @@ TASKS = (
     ),
     scenario(
         "the mode is known to everyone who reads, and set by operators",
-        do("mode.set", by="operator", mode="normal", gives={"mode": "normal"}),
+        do("mode.set", by="operator", mode="normal", note="as ever", gives={"mode": "normal"}),
         do("mode.get", by="auditor", gives={"mode": "normal", "degradation_id": None}),
     ),
     scenario(
