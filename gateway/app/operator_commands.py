@@ -10,7 +10,7 @@ import click
 from gateway.app.command_group import Commands
 from gateway.app.flags import connection_flags
 from gateway.app.logs import log_to_stderr
-from gateway.app.process import run
+from gateway.app.process import run, until_signal
 from gateway.protocol.mode_operations import MODES
 from gateway.protocol.shapes import TASK_STATUSES
 
@@ -25,23 +25,46 @@ class _NotReached(click.ClickException):
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option(
+    "--watch",
+    "every",
+    type=click.FloatRange(0.5, 3600),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="[SECONDS]",
+    help="Draw it again every so many seconds, 2 unless given, until Ctrl-C.",
+)
 @connection_flags
-def status_command(as_json: bool, url: str, token: str | None) -> None:
+def status_command(as_json: bool, every: float | None, url: str, token: str | None) -> None:
     """Show whether all is well, and what is not.
 
     For operators. Ends with 0 when all is well; 1 when something is degraded or needs a person: a
     breaker that is not closed, a domain that is slowed, a task that nobody serves, a dead letter of
     the last hour; 2 after a mistake in the command; 3 when there is no gateway, or it does not let
-    you in.
+    you in. With --watch Ctrl-C ends it with 0.
     """
+    from gateway.app.clock import SystemClock
     from gateway.app.reaching import NotReached
     from gateway.app.status import show
+    from gateway.app.watching import watch
 
+    code = 0
     try:
-        code = asyncio.run(show(url, token, as_json=as_json))
+        if every is None:
+            code = asyncio.run(show(url, token, as_json=as_json))
+        else:
+            _check_watched(as_json=as_json)
+            run(until_signal(watch(url, token, every_s=every, clock=SystemClock())))
     except NotReached as error:
         raise _NotReached(str(error)) from error
     sys.exit(code)
+
+
+def _check_watched(*, as_json: bool) -> None:
+    if as_json:
+        raise click.UsageError("--watch draws for people; ask again with --json alone")
+    if not sys.stdout.isatty():
+        raise click.UsageError("--watch needs a terminal; into a pipe leave it out")
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -226,13 +249,14 @@ def mode_get(as_json: bool, url: str, token: str | None) -> None:
 
 @mode_group.command("set")
 @click.argument("mode", type=click.Choice(MODES))
+@click.option("--note", metavar="TEXT", help="Why, for other operators.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @connection_flags
-def mode_set(mode: str, as_json: bool, url: str, token: str | None) -> None:
+def mode_set(mode: str, note: str | None, as_json: bool, url: str, token: str | None) -> None:
     """Set the mode (operators only); it stays until an operator sets another."""
     from gateway.app.mode import show
 
-    run(show(url, token, wanted=mode, as_json=as_json))
+    run(show(url, token, wanted=mode, note=note, as_json=as_json))
 
 
 OPERATOR_COMMANDS: tuple[click.Command, ...] = (

@@ -20,7 +20,7 @@ from gateway.app.reaching import Reached
 from gateway.app.tables import NONE, ago, drawn, lasting, plain, say, width_now
 from gateway.domain.timestamps import seconds_of
 
-__all__ = ["ATTENTION", "assessed", "lines_of", "show"]
+__all__ = ["ATTENTION", "asked", "assessed", "lines_of", "show"]
 
 # The exit code when something needs a person.
 ATTENTION = 1
@@ -50,7 +50,21 @@ async def show(url: str, token: str | None, *, as_json: bool) -> int:
         ConfigurationError: If ``url`` cannot be read.
         NotReached: If there is no gateway, or it does not let this caller in.
     """
-    gateway = Reached(url, token)
+    status = await asked(Reached(url, token))
+    if as_json:
+        click.echo(orjson.dumps(status))
+    else:
+        say("\n".join(lines_of(status, width=width_now())))
+    return 0 if status["well"] else ATTENTION
+
+
+async def asked(gateway: Reached) -> Status:
+    """
+    Ask a gateway how it is.
+
+    Raises:
+        NotReached: If there is no gateway, or it does not let this caller in.
+    """
     reason = await gateway.ready()
     stats, mode, counted, workers = await asyncio.gather(
         gateway.call("stats.get"),
@@ -58,12 +72,7 @@ async def show(url: str, token: str | None, *, as_json: bool) -> int:
         _all(gateway, "breaker.list"),
         _all(gateway, "agent.list"),
     )
-    status = assessed(gateway.url, reason, stats=stats, mode=mode, counted=counted, workers=workers)
-    if as_json:
-        click.echo(orjson.dumps(status))
-    else:
-        say("\n".join(lines_of(status, width=width_now())))
-    return 0 if status["well"] else ATTENTION
+    return assessed(gateway.url, reason, stats=stats, mode=mode, counted=counted, workers=workers)
 
 
 async def _all(gateway: Reached, name: str) -> list[dict[str, Any]]:
@@ -236,7 +245,8 @@ def _head(status: Status) -> str:
 def _summary(status: Status, now: float) -> Iterator[tuple[str, str]]:
     mode, queue, tasks = status["mode"], status["queue"], status["tasks"]["by_status"]
     since = "" if mode["since"] is None else f", for {_since(mode['since'], now)}"
-    yield "mode", f"{mode['mode']} ({mode['reason']}{since})"
+    note = f": {plain(mode['note'])}" if "note" in mode else ""
+    yield "mode", f"{mode['mode']} ({mode['reason']}{since}){note}"
     oldest = "" if queue["oldest_age"] is None else f", the oldest for {ago(queue['oldest_age'])}"
     yield "queue", f"{queue['depth']} of {queue['limit']} wait{oldest}"
     yield "tasks open", _counted(tasks, ("running", "waiting", "pending"))
