@@ -24,13 +24,14 @@ import { banners, modeSign } from "./gateway-mode.js";
 import { fillIn, lookAtWorkers, taskHistory } from "./history.js";
 import { notices } from "./notices.js";
 import { breakers } from "./panels.js";
+import { operatorPart } from "./operator.js";
 import { people } from "./people.js";
 import { signInForm } from "./sign-in.js";
 import { stateStore } from "./store.js";
 import { taskList } from "./task-list.js";
 import { trail } from "./trail.js";
 import { upstreams } from "./upstreams.js";
-import { visitor } from "./visitor.js";
+import { socketUrl, visitor } from "./visitor.js";
 import { workerWatch } from "./worker-watch.js";
 import { workers } from "./workers.js";
 
@@ -52,7 +53,7 @@ let frame = null;
 const actions = taskActions({
   client: () => link.client,
   asked: drawAgain,
-  isForAll: () => me.user === null && seesAll(),
+  isForAll,
 });
 const speaker = announcer(at("announcer"));
 const bar = connectionBar(at("connection"), { reconnect: () => link.client.reconnectNow() });
@@ -72,12 +73,18 @@ const signIn = signInForm(at("sign-in"), {
 const form = askForm(at("ask"), actions);
 const demo = demoPanel(at("demo"), at("story"), { fetch: me.fetch, ask: actions.ask });
 const counts = figures({ fetch: me.fetch, changed: schedule });
+const operator = operatorPart(at, {
+  link: () => link,
+  isForAll,
+  counts: () => counts.all,
+  changed: schedule,
+});
 const watch = workerWatch({
-  look: () => Promise.all([lookAtWorkers(link), seesAll() && counts.look()]),
-  any: () => store.state.agents.size > 0,
+  look: () => Promise.all([lookAtWorkers(link), seesAll() && counts.look(), operator.look()]),
+  any: () => store.state.agents.size > 0 || operator.may(),
 });
 const taskPlaces = { list: at("task-list"), more: at("tasks-more"), summary: at("tasks-summary") };
-const story = trail(at("trail"), [at("ask-card"), at("tasks")], {
+const story = trail(at("trail"), [at("ask-card"), at("set-aside"), at("tasks")], {
   load: (taskId) => taskHistory(link, taskId),
   actions,
   opened: schedule,
@@ -87,8 +94,9 @@ const views = [
   banners(at("banners")),
   notices(at("notices"), at("tasks")),
   taskList(taskPlaces, actions),
-  breakers(at("breaker-list")),
-  domains(at("domains"), at("domain-list"), () => counts.domains),
+  operator,
+  breakers(at("breaker-list"), operator.breaker),
+  domains(at("domains"), at("domain-list"), () => counts.domains, operator.breaker),
   upstreams(at("upstreams"), at("upstream-list"), () => counts.upstreams),
   workers(at("workers"), at("worker-list"), at("workers-summary")),
   eventList(at("event-view"), at("events-summary")),
@@ -112,6 +120,7 @@ function begin() {
   link = mine;
   store.reset();
   story.forget();
+  operator.forget();
   const on = (name, listener) => client.on(name, (told) => mine.isCurrent() && listener(told));
   on("state", connectionChanged);
   on("session", drawIdentity);
@@ -131,23 +140,20 @@ function topics(session) {
   return me.user === null ? all : [`user:${me.user}`, `recipient:${me.user}`];
 }
 
+function isForAll() {
+  return me.user === null && seesAll();
+}
+
 /** Whether the visitor may see everybody's tasks. Without a secret everyone may. */
 function seesAll() {
   const { session } = link.client;
   return session !== null && (!me.token || topicsOf(session).includes("*"));
 }
 
-function socketUrl() {
-  const url = new URL("ws", document.baseURI);
-  url.protocol = url.protocol.replace("http", "ws");
-  url.search = "";
-  url.hash = "";
-  return url;
-}
-
 function takeSnapshot({ snapshot, epoch, offset }) {
   store.change((state) => fromSnapshot(snapshot, { epoch, offset }, state));
   fillIn(link, { epoch, offset });
+  operator.open({ epoch, offset });
   story.open();
 }
 
@@ -158,6 +164,7 @@ function takeDegradation(told) {
 }
 
 function digested(events) {
+  operator.heard(events);
   if (link.client.state.name !== "replaying") {
     speaker.sayNewest(events);
     watch.heard(events);
@@ -204,7 +211,10 @@ function connectionChanged(next) {
   store.digest();
   bar.draw(next);
   form.setLive(next.name === "live");
-  if (next.name === "live") watch.look();
+  if (next.name === "live") {
+    watch.look();
+    operator.live();
+  }
   const { dataset } = document.documentElement;
   if (next.name === "live") delete dataset.stale;
   // What was live once and is not now may have changed since.

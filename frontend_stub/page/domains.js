@@ -1,10 +1,14 @@
 /** The failure domains: the workers of each, what became of its tasks, and how fast it goes. */
 
+import { breakerActions } from "./breaker-actions.js";
 import { h, keyed, setIcon, setText, show } from "./dom.js";
 import { DOMAIN_STATE, count, lookup } from "./words.js";
 
-/** Draw the failure domains, if there are any. `known()`: name → counts, where they are known. */
-export function domains(section, place, known) {
+/**
+ * Draw the failure domains, if there are any. `known()`: name → counts, where they are known;
+ * `actions` as in `breaker-actions.js`.
+ */
+export function domains(section, place, known, actions) {
   const list = h("ul.rows");
   place.append(list);
 
@@ -16,17 +20,18 @@ export function domains(section, place, known) {
     }
     show(section, items.size > 0);
     const sorted = [...items.values()].sort((one, two) => one.name.localeCompare(two.name));
-    keyed(list, sorted, ({ name }) => name, row);
+    keyed(list, sorted, ({ name }) => name, () => row(actions));
   }
   return { draw };
 }
 
-function row() {
+function row(actions) {
   const mark = h("span.slot");
   const name = h("span.row-name");
   const what = h("span.row-what");
   const extra = h("span.row-what");
-  const element = h("li", {}, mark, h("div", {}, name, what, extra));
+  const buttons = breakerActions(actions, true);
+  const element = h("li", {}, mark, h("div", {}, name, what, extra), buttons.element);
 
   function update({ name: domain, state = "closed", counts }) {
     const [words, shape, tone] = lookup(DOMAIN_STATE, state);
@@ -37,6 +42,7 @@ function row() {
     setText(what, words);
     show(extra, counts !== undefined);
     setText(extra, counts ? countWords(counts) : "");
+    buttons.update({ name: domain, scope: "domain", state });
   }
   return { element, update };
 }

@@ -28,6 +28,11 @@ export function figures({ fetch, changed }) {
       return counts.upstreams ?? {};
     },
 
+    /** All of them, as `stats.get` has them; {} until they are known. */
+    get all() {
+      return counts;
+    },
+
     /** Ask for the counts. */
     async look() {
       try {

@@ -46,6 +46,15 @@ export function visitor() {
   };
 }
 
+/** The WebSocket of the gateway that this page comes from, below a path as well. */
+export function socketUrl() {
+  const url = new URL("ws", document.baseURI);
+  url.protocol = url.protocol.replace("http", "ws");
+  url.search = "";
+  url.hash = "";
+  return url;
+}
+
 function stored() {
   try {
     return sessionStorage.getItem(TOKEN_KEY) ?? "";

@@ -114,6 +114,33 @@ export const END_REASON = new Map([
   ["shutdown", "The gateway was shut down."],
 ]);
 
+/** Why a task was given up, where each attempt's error does not say it. */
+export const GIVEN_UP = new Map([
+  ["attempts_exhausted", "No attempt was left."],
+  ["no_worker", "Nobody was there to do it."],
+  ["retry_budget", "Too many retries were under way."],
+  ["fallback_failed", "The stand-in failed, too."],
+]);
+
+/** Why a worker is as it is. Those that are well have no need of words. */
+export const WORKER_REASON = new Map([
+  ["connection_lost", "Its connection was lost."],
+  ["heartbeat_missed", "A heartbeat is late."],
+  ["heartbeat_lost", "Its heartbeats have stopped."],
+  ["loop_blocked", "Its event loop is blocked; its process still answers."],
+  ["health", "Too many of its tasks fail or stand still."],
+  ["goodbye", "It said goodbye."],
+]);
+
+/** Why no task is taken, by the code of the refusal. */
+const REFUSED = new Map([
+  ["circuit_breaker_open", "Its circuit breaker is open."],
+  ["priority_load_shedding", "The queue is full."],
+  ["degraded_mode", "In the degraded mode only more urgent tasks are taken."],
+  ["read_only", "The gateway is read only and takes no new tasks."],
+  ["draining", "The gateway is about to restart and takes no new tasks."],
+]);
+
 /** Why a call was refused. The rejection itself is also an event, with words for the user. */
 export function refusalWords(error) {
   if (error.name === "NoAnswer") {
@@ -121,7 +148,8 @@ export function refusalWords(error) {
   }
   const waitS = error.data?.retry_after;
   const wait = waitS > 0 ? ` Try again in about ${duration(waitS)}.` : "";
-  return `${error.data?.user_message ?? sentence(error.message)}${wait}`;
+  const known = error.data?.user_message ?? REFUSED.get(error.data?.code);
+  return `${known ?? sentence(error.message)}${wait}`;
 }
 
 /** 0.4 → "0.4 s", 32 → "32 s", 125 → "2 min 5 s". */
@@ -132,6 +160,14 @@ export function duration(seconds) {
   const minutes = Math.floor(whole / 60);
   if (minutes < 60) return whole % 60 ? `${minutes} min ${whole % 60} s` : `${minutes} min`;
   return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
+}
+
+/** How long ago something was, as a person says it: 40 → "under 1 min ago". */
+export function ago(seconds) {
+  if (seconds < 60) return "under 1 min ago";
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} days ago`;
 }
 
 const CLOCK = new Intl.DateTimeFormat(undefined, {

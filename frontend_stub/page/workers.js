@@ -2,7 +2,15 @@
 
 import { countUp, countdown } from "./countdown.js";
 import { h, keyed, setIcon, setText, show } from "./dom.js";
-import { AGENT_STATUS, count, duration, lookup, shortId } from "./words.js";
+import {
+  AGENT_STATUS,
+  WORKER_REASON,
+  count,
+  duration,
+  lookup,
+  sentence,
+  shortId,
+} from "./words.js";
 
 const WORST_FIRST = ["unhealthy", "quarantined", "suspect", "healthy"];
 const GONE_SHOWN = 20;
@@ -77,10 +85,11 @@ function row() {
   const name = h("span.row-name");
   const id = h("span.row-id");
   const what = h("span.row-what");
+  const why = h("span.row-what.why");
   const health = h("span.row-what.health");
   const heard = h("span.row-what");
   const holds = h("span.row-extra");
-  const lines = h("div", {}, h("span", {}, name, " ", id), what, health, heard, holds);
+  const lines = h("div", {}, h("span", {}, name, " ", id), what, why, health, heard, holds);
   const element = h("li.worker", {}, mark, lines);
 
   function update({ worker, tasks }) {
@@ -95,10 +104,19 @@ function row() {
     const does = names.length > 0 ? ` · does ${names.join(", ")}` : "";
     const where = worker.domain ? ` · domain ${worker.domain}` : "";
     setText(what, `${words}${does}${where}`);
+    tellWhy(worker);
     tellHealth(worker);
     tellHeartbeat(worker);
     show(holds, tasks.length > 0);
     setText(holds, `Works on ${tasks.join(", ")}`);
+  }
+
+  /** A worker that is well has no need of words. */
+  function tellWhy({ status, reason }) {
+    const isTold = status !== "healthy" && Boolean(reason);
+    show(why, isTold);
+    if (!isTold) return;
+    setText(why, WORKER_REASON.get(reason) ?? sentence(reason.replaceAll("_", " ")));
   }
 
   function tellHealth({ health_score: score, status }) {

@@ -68,3 +68,10 @@ async def stand_in(task: Task, question: str) -> str:
 @gateway.agent("broken", timeout=10.0, max_attempts=1, fallback=stand_in)
 async def broken(task: Task, question: str) -> str:
     raise RuntimeError("nothing works today")
+
+
+@gateway.agent("luckless", timeout=10.0, max_attempts=1)
+@gateway.agent("unlucky", timeout=10.0, max_attempts=1)
+async def unlucky(task: Task, question: str) -> str:
+    """Fail in a way that is worth another try, and have none left."""
+    raise ConnectionRefusedError("the far end is down")

@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 LOOKS: tuple[tuple[int, Literal["light", "dark"]], ...]
 LOOKS = ((320, "light"), (768, "dark"), (1280, "light"))
 
+# What is out of sight has no place of its own until it is drawn.
+ALL_IS_DRAWN = "document.styleSheets[0].insertRule('* { content-visibility: visible !important }')"
+
 # What must not lie upon each other: controls, headings and signs that are seen.
 OVERLAPS = """
 () => {
@@ -69,10 +72,33 @@ async def test_everything_has_its_place_and_can_be_read_at_each_width(
     await expect(card(page, "a-word-")).to_have_attribute("data-status", "failed")
     await expect(card(page, "in no hurry")).to_have_attribute("data-status", "waiting")
     await expect(page.locator("article.report, .notice")).to_have_count(2)
-    # What is out of sight has no place of its own until it is drawn.
-    await page.evaluate(
-        "document.styleSheets[0].insertRule('* { content-visibility: visible !important }')"
-    )
+    await page.evaluate(ALL_IS_DRAWN)
+    for width, theme in LOOKS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
+        assert await page.evaluate(OVERLAPS) == []
+        await page.emulate_media(color_scheme=theme)
+        assert await violations(page) == [], (width, theme)
+
+
+async def test_what_operators_see_has_its_place_at_each_width(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """With a letter that is open, each kind of question asked, and nothing that is too wide."""
+    await open_page(page, gateway.url, None)
+    for words in ("short", "a-word-" * 60, "line\n" * 60):
+        await submit(page, gateway, user, "unlucky", words)
+    await submit(page, gateway, user, "a-name-" * 18, "for nobody")
+    letters = page.locator("[data-letter]")
+    await expect(letters).to_have_count(3)
+    await expect(page.locator("#overview [data-line^=unserved]")).to_have_count(1)
+    for one in (letters.first, letters.last):
+        await one.get_by_text("Payload, errors").click()
+    await letters.first.get_by_role("button", name="Discard").click()
+    await page.locator(".letters-bar").get_by_role("button").click()
+    await page.locator("#mode-now").get_by_role("button", name="Change").click()
+    await page.locator("#breakers .row-actions button:visible").first.click()
+    await page.evaluate(ALL_IS_DRAWN)
     for width, theme in LOOKS:
         await page.set_viewport_size({"width": width, "height": 900})
         assert await page.evaluate("document.documentElement.scrollWidth") == width

@@ -272,6 +272,7 @@ async def test_a_worker_and_its_loss_are_shown_to_a_user(
         await first.close()
         await expect(row).to_have_attribute("data-status", "suspect")
         await expect(row).to_contain_text("Silent for a moment")
+        await expect(row.locator(".why")).to_have_text("Its connection was lost.")
         taker = await register(second, "pencil")
         claim = await second.call("task.claim", taker | {"wait": 10})
         assert claim["preserved"]["text"] == "Shall I compare "

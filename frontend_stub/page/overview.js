@@ -1,0 +1,103 @@
+/** How it is right now, for operators: the queue, what nobody serves, what was given up. */
+
+import { countdown } from "./countdown.js";
+import { h, keyed, setIcon, setText, show } from "./dom.js";
+import { count, duration } from "./words.js";
+
+/** From this share of its limit on the queue is worth a look. */
+const QUEUE_FULL = 0.8;
+const ROWS_MAX = 10;
+const CLASSIFY = "Name it with @gateway.classify";
+
+/** Draw the counts in `place`. `counts()`: as `stats.get` has them, {} until they are known. */
+export function overview(place, counts) {
+  const list = h("ul.rows.overview");
+  place.append(list);
+  let drawn = null;
+
+  function draw() {
+    const all = counts();
+    if (all === drawn || !all.queue) return;
+    drawn = all;
+    const lines = [
+      ...queueLines(all),
+      ...lettersLines(all),
+      ...heldLines(all),
+      ...unknownLines(all),
+    ];
+    keyed(list, lines, ({ key }) => key, line);
+  }
+  return { draw };
+}
+
+function queueLines({ queue, tasks }) {
+  const { depth, limit, oldest_age: ageS } = queue;
+  const oldest = ageS === null ? "" : `, the oldest for ${whole(ageS)}`;
+  const isFull = depth >= QUEUE_FULL * limit;
+  const { running, waiting } = tasks.by_status;
+  const work = [`${running} running`, `${waiting} to be tried again`];
+  const said = `${depth} of ${limit} wait${oldest} · ${work.join(" · ")}`;
+  const first = { key: "queue", title: "Queue", said, ...(isFull ? WARN : GOOD) };
+  const unserved = Object.entries(tasks.without_worker).slice(0, ROWS_MAX);
+  const lines = unserved.map(([name, many]) => ({
+    key: `unserved ${name}`,
+    title: name,
+    said: `${count(many, "task")} ${many === 1 ? "waits" : "wait"}: nobody serves it`,
+    ...BAD,
+  }));
+  return [first, ...lines];
+}
+
+function lettersLines({ dead_letters: { total, last_hour: lately } }) {
+  const said = `${lately} new in the last hour, ${total} in all`;
+  const tone = lately > 0 ? BAD : GOOD;
+  return [{ key: "letters", title: "Given up", said: total ? said : "nothing", ...tone }];
+}
+
+function heldLines({ held_upstreams: held }) {
+  const names = Object.entries(held).slice(0, ROWS_MAX);
+  return names.map(([name, until]) => ({
+    key: `held ${name}`,
+    title: `Upstream ${name}`,
+    said: "has asked not to be called",
+    until,
+    ...WARN,
+  }));
+}
+
+function unknownLines({ unknown_exceptions: unknown }) {
+  const most = Object.entries(unknown?.most ?? {}).slice(0, ROWS_MAX);
+  return most.map(([name, many]) => ({
+    key: `unknown ${name}`,
+    title: name,
+    said: `${count(many, "time")}; no table knows this exception. ${CLASSIFY}`,
+    ...WARN,
+  }));
+}
+
+const GOOD = { shape: "check", tone: "good" };
+const WARN = { shape: "warning", tone: "warn" };
+const BAD = { shape: "warning", tone: "bad" };
+
+function line() {
+  const mark = h("span.slot");
+  const title = h("span.row-name");
+  const what = h("span.row-what");
+  const until = h("span.row-extra");
+  const element = h("li", {}, mark, h("div", {}, title, what, until));
+
+  function update({ key, title: name, said, shape, tone, until: at = null }) {
+    element.className = tone;
+    element.dataset.line = key;
+    setIcon(mark, shape);
+    setText(title, name);
+    setText(what, said);
+    show(until, at !== null);
+    countdown(until, at, (leftS) => (leftS > 0 ? `for another ${duration(leftS)}` : "no longer"));
+  }
+  return { element, update };
+}
+
+function whole(seconds) {
+  return duration(Math.floor(seconds)).replace(".0", "");
+}
