@@ -29,7 +29,7 @@ export const DEFAULTS = Object.freeze({
 
 /** All that a session may see: everything for an operator, a user's own events for a user. */
 export function topicsOf({ user_id: userId, scopes = [] }) {
-  const isOperator = !userId || scopes.includes("admin") || scopes.includes("events:read:all");
+  const isOperator = !userId || scopes.includes("admin");
   return isOperator ? ["*"] : [`user:${userId}`];
 }
 

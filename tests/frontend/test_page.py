@@ -617,7 +617,11 @@ async def test_a_user_is_called_as_the_sign_in_calls_it(
 
 
 async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Process) -> None:
-    """The page takes a good token after a bad one, and puts none into an address."""
+    """
+    The page takes a good token after a bad one, and puts none into an address.
+
+    This one reads everybody's events, which is not to follow everything.
+    """
     addresses: list[str] = []
     page.on("websocket", lambda socket: addresses.append(socket.url))
     await page.goto(locked.url)
@@ -626,7 +630,7 @@ async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Proc
     await token.fill("not.a.token")
     await page.keyboard.press("Enter")
     await expect(page.locator("#sign-in")).to_contain_text("not accepted")
-    claims = {"sub": "ada", "exp": 4_000_000_000, "scope": "events:read tasks:write"}
+    claims = {"sub": "ada", "exp": 4_000_000_000, "scope": "events:read:all tasks:write"}
     await token.fill(jwt.encode(claims, SECRET, algorithm="HS256"))
     await page.keyboard.press("Enter")
     await live(page)
