@@ -12,7 +12,7 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any
 
-from gateway.attempts.task import Task
+from gateway.attempts.task import Task, text_before
 from gateway.attempts.threads import Threads
 from gateway.domain.agent_failures import InvalidInput
 from gateway.domain.diagnostics import logger_of
@@ -66,7 +66,8 @@ async def call(function: Callable[..., Any], task: Task, *, threads: Threads) ->
 
     Returns:
         What the function returns; of a generator, and of whatever it returns that can be iterated
-        asynchronously, the items as a list, or as one text if all of them are text.
+        asynchronously, the items as a list, or as one text if all of them are text: after the
+        text that is kept, if the attempt went on from that.
 
     Raises:
         InputMismatch: If the input does not fit; the function is not called.
@@ -126,7 +127,7 @@ async def _drained(items: AsyncIterable[Any], task: Task) -> Any:
         close: Any = getattr(items, "aclose", None) or getattr(items, "close", None)
         if inspect.iscoroutinefunction(close) or inspect.isasyncgen(items):
             await close()
-    return _joined(collected)
+    return _joined(collected, task)
 
 
 def _called(function: Callable[..., Any], arguments: inspect.BoundArguments, task: Task) -> Any:
@@ -139,7 +140,7 @@ def _collected(items: Iterable[Any], task: Task) -> Any:
     for item in items:
         _keep(item, len(collected), task)
         collected.append(item)
-    return _joined(collected)
+    return _joined(collected, task)
 
 
 def _keep(item: Any, number: int, task: Task) -> None:
@@ -150,8 +151,11 @@ def _keep(item: Any, number: int, task: Task) -> None:
         task.preserve(f"item-{number + 1}", item)
 
 
-def _joined(items: list[Any]) -> Any:
-    return "".join(items) if all(isinstance(item, str) for item in items) else items
+def _joined(items: list[Any], task: Task) -> Any:
+    """Make the items a result. Text that went on has to have its beginning, as its readers do."""
+    if all(isinstance(item, str) for item in items):
+        return text_before(task) + "".join(items)
+    return items
 
 
 def error_of(running: asyncio.Future[Any]) -> BaseException | None:

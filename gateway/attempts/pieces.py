@@ -129,6 +129,8 @@ class Pieces:
         self._over = False
         self._overflowed = False
         self._starts_over = starts_over
+        # Whether the agent has looked at what is kept, and whether that still stands.
+        self._looked, self._stands = False, True
         self._replaces = False
         self._failures: list[tuple[Failure, Redacted]] = []
         self._failed = 0
@@ -158,6 +160,13 @@ class Pieces:
         """Let the text come after that of earlier attempts, which the agent has looked at."""
         with self._lock:
             self._starts_over = False
+            self._looked = True
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the text comes after that of earlier attempts: looked at, and not made void."""
+        with self._lock:
+            return self._looked and self._stands
 
     def add_step(self, name: str, data: Any) -> None:
         """Add a finished step."""
@@ -254,7 +263,7 @@ class Pieces:
             self._check()
 
     def _restart(self) -> None:
-        self._starts_over = self._overflowed = False
+        self._starts_over = self._overflowed = self._stands = False
         self._replaces = True
         self._texts, self._chars, self._half = [], 0, ""
 

@@ -24,7 +24,7 @@ from gateway.domain.errors import InvalidParams
 from gateway.domain.preserved import Kept
 from gateway.values import measured
 
-__all__ = ["Resources", "Task"]
+__all__ = ["Resources", "Task", "text_before"]
 
 # Of the name of a step.
 STEP_CHARS_MAX = 128
@@ -241,6 +241,11 @@ class Task:
         process = subprocess.Popen(command, **{**options, "process_group": 0})
         self._resources.processes.append(process)
         return process
+
+
+def text_before(task: Task) -> str:
+    """Give the text of earlier attempts that this attempt's text comes after; empty: none."""
+    return task._preserved.text if task._pieces.goes_on else ""
 
 
 def _check_step(step: Any, *, field: str) -> None:

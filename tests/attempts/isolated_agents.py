@@ -46,6 +46,11 @@ def generates(task: Task) -> Iterator[Any]:
     yield {"b": 1}
 
 
+@gateway.agent("goes_on", isolation="process")
+def goes_on(task: Task) -> Iterator[str]:
+    yield "and after" if task.preserved.text else "nothing before"
+
+
 @gateway.agent("streams", isolation="process")
 async def streams(task: Task, pieces: int = 1) -> AsyncIterator[str]:
     for number in range(pieces):

@@ -36,6 +36,9 @@ def test_an_attempt_of_its_own_has_the_task_that_every_attempt_has(isolated: Run
         assert (here.result, here.text) == (["a", {"b": 1}], "a")
         assert [piece.replaces for piece in here.pieces if piece.text] == [True]
 
+        await here.make("goes_on")
+        assert (here.result, here.text) == ("before and after", "and after")
+
         await here.make("leaves", fallback=True)
         assert here.result.startswith("fallback ")
         assert here.result != f"fallback {os.getpid()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -52,6 +52,51 @@ async def test_an_attempt_that_has_looked_goes_on(here: World) -> None:
     task = await here.run("writer")
     assert told(here) == [("Here is the ", False), ("plan", False)]
     assert task.preserved.text == "Here is the plan"
+
+
+async def test_the_result_of_a_generator_that_went_on_has_its_beginning(here: World) -> None:
+    """What was streamed and kept is half of the answer; the result is the whole."""
+
+    @here.gateway.agent("writer")
+    async def writer(task: Task) -> AsyncIterator[str]:
+        for word in ("Here ", "is ", "the ", "plan")[len(task.preserved.text.split()) :]:
+            yield word
+            if word == "is " and task.attempt == 1:
+                raise RateLimited
+
+    @here.gateway.agent("threaded")
+    def threaded(task: Task) -> Iterator[str]:
+        if task.preserved.text:
+            yield "plan"
+        else:
+            yield "Here is the "
+            raise RateLimited
+
+    for agent in ("writer", "threaded"):
+        task = await here.run(agent)
+        assert task.result == task.preserved.text == "Here is the plan"
+
+
+async def test_the_result_of_a_generator_has_no_text_that_is_void(here: World) -> None:
+    """It has looked at what is kept, and then begun anew; or begun anew, and then looked."""
+
+    @here.gateway.agent("first")
+    async def first(task: Task) -> AsyncIterator[str]:
+        if task.preserved.text:
+            task.restart_text()
+        yield f"text {task.attempt}"
+        if task.attempt == 1:
+            raise RateLimited
+
+    @here.gateway.agent("later")
+    async def later(task: Task) -> AsyncIterator[str]:
+        yield f"text {task.attempt}"
+        if not task.preserved.text:
+            raise RateLimited
+
+    for agent in ("first", "later"):
+        task = await here.run(agent)
+        assert task.result == task.preserved.text == "text 2"
 
 
 async def test_a_fallback_starts_over_too_and_steps_stay(here: World) -> None:
