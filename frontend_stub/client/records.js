@@ -85,6 +85,13 @@ export function reportFailure(draft, event) {
   draft.put("reports", key, { error_id: key, event, times, recovered: null });
 }
 
+/** Give a report what a snapshot leaves out of its event: what operators alone see of it. */
+export function detailReport(draft, event) {
+  const report = draft.state.reports.get(event.error_id ?? event.event_id);
+  if (!event.detail || report?.event.event_id !== event.event_id || report.event.detail) return;
+  draft.put("reports", report.error_id, { ...report, event });
+}
+
 /**
  * What is preserved of a task, from the event or from the preview that a snapshot gives of it. A
  * preview has the names of steps without their data, and the end of the text: it is not `whole`,

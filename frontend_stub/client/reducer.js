@@ -15,7 +15,7 @@
 import { Draft } from "./draft.js";
 import { GATEWAY_CHANGES, breakerKey } from "./gateway-changes.js";
 import { ENDED, LIMITS } from "./limits.js";
-import { failureOf, newWorker, reportFailure, taskFrom } from "./records.js";
+import { detailReport, failureOf, newWorker, reportFailure, taskFrom } from "./records.js";
 import { TASK_CHANGES } from "./task-changes.js";
 
 const CHANGES = { ...TASK_CHANGES, ...GATEWAY_CHANGES };
@@ -67,7 +67,10 @@ export function reduceAll(state, events) {
 /** The state with older events in its list, as `event.list` gives them. */
 export function addHistory(state, events) {
   const draft = new Draft(state);
-  for (const event of events) draft.addHistory(event);
+  for (const event of events) {
+    draft.addHistory(event);
+    detailReport(draft, event);
+  }
   return draft.done();
 }
 

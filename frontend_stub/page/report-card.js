@@ -2,7 +2,7 @@
 
 import { detailPart } from "./detail.js";
 import { h, icon, setAttribute, setIcon, setText, show } from "./dom.js";
-import { actionWords, clock, duration, sentence, shortId } from "./words.js";
+import { clock, duration, reportActionWords, sentence, shortId } from "./words.js";
 
 /** @param {object} actions ownerOf(event) */
 export function reportCard(actions) {
@@ -40,7 +40,7 @@ export function reportCard(actions) {
     trouble.classList.toggle("bad", !recovered && !event.will_retry);
     setText(said, event.user_message ?? sentence(event.message));
     const failure = { ...event, estimate: event.estimated_recovery_time };
-    setText(todo, recovered ? "" : actionWords(failure));
+    setText(todo, recovered ? "" : reportActionWords(failure));
     show(todo, Boolean(todo.textContent));
     show(over, recovered !== null);
     setText(over, recovered ? overWords(recovered) : "");

@@ -99,6 +99,12 @@ export function actionWords(failure) {
   }
 }
 
+/** What a user can do about what was reported without a task: there is nothing to try again. */
+export function reportActionWords(failure) {
+  const isTry = ["wait", "retry", "retry_later"].includes(failure.suggested_action);
+  return isTry && !failure.will_retry ? "" : actionWords(failure);
+}
+
 /** What makes the next try, where it is not the agent itself. */
 export const STRATEGY = new Map([
   ["fallback", "the stand-in"],

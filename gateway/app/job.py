@@ -60,6 +60,7 @@ def run_job(
     url: str,
     token: str | None,
     timeout_s: float | None,
+    user_message: str | None = None,
 ) -> int:
     """
     Run a command to its end, and report it unless it ends with 0; a success ends what was reported.
@@ -72,6 +73,8 @@ def run_job(
         token: A token with the scope ``agent``; None: an open gateway.
         timeout_s: Seconds after which it is ended with all its processes, on a terminal alone;
             None: any number.
+        user_message: What the user is told when it fails, cut at 500 characters; None: the
+            gateway has a sentence.
 
     Returns:
         The exit code: the command's own; 128 and the number of the signal that ended it; 124 when
@@ -86,7 +89,8 @@ def run_job(
         code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
         click.echo(f"gateway run: {command[0]}: {error.strerror}", err=True)
         detail = {"exit_code": code, "command": list(command)}
-        report(name, message=f"it could not be started: {error.strerror}", detail=detail, **where)
+        ended = f"it could not be started: {error.strerror}"
+        report(name, message=ended, user_message=user_message, detail=detail, **where)
         return code
     code, timed_out = job.wait(timeout_s)
     runtime_s = round(clock.monotonic() - began, 3)
@@ -106,7 +110,8 @@ def run_job(
         detail["signal"] = job.signal
         ended = f"it was ended by {job.signal} after {runtime_s:g} s"
     kind = "task_timeout" if timed_out else "agent_exception"
-    report(name, message=ended, error_code=kind, detail=detail, **where)
+    said: dict[str, Any] = {"message": ended, "user_message": user_message}
+    report(name, error_code=kind, detail=detail, **said, **where)
     return TIMED_OUT if timed_out else code
 
 

@@ -72,6 +72,11 @@ def _check_watched(*, as_json: bool) -> None:
 @click.option("--name", help="What the job is called.  [default: the command's file name]")
 @click.option("--user", "user_id", default="local", show_default=True, help="Whom it concerns.")
 @click.option(
+    "--user-message",
+    help="What that user is told when it fails, at most 500 characters.  "
+    "[default: the gateway's own sentence]",
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(0, 86_400 * 7, min_open=True),
     help="Seconds after which it is ended, with all that it has started.  [default: none]",
@@ -81,6 +86,7 @@ def run_command(
     command: tuple[str, ...],
     name: str | None,
     user_id: str,
+    user_message: str | None,
     timeout: float | None,
     url: str,
     token: str | None,
@@ -104,6 +110,7 @@ def run_command(
             command,
             name=name or name_of(command),
             user_id=user_id,
+            user_message=user_message,
             url=url,
             token=token,
             timeout_s=timeout,

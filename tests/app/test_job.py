@@ -52,6 +52,16 @@ async def test_output_and_exit_code_are_the_commands_own_and_its_last_lines_are_
         assert here.engine.log.head == 2
 
 
+@pytest.mark.parametrize(("command", "code"), [("false", 1), ("/none/such", 127)])
+async def test_its_user_is_told_what_its_owner_wrote(command: str, code: int) -> None:
+    async with world() as here:
+        said = arguments(here, command)
+        said[1:1] = ["--user-message", "Your figures will be those of yesterday."]
+        assert (await piped(said))[0] == code
+        ((event, _),) = await details(here)
+    assert event["user_message"] == "Your figures will be those of yesterday."
+
+
 async def test_one_that_is_not_there_ends_as_a_shell_would() -> None:
     async with world() as here:
         code, _, err = await piped(arguments(here, "/none/such"))
