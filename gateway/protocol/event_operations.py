@@ -41,6 +41,13 @@ PUBLISHED: Mapping[str, Schema | None] = {
     "resource_cleanup": params(LEASE_NEEDS, **LEASE),
     "system_recovered": None,
 }
+# A position, or the word that `subscribe` and the stream take as well.
+SINCE: Schema = {
+    "type": "string",
+    "pattern": r"^(start|([^\s:]{1,64}:)?[0-9]{1,19})(?![\s\S])",
+    "description": "the position, EPOCH:OFFSET or OFFSET, after which to begin; start, and without "
+    "it: at the first event that is still kept",
+}
 _REPORTS = ", ".join(sorted(PUBLISHED.keys() - {"notification"}))
 
 # Which fields there are, and what they may be, the schema of the type says: it alone judges them,
@@ -158,7 +165,7 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
             recipient_id=USER_ID,
             channel=NAME,
             parent_event_id=NAME,
-            since=POSITION,
+            since=SINCE,
             cursor=CURSOR,
             limit=LIMIT,
             min_position=POSITION,

@@ -38,6 +38,7 @@ def test_of_a_published_event_only_its_type_is_looked_at_here() -> None:
     [
         {},
         {"topic": "user:42", "type": "agent_error", "since": "e:7", "limit": 1},
+        {"since": "start"},
         {"recipient_id": "42", "channel": "news", "parent_event_id": "e1", "cursor": ""},
     ],
 )
@@ -50,7 +51,7 @@ def test_events_are_listed_by_topic_type_and_place(given: dict[str, Any]) -> Non
     [
         {"topic": "user"},
         {"type": "x" * 65},
-        {"since": "start"},
+        {"since": "begin"},
         {"limit": 501},
         {"topics": ["user:42"]},
     ],

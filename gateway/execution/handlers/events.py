@@ -98,6 +98,8 @@ class EventHandlers:
         log = self._log
         for field in ("cursor", "since"):
             if field in params:
+                if (field, params[field]) == ("since", "start"):
+                    return 0
                 position = parse_position(params[field], epoch=log.epoch, field=field)
                 if position.epoch != log.epoch:
                     raise InvalidParams(

@@ -239,6 +239,9 @@ async def test_a_reader_begins_after_a_position_of_this_log(here: World) -> None
     epoch = here.engine.log.epoch
     for since in (f"{epoch}:2", "2"):
         assert await listed(here, since=since) == [("task_submitted", 3)]
+    assert await listed(here, since="start") == await listed(here)
+    with pytest.raises(InvalidParams):
+        await here.call("event.list", ANN, cursor="start")
     for field in ("since", "cursor"):
         with pytest.raises(InvalidParams, match="another log") as refused:
             await here.call("event.list", ANN, **{field: "another:2"})

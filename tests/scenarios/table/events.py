@@ -108,6 +108,7 @@ EVENTS = (
             gives={"items": [{"outcome": "succeeded"}], "next": None},
         ),
         do("event.list", topic="user:ann", since="{task.position.epoch}:{task.position.offset}"),
+        do("event.list", topic="user:ann", since="start", limit=1),
         do("event.list", by="operator", topic="agent:events", type="agent_registered"),
         do(
             "event.list",
