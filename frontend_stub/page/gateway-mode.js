@@ -11,7 +11,8 @@ export function modeSign(place) {
   const sign = h("span.chip.mode", {}, slot, words);
   place.append(sign);
 
-  function draw({ mode }) {
+  function draw({ mode, epoch }) {
+    show(sign, epoch !== null); // before the gateway has told anything, nothing is normal
     const [said, shape, tone] = lookup(MODE_SHORT, mode);
     sign.className = `chip mode ${tone}`;
     sign.dataset.mode = mode;

@@ -12,7 +12,7 @@ const WORST_FIRST = { open: 0, half_open: 1, closed: 2 };
  * `breaker-actions.js`; listed(): for an operator, name → breaker with its counts.
  */
 export function breakers(place, actions) {
-  const nothing = h("p.quiet", {}, "All calls go through.");
+  const nothing = h("p.quiet");
   const list = h("ul.rows");
   place.append(nothing, list);
   function draw(state) {
@@ -32,6 +32,7 @@ export function breakers(place, actions) {
       }),
     );
     show(nothing, items.length === 0);
+    setText(nothing, state.epoch === null ? "Not known yet." : "All calls go through.");
     keyed(list, items, ({ breaker }) => breaker.name, () => breakerRow(actions));
   }
   return { draw };

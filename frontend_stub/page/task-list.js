@@ -35,7 +35,7 @@ export function taskList(places, actions) {
     const hidden = newestFirst.length - shown;
     show(more, hidden > 0);
     setText(more, `Show older tasks (${hidden})`);
-    show(nothing, newestFirst.length === 0);
+    show(nothing, newestFirst.length === 0 && state.epoch !== null);
     setText(places.summary, summary(state));
   }
   return { draw };

@@ -632,6 +632,10 @@ async def test_a_gateway_with_a_secret_asks_for_a_token(page: Page, locked: Proc
     await page.goto(locked.url)
     token = page.get_by_label("Token", exact=True)
     await expect(token).to_be_focused()
+    # Nothing is said of a gateway that has told nothing.
+    await expect(page.locator("#breakers")).to_contain_text("Not known yet")
+    await expect(page.locator(".mode")).to_be_hidden()
+    await expect(page.get_by_text("No tasks yet")).to_be_hidden()
     await token.fill("not.a.token")
     await page.keyboard.press("Enter")
     await expect(page.locator("#sign-in")).to_contain_text("not accepted")
