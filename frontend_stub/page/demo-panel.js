@@ -10,10 +10,11 @@ const BY_SCHEDULE = "schedule";
 const SCHEDULED = {
   name: BY_SCHEDULE,
   title: "By schedule",
-  description: "One after the other, as listed below",
+  description: "Two models, reading and general: each does what is listed for it, in turn",
 };
 const KILL_HINT = "Ends the process that writes an article. What it has written is kept.";
-const OVERLOAD_HINT = "A crowd asks for 1,500 tasks in a few seconds. There is room for 200.";
+const OVERLOAD_HINT =
+  "A crowd asks the clerk for 1,500 tasks in a few seconds. There is room for 200.";
 /** The upstream is looked at once for all that happens within this time. */
 const LOOK_AGAIN_MS = 300;
 

@@ -95,7 +95,8 @@ async def serve_demo(
             say(f"Port {port} is taken by somebody else, so this one is.")
         say("Open that address in a browser: the story begins when you look.")
         say("Three agents work there with a model that really fails; choose how. A fourth has")
-        say("processes of its own; kill one while it works. Ctrl-C ends it all.")
+        say("processes of its own; kill one while it works. A fifth, the clerk, has no model, and")
+        say("is there to be overloaded. Ctrl-C ends it all.")
         crew.begin(url)
 
     async with contextlib.AsyncExitStack() as stack:
