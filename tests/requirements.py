@@ -189,7 +189,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_quick_writes.py::test_of_a_thousand_quick_writes_to_one_subject_none_is_lost",
     ),
     "WEFT-12": (
-        "tests/scenarios/test_quick_requests.py::test_nothing_is_left_of_a_thousand_requests_by_each_door",
+        "tests/scenarios/test_quick_requests.py::test_nothing_is_left_of_many_requests_by_each_door",
         "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-13": (
@@ -229,7 +229,7 @@ COVERED_BY: Mapping[str, tuple[str, ...]] = {
         "tests/scenarios/test_modes.py::test_more_than_it_can_take_is_refused_in_order_and_told",
     ),
     "WEFT-W3": (
-        "tests/scenarios/test_quick_requests.py::test_nothing_is_left_of_a_thousand_requests_by_each_door",
+        "tests/scenarios/test_quick_requests.py::test_nothing_is_left_of_many_requests_by_each_door",
         "tests/scenarios/test_quick_requests.py::test_a_thousand_quick_requests_are_all_answered_also_when_all_is_deleted",
     ),
     "WEFT-W4": (

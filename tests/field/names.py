@@ -16,7 +16,6 @@ import types
 import urllib.request
 from typing import Any
 
-import anthropic
 import httpx2
 import openai
 
@@ -97,6 +96,7 @@ def asked_openai(*, api_key: str, base_url: str | None = None) -> BaseException:
 
 def keyless_anthropic() -> BaseException:
     """What the anthropic SDK raises without a key."""
+    import anthropic  # which takes a second or more, and each test process collects this file
 
     def ask() -> None:
         with anthropic.Anthropic(base_url="http://127.0.0.1:9", max_retries=0) as client:
