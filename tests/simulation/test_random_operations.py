@@ -54,7 +54,7 @@ from tests.simulation.possible import OPERATOR, Answer, Call, enter
 from tests.stores.jetstream.world import new_stream
 
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
-RUNS, RUNS_ON_NATS, STEPS_MAX = (1000, 100, 100) if SOAK else (20, 4, 30)
+RUNS, RUNS_ON_NATS, STEPS_MAX = (1000, 100, 100) if SOAK else (10, 3, 30)
 # Only a test that fails takes that long, in seconds: it looks for the shortest way to fail again.
 SHRINKING_S = 3600 if SOAK else 400
 # What a test waits for at the most, in seconds; only one that fails takes that long.

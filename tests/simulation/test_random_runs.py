@@ -34,8 +34,8 @@ from gateway.ports import EventLog
 from tests.execution.world import SlowLog, VirtualLoop, World, consistent, world
 
 SOAK = os.environ.get("GATEWAY_SOAK") == "1"
-RUNS = 300 if SOAK else 6
-TASKS = 120 if SOAK else 60
+RUNS = 300 if SOAK else 4
+TASKS = 120 if SOAK else 40
 
 FAILURES: Sequence[Any] = (
     RateLimited,

@@ -127,7 +127,7 @@ def run(choose: Choose) -> None:
 
 
 @pytest.mark.timeout(times(400, 3600))  # only one that fails looks for the shortest way to fail
-@settings(max_examples=times(15, 2000))
+@settings(max_examples=times(8, 2000))
 @given(data=st.data())
 def test_every_call_is_answered_as_the_table_of_rights_says(data: Any) -> None:
     run(lambda options: data.draw(st.sampled_from(options)))
