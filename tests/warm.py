@@ -34,7 +34,15 @@ __all__ = ["WarmProcess", "started"]
 REQUEST_BYTES_MAX = 2**18
 # How long a process that has ended may leave its pipes open to its children, in seconds.
 LEFT_OPEN_S = 0.5
-LOADED = ("gateway.app.cli", "gateway.app.serve", "gateway.app.build", "gateway.app.gateway")
+LOADED = (
+    "gateway.app.cli",
+    "gateway.app.serve",
+    "gateway.app.build",
+    "gateway.app.gateway",
+    "gateway.stores.jetstream.access",
+    "gateway.stores.jetstream.log",
+    "gateway.transports.mcp_tools",
+)
 _channel: list[socket.socket] = []
 
 
