@@ -8,16 +8,19 @@ the exit code: what it names under ``attention`` is what is not well.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 import orjson
 
 from gateway.app import breakers
+from gateway.app.failing import failing
 from gateway.app.reaching import Reached
 from gateway.app.tables import NONE, ago, drawn, lasting, plain, say, width_now
+from gateway.domain.names import similar_to
 from gateway.domain.timestamps import seconds_of
 
 __all__ = ["ATTENTION", "asked", "assessed", "lines_of", "show"]
@@ -27,6 +30,10 @@ ATTENTION = 1
 
 # Workers that have gone are told for so long, in seconds; after that they are history.
 GONE_SHOWN_S = 3600.0
+# An upstream that asks to be left alone for longer needs a look, in seconds: people wait.
+HOLD_TOLD_S = 60.0
+# From such a share of the queue on it is said who waits most.
+FULL = 0.8
 # Rows of one table; the rest is counted.
 ROWS_MAX = 20
 
@@ -72,7 +79,15 @@ async def asked(gateway: Reached) -> Status:
         _all(gateway, "breaker.list"),
         _all(gateway, "agent.list"),
     )
-    return assessed(gateway.url, reason, stats=stats, mode=mode, counted=counted, workers=workers)
+    return assessed(
+        gateway.url,
+        reason,
+        stats=stats,
+        mode=mode,
+        counted=counted,
+        workers=workers,
+        fail=await failing(gateway, seconds_of(stats["timestamp"])),
+    )
 
 
 async def _all(gateway: Reached, name: str) -> list[dict[str, Any]]:
@@ -87,6 +102,7 @@ def assessed(
     mode: Mapping[str, Any],
     counted: Sequence[Mapping[str, Any]],
     workers: Sequence[Mapping[str, Any]],
+    fail: Sequence[Mapping[str, Any]] = (),
 ) -> Status:
     """
     Make the one object of what the gateway's operations have answered.
@@ -95,6 +111,7 @@ def assessed(
         reason: Why it is not ready; None: it is.
         stats: As ``stats.get`` has it; mode and workers as their operations have them.
         counted: As ``breaker.list`` has them, failure domains among them.
+        fail: Agents that fail, as ``failing`` gives them.
     """
     now = seconds_of(stats["timestamp"])
     unknown = stats["unknown_exceptions"] or {"total": 0, "most": {}}
@@ -105,7 +122,7 @@ def assessed(
         "reason": reason,
         "mode": dict(mode),
         "degradations": stats["degradations"],
-        "queue": stats["queue"],
+        "queue": {**stats["queue"], "most_of": _most_of(stats["by_user"])},
         "tasks": {
             "by_status": stats["tasks"]["by_status"],
             "without_worker": stats["tasks"]["without_worker"],
@@ -123,6 +140,7 @@ def assessed(
             for each in counted
             if each["state"] != "closed" and each["scope"] == "domain"
         ],
+        "agents_failing": [dict(each) for each in fail],
         "upstreams_held": stats["held_upstreams"],
         "workers": {
             # Counted here: the gateway's own agents are in the list alone.
@@ -179,12 +197,64 @@ def _attention(status: Status, now: float) -> Iterator[dict[str, str]]:
         rate = f"{each['failure_rate']:.0%} of its attempts fail"
         text = f"the failure domain {each['name']} gets one task a second: {rate}"
         yield about("domain", each["name"], text, "look at what its workers share")
+    for each in status["agents_failing"]:
+        name, share = each["agent"], f"{each['failed']} of its newest {each['ended']} tasks"
+        text = f"{name} fails: {share} in 10m, mostly {each['error_code']}"
+        remedy = f"see why: gateway tail task:{each['task_id']} --since start --detail"
+        yield about("agent_failing", name, text, remedy)
+    for name, until in status["upstreams_held"].items():
+        if seconds_of(until) - now >= HOLD_TOLD_S:
+            text = f"the upstream {name} asks not to be called{_until(until, now)}"
+            remedy = "ask its provider for more; what cannot wait so long ends at its deadline"
+            yield about("upstream_held", name, text, remedy)
+    queue = status["queue"]
+    if queue["depth"] >= FULL * queue["limit"] and (most := queue["most_of"]) is not None:
+        text = f"the queue is {queue['depth'] / queue['limit']:.0%} full"
+        text += f"; {most['user_id']} has most of the open tasks: {most['open']}"
+        remedy = f"see them: gateway tasks list --user {shlex.quote(most['user_id'])}"
+        yield about("queue", most["user_id"], text, remedy)
+    yield from _about_workers(status, about)
+    served = sorted({name for each in status["workers"]["items"] for name in each["agents"]})
     for name, count in status["tasks"]["without_worker"].items():
         text = f"{_tasks(count)} of {name} {'waits' if count == 1 else 'wait'}: nobody serves it"
-        yield about("no_worker", name, text, "start a worker: gateway work MODULE:GATEWAY")
+        remedy = "start a worker: gateway work MODULE:GATEWAY"
+        if alike := similar_to(name, (one for one in served if one != name)):
+            remedy += f"; or is {' or '.join(alike)} meant?"
+        yield about("no_worker", name, text, remedy)
     if lately := status["dead_letters"]["last_hour"]:
         text = f"{_tasks(lately)} given up in the last hour"
         yield about("dead_letters", "dead_letters", text, "gateway dead-letters list")
+
+
+def _about_workers(
+    status: Status, about: Callable[[str, str, str, str], dict[str, str]]
+) -> Iterator[dict[str, str]]:
+    """Tell of workers that alerts tell of; not of a lost one in whose place another came."""
+    workers = status["workers"]["items"]
+    came: dict[str, float] = {}
+    for each in workers:
+        if each["status"] in ("healthy", "suspect"):
+            at = seconds_of(each["registered_at"])
+            came[each["handle"]] = max(at, came.get(each["handle"], at))
+    for each in workers:
+        handle, text = each["handle"], f"the worker {each['handle']} is {each['status']}"
+        text += f" ({each['reason']})"
+        if each["status"] == "quarantined":
+            yield about(
+                "worker", handle, text, "look at its log; it comes back when it does better"
+            )
+        elif each["status"] in ("unhealthy", "offline") and came.get(handle, 0.0) <= seconds_of(
+            each["last_heartbeat"] or each["registered_at"]
+        ):
+            yield about("worker", handle, text, "look at its machine; start it there again")
+
+
+def _most_of(by_user: Mapping[str, Mapping[str, int]]) -> dict[str, Any] | None:
+    """Give the user with the most open tasks; None: nobody has any."""
+    name = max(by_user, key=lambda one: by_user[one]["open"], default=None)
+    if name is None or by_user[name]["open"] == 0:
+        return None
+    return {"user_id": name, "open": by_user[name]["open"]}
 
 
 def _tasks(count: int) -> str:
@@ -246,7 +316,8 @@ def _summary(status: Status, now: float) -> Iterator[tuple[str, str]]:
     mode, queue, tasks = status["mode"], status["queue"], status["tasks"]["by_status"]
     since = "" if mode["since"] is None else f", for {_since(mode['since'], now)}"
     note = f": {plain(mode['note'])}" if "note" in mode else ""
-    yield "mode", f"{mode['mode']} ({mode['reason']}{since}){note}"
+    over = mode["mode"] == "normal" and mode["reason"] == "overload"
+    yield "mode", f"{mode['mode']} ({'after ' * over}{mode['reason']}{since}){note}"
     oldest = "" if queue["oldest_age"] is None else f", the oldest for {ago(queue['oldest_age'])}"
     yield "queue", f"{queue['depth']} of {queue['limit']} wait{oldest}"
     yield "tasks open", _counted(tasks, ("running", "waiting", "pending"))

@@ -36,6 +36,14 @@ WORKER = {
     "registered_at": "2026-11-22T04:00:00.000Z",
     "last_heartbeat": "2026-11-22T05:04:53.000Z",
 }
+LOST = {**WORKER, "status": "offline", "reason": "heartbeat_lost"}
+FAILING = {
+    "agent": "writer",
+    "failed": 9,
+    "ended": 12,
+    "error_code": "llm_auth_failed",
+    "task_id": "t9",
+}
 NORMAL = {"mode": "normal", "reason": "start", "since": None, "degradation_id": None}
 DEGRADED = {
     "mode": "degraded",
@@ -54,6 +62,7 @@ def stats(**changed: Any) -> dict[str, Any]:
         "queue": {"depth": 0, "oldest_age": None, "limit": 1000},
         "breakers": {"by_state": {"closed": 1}},
         "held_upstreams": {},
+        "by_user": {"7": {"open": 1, "finished": 0, "failed": 2}},
         "degradations": [],
         "dead_letters": {"total": 0, "last_hour": 0},
         "unknown_exceptions": {"total": 0, "most": {}},
@@ -69,6 +78,7 @@ def status(
     mode: Mapping[str, Any] = NORMAL,
     breakers: Any = (),
     workers: Any = (),
+    fail: Any = (),
     **changed: Any,
 ) -> dict[str, Any]:
     return assessed(
@@ -78,6 +88,7 @@ def status(
         mode=mode,
         counted=breakers,
         workers=workers,
+        fail=fail,
     )
 
 
@@ -119,6 +130,31 @@ def test_all_is_well() -> None:
             "dead_letters",
             "1 task given up in the last hour",
         ),
+        (
+            {"fail": [FAILING]},
+            "agent_failing",
+            "writer fails: 9 of its newest 12 tasks in 10m, mostly llm_auth_failed",
+        ),
+        (
+            {"held_upstreams": {"model": "2026-11-22T05:14:54.123Z"}},
+            "upstream_held",
+            "the upstream model asks not to be called until 05:14:54 (in 10m)",
+        ),
+        (
+            {"queue": {"depth": 900, "oldest_age": 9.0, "limit": 1000}},
+            "queue",
+            "the queue is 90% full; 7 has most of the open tasks: 1",
+        ),
+        (
+            {"workers": [LOST]},
+            "worker",
+            "the worker writers is offline (heartbeat_lost)",
+        ),
+        (
+            {"workers": [{**WORKER, "status": "quarantined", "reason": "health"}]},
+            "worker",
+            "the worker writers is quarantined (health)",
+        ),
     ],
 )
 def test_what_needs_a_person_is_named_with_what_to_do(
@@ -147,12 +183,36 @@ def test_a_degradation_that_nothing_else_tells_of_is_told() -> None:
 
 
 def test_workers_that_left_as_told_or_were_lost_long_ago_are_history() -> None:
-    lost = {**WORKER, "status": "offline", "reason": "heartbeat_lost"}
-    long_ago = {**lost, "last_heartbeat": "2026-11-22T03:00:00.000Z"}
-    told = {**lost, "reason": "goodbye"}
-    shown = status(workers=[lost, long_ago, told])["workers"]
+    long_ago = {**LOST, "last_heartbeat": "2026-11-22T03:00:00.000Z"}
+    told = {**LOST, "reason": "goodbye"}
+    shown = status(workers=[LOST, long_ago, told])["workers"]
     assert shown["by_status"] == {"offline": 3}
-    assert shown["items"] == [lost]
+    assert shown["items"] == [LOST]
+
+
+def test_a_lost_worker_in_whose_place_another_came_needs_nobody() -> None:
+    beside = {**WORKER, "agent_id": "w2"}
+    another = {**beside, "registered_at": "2026-11-22T05:04:54.000Z"}
+    assert status(workers=[LOST, beside])["well"] is False
+    assert status(workers=[LOST, another])["well"] is True
+
+
+def test_a_name_that_nobody_serves_is_told_with_one_that_was_perhaps_meant() -> None:
+    waits = {"by_status": {}, "without_worker": {"wirter": 1}}
+    (told,) = status(workers=[WORKER], tasks=waits)["attention"]
+    assert told["remedy"].endswith("gateway work MODULE:GATEWAY; or is writer meant?")
+
+
+def test_a_mode_that_is_normal_again_is_not_said_to_be_an_overload() -> None:
+    again = {**DEGRADED, "mode": "normal"}
+    assert "normal (after overload, for 4m)" in screen(status(mode=again))
+
+
+def test_a_short_hold_is_no_matter_and_a_full_queue_of_nobody_names_nobody() -> None:
+    short = {"model": "2026-11-22T05:05:50.123Z"}
+    full = {"depth": 900, "oldest_age": 9.0, "limit": 1000}
+    assert status(held_upstreams=short)["well"] is True
+    assert status(queue=full, by_user={})["well"] is True
 
 
 def test_holds_and_unknown_exceptions_are_shown_with_what_to_do() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from gateway.domain.alerts import TYPES, is_alert
+from gateway.domain.alerts import TYPES, Seldom, is_alert
 from gateway.ports import Alarm, Draft, Entry
 
 __all__ = ["Alerts"]
@@ -35,6 +35,7 @@ class Alerts:
     def __init__(self, alarm: Alarm | None) -> None:
         self._alarm = alarm
         self._making: OrderedDict[str, None] = OrderedDict()
+        self._seldom = Seldom()
 
     def making(self, drafts: Sequence[Draft]) -> None:
         """Look out for drafts that are about to be appended."""
@@ -56,7 +57,7 @@ class Alerts:
         if not self._making or event["event_id"] not in self._making:
             return
         del self._making[event["event_id"]]
-        if self._alarm is not None:
+        if self._alarm is not None and self._seldom.passes(event, entry.at):
             self._alarm.sound(entry.public)
 
 

@@ -78,3 +78,20 @@ def test_without_an_alarm_nothing_is_remembered() -> None:
     node.making([draft()])
     show(node, draft())
     node.refused([draft()])
+
+
+def test_a_key_that_is_not_taken_any_more_is_told_once_and_not_for_each_task() -> None:
+    bell = Bell()
+    node = Alerts(bell)
+    refused = {
+        "type": "agent_error",
+        "severity": "error",
+        "agent_name": "writer",
+        "error_type": "auth_error",
+        "error_code": "llm_auth_failed",
+    }
+    made = [draft(event_id=f"e{number}", **refused) for number in range(3)]
+    node.making(made)
+    for one in made:
+        show(node, one)
+    assert [orjson.loads(event)["event_id"] for event in bell.sounded] == ["e0"]
