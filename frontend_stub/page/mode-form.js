@@ -13,6 +13,7 @@ const OFFERED = [
 const WHY = {
   start: "as it began",
   overload: "for its load; it ends by itself",
+  over: "its load is over",
   operator: "set by an operator, until an operator sets another",
 };
 
@@ -135,8 +136,9 @@ export function modeForm(place, { get, set }) {
   };
 }
 
-function whyWords({ reason, note }) {
-  return [sentence(WHY[reason] ?? reason), note].filter(Boolean).join(" ");
+function whyWords({ mode, reason, note }) {
+  const over = mode === "normal" && reason === "overload";
+  return [sentence(WHY[over ? "over" : reason] ?? reason), note].filter(Boolean).join(" ");
 }
 
 function modeOf({ mode }) {

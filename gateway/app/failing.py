@@ -15,12 +15,14 @@ from typing import Any
 from gateway.app.reaching import Reached
 from gateway.domain.timestamps import seconds_of
 
-__all__ = ["FAILED_MIN", "failing", "judged"]
+__all__ = ["FAILED_MIN", "JUDGED", "failing", "judged"]
 
 # What has ended so lately counts, in seconds.
 RECENT_S = 600.0
 # Tasks that are looked at, the newest: of all that failed, and of each agent of both ends.
 LOOKED_AT = 100
+# Of these, the newest of an agent that have ended, so that a failure that begins is seen soon.
+JUDGED = 50
 # An agent is told from so many failures on, and from such a share of what has ended.
 FAILED_MIN = 5
 SHARE_MIN = 0.2
@@ -75,13 +77,11 @@ def judged(
     Returns:
         One item if it does, as ``failing`` gives it, else none.
     """
-    # Of a list that is full, what is older is not known: both count from where both are known.
-    full = [tasks for tasks in (failed, succeeded) if len(tasks) >= LOOKED_AT]
-    since = max([now - RECENT_S, *(min(map(_ended_at, tasks)) for tasks in full)])
-    bad = [one for one in failed if _ended_at(one) >= since and _counts(one, now)]
-    well = sum(_ended_at(one) >= since for one in succeeded)
-    ended = len(bad) + well
-    if len(bad) < max(FAILED_MIN, SHARE_MIN * ended):
+    known = [one for one in failed if _counts(one, now)]
+    known += [one for one in succeeded if _ended_at(one) >= now - RECENT_S]
+    ended = sorted(known, key=_ended_at, reverse=True)[:JUDGED]
+    bad = [one for one in ended if one["status"] == "failed"]
+    if len(bad) < max(FAILED_MIN, SHARE_MIN * len(ended)):
         return []
     ((code, _),) = Counter(one["error"]["error_code"] for one in bad).most_common(1)
     example = next(one["task_id"] for one in bad if one["error"]["error_code"] == code)
@@ -89,7 +89,7 @@ def judged(
         {
             "agent": name,
             "failed": len(bad),
-            "ended": ended,
+            "ended": len(ended),
             "error_code": code,
             "task_id": example,
         }

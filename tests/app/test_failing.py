@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from gateway.app.failing import FAILED_MIN, LOOKED_AT, RECENT_S, judged
+from gateway.app.failing import FAILED_MIN, JUDGED, RECENT_S, judged
 from gateway.domain.access import LOCAL_OPERATOR
 from gateway.domain.timestamps import rfc3339
 from tests.app.terminal import piped
@@ -45,10 +45,12 @@ def test_few_failures_old_ones_and_a_small_share_are_not_told() -> None:
     assert not judged("writer", many, [SUCCEEDED] * FAILED_MIN * 5, AT)
 
 
-def test_failures_from_before_what_is_known_of_the_successes_do_not_count() -> None:
-    before = {**FAILED, "finished_at": rfc3339(AT - 60)}
-    assert judged("writer", [before] * FAILED_MIN, [SUCCEEDED], AT)
-    assert not judged("writer", [before] * FAILED_MIN, [SUCCEEDED] * LOOKED_AT, AT)
+def test_the_newest_count_so_that_a_failure_that_begins_is_seen_soon() -> None:
+    before = {**SUCCEEDED, "finished_at": rfc3339(AT - 60)}
+    many = [FAILED] * (JUDGED // 5)
+    (told,) = judged("writer", many, [before] * 100, AT)
+    assert (told["failed"], told["ended"]) == (JUDGED // 5, JUDGED)
+    assert not judged("writer", many[1:], [before] * 100, AT)
 
 
 def test_what_is_the_callers_to_mend_does_not_count() -> None:

@@ -113,9 +113,15 @@ def _text(event: Event, detail: Event) -> str:
             text += f": {exception}: {detail.get('text', '')}"
             if stack := detail.get("stack"):
                 text += f" at {_own_frame(stack)}"
+        elif isinstance(process := detail.get("process"), str):
+            text += f": {process}"
+            if isinstance(peak := detail.get("peak_bytes"), int):
+                text += f", {peak / 1024**2:.0f} MiB of memory at the most"
         text += "; it is tried again" if event["will_retry"] else "; it is not tried again"
     elif event["type"] == "request_rejected":
         text += f" ({event['count']} times)"
+        if (user := event["user_id"]) not in (None, "*"):
+            text += f" of user {user}"
     elif event["type"] == "audit_recorded" and (by := detail.get("by")) is not None:
         text += f" by {by}"
     return text

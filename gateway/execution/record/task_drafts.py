@@ -322,7 +322,9 @@ class TaskDrafts:
         self, task: Task, failure: Failure, error_id: str, policy: AgentPolicy, reason: str
     ) -> Draft:
         """Tell that a task is given up, with every error, and kept for operators."""
-        message, said = sentence("task_dead_lettered", reason=reason)
+        message, said = sentence(
+            "task_dead_lettered", reason=reason, agent=policy.name, error=failure.error_code
+        )
         errors = past_errors(task.attempts)
         if task.status == "running":
             errors.append(

@@ -75,6 +75,24 @@ async def test_an_exception_that_no_table_knows_is_counted_by_its_class() -> Non
     assert room.meters.unknown.most(9)[-1] == ("shop.Closed", 1)
 
 
+async def test_who_is_refused_so_often_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    for user in ("flood", "*"):
+        await tell(Room(), "request_rejected", message="no", count=79, user_id=user)
+    assert [text for _, text in lines(caplog)] == ["no (79 times) of user flood", "no (79 times)"]
+
+
+async def test_how_a_process_ended_is_part_of_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    ended = {"process": "SIGKILL", "peak_bytes": 2 * 1024**3}
+    for detail in (ended, {"process": "exit code 9"}, {"process": 9}):
+        told = {"error_type": "agent_lost", "error_code": "process_lost", "message": "m"}
+        await tell(Room(), "agent_error", detail, will_retry=True, **told)
+    assert [text for _, text in lines(caplog)] == [
+        "m: SIGKILL, 2048 MiB of memory at the most; it is tried again",
+        "m: exit code 9; it is tried again",
+        "m; it is tried again",
+    ]
+
+
 async def test_the_place_that_is_named_is_the_agents_own(caplog: pytest.LogCaptureFixture) -> None:
     own, library = "/srv/agents.py:7 in ask", "/srv/.venv/lib/python3.12/site-packages/x.py:1 in f"
     for stack, named in (([own, library], own), ([library], library)):

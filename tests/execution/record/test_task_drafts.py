@@ -234,7 +234,11 @@ async def test_a_dead_letter_of_a_task_that_waits_lists_what_was_told() -> None:
     room = Room(POLICY)
     task = await failed(room)
     letter = room.task_drafts.dead_lettered(task, LIMITED, ERROR_ID, POLICY, "retry_budget")
-    assert len(body_of(letter)["errors"]) == 1
+    event = body_of(letter)
+    assert len(event["errors"]) == 1
+    assert event["message"] == (
+        f"task dead lettered: reason retry_budget, agent {POLICY.name}, error {LIMITED.error_code}"
+    )
 
 
 # --- leases ----------------------------------------------------------------------------------
