@@ -202,6 +202,23 @@ async def test_the_mode_is_set_with_what_it_does_and_set_back(page: Page, gatewa
         await page.request.put(f"{gateway.url}/api/mode", data={"mode": "normal"})
 
 
+async def test_a_mode_that_is_normal_again_is_not_said_to_be_for_its_load(blank_page: Page) -> None:
+    said: list[str] = await blank_page.evaluate(
+        """async () => {
+          const { modeForm } = await import("/page/mode-form.js");
+          const said = [];
+          for (const mode of ["degraded", "normal"]) {
+            const place = document.createElement("div");
+            modeForm(place, { get: async () => ({ mode, reason: "overload" }) }).draw({ mode });
+            await new Promise((done) => setTimeout(done));
+            said.push(place.querySelector(".row-what").textContent);
+          }
+          return said;
+        }"""
+    )
+    assert said == ["For its load; it ends by itself.", "Its load is over."]
+
+
 # --- for operators alone -------------------------------------------------------------------------
 
 OPERATORS_OWN = ("#now", "#letters", "#failures", ".row-actions")
