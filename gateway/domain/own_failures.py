@@ -49,9 +49,15 @@ def idle(limit_s: float) -> Failure:
     return failure_with("stalled", facts={"idle_limit_s": limit_s})
 
 
-def caller_deadline(limit_s: float) -> Failure:
-    """The caller's own limit of ``limit_s`` seconds ran out, waiting included; no one failed."""
-    return failure_with("caller_deadline", facts={"limit_s": limit_s})
+def caller_deadline(limit_s: float, *, waited_for: str | None = None) -> Failure:
+    """
+    The caller's own limit of ``limit_s`` seconds ran out, waiting included; no one failed.
+
+    Args:
+        waited_for: What held the task then, for developers; None: nothing that was told.
+    """
+    known = {} if waited_for is None else {"waited_for": waited_for}
+    return failure_with("caller_deadline", facts={"limit_s": limit_s, **known})
 
 
 def circuit_open(retry_after_s: float | None) -> Failure:

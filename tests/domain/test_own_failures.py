@@ -68,6 +68,8 @@ def test_own_failures_carry_the_facts_of_the_case() -> None:
     assert own_failures.circuit_open(12.0).retry_after_s == 12.0
     assert own_failures.noncompliant_event("progress", "maximum").facts["field"] == "progress"
     assert own_failures.caller_deadline(9.0).facts == {"limit_s": 9.0}
+    held = own_failures.caller_deadline(9.0, waited_for="upstream model")
+    assert held.facts == {"limit_s": 9.0, "waited_for": "upstream model"}
     assert own_failures.cancelled("operator").facts == {"by": "operator"}
     assert own_failures.invalid_input("q", "type").facts == {"field": "q", "rule": "type"}
     assert own_failures.unencodable_result(rule="json", bytes_max=7).facts == {

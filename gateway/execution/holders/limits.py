@@ -129,7 +129,11 @@ class Limits:
             failure = own_failures.circuit_open(breaker.retry_after_s(self._monitor.now))
             after = Next("failed", reason="circuit_open")
         else:
-            failure = own_failures.caller_deadline(task.timeout_s)
+            held = task.waiting_for
+            failure = own_failures.caller_deadline(
+                task.timeout_s,
+                waited_for=None if held is None else f"{held['waits_for']} {held['name']}",
+            )
             after = Next("failed", reason="caller_deadline")
         with contextlib.suppress(Conflict):
             await self._lifecycle.end(task_id, failure, cause="timeout", after=after)

@@ -52,6 +52,7 @@ class BreakerDrafts:
             "circuit_breaker_triggered",
             breaker=breaker.name,
             reopened=reopened or None,
+            newest_failure=breaker.last_type,
             cooldown_period=breaker.rules.cooldown_s,
             fallback_active=fallback or None,
         )

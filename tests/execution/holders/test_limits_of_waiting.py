@@ -37,6 +37,15 @@ async def test_a_capability_that_an_agent_has_is_taken(here: World) -> None:
     assert (await here.done(created["task_id"])).result == "up"
 
 
+async def test_the_callers_deadline_says_what_has_held_the_task(open_world: OpenWorld) -> None:
+    here = await open_world()
+    await here.done(await here.submit("nobody", timeout=10.0))
+    message = here.said("agent_error")[-1]["message"]
+    assert message == (
+        "agent nobody: caller_deadline (timeout), limit_s 10.0, waited_for worker nobody"
+    )
+
+
 @pytest.mark.parametrize("state", ["pending", "running", "waiting"])
 async def test_the_callers_deadline_ends_a_task_in_any_state(
     open_world: OpenWorld, state: str

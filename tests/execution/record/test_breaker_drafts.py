@@ -55,6 +55,9 @@ async def test_an_opening_concerns_every_user_and_says_why_and_how_long() -> Non
     draft = room.breaker_drafts.triggered(await failing(room, 2))
     event = body_of(draft)
     assert draft.subject == subject_of("search")
+    assert event["message"] == (
+        "circuit breaker triggered: breaker search, newest_failure timeout, cooldown_period 20"
+    )
     assert (event["user_id"], event["agent_name"], event["scope"]) == ("*", "search", "agent")
     assert (event["failure_threshold_reached"], event["failure_rate"]) == (2, 1.0)
     assert (event["cooldown_period"], event["probe_at"]) == (20.0, rfc3339(NOW + 20))
