@@ -29,8 +29,9 @@ SHARE_MIN = 0.2
 # Agents that are looked at, those with the most failures first.
 AGENTS_MAX = 5
 
-# What a caller has asked is the caller's to mend, unless the failure itself sends for an operator.
-CALLERS = frozenset({"invalid_input", "content_refused"})
+# What a caller has asked is the caller's to mend, unless the failure itself sends for an operator;
+# an open breaker is told of by itself.
+NOT_COUNTED = frozenset({"invalid_input", "content_refused", "circuit_open"})
 Task = Mapping[str, Any]
 
 
@@ -101,8 +102,8 @@ def _ended_at(task: Task) -> float:
 
 
 def _counts(task: Task, now: float) -> bool:
-    """Whether a failed task is not its caller's to mend, and not long ago."""
+    """Whether a failed task is the agent's, and not long ago."""
     error = task.get("error")
     if error is None or _ended_at(task) < now - RECENT_S:
         return False
-    return error["error_type"] not in CALLERS or error["suggested_action"] == "contact_support"
+    return error["error_type"] not in NOT_COUNTED or error["suggested_action"] == "contact_support"

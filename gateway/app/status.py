@@ -236,17 +236,18 @@ def _about_workers(
         if each["status"] in ("healthy", "suspect"):
             at = seconds_of(each["registered_at"])
             came[each["handle"]] = max(at, came.get(each["handle"], at))
+    lost: Counter[tuple[str, str, str]] = Counter()
     for each in workers:
-        handle, text = each["handle"], f"the worker {each['handle']} is {each['status']}"
-        text += f" ({each['reason']})"
-        if each["status"] == "quarantined":
-            yield about(
-                "worker", handle, text, "look at its log; it comes back when it does better"
-            )
-        elif each["status"] in ("unhealthy", "offline") and came.get(handle, 0.0) <= seconds_of(
-            each["last_heartbeat"] or each["registered_at"]
-        ):
-            yield about("worker", handle, text, "look at its machine; start it there again")
+        heard = seconds_of(each["last_heartbeat"] or each["registered_at"])
+        gone = each["status"] in ("unhealthy", "offline") and came.get(each["handle"], 0.0) <= heard
+        if gone or each["status"] == "quarantined":
+            lost[each["handle"], each["status"], each["reason"]] += 1
+    for (handle, known_as, reason), count in lost.items():
+        who = f"the worker {handle} is" if count == 1 else f"{count} workers {handle} are"
+        remedy = "look at its machine; start it there again"
+        if known_as == "quarantined":
+            remedy = "look at its log; it comes back when it does better"
+        yield about("worker", handle, f"{who} {known_as} ({reason})", remedy)
 
 
 def _most_of(by_user: Mapping[str, Mapping[str, int]]) -> dict[str, Any] | None:

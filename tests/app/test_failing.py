@@ -53,7 +53,9 @@ def test_the_newest_count_so_that_a_failure_that_begins_is_seen_soon() -> None:
     assert not judged("writer", many[1:], [before] * 100, AT)
 
 
-def test_what_is_the_callers_to_mend_does_not_count() -> None:
+def test_what_is_the_callers_to_mend_or_an_open_breakers_does_not_count() -> None:
+    resting = task("failed", error_type="circuit_open", suggested_action="wait")
+    assert not judged("writer", [resting] * FAILED_MIN, [], AT)
     theirs = task("failed", error_type="invalid_input", suggested_action="none")
     assert not judged("writer", [theirs] * FAILED_MIN, [], AT)
     no_such_model = task("failed", error_type="invalid_input")

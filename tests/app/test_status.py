@@ -195,6 +195,8 @@ def test_a_lost_worker_in_whose_place_another_came_needs_nobody() -> None:
     another = {**beside, "registered_at": "2026-11-22T05:04:54.000Z"}
     assert status(workers=[LOST, beside])["well"] is False
     assert status(workers=[LOST, another])["well"] is True
+    (told,) = status(workers=[LOST, {**LOST, "agent_id": "w2"}])["attention"]
+    assert told["text"] == "2 workers writers are offline (heartbeat_lost)"
 
 
 def test_a_name_that_nobody_serves_is_told_with_one_that_was_perhaps_meant() -> None:
