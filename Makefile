@@ -13,11 +13,13 @@ SDK-BIN := .venv-sdks/bin
 SDKS := .venv-sdks/sdks-$(PLACE).stamp
 # Most tests wait for processes of their own: a few more than there are processors.
 TEST_WORKERS ?= 3
+# Those on NATS wait even more.
+NATS_WORKERS ?= 5
 PYTEST_ARGS ?=
 # Agents for `make cluster`, as module:gateway; empty: none of its own.
 AGENTS ?=
-PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
-ON-NATS := GATEWAY_TEST_STORE=nats $(PYTEST) -m "not own_store" tests/scenarios
+PYTEST := $(BIN)/python -m pytest --dist worksteal $(PYTEST_ARGS)
+ON-NATS := GATEWAY_TEST_STORE=nats $(PYTEST) -n $(NATS_WORKERS) -m "not own_store" tests/scenarios
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HEADING = @printf '\n== %s\n'
 
@@ -39,7 +41,7 @@ setup: $(DEV) ## Make .venv with everything that development needs
 
 test: setup chromium check ## Everything that CI runs
 	$(HEADING) "tests ($(TEST_WORKERS) at a time)"
-	@$(PYTEST)
+	@$(PYTEST) -n $(TEST_WORKERS)
 	$(HEADING) "scenarios on NATS"
 	@$(ON-NATS)
 	$(HEADING) "requirements"
@@ -69,7 +71,7 @@ imports: setup ## Check that imports between the rooms point one way
 
 soak: setup chromium nginx ## The tests with their full counts and times
 	$(HEADING) "soak"
-	@GATEWAY_SOAK=1 $(PYTEST) --timeout 3600 -o faulthandler_timeout=3500
+	@GATEWAY_SOAK=1 $(PYTEST) -n $(TEST_WORKERS) --timeout 3600 -o faulthandler_timeout=3500
 	$(HEADING) "exceptions of SDKs"
 	@$(MAKE) --no-print-directory sdks
 
