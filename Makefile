@@ -13,13 +13,11 @@ SDK-BIN := .venv-sdks/bin
 SDKS := .venv-sdks/sdks-$(PLACE).stamp
 # Most tests wait for processes of their own: a few more than there are processors.
 TEST_WORKERS ?= 3
-# Those on NATS wait even more.
-NATS_WORKERS ?= 5
 PYTEST_ARGS ?=
 # Agents for `make cluster`, as module:gateway; empty: none of its own.
 AGENTS ?=
 PYTEST := $(BIN)/python -m pytest --dist worksteal $(PYTEST_ARGS)
-ON-NATS := GATEWAY_TEST_STORE=nats $(PYTEST) -n $(NATS_WORKERS) -m "not own_store" tests/scenarios
+ON-NATS := GATEWAY_TEST_STORE=nats $(PYTEST) -n $(TEST_WORKERS) -m "not own_store" tests/scenarios
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 HEADING = @printf '\n== %s\n'
 

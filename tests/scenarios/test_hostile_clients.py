@@ -82,6 +82,7 @@ def percentile_ms(took_ms: list[float], part: float) -> float:
     return round(sorted(took_ms)[int((len(took_ms) - 1) * part)], 1)
 
 
+@pytest.mark.own_store  # what they reach for is not the store
 @pytest.mark.timeout(times(60, 1200))
 async def test_clients_that_mean_harm_cost_the_others_little_and_the_gateway_nothing(
     record_property: Any,

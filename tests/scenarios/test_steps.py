@@ -17,6 +17,9 @@ def named(*values: Any, epoch: str = EPOCH) -> list[str]:
     return [names.text(value) for value in values]
 
 
+pytestmark = pytest.mark.own_store
+
+
 def test_the_same_thing_has_the_same_name_wherever_it_stands() -> None:
     names = Names(EPOCH)
     assert names.of([{"b": TWO, "a": ONE}]) == [{"a": "<id 1>", "b": "<id 2>"}]

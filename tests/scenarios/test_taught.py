@@ -25,6 +25,7 @@ async def serving(where: str) -> AsyncIterator[GatewayProcess]:
         yield gateway
 
 
+@pytest.mark.own_store  # which has no part in it
 @pytest.mark.parametrize("where", ["serve", "work"])
 async def test_a_taught_exception_has_its_name_and_an_unknown_one_is_counted(where: str) -> None:
     async with serving(where) as gateway, browser(gateway.url, "42") as page:
