@@ -120,6 +120,7 @@ async def test_each_metric_moves_as_much_as_has_happened() -> None:
         await fail(gateway, page, upstream)
         await fill_the_queue(gateway, page)
         await change_the_mode(gateway)
+        calm = await scrape(gateway)
         await report_too_late(gateway)
         position = {"epoch": page.events[0]["epoch"], "offset": page.events[0]["offset"]}
         for since in (position, {**position, "epoch": "another"}):
@@ -144,7 +145,8 @@ async def test_each_metric_moves_as_much_as_has_happened() -> None:
         assert moved("rejections_total", reason="priority_load_shedding") == 1
         assert moved("rejections_total", reason="degraded_mode") == 1
         assert moved("rejections_total", reason="read_only") == 1
-        assert moved("stale_terms_total") == 1
+        # The worker that was killed may have renewed what it had lost, before.
+        assert after("stale_terms_total") - calm("stale_terms_total") == 1
         assert moved("resumes_total", verdict="recovered") == 1
         assert moved("resumes_total", verdict="refused") == 1
         assert after("agent_health_score", agent="late") == 1
