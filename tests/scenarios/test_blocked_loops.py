@@ -63,10 +63,10 @@ async def test_a_task_that_blocks_its_loop_is_begun_once_and_ends_once(
     """It was begun three times, all ran to their end, and none of them counted."""
     async with (
         browser(gateway.url) as page,
-        working(gateway, tmp_path, notes=True) as first,
-        working(gateway, tmp_path) as second,
+        working(gateway, tmp_path, "--concurrency", "1", notes=True) as first,
+        working(gateway, tmp_path, "--concurrency", "1") as second,
     ):
-        # Both take one, so that it is known whose loop is blocked.
+        # Each takes one, so that it is known whose loop is blocked.
         tasks = [await gateway.task("blocks", str(BLOCKED_S), user_id="blocked") for _ in range(2)]
         changed = await page.event(
             "agent_status_changed", agent_id=first.agent_id, within_s=BLOCKED_S + 10
