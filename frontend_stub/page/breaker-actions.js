@@ -1,8 +1,8 @@
 /** The buttons of an operator at a breaker or a failure domain: open it, or close it. */
 
 import { askedTwice } from "./asked-twice.js";
-import { h, icon, setAttribute, setText, show } from "./dom.js";
-import { refusalWords } from "./words.js";
+import { h, icon, setAttribute, show } from "./dom.js";
+import { once, refusalNote } from "./refusals.js";
 
 /** What is asked and said, by what the breaker is of. */
 const CALLS = { open: "Open", close: "Close", asked: "Hold back all calls?" };
@@ -16,7 +16,7 @@ const DOMAIN = { open: "Slow down", close: "Let go", asked: "One task a second?"
 export function breakerActions(actions, ofDomain = false) {
   let breaker = null;
   const words = ofDomain ? DOMAIN : CALLS;
-  const note = h("p.note", { role: "status", hidden: true });
+  const refusal = refusalNote();
   const close = h("button", { type: "button", onclick: run }, icon("check"), words.close);
   const open = askedTwice({
     label: words.open,
@@ -25,23 +25,14 @@ export function breakerActions(actions, ofDomain = false) {
     yes: words.open,
     act: () => tell(actions.open),
   });
-  const element = h("div.row-actions", {}, open.element, close, note);
+  const element = h("div.row-actions", {}, open.element, close, refusal.element);
 
-  async function run() {
-    if (close.ariaDisabled === "true") return;
-    close.ariaDisabled = "true";
-    await tell(actions.close);
-    close.ariaDisabled = null;
+  function run() {
+    once(close, () => tell(actions.close));
   }
 
-  async function tell(action) {
-    show(note, false);
-    try {
-      await action(breaker);
-    } catch (error) {
-      setText(note, refusalWords(error));
-      show(note, true);
-    }
+  function tell(action) {
+    return refusal.tell(() => action(breaker));
   }
 
   function update(next) {

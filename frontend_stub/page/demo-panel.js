@@ -4,6 +4,7 @@
  */
 
 import { h, icon, keyed, setText, show } from "./dom.js";
+import { once } from "./refusals.js";
 import { count, refusalWords } from "./words.js";
 
 const BY_SCHEDULE = "schedule";
@@ -108,10 +109,8 @@ export function demoPanel(section, story, page) {
 
   /** Do what a button says, once at a time, and say by `words` what came of it. */
   async function press(button, path, words) {
-    if (button.ariaDisabled === "true") return;
-    button.ariaDisabled = "true";
-    const done = await tell(path, { method: "POST" });
-    button.ariaDisabled = null;
+    let done = null;
+    await once(button, async () => (done = await tell(path, { method: "POST" })));
     if (!done) return;
     setText(said, words(done));
     said.classList.add("calm");
@@ -149,23 +148,21 @@ export function demoPanel(section, story, page) {
         type: "button",
         "data-agent": name,
         title: description,
-        onclick: async () => {
-          if (button.ariaDisabled === "true") return;
-          button.ariaDisabled = "true";
-          show(said, false);
-          try {
-            await page.ask(name, prompt ?? words ?? name);
-          } catch (error) {
-            setText(said, refusalWords(error));
-            show(said, true);
-          } finally {
-            button.ariaDisabled = null;
-          }
-        },
+        onclick: () => once(button, () => ask(name, prompt ?? words ?? name)),
       },
       words ?? name,
     );
     return button;
+  }
+
+  async function ask(name, question) {
+    show(said, false);
+    try {
+      await page.ask(name, question);
+    } catch (error) {
+      setText(said, refusalWords(error));
+      show(said, true);
+    }
   }
 
   return {

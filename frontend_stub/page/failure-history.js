@@ -3,8 +3,8 @@
  * offsets at a time, until an hour is told or a bound is reached.
  */
 
-import { CallError, NoAnswer } from "../client/gateway-client.js";
 import { liveAgain } from "./history.js";
+import { requireRefusal } from "./refusals.js";
 
 const HOUR_MS = 3_600_000;
 /** A window is wider where little fails; for one call the gateway looks at so many offsets. */
@@ -48,7 +48,7 @@ export async function failuresBefore(link, { epoch, offset }) {
     }
     return { events, sinceMs: before === 0 ? hourAgoMs : Math.max(sinceMs, hourAgoMs) };
   } catch (error) {
-    if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+    requireRefusal(error);
     return null;
   }
 }

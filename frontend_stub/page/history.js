@@ -7,14 +7,13 @@
  */
 
 import {
-  CallError,
   LIMITS,
-  NoAnswer,
   addHistory,
   withAgents,
   withTasks,
   withoutTask,
 } from "../client/gateway-client.js";
+import { requireRefusal } from "./refusals.js";
 
 /** How far back the list of events begins; further where little was found: offsets have holes. */
 const HISTORY_OFFSETS = [500, 8000];
@@ -92,7 +91,7 @@ export async function taskHistory(link, taskId) {
     if (link.isCurrent()) store.change((state) => withTasks(state, [record]));
     return { record, events };
   } catch (error) {
-    if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+    requireRefusal(error);
     return null;
   }
 }
@@ -112,7 +111,7 @@ async function takeAnswer(link, method, params, use) {
     const result = await link.client.call(method, params);
     if (link.isCurrent()) link.store.change((state) => use(state, result));
   } catch (error) {
-    if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+    requireRefusal(error);
     // The call was not permitted, or cut: the page shows less, and nothing wrong.
   }
 }

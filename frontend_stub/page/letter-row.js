@@ -3,13 +3,13 @@
 import { askedTwice } from "./asked-twice.js";
 import { countUp } from "./countdown.js";
 import { h, icon, setAttribute, setIcon, setText, show } from "./dom.js";
+import { once, refusalNote } from "./refusals.js";
 import {
   GIVEN_UP,
   ago,
   clock,
   count,
   dataWords,
-  refusalWords,
   sentence,
   shortId,
 } from "./words.js";
@@ -28,7 +28,7 @@ export function letterRow(book) {
   const meta = h("span");
   const history = h("a.task-link", {}, "History");
   const again = h("a.task-link");
-  const note = h("p.note", { role: "status", hidden: true });
+  const refusal = refusalNote();
   const retryWords = h("span", {}, "Retry");
   const retry = h("button", { type: "button", onclick: run }, icon("retry"), retryWords);
   const discard = askedTwice({
@@ -49,28 +49,18 @@ export function letterRow(book) {
       h("div.letter-title", {}, name, id),
       why,
       h("p.quiet", {}, age, meta, " · ", history, again),
-      note,
+      refusal.element,
     ),
     h("div.letter-actions", {}, retry, discard.element),
     opened,
   );
 
-  async function run() {
-    if (retry.ariaDisabled === "true") return;
-    retry.ariaDisabled = "true";
-    await tell(book.retry);
-    retry.ariaDisabled = null;
+  function run() {
+    once(retry, () => tell(book.retry));
   }
 
-  /** Do something with the letter, and say if it is refused. */
-  async function tell(action) {
-    show(note, false);
-    try {
-      await action(letter);
-    } catch (error) {
-      setText(note, refusalWords(error));
-      show(note, true);
-    }
+  function tell(action) {
+    return refusal.tell(() => action(letter));
   }
 
   /** Written when it is opened for the first time: most letters never are. */

@@ -3,8 +3,9 @@
  * to them. Events tell what becomes of a letter; what is in one is asked for.
  */
 
-import { CallError, NoAnswer } from "../client/gateway-client.js";
+import { NoAnswer } from "../client/gateway-client.js";
 import { liveAgain } from "./history.js";
+import { requireRefusal } from "./refusals.js";
 import { refusalWords, sentence } from "./words.js";
 
 const PAGE = 50;
@@ -46,7 +47,7 @@ export function letterBook({ link, may, changed }) {
       }
       change();
     } catch (error) {
-      if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+      requireRefusal(error);
       // Not permitted, or cut: asked for again when the connection is back.
     }
   }
@@ -185,7 +186,7 @@ export function letterBook({ link, may, changed }) {
           await retry(letter);
           done += 1;
         } catch (error) {
-          if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+          requireRefusal(error);
           if (error instanceof NoAnswer) {
             refused.set("", { words: sentence(error.message), times: 1 });
             break;

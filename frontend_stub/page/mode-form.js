@@ -1,7 +1,8 @@
 /** What the gateway takes on, and why; an operator sets it here. */
 
 import { h, keyed, setIcon, setText, show } from "./dom.js";
-import { MODE_SHORT, lookup, refusalWords, sentence } from "./words.js";
+import { once, refusalNote } from "./refusals.js";
+import { MODE_SHORT, lookup, sentence } from "./words.js";
 
 /** The modes that an operator may set here, and what each does. `draining` is for its end. */
 const OFFERED = [
@@ -39,12 +40,12 @@ export function modeForm(place, { get, set }) {
   });
   const keep = h("button", { type: "button", onclick: close }, "Cancel");
   const sure = h("button.primary", { type: "submit" }, "Set");
-  const refusal = h("p.note", { role: "status", hidden: true });
+  const refusal = refusalNote();
   const actions = h("div.mode-actions", {}, keep, sure);
   const form = h(
     "form.mode-form",
     { hidden: true, onsubmit: submit, onkeydown: pressed },
-    choices, described, note, actions, refusal,
+    choices, described, note, actions, refusal.element,
   );
   const head = h("div.mode-head", {}, mark, h("div", {}, name, why), change);
   place.append(head, form);
@@ -58,7 +59,7 @@ export function modeForm(place, { get, set }) {
     wanted = told?.mode ?? "normal";
     drawChoices();
     note.value = "";
-    show(refusal, false);
+    show(refusal.element, false);
     show(form, true);
     change.setAttribute("aria-expanded", "true");
     (form.querySelector("input:checked") ?? form.querySelector("input")).focus();
@@ -90,20 +91,14 @@ export function modeForm(place, { get, set }) {
     return { element, update: ({ isChosen }) => (input.checked = isChosen) };
   }
 
-  async function submit(submitted) {
+  function submit(submitted) {
     submitted.preventDefault();
-    if (sure.ariaDisabled === "true") return;
-    sure.ariaDisabled = "true";
-    show(refusal, false);
-    try {
-      tell(await set(wanted, note.value.trim()));
-      close();
-    } catch (error) {
-      setText(refusal, refusalWords(error));
-      show(refusal, true);
-    } finally {
-      sure.ariaDisabled = null;
-    }
+    once(sure, () => refusal.tell(setMode));
+  }
+
+  async function setMode() {
+    tell(await set(wanted, note.value.trim()));
+    close();
   }
 
   function tell(mode) {

@@ -4,7 +4,6 @@
  * is asked for in that visitor's name.
  */
 
-import { CallError, NoAnswer } from "../client/gateway-client.js";
 import { show } from "./dom.js";
 import { failureBars } from "./failure-bars.js";
 import { failuresBefore } from "./failure-history.js";
@@ -13,6 +12,7 @@ import { letterBook } from "./letters.js";
 import { letterList } from "./letter-list.js";
 import { modeForm } from "./mode-form.js";
 import { overview } from "./overview.js";
+import { requireRefusal } from "./refusals.js";
 
 const BREAKERS_MAX = 200;
 const NONE = new Map();
@@ -152,6 +152,6 @@ function scopeOf(scope) {
 }
 
 function nothing(error) {
-  if (!(error instanceof CallError || error instanceof NoAnswer)) throw error;
+  requireRefusal(error);
   return null;
 }

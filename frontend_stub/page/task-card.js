@@ -5,6 +5,7 @@
 
 import { ENDED } from "../client/gateway-client.js";
 import { h, icon, scrollIfLong, setAttribute, setIcon, setText, show } from "./dom.js";
+import { once, refusalNote } from "./refusals.js";
 import { answerOf, keptPart, streamedText } from "./task-output.js";
 import { attemptList, troubleBox } from "./task-trouble.js";
 import {
@@ -13,7 +14,6 @@ import {
   clock,
   duration,
   lookup,
-  refusalWords,
   shortId,
 } from "./words.js";
 
@@ -41,7 +41,7 @@ export function taskCard(actions) {
   const kept = keptPart(actions);
   const link = h("a.task-link");
   const meta = h("span");
-  const note = h("p.note", { role: "status", hidden: true });
+  const refusal = refusalNote();
   const retry = h("button", { type: "button" }, icon("retry"), h("span"));
   const cancel = h("button.plain", { type: "button" }, "Cancel");
   retry.addEventListener("click", () => act(retry, actions.retry));
@@ -59,22 +59,11 @@ export function taskCard(actions) {
     text.element,
     kept.element,
     h("footer.task-foot", {}, h("span.meta", {}, link, meta), h("div.actions", {}, cancel, retry)),
-    note,
+    refusal.element,
   );
 
-  async function act(button, action) {
-    // Not `disabled`, which would take the keyboard's place on the page away.
-    if (button.ariaDisabled === "true") return;
-    button.ariaDisabled = "true";
-    show(note, false);
-    try {
-      await action(task);
-    } catch (error) {
-      setText(note, refusalWords(error));
-      show(note, true);
-    } finally {
-      button.ariaDisabled = null;
-    }
+  function act(button, action) {
+    once(button, () => refusal.tell(() => action(task)));
   }
 
   function offer(button, visible) {
