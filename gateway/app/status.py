@@ -20,6 +20,7 @@ from gateway.app import breakers
 from gateway.app.failing import failing
 from gateway.app.reaching import Reached
 from gateway.app.tables import NONE, ago, drawn, lasting, plain, say, width_now
+from gateway.domain.alerts import HOLD_MIN_S
 from gateway.domain.names import similar_to
 from gateway.domain.timestamps import seconds_of
 
@@ -30,8 +31,6 @@ ATTENTION = 1
 
 # Workers that have gone are told for so long, in seconds; after that they are history.
 GONE_SHOWN_S = 3600.0
-# An upstream that asks to be left alone for longer needs a look, in seconds: people wait.
-HOLD_TOLD_S = 60.0
 # From such a share of the queue on it is said who waits most.
 FULL = 0.8
 # Rows of one table; the rest is counted.
@@ -203,7 +202,7 @@ def _attention(status: Status, now: float) -> Iterator[dict[str, str]]:
         remedy = f"see why: gateway tail task:{each['task_id']} --since start --detail"
         yield about("agent_failing", name, text, remedy)
     for name, until in status["upstreams_held"].items():
-        if seconds_of(until) - now >= HOLD_TOLD_S:
+        if seconds_of(until) - now >= HOLD_MIN_S:
             text = f"the upstream {name} asks not to be called{_until(until, now)}"
             remedy = "ask its provider for more; what cannot wait so long ends at its deadline"
             yield about("upstream_held", name, text, remedy)

@@ -45,6 +45,10 @@ class _Served:
         return gateway if gateway in self.owners else next(iter(self.owners))
 
 
+# Since when a worker is worse, and its id.
+_Turn = tuple[float, str]
+
+
 class _Gone:
     """
     Workers that have gone, the one that has been gone for longest first.
@@ -85,9 +89,6 @@ class _Gone:
             and _turn_of(worker) == turn
             and self._owner in (None, worker.owner)
         )
-
-
-_Turn = tuple[float, str]
 
 
 def _turn_of(worker: Worker) -> _Turn:
@@ -146,10 +147,8 @@ class Workforce(Mapping[str, Worker]):
         """Take in what a known worker has become."""
         if worker.gone:
             self._gone.add(worker)
-            mine = self._gone_of_owner.get(worker.owner)
-            if mine is None:
-                mine = self._gone_of_owner[worker.owner] = _Gone(self._by_id, worker.owner)
-            mine.add(worker)
+            mine = _Gone(self._by_id, worker.owner)
+            self._gone_of_owner.setdefault(worker.owner, mine).add(worker)
 
     def drop(self, agent_id: str) -> None:
         """Forget a worker."""
