@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.soak import SOAK
+
 # No deadlines: they would judge the machine, and two test processes on a busy host break any.
 # "desk": each run searches elsewhere, for a short time, and prints how to repeat what it finds.
 # "ci": the same commit gets the same answer. "soak" (`make soak`) searches long.
@@ -40,7 +42,7 @@ def pytest_configure() -> None:
     # child processes inherit it.
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
-    if os.environ.get("GATEWAY_SOAK") == "1":
+    if SOAK:
         settings.load_profile("soak")
     else:
         settings.load_profile("ci" if os.environ.get("CI") else "desk")
@@ -63,7 +65,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    if os.environ.get("GATEWAY_SOAK") == "1":
+    if SOAK:
         for report in terminalreporter.stats.get("passed", []):
             for name, value in report.user_properties:
                 terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {name}: {value}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.harness import times
+from tests.soak import times
 
 ROOT = Path(__file__).parent.parent
 INSIDE = "Inside execution"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -26,12 +25,13 @@ from gateway.app.demo.agents import PROMPTS
 from gateway.app.demo.faults import BY_SCHEDULE, FAULTS
 from gateway.client.connection import Connection
 from gateway.domain.compliance import check_stream
+from tests.soak import SOAK
 from tests.transports.http_client import plain_http
 
 Event = dict[str, Any]
 
 # How many times as fast as for a person; `make soak` sees what a person sees.
-PACE = 1.0 if os.environ.get("GATEWAY_SOAK") == "1" else 5.0
+PACE = 1.0 if SOAK else 5.0
 
 CLOCK = SystemClock()
 COMMAND = Path(sys.executable).with_name("gateway")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.attempts.isolated import Isolated, Runs
-from tests.scenarios.harness import times
+from tests.soak import times
 
 
 def test_ten_thousand_pieces_a_second_come_through(isolated: Runs) -> None:

@@ -12,7 +12,7 @@ from gateway.attempts.agents import Agents
 from gateway.domain.errors import ConfigurationError
 from tests.attempts.isolated import Isolated, Runs, below, the_forker, until
 from tests.attempts.isolated_agents import gateway
-from tests.scenarios.harness import times
+from tests.soak import times
 
 
 def test_an_attempt_of_its_own_has_the_task_that_every_attempt_has(isolated: Runs) -> None:

@@ -28,7 +28,7 @@ from gateway.domain.secret_forms import AROUND
 from gateway.domain.secret_phrases import PHRASES
 from tests.domain.harmless_samples import HARMLESS
 from tests.domain.secret_samples import KEYS, MARK, SECRETS, fragments, letters, runs
-from tests.scenarios.harness import times
+from tests.soak import times
 
 # In two parts, so that nothing in this repository looks like a key.
 KEY = "PRIVATE" + " KEY-----"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import os
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +14,10 @@ import pytest
 import referencing
 
 from event_schemas import TYPES, bundle, document, example, validator
+from tests.soak import SOAK
 
 SEED = 20261122
 ROUNDS = 60
-SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 # How much of what is tried jsonschema judges, which takes milliseconds for each event: of
 # neighbours this part, about fifty of a type, and of fields one in so many.
 SAMPLE = 1.0 if SOAK else 0.04

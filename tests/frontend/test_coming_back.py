@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -24,11 +23,11 @@ from playwright.async_api import Page
 from gateway.app.clock import SystemClock
 from tests.frontend.conftest import ROOT, SECRET, Cable, Process, running
 from tests.nats import NatsServer, free_ports, nats_server
+from tests.soak import SOAK
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 CLOCK = SystemClock()
-SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 FROZEN_S = 90 if SOAK else 6
 WITHIN_MS = 40_000
 ROOM = 40

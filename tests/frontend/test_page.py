@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,12 +15,13 @@ from gateway.client.connection import Connection
 from tests.frontend.accessibility import violations
 from tests.frontend.conftest import SECRET, Cable, Process
 from tests.frontend.page_agents import FIRST_HALF, SECOND_HALF
+from tests.soak import SOAK
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 AS_OF = re.compile(r"as of \d\d:\d\d:\d\d")
 EVENTS_KEPT = 1000
-CUTS = 5 if os.environ.get("GATEWAY_SOAK") == "1" else 2
+CUTS = 5 if SOAK else 2
 
 
 async def open_page(page: Page, url: str, user: str | None) -> None:

@@ -36,12 +36,10 @@ __all__ = [
     "WorkerProcess",
     "browser",
     "gateway_process",
-    "times",
     "worker_process",
 ]
 
 ROOT = Path(__file__).parents[2]
-SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 # The bound of each wait, in seconds; a busy machine makes no failure of it.
 WAIT_S = 20.0
 
@@ -53,11 +51,6 @@ atexit.register(_at_exit.close)
 _streams = itertools.count(1)
 
 Event = dict[str, Any]
-
-
-def times(scaled: int, full: int) -> int:
-    """How often: scaled down, or in full in `make soak`."""
-    return full if SOAK else scaled
 
 
 async def _nats_url() -> str:

@@ -23,13 +23,13 @@ from gateway.domain.timestamps import seconds_of
 from tests.scenarios.audited_agent import HANDLE, TYPE
 from tests.scenarios.harness import (
     ROOT,
-    SOAK,
     Event,
     GatewayProcess,
     browser,
     gateway_process,
 )
 from tests.scenarios.tools import Refused, Tools, tools_at
+from tests.soak import SOAK
 from tests.transports.mcp_client import ERAS
 from tests.transports.world import SECRET, token
 

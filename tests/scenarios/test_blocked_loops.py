@@ -17,9 +17,9 @@ from tests.scenarios.harness import (
     WorkerProcess,
     browser,
     gateway_process,
-    times,
     worker_process,
 )
+from tests.soak import times
 
 # The store has no part in them.
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]

@@ -18,7 +18,8 @@ import pytest
 
 from tests.scenarios.claim_histories import Call, Operation, Outcome, read, violations
 from tests.scenarios.durable import seeded, two_nodes, whole
-from tests.scenarios.harness import ROOT, browser, gateway_process, times
+from tests.scenarios.harness import ROOT, browser, gateway_process
+from tests.soak import times
 
 pytestmark = pytest.mark.own_store
 

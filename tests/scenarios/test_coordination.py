@@ -19,8 +19,8 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
-    times,
 )
+from tests.soak import times
 
 # The tests share a gateway; each has agents and users of its own.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -20,8 +20,9 @@ from websockets.exceptions import ConnectionClosed
 
 from gateway.app.clock import SystemClock
 from tests.scenarios.durable import until
-from tests.scenarios.harness import GatewayProcess, browser, gateway_process, times
+from tests.scenarios.harness import GatewayProcess, browser, gateway_process
 from tests.scenarios.proxy import Proxy
+from tests.soak import times
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.app.clock import SystemClock
-from tests.scenarios.harness import GatewayProcess, browser, gateway_process, times
+from tests.scenarios.harness import GatewayProcess, browser, gateway_process
+from tests.soak import times
 from tests.transports.raw_client import frame
 from tests.transports.world import SECRET, token
 

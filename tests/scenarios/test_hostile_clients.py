@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from gateway.app.clock import SystemClock
-from tests.scenarios.harness import ROOT, SOAK, gateway_process, times
+from tests.scenarios.harness import ROOT, gateway_process
 from tests.scenarios.hostile_clients import KINDS
+from tests.soak import SOAK, times
 from tests.transports.world import SECRET
 
 CLOCK = SystemClock()

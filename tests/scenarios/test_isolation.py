@@ -16,9 +16,9 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
-    times,
     worker_process,
 )
+from tests.soak import times
 
 AGENTS = "tests.attempts.isolated_agents:gateway"
 # A gateway, and what gives the process in which its agents are declared, which may be a new one.

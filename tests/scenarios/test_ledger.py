@@ -29,11 +29,11 @@ from tests.scenarios.harness import (
     WorkerProcess,
     browser,
     gateway_process,
-    times,
     worker_process,
 )
 from tests.scenarios.proxy import Proxy
 from tests.simulation.rules import broken_rules, lives_of
+from tests.soak import times
 
 # The tests share a gateway and its workers.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from gateway.app.clock import SystemClock
-from tests.scenarios.harness import ROOT, GatewayProcess, browser, gateway_process, times
+from tests.scenarios.harness import ROOT, GatewayProcess, browser, gateway_process
+from tests.soak import times
 
 # The tests share a gateway; each has resources of its own.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -21,8 +21,8 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
-    times,
 )
+from tests.soak import times
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

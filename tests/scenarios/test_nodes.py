@@ -31,10 +31,10 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
-    times,
     worker_process,
 )
 from tests.scenarios.proxy import Proxy
+from tests.soak import times
 from tests.upstream import Upstream
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]

@@ -28,10 +28,10 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
-    times,
     worker_process,
 )
 from tests.scenarios.proxy import Direction, Proxy
+from tests.soak import times
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]
 

@@ -11,13 +11,14 @@ import pytest
 
 from gateway.app.clock import SystemClock
 from tests.scenarios.doors import SocketDoor, ToolDoor, tools_of
-from tests.scenarios.harness import GatewayProcess, browser, gateway_process, times
+from tests.scenarios.harness import GatewayProcess, browser, gateway_process
 from tests.scenarios.plain_requests import (
     over_new_connections,
     over_one_connection,
     p99_ms,
     tool_call,
 )
+from tests.soak import times
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -20,9 +20,9 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
-    times,
 )
 from tests.scenarios.quick_writer import Outcome, Params, writes
+from tests.soak import times
 
 SEED = 11
 # Six processes over HTTP, two sockets and two clients of MCP; at each node half of them.

@@ -10,8 +10,9 @@ import urllib.parse
 import pytest
 
 from gateway.domain.timestamps import seconds_of
-from tests.scenarios.harness import browser, gateway_process, times
+from tests.scenarios.harness import browser, gateway_process
 from tests.scenarios.proxy import Proxy
+from tests.soak import times
 from tests.upstream import Upstream
 
 

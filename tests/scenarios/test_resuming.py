@@ -9,8 +9,9 @@ import pytest
 
 from gateway.app.clock import SystemClock
 from gateway.client.connection import Connection
-from tests.scenarios.harness import browser, gateway_process, times
+from tests.scenarios.harness import browser, gateway_process
 from tests.scenarios.proxy import Proxy
+from tests.soak import times
 from tests.upstream import Upstream
 
 CUTS = 20

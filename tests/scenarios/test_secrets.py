@@ -29,10 +29,10 @@ from tests.scenarios.harness import (
     GatewayProcess,
     browser,
     gateway_process,
-    times,
     worker_process,
 )
 from tests.scenarios.leaky_agents import AGENTS, text_of
+from tests.soak import times
 from tests.transports.world import until
 
 OWN, AWAY, REPORTED, PUBLISHED = (times(full // 4, full) for full in (200, 120, 100, 80))

@@ -13,8 +13,9 @@ import pytest
 from gateway.app.clock import SystemClock
 from gateway.domain.timestamps import seconds_of
 from tests.nats import NatsServer
-from tests.scenarios.harness import SOAK, GatewayProcess, browser, gateway_process, times
+from tests.scenarios.harness import GatewayProcess, browser, gateway_process
 from tests.scenarios.set_clock import SetStore
+from tests.soak import SOAK, times
 
 pytestmark = pytest.mark.own_store
 

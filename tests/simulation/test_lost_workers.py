@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import dataclasses
 import math
-import os
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -26,8 +25,8 @@ from gateway.ports import EventLog
 from tests.execution.world import VirtualLoop, World, consistent, world
 from tests.simulation.crews import FarLog, Hand, Words, settle
 from tests.simulation.rules import broken_locks, broken_rules, lives_of
+from tests.soak import SOAK
 
-SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 # Odd ones have a log that is far away, every other pair a clock that is set.
 SEEDS = range(60) if SOAK else (0, 3)
 STEPS = 2_500

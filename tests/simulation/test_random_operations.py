@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import itertools
 import math
-import os
 import random
 import sys
 from collections import Counter
@@ -51,9 +50,9 @@ from tests.simulation.asking import AGENTS, CAPABILITY, OFTEN, Asking, Choose, L
 from tests.simulation.book import Book, Bounds, Impossible, Worker, require
 from tests.simulation.looking import LogReader, compare, look
 from tests.simulation.possible import OPERATOR, Answer, Call, enter
+from tests.soak import SOAK
 from tests.stores.jetstream.world import new_stream
 
-SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 RUNS, RUNS_ON_NATS, STEPS_MAX = (1000, 100, 100) if SOAK else (10, 3, 30)
 # Only a test that fails takes that long, in seconds: it looks for the shortest way to fail again.
 SHRINKING_S = 3600 if SOAK else 400

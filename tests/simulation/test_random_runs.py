@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -32,8 +31,8 @@ from gateway.errors import (
 )
 from gateway.ports import EventLog
 from tests.execution.world import SlowLog, VirtualLoop, World, consistent, world
+from tests.soak import SOAK
 
-SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 RUNS = 300 if SOAK else 4
 TASKS = 120 if SOAK else 40
 

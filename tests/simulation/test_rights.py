@@ -34,7 +34,6 @@ from gateway.transports.subscription import check_topics
 from tests.execution.world import VirtualLoop
 from tests.execution.world import World as Inside
 from tests.execution.world import world as inside
-from tests.scenarios.harness import times
 from tests.simulation.rights import (
     DECLARED,
     NEEDS,
@@ -48,6 +47,7 @@ from tests.simulation.rights import (
 )
 from tests.simulation.stage import BREAKER_THRESHOLD, Answer, Stage, heard, judge_events
 from tests.simulation.trying import TRIES, attempt, judge
+from tests.soak import times
 from tests.transports.doors import Door, Refused, Socket, doors
 from tests.transports.http_client import Stream, plain_http
 from tests.transports.world import SECRET, Wire, World, connected, token, world

@@ -14,7 +14,8 @@ from gateway.execution.record.snapshot import encode, restore
 from gateway.execution.record.state import State
 from gateway.ports import Entry
 from tests.execution.world import VirtualLoop, world
-from tests.simulation.test_random_runs import SOAK, live
+from tests.simulation.test_random_runs import live
+from tests.soak import SOAK
 
 
 def folded(entries: Sequence[Entry], state: State) -> State:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from gateway.domain.errors import ExpectationFailed
 from gateway.ports import Entry, EventLog
 from gateway.stores.memory import MemoryLog
+from tests.soak import SOAK
 from tests.stores.contract import EventLogContract, at_once
 from tests.stores.drafts import Clock, draft
 
@@ -172,5 +172,5 @@ class MemoryAgainstAList(RuleBasedStateMachine):
 
 
 TestMemoryAgainstAList = MemoryAgainstAList.TestCase
-if os.environ.get("GATEWAY_SOAK") != "1":
+if not SOAK:
     TestMemoryAgainstAList.settings = settings(max_examples=10)

@@ -13,10 +13,10 @@ import openapi_spec_validator
 import pytest
 
 from gateway.transports.openapi import openapi_document
+from tests.soak import SOAK
 from tests.transports.world import SECRET, World, token, world
 
 HERE = Path(__file__).parent
-SOAK = os.environ.get("GATEWAY_SOAK") == "1"
 # Every value at the edge of each field takes a minute (``coverage``); test_bad_input.py tries some.
 # What they do changes what others are answered, for everybody: they have servers of their own.
 STOPPING = ("mode.set", "breaker.open", "breaker.close")

@@ -14,7 +14,7 @@ from event_schemas import Validator, publication
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS, Operation
 from gateway.transports.requests import BODY_BYTES_MAX
 from tests.event_schemas.given import published
-from tests.scenarios.harness import times
+from tests.soak import times
 from tests.transports.doors import Door, Http, Refused, Socket, Tool, doors, url_of
 from tests.transports.world import SECRET, connected, dumps, token, world
 

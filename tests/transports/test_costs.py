@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 
 from gateway.protocol.operations import OPERATIONS, SESSION_PARAMS
 from gateway.protocol.strict_json import CONTAINERS_MAX, NAMES_MAX, VALUES_MAX
-from tests.scenarios.harness import times
+from tests.soak import times
 from tests.transports.mcp_client import HEADERS, call
 from tests.transports.test_bad_input import filled
 from tests.transports.world import CLOCK, SECRET, World, token, world

@@ -13,8 +13,8 @@ from gateway.ports import Draft, Entry
 from gateway.stores.jetstream.codec import SLOTS
 from gateway.stores.jetstream.session import Session
 from tests.nats import NatsServer, nats_cluster, nats_server
-from tests.scenarios.harness import SOAK, times
 from tests.scenarios.proxy import Proxy
+from tests.soak import SOAK, times
 from tests.stores.drafts import draft
 from tests.stores.jetstream.world import (
     ELECTION_S,
