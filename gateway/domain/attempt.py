@@ -8,7 +8,12 @@ from typing import Any
 
 from gateway.domain.timestamps import rfc3339
 
-__all__ = ["Attempt", "past_errors", "process_lost"]
+__all__ = ["Attempt", "past_errors", "process_lost", "suspect", "to_be_alone"]
+
+# Attempts that have counted and whose process has ended, until the next one is made with nothing
+# beside it. To be alone is dear: all other work of a process has to end before. From one on, or
+# from two, killing half the workers of one domain took a half, or a twelfth, of another's work.
+ALONE_AFTER = 3
 
 
 @dataclasses.dataclass(slots=True)
@@ -48,9 +53,23 @@ class Attempt:
 
 
 def process_lost(attempts: Iterable[Attempt]) -> bool:
-    """Whether a process has ended under one of a task's attempts: the next ones are made alone."""
-    errors = (attempt.error for attempt in attempts if attempt.error is not None)
-    return any(error["error_code"] == "process_lost" for error in errors)
+    """Whether a process has ended under one of a task's attempts."""
+    return any(_lost(attempt) for attempt in attempts)
+
+
+def suspect(attempts: Iterable[Attempt]) -> bool:
+    """Whether a process has ended under it and others at once: any of them may have done it."""
+    return any(_lost(attempt) and attempt.released for attempt in attempts)
+
+
+def to_be_alone(attempts: Iterable[Attempt]) -> bool:
+    """Whether processes have ended under it so often that it hardly was something else."""
+    counted = sum(_lost(attempt) and not attempt.released for attempt in attempts)
+    return counted >= ALONE_AFTER
+
+
+def _lost(attempt: Attempt) -> bool:
+    return attempt.error is not None and attempt.error["error_code"] == "process_lost"
 
 
 def past_errors(attempts: Iterable[Attempt]) -> list[dict[str, Any]]:

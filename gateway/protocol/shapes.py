@@ -311,7 +311,7 @@ CLAIM: Schema = {
         },
         "piece": {**COUNT, "description": "the newest piece of task.update that is known"},
         "alone": {
-            "description": "a process has ended under it: do nothing else in this one meanwhile",
+            "description": "processes ended under it again and again: do nothing else meanwhile",
             "type": "boolean",
         },
         "traceparent": {**NULLABLE_TEXT, "description": "the caller's span (W3C Trace Context)"},

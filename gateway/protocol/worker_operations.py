@@ -134,7 +134,7 @@ WORKER_OPERATIONS: tuple[Operation, ...] = (
             detail={"type": "object"},
             others={
                 "description": "with process_lost: how many other tasks the process held; this "
-                "attempt is not counted then, and the next one is made alone",
+                "attempt is not counted then, and of these tasks a worker gets one at a time",
                 "type": "integer",
                 "minimum": 0,
                 "maximum": 10000,

@@ -130,7 +130,7 @@ async def test_a_task_that_ends_its_process_again_and_again_costs_only_itself(
         assert [end["outcome"] for end in ends] == ["succeeded"] * OTHERS
         end = await page.finished(killer["task_id"], within_s=times(40, 90))
         assert end["outcome"] == "dead_lettered"
-        # Once beside the others, which does not count, and three times alone.
+        # Once beside the others, which does not count, and three times without them.
         assert len(lines(tmp_path, "began", killer)) == 4
         for task in others:
             assert len(lines(tmp_path, "began", task)) == 2

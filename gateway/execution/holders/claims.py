@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from typing import Any
 
-from gateway.domain.attempt import process_lost
+from gateway.domain.attempt import to_be_alone
 from gateway.domain.errors import (
     Conflict,
     ExpectationFailed,
@@ -37,6 +37,7 @@ from gateway.execution.holders.left_threads import LeftThreads
 from gateway.execution.holders.line import Line
 from gateway.execution.holders.locks import Locks
 from gateway.execution.holders.presence import Presence
+from gateway.execution.holders.suspects import Suspects
 from gateway.execution.record.intake import RACES_MAX, Decision
 from gateway.execution.record.policies import Policies
 from gateway.execution.record.state import State
@@ -217,16 +218,22 @@ class Claims:
             return None, False
         routes = routes_of(list(worker.agents), worker.capabilities)
         tried: set[str] = set()
+        suspects = Suspects(self._state, worker)
         for _ in range(TRIES_MAX):
             if self._domains.wait_s(worker) > 0:
                 return None, _kind(worker, ask) == kind
             task = self._state.queue.next(
                 routes,
                 self._clock.wall(),
-                fits=lambda task: task.task_id not in tried and not self._refused(worker, task),
+                fits=lambda task: (
+                    task.task_id not in tried
+                    and not self._refused(worker, task)
+                    and not suspects.too_many_with(task)
+                ),
             )
             if task is None:
-                return None, not tried and _kind(worker, ask) == kind
+                for_all = not tried and not suspects.passed_over
+                return None, for_all and _kind(worker, ask) == kind
             tried.add(task.task_id)
             try:
                 if (term := await self._start(worker, task, ask)) is not None:
@@ -389,7 +396,7 @@ class Claims:
             "lease_expires_at": rfc3339(task.lease_expires_at),
             "input": task.input,
             "preserved": {"steps": dict(kept.steps), "text": kept.text},
-            "alone": process_lost(task.attempts),
+            "alone": to_be_alone(task.attempts),
             "lock": None if lock is None else _shown(lock),
             "piece": task.piece,
             "traceparent": task.traceparent,

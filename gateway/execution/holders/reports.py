@@ -139,7 +139,7 @@ class Reports:
         )
         known = failure.error_code != "process_lost" or process_lost(task.attempts)
         if params.get("others") and not known:
-            # Which task has ended the process is not known yet. Each of them runs alone next.
+            # Which task has ended the process is not known yet; see ``suspects``.
             failure = dataclasses.replace(failure, spared=True)
         plan = params.get("plan")
         rest = Rest(
