@@ -77,6 +77,7 @@ const operator = operatorPart(at, {
   link: () => link,
   isForAll,
   counts: () => counts.all,
+  countAgain: () => counts.look(),
   changed: schedule,
 });
 const watch = workerWatch({

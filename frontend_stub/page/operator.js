@@ -22,9 +22,9 @@ const MINUTE_MS = 60_000;
 /**
  * @param {function(string): HTMLElement} at gives an element of the document by its id
  * @param {object} page link(): the link in use; isForAll(): tasks of all users are shown; counts():
- *   of `figures.js`; changed(): something is to be drawn
+ *   of `figures.js`, and countAgain(): asks for them; changed(): something is to be drawn
  */
-export function operatorPart(at, { link, isForAll, counts, changed }) {
+export function operatorPart(at, { link, isForAll, counts, countAgain, changed }) {
   const times = failureTimes();
   let position = null; // of the snapshot: the failures up to it are asked for, later ones come
   let asked = null; // the position up to which they are asked for now
@@ -47,7 +47,11 @@ export function operatorPart(at, { link, isForAll, counts, changed }) {
     get: () => call("mode.get", {}).catch(nothing),
     set: (wanted, note) => call("mode.set", { mode: wanted, ...(note ? { note } : {}) }),
   });
-  const now = overview(at("overview"), counts);
+  const now = overview(at("overview"), counts, async (upstream) => {
+    // Of a user's own agents, too: the hold of those has the user's name behind it.
+    await call("breaker.close", { name: upstream.split(" of ")[0] });
+    countAgain();
+  });
 
   function draw(state) {
     show(at("now"), may());

@@ -1,7 +1,8 @@
 /** How it is right now, for operators: the queue, what nobody serves, what was given up. */
 
 import { countdown } from "./countdown.js";
-import { h, keyed, setIcon, setText, show } from "./dom.js";
+import { h, icon, keyed, setAttribute, setIcon, setText, show } from "./dom.js";
+import { once, refusalNote } from "./refusals.js";
 import { count, duration } from "./words.js";
 
 /** From this share of its limit on the queue is worth a look. */
@@ -9,9 +10,12 @@ const QUEUE_FULL = 0.8;
 const ROWS_MAX = 10;
 const CLASSIFY = "Name it with @gateway.classify";
 
-/** Draw the counts in `place`. `counts()`: as `stats.get` has them, {} until they are known. */
-export function overview(place, counts) {
-  const list = h("ul.rows.overview");
+/**
+ * Draw the counts in `place`. `counts()`: as `stats.get` has them, {} until they are known;
+ * `callAgain(name)`: lets an upstream be called that has asked not to be.
+ */
+export function overview(place, counts, callAgain) {
+  const list = h("ul.rows.overview", { tabindex: "-1" });
   place.append(list);
   let drawn = null;
 
@@ -25,7 +29,10 @@ export function overview(place, counts) {
       ...heldLines(all),
       ...unknownLines(all),
     ];
-    keyed(list, lines, ({ key }) => key, line);
+    const had = list.contains(document.activeElement);
+    keyed(list, lines, ({ key }) => key, (entry) => line(entry, callAgain));
+    // A line that goes away with its button leaves the keyboard's place with the others.
+    if (had && !list.contains(document.activeElement)) list.focus();
   }
   return { draw };
 }
@@ -61,6 +68,7 @@ function heldLines({ held_upstreams: held }) {
     title: `Upstream ${name}`,
     said: "has asked not to be called",
     until,
+    held: name,
     ...WARN,
   }));
 }
@@ -79,12 +87,21 @@ const GOOD = { shape: "check", tone: "good" };
 const WARN = { shape: "warning", tone: "warn" };
 const BAD = { shape: "warning", tone: "bad" };
 
-function line() {
+function line({ held = null }, callAgain) {
   const mark = h("span.slot");
   const title = h("span.row-name");
   const what = h("span.row-what");
   const until = h("span.row-extra");
+  const refusal = refusalNote();
+  const again = h("button", { type: "button", onclick: run }, icon("retry"), "Call now");
+  setAttribute(again, "aria-label", `Call ${held} now`);
+  const actions = h("div.row-actions", {}, again, refusal.element);
   const element = h("li", {}, mark, h("div", {}, title, what, until));
+  if (held !== null) element.append(actions);
+
+  function run() {
+    once(again, () => refusal.tell(() => callAgain(held)));
+  }
 
   function update({ key, title: name, said, shape, tone, until: at = null }) {
     element.className = tone;

@@ -204,7 +204,8 @@ def _attention(status: Status, now: float) -> Iterator[dict[str, str]]:
     for name, until in status["upstreams_held"].items():
         if seconds_of(until) - now >= HOLD_MIN_S:
             text = f"the upstream {name} asks not to be called{_until(until, now)}"
-            remedy = "ask its provider for more; what cannot wait so long ends at its deadline"
+            remedy = "ask its provider for more; to call it all the same: gateway breakers close "
+            remedy += shlex.quote(name.partition(" of ")[0])
             yield about("upstream_held", name, text, remedy)
     queue = status["queue"]
     if queue["depth"] >= FULL * queue["limit"] and (most := queue["most_of"]) is not None:

@@ -2,9 +2,9 @@
 Holds: an upstream that has said when it wants to be asked again is not asked before.
 
 A failure of an attempt that brings a Retry-After holds its whole upstream, for all tasks and on
-every node: holds are a fold of the log. One ends by time alone; a success of a call that was under
-way does not lift it early, since the upstream has said when, and one call proves nothing for a
-hundred. A later Retry-After makes it longer, never shorter.
+every node: holds are a fold of the log. One ends by time, or by an operator; a success of a call
+that was under way does not lift it early, since the upstream has said when, and one call proves
+nothing for a hundred. A later Retry-After makes it longer, never shorter.
 
 After a hold the calls come back in a ramp, which doubles each second: one at once, two within a
 second, four within two, a thousand within ten. Else all that have waited would call in the same
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+
+from gateway.domain.facts import Fact, Failed, Started
 
 __all__ = ["HOLDS_MAX", "HOLD_S_MAX", "RAMP_S", "Hold", "Holds"]
 
@@ -74,6 +76,13 @@ class Holds:
         """Give the hold of an upstream, also one that is over; None: none is known."""
         return self._by_name.get(upstream)
 
+    def apply(self, fact: Fact | None, at: float) -> None:
+        """Take in what an entry tells of an attempt: that it was asked to wait, or has begun."""
+        if isinstance(fact, Failed) and fact.upstream is not None:
+            self.asked(fact.upstream, fact.retry_after or 0.0, at)
+        elif isinstance(fact, Started) and fact.hold is not None:
+            self.began(fact.hold, at)
+
     def asked(self, upstream: str, retry_after_s: float, at: float) -> None:
         """An upstream has asked at ``at`` not to be called for so many seconds."""
         until = at + min(retry_after_s, HOLD_S_MAX)
@@ -93,6 +102,21 @@ class Holds:
             del self._by_name[upstream]
         elif at >= known.until:
             self.adopt(dataclasses.replace(known, begun=known.begun + 1))
+
+    def of(self, upstream: str) -> list[Hold]:
+        """Give the holds of an upstream, for all and for single users' agents, over or not."""
+        of_users = f"{upstream} of "
+        return [
+            hold
+            for name, hold in self._by_name.items()
+            if name == upstream or name.startswith(of_users)
+        ]
+
+    def lifted(self, upstream: str, at: float) -> None:
+        """End the holds of an upstream at ``at``; its calls come back in the ramp."""
+        for hold in self.of(upstream):
+            if hold.left_s(at) > 0:
+                self.adopt(Hold(hold.upstream, at))
 
     def adopt(self, hold: Hold) -> None:
         """Know a hold as it is."""

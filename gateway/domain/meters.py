@@ -118,6 +118,7 @@ class Meters:
         agents: The agents with series of their own.
         finished: How many tasks this process has ended, by agent and outcome.
         refused: How many requests were refused, by reason.
+        sign_ins_refused: How many sign-ins were refused, by reason; the reasons are few, and ours.
         unknown: The classes of exceptions that no table knows.
         stale_terms: How many reports were refused because their term is over.
         alerts_sent: How many alerts were taken by their receiver.
@@ -131,6 +132,7 @@ class Meters:
         self.agents = Names()
         self.finished: Counter[tuple[str, str]] = Counter()
         self.refused: Counter[str] = Counter()
+        self.sign_ins_refused: Counter[str] = Counter()
         self.unknown = Frequent()
         self.stale_terms = 0
         self.alerts_sent = self.alerts_dropped = 0

@@ -70,6 +70,7 @@ class Engine:
         return result
 
     def sign_in_refused(self, reason: str) -> None:
+        self.meters.sign_ins_refused[reason] += 1
         self.parts.audit.sign_in_refused(reason)
 
     @property

@@ -89,6 +89,7 @@ def handlers_of(parts: Parts) -> Mapping[str, Handler]:
             state=parts.state,
             breakers=parts.breakers,
             domains=parts.domains,
+            audit=parts.audit,
             clock=parts.intake.clock,
             reach=parts.reach,
         ).by_name,

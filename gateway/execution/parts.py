@@ -352,7 +352,7 @@ class Parts:
 
         # --- node: this process among others ---
         self.skew = Skew(machine_clock, self.log_time)
-        self.absences = Absences(log, self.intake)
+        self.absences = Absences(log, self.intake, self.alerts, self.monitor)
         self.watch = StoreWatch(
             log=log,
             state=self.state,

@@ -118,6 +118,8 @@ class Reactions:
             self._waits.worker_changed(name)
             # A worker that is back may have a claim that waits.
             self._bell.ring()
+        elif kind == "upstream":
+            self._waits.lifted()
         elif kind == "lock" and (lock := self._state.locks.by_key.get(name)) is not None:
             self._locks.watch(lock)
             if lock.state != "held":

@@ -122,7 +122,8 @@ EVENT_OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/breakers/{name}/close",
         "admin",
-        "Close a breaker: its agent is called again at once; or let a failure domain go.",
+        "Close a breaker: its agent is called again at once, also if its upstream has asked not to "
+        "be (Retry-After); or let a failure domain go.",
         params(("name",), name=NAME, scope=SCOPE),
         BREAKER,
         errors=("not_found",),

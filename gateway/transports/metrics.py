@@ -184,6 +184,12 @@ class Metrics:
             "exception",
             dict(meters.unknown.most(UNKNOWN_SHOWN)),
         )
+        yield _counters(
+            "sign_ins_refused",
+            "Sign-ins that were refused." + OWN,
+            "reason",
+            meters.sign_ins_refused,
+        )
         alerts = {"sent": meters.alerts_sent, "dropped": meters.alerts_dropped}
         yield _counters(
             "alerts", "Alerts that were taken, and that were not." + OWN, "outcome", alerts

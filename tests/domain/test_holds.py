@@ -78,3 +78,16 @@ def test_at_the_bound_those_that_are_over_go_then_the_one_that_ends_first(
     known.asked("fifth", 300.0, AT + 12)
     assert {hold.upstream for hold in known} == {"long", "fourth", "fifth"}
     assert len(known) == 3
+
+
+def test_a_lifted_hold_is_over_at_once_with_those_of_users_and_no_others() -> None:
+    known = Holds()
+    for name in ("model", "model of bob", "models", "model offline"):
+        known.asked(name, 500.0, AT)
+    known.lifted("model", AT + 100)
+    left = {hold.upstream: hold.left_s(AT + 100) for hold in known}
+    assert left == {"model": 0.0, "model of bob": 0.0, "models": 400.0, "model offline": 400.0}
+    assert [begun(known, after_s=second) for second in range(3)] == [1, 2, 4]
+    # One that is over is not begun anew.
+    known.lifted("model", AT + 102)
+    assert known.get("model") == Hold("model", AT + 100, begun=4)

@@ -112,6 +112,22 @@ async def test_retries_that_are_refused_are_told_in_words_and_all_are_retried_af
     await expect(result).to_have_text(re.compile(r"^(\d) of \1 tried again\.$"))
 
 
+async def test_an_upstream_that_asks_to_wait_is_called_all_the_same(
+    page: Page, gateway: Process, user: str
+) -> None:
+    """By the keyboard: whose place stays with the other lines when this one goes."""
+    await open_page(page, gateway.url, None)
+    waits = await submit(page, gateway, user, "busy", "finds out")
+    held = page.locator('[data-line^="held "]')
+    await expect(held).to_contain_text("has asked not to be called")
+    await held.get_by_role("button", name=re.compile("^Call .+ now$")).press("Enter")
+    await expect(held).to_have_count(0)
+    await expect(page.locator(".overview")).to_be_focused()
+    card = page.locator(f'[data-task="{waits}"]')
+    await card.get_by_role("button", name="Cancel").click()
+    await expect(card).to_have_attribute("data-status", "cancelled")
+
+
 async def test_letters_are_shown_some_at_a_time_and_those_of_one_agent_alone(
     page: Page, gateway: Process, user: str
 ) -> None:

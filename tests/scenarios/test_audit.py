@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.scenarios.harness import GatewayProcess, gateway_process
+from tests.transports.metrics import Scrape
 from tests.transports.world import SECRET, token
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -76,3 +77,6 @@ async def test_refused_sign_ins_are_counted_for_operators(gateway: GatewayProces
     (record,) = await records(gateway, action="sign_in_refused")
     assert record["reason"] == "it is no JWT"
     assert "nonsense" not in str(record)
+    scrape = await gateway.http.get("/metrics", headers=bearer("olga", "admin"))
+    counted = Scrape(scrape.text)
+    assert counted("sign_ins_refused_total", reason="it is no JWT") >= 20

@@ -10,9 +10,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.app.clock import SystemClock
+from tests.app.test_alarm import Receiver
 from tests.nats import NatsServer, free_ports, nats_server
 from tests.scenarios.durable import (
     LEDGER_AGENTS,
@@ -182,13 +184,17 @@ async def test_a_gateway_cut_off_from_its_store_lives_says_so_and_agrees_afterwa
         await until(lambda: is_ready(gateway))
 
 
+async def is_alerted(there: Receiver, times: int) -> bool:
+    return len(there.asked) >= times
+
+
 @pytest.mark.requirement("WEFT-16", "WEFT-17", "WEFT-W5")
 async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most(
     store: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Work that ends while the store is away is told when it is back, once."""
-    async with nats_server() as server, Upstream() as upstream:
-        settings = store | {"store": server.url}
+    """Work that ends while the store is away is told when it is back, once; alerts come before."""
+    async with nats_server() as server, Upstream() as upstream, Receiver().listening() as there:
+        settings = store | {"store": server.url, "alert_url": there.url}
         async with (
             gateway_process(upstream=upstream.url, **settings) as gateway,
             browser(gateway.url, "ann") as page,
@@ -206,6 +212,10 @@ async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most
             assert stream.status_code == 200
             assert stream.text.startswith("retry: ")
             assert '"the store is away"' in stream.text
+            await until(lambda: is_alerted(there, 1))
+            alert = orjson.loads(there.asked[0][1])
+            assert (alert["type"], alert["scope"]) == ("graceful_degradation", "store")
+            assert alert["message"] == "the store is away: nothing new can be recorded"
             await server.start()
             finished = await page.finished(task["task_id"], within_s=20)
             assert finished["outcome"] == "succeeded"
@@ -213,6 +223,10 @@ async def test_a_store_that_is_killed_and_restarted_costs_an_attempt_at_the_most
             assert len(page.all("task_finished")) == 1
             recovered = await page.event("system_recovered", scope="store")
             assert recovered["recovery_time"] > 0
+            # What was told before it could be recorded is not told again.
+            degraded = await page.event("graceful_degradation", scope="store")
+            await until(lambda: is_alerted(there, 2))
+            assert [degraded["event_id"], recovered["event_id"]] == there.ids
 
 
 @pytest.mark.requirement("WEFT-19")

@@ -58,6 +58,15 @@ class Audit:
             f"{by} did {operation.name} {target or ''}",
         )
 
+    async def hold_lifted(self, upstream: str) -> None:
+        """
+        Let an upstream be called again at once: the record of it is what ends the hold.
+
+        Raises:
+            Unavailable: If the store does not take it.
+        """
+        await self._intake.append([self._drafts.hold_lifted(upstream)])
+
     def sign_in_refused(self, reason: str) -> None:
         """Count a refused sign-in; ``reason`` is one of a few sentences."""
         if reason in self._refused:

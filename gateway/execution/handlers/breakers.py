@@ -3,6 +3,7 @@ The operations on breakers: list them with what each has counted up to now, open
 
 Failure domains are listed after them, with the scope ``domain``, and slowed down and let go by the
 same operations. A breaker and a domain may have one name: without a scope it is the breaker's.
+Closing also lifts the hold of an upstream that has asked not to be called (Retry-After).
 
 The counts are read at the time of the call, since old outcomes leave the window without an entry.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from gateway.domain.access import Caller
-from gateway.domain.breaker import Breaker
+from gateway.domain.breaker import Breaker, BreakerRules
+from gateway.execution.guards.audit import Audit
 from gateway.execution.guards.breakers import Breakers
 from gateway.execution.guards.domains import Domains
 from gateway.execution.handlers.params import Handler, Params, page
@@ -28,11 +30,19 @@ class BreakerHandlers:
     """The operations ``breaker.*``."""
 
     def __init__(
-        self, *, state: State, breakers: Breakers, domains: Domains, clock: Clock, reach: Reach
+        self,
+        *,
+        state: State,
+        breakers: Breakers,
+        domains: Domains,
+        audit: Audit,
+        clock: Clock,
+        reach: Reach,
     ) -> None:
         self._state = state
         self._breakers = breakers
         self._domains = domains
+        self._audit = audit
         self._reach = reach
         self._clock = clock
         self.by_name: dict[str, Handler] = {
@@ -58,6 +68,12 @@ class BreakerHandlers:
             scope = "domain"
         if scope == "domain":
             return await self._domains.set(name, wanted)
+        if wanted == "closed" and (holds := self._state.holds.of(name)):
+            now = self._clock.wall()
+            if any(hold.left_s(now) > 0 for hold in holds):
+                await self._audit.hold_lifted(name)
+            if not self._breakers.knows(name):
+                return Breaker(name, "upstream", BreakerRules())
         return await self._breakers.set(name, wanted)
 
     def _view(self, breaker: Breaker) -> dict[str, Any]:

@@ -152,6 +152,11 @@ class Waits:
 
     # --- holds ------------------------------------------------------------------------------
 
+    def lifted(self) -> None:
+        """Take in that an upstream may be called again before its time."""
+        for hold in self._state.holds:
+            self._watch(hold)
+
     def _watch(self, hold: Hold) -> None:
         """See to it that calls begin when a hold is over, and tell those that wait for that."""
         upstream, until = hold.upstream, hold.until

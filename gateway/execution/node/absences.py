@@ -3,12 +3,13 @@ Absences of the store: told to every connection while they last, recorded when t
 
 Nothing can be recorded while the store is away. So the heartbeats of the connections carry what is
 degraded, and the events follow when the store is back, under the same ``degradation_id`` (decision
-12). Of several nodes that saw an absence, one records it.
+12). Of several nodes that saw an absence, one records it; each sounds the alarm while it lasts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from gateway.domain.announcements import sentence
 from gateway.domain.errors import ExpectationFailed, Unavailable
 from gateway.domain.own_failures import store_away
 from gateway.domain.timestamps import rfc3339
+from gateway.execution.monitor import Monitor
+from gateway.execution.record.alerts import Alerts
 from gateway.execution.record.failure_fields import about, recovered
 from gateway.execution.record.intake import Decision, Intake
 from gateway.ports import Draft, Entry, EventLog
@@ -23,6 +26,9 @@ from gateway.ports import Draft, Entry, EventLog
 __all__ = ["Absences"]
 
 SUBJECT = "store/log"
+# How long an absence lasts before it is worth an alert, in seconds: one that a restart of a server
+# explains is over by then.
+ALERT_AFTER_S = 5.0
 NO_ESTIMATE = {"estimated_recovery_time": 0, "recovery_estimate_source": "default"}
 
 
@@ -35,11 +41,13 @@ class _Absence:
         since: When it began, in seconds since the Unix epoch.
         error_id: Of the failure that it will be recorded as.
         told: What a heartbeat carries.
+        event_id: Of the event that it is told with.
     """
 
     since: float
     error_id: str
     told: Mapping[str, Any]
+    event_id: str
 
 
 class Absences:
@@ -49,11 +57,15 @@ class Absences:
     Args:
         log: Asked whether its store is there.
         intake: Records the absence when it is over.
+        alerts: Sound the alarm before that.
+        monitor: Calls when that is due.
     """
 
-    def __init__(self, log: EventLog, intake: Intake) -> None:
+    def __init__(self, log: EventLog, intake: Intake, alerts: Alerts, monitor: Monitor) -> None:
         self._log = log
         self._intake = intake
+        self._alerts = alerts
+        self._monitor = monitor
         self._absence: _Absence | None = None
         self._last_end_at = 0.0
 
@@ -72,7 +84,10 @@ class Absences:
         """Notice it if the store has gone away."""
         if self._absence is None and not self._log.available:
             ids, since = self._intake.ids, self._intake.clock.wall()
-            self._absence = _Absence(since, ids.uuid7(), _degradation(ids.uuid7(), since))
+            told = _degradation(ids.uuid7(), since)
+            absence = self._absence = _Absence(since, ids.uuid7(), told, ids.uuid7())
+            alert_at = self._monitor.now + ALERT_AFTER_S
+            self._monitor.at(alert_at, functools.partial(self._alert, absence))
 
     def forget(self) -> None:
         """Drop what was not recorded: the log is read anew."""
@@ -82,6 +97,11 @@ class Absences:
         """Take in an entry that was folded."""
         if entry.subject == SUBJECT:
             self._last_end_at = entry.at
+
+    async def _alert(self, absence: _Absence) -> None:
+        if self._absence is absence and not self._log.available:
+            draft = self._degraded(absence, over=False)
+            self._alerts.not_in_the_log(draft, self._intake.clock.wall())
 
     async def record(self) -> bool:
         """
@@ -108,20 +128,24 @@ class Absences:
         self._absence = None
         return True
 
-    def _drafts(self, absence: _Absence) -> list[Draft]:
-        failure = store_away()
-        _, said = sentence("graceful_degradation", mode="store_away")
-        degraded = self._intake.draft(
+    def _degraded(self, absence: _Absence, *, over: bool) -> Draft:
+        _, said = sentence("graceful_degradation", mode="store_away" if over else "store_away_now")
+        was, could = ("was", "could") if over else ("is", "can")
+        return self._intake.draft(
             "graceful_degradation",
             SUBJECT,
+            event_id=absence.event_id,
             user_id="*",
             severity="critical",
-            message="the store was away: nothing new could be recorded",
+            message=f"the store {was} away: nothing new {could} be recorded",
             **{
                 **absence.told,
-                **about(failure, error_id=absence.error_id, said=said, estimate=NO_ESTIMATE),
+                **about(store_away(), error_id=absence.error_id, said=said, estimate=NO_ESTIMATE),
             },
         )
+
+    def _drafts(self, absence: _Absence) -> list[Draft]:
+        failure = store_away()
         over = self._intake.draft(
             "system_recovered",
             SUBJECT,
@@ -135,7 +159,7 @@ class Absences:
                 degradation_id=absence.told["degradation_id"],
             ),
         )
-        return [degraded, over]
+        return [self._degraded(absence, over=True), over]
 
 
 def _degradation(degradation_id: str, since: float) -> dict[str, Any]:

@@ -3,7 +3,8 @@ Alerts: what this process has put into the log and somebody is to be told of, ou
 
 The node that makes an entry sounds the alarm for it, so that of several nodes on one log exactly
 one does. It is sounded when the log shows the entry: also one whose append got no answer, and none
-that was refused. A process that ends in between sounds none.
+that was refused. A process that ends in between sounds none. That the log itself is away is told
+before: by each node, since none can know of the others then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import orjson
 
 from gateway.domain.alerts import TYPES, Seldom, is_alert
+from gateway.domain.timestamps import rfc3339
 from gateway.ports import Alarm, Draft, Entry
 
 __all__ = ["Alerts"]
@@ -36,6 +38,7 @@ class Alerts:
         self._alarm = alarm
         self._making: OrderedDict[str, None] = OrderedDict()
         self._seldom = Seldom()
+        self._sounded: str | None = None
 
     def making(self, drafts: Sequence[Draft]) -> None:
         """Look out for drafts that are about to be appended."""
@@ -57,8 +60,23 @@ class Alerts:
         if not self._making or event["event_id"] not in self._making:
             return
         del self._making[event["event_id"]]
+        if event["event_id"] == self._sounded:
+            return
         if self._alarm is not None and self._seldom.passes(event, entry.at):
             self._alarm.sound(entry.public)
+
+    def not_in_the_log(self, draft: Draft, at: float) -> None:
+        """
+        Sound the alarm for what the log cannot take yet; when it has, there is no second one.
+
+        Args:
+            draft: The event; it is told without ``epoch`` and ``offset``, which it has not yet.
+            at: When it was made, in seconds since the Unix epoch.
+        """
+        if self._alarm is not None:
+            event = {**orjson.loads(draft.body), "timestamp": rfc3339(at)}
+            self._sounded = event["event_id"]
+            self._alarm.sound(orjson.dumps(event))
 
 
 def _ids_of(drafts: Sequence[Draft]) -> list[str]:

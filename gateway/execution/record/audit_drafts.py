@@ -8,8 +8,9 @@ from gateway.ports import Draft
 
 __all__ = ["AuditDrafts"]
 
-# What a refused sign-in is called; every other action has the name of its operation.
+# What has no operation of its own; every other action has the name of its operation.
 SIGN_IN_REFUSED = "sign_in_refused"
+HOLD_LIFTED = "hold_lifted"
 
 
 class AuditDrafts:
@@ -36,6 +37,18 @@ class AuditDrafts:
             detail=Redacted({"by": by}),
             action=action,
             target=target,
+            reason=None,
+            count=1,
+        )
+
+    def hold_lifted(self, upstream: str) -> Draft:
+        """Tell all nodes that an upstream is called again, although it has asked not to be."""
+        return self._intake.draft(
+            "audit_recorded",
+            f"upstream/{upstream}",
+            message=f"the upstream {upstream} is called again, before the time that it has named",
+            action=HOLD_LIFTED,
+            target=upstream,
             reason=None,
             count=1,
         )

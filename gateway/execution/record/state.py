@@ -29,7 +29,6 @@ from gateway.domain.facts import (
     Leased,
     Locked,
     Registered,
-    Started,
     StatusChanged,
     Submitted,
     Unread,
@@ -175,10 +174,10 @@ class State:
         elif kind == "notifications":
             self.threads.told(event, entry.topics, offset=entry.offset)
         self.open_ends.apply(event, entry)
-        if isinstance(fact, Failed) and fact.upstream is not None:
-            self.holds.asked(fact.upstream, fact.retry_after or 0.0, entry.at)
-        elif isinstance(fact, Started) and fact.hold is not None:
-            self.holds.began(fact.hold, entry.at)
+        if kind == "upstream":
+            self.holds.lifted(name, entry.at)
+        else:
+            self.holds.apply(fact, entry.at)
         if not isinstance(fact, JUDGED) or (outcome := fact.outcome) is None:
             return None
         # A breaker begins with its first outcome in the log, so every node counts the same.
@@ -445,5 +444,5 @@ class State:
         return (task.finished_at or now) + self._settings.partial_ttl
 
     def held_by(self, agent_id: str) -> list[Task]:
-        """Give the tasks of which a worker or node holds the lease."""
+        """Give the tasks of which ``agent_id`` holds the lease."""
         return [task for task in self.live.values() if task.holder == agent_id]

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway import Task
-from gateway.domain.errors import Rejected
+from gateway.domain.errors import NotFound, Rejected
 from gateway.errors import InvalidInput, RateLimited
 from tests.execution.conftest import OpenWorld
 from tests.execution.hands import hand
@@ -226,3 +226,46 @@ async def test_tasks_that_wait_for_a_full_upstream_are_in_no_others_way(
     ended = [await here.done(task_id) for task_id in waiting]
     assert {task.result for task in ended} == {"done"}
     assert here.engine.clock.monotonic() >= began_at + 30 * 5
+
+
+@pytest.mark.parametrize("scope", [{}, {"scope": "upstream"}])
+async def test_an_operator_lifts_a_hold_and_the_calls_come_in_a_ramp(
+    here: World, scope: dict[str, str]
+) -> None:
+    """On every node; what has failed waits as long as it was told."""
+    upstream = Upstream(here, busy_s=600)
+    declared(here, upstream, "one", "two")
+    first = await here.submit("one", timeout=900.0)
+    await here.until(lambda: here.said("agent_error"))
+    tasks = [await here.submit(name, timeout=900.0) for name in ("one", "two") * 2]
+    await here.passing(30)
+    assert len(upstream.calls) == 1
+    upstream.free_at = 0.0
+    lifted_at = here.engine.clock.monotonic()
+    shown = await here.call("breaker.close", name="model", **scope)
+    assert (shown["name"], shown["scope"], shown["state"]) == ("model", "upstream", "closed")
+    assert (await here.call("stats.get"))["held_upstreams"] == {}
+    assert all([(await here.done(task_id)).result == "done" for task_id in tasks])
+    assert here.engine.clock.monotonic() < lifted_at + 4
+    assert [sum(at <= lifted_at + s + 0.1 for at in upstream.calls) - 1 for s in (0, 1)] == [1, 2]
+    (told,) = here.said("audit_recorded", action="hold_lifted")
+    assert told["target"] == "model"
+    assert here.state.tasks[first].status == "waiting"
+    await here.call("task.retry", task_id=first)
+    assert (await here.done(first)).result == "done"
+    # It is lifted: there is nothing more to record.
+    await here.call("breaker.close", name="model", **scope)
+    assert len(here.said("audit_recorded", action="hold_lifted")) == 1
+
+
+async def test_an_operator_lifts_what_users_agents_have_said_as_well(here: World) -> None:
+    own = await hand(here, "own", agents=[{"name": "own", "upstream": "theirs"}])
+    await here.submit("own", timeout=10.0)
+    await own.claim()
+    await own.tell("task.fail", message="no", error_type="rate_limit", retry_after=3600)
+    for wrong in ({"name": "thei"}, {"name": "theirs", "scope": "domain"}):
+        with pytest.raises(NotFound):
+            await here.call("breaker.close", **wrong)
+    assert [hold.left_s(here.engine.clock.wall()) > 0 for hold in here.state.holds] == [True]
+    await here.call("breaker.close", name="theirs")
+    assert [hold.left_s(here.engine.clock.wall()) for hold in here.state.holds] == [0.0]

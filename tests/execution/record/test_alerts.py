@@ -95,3 +95,16 @@ def test_a_key_that_is_not_taken_any_more_is_told_once_and_not_for_each_task() -
     for one in made:
         show(node, one)
     assert [orjson.loads(event)["event_id"] for event in bell.sounded] == ["e0"]
+
+
+def test_what_the_log_cannot_take_yet_is_told_at_once_and_not_again() -> None:
+    bell = Bell()
+    node = Alerts(bell)
+    node.not_in_the_log(draft(message="is away"), 1_800_000_000.0)
+    node.making([draft(message="was away"), draft(type="task_dead_lettered", event_id="e2")])
+    show(node, draft(message="was away"))
+    show(node, draft(type="task_dead_lettered", event_id="e2"))
+    told = [orjson.loads(event) for event in bell.sounded]
+    assert told[0] == {**EVENT, "message": "is away", "timestamp": "2027-01-15T08:00:00.000Z"}
+    assert [event["event_id"] for event in told] == ["e1", "e2"]
+    Alerts(None).not_in_the_log(draft(), 1.0)
