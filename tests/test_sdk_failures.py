@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
-import anthropic
 import httpx2
 import openai
 import pytest
@@ -137,6 +136,9 @@ async def ask_openai(root: str, stream: bool) -> str | None:
 
 
 async def ask_anthropic(root: str, stream: bool) -> str | None:
+    # It takes seconds, which every process that collects the tests would spend.
+    import anthropic
+
     async with anthropic.AsyncAnthropic(
         base_url=root, api_key="sk-ant-test-key", max_retries=0, http_client=plain_http()
     ) as client:
