@@ -12,7 +12,7 @@ import inspect
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any
 
-from gateway.attempts.task import Task, text_before
+from gateway.attempts.task import ITEM, Task, items_before, text_before
 from gateway.attempts.threads import Threads
 from gateway.domain.agent_failures import InvalidInput
 from gateway.domain.diagnostics import logger_of
@@ -116,18 +116,17 @@ def _arguments(function: Callable[..., Any], task: Task) -> inspect.BoundArgumen
 
 
 async def _drained(items: AsyncIterable[Any], task: Task) -> Any:
-    collected: list[Any] = []
+    kept = _Items(task)
     try:
         async for item in items:
-            _keep(item, len(collected), task)
-            collected.append(item)
+            kept.add(item)
     finally:
         # Closed here, so that its ``finally`` runs now and not with the garbage collector. The
         # streams of SDKs have ``close`` for it.
         close: Any = getattr(items, "aclose", None) or getattr(items, "close", None)
         if inspect.iscoroutinefunction(close) or inspect.isasyncgen(items):
             await close()
-    return _joined(collected, task)
+    return kept.result()
 
 
 def _called(function: Callable[..., Any], arguments: inspect.BoundArguments, task: Task) -> Any:
@@ -136,26 +135,45 @@ def _called(function: Callable[..., Any], arguments: inspect.BoundArguments, tas
 
 
 def _collected(items: Iterable[Any], task: Task) -> Any:
-    collected: list[Any] = []
+    kept = _Items(task)
     for item in items:
-        _keep(item, len(collected), task)
-        collected.append(item)
-    return _joined(collected, task)
+        kept.add(item)
+    return kept.result()
 
 
-def _keep(item: Any, number: int, task: Task) -> None:
-    """Keep an item that a generator gave: text is appended, everything else is a step."""
-    if isinstance(item, str):
-        task.append(item)
-    else:
-        task.preserve(f"item-{number + 1}", item)
+class _Items:
+    """
+    What a generator gives: text is appended, everything else is kept as a step of its own.
 
+    Those of an attempt that goes on from what was kept come after the earlier ones, and its result
+    has both, as its readers do.
+    """
 
-def _joined(items: list[Any], task: Task) -> Any:
-    """Make the items a result. Text that went on has to have its beginning, as its readers do."""
-    if all(isinstance(item, str) for item in items):
-        return text_before(task) + "".join(items)
-    return items
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._before: dict[int, Any] | None = None
+        self._items: list[Any] = []
+
+    def add(self, item: Any) -> None:
+        """Keep one."""
+        if isinstance(item, str):
+            self._task.append(item)
+        else:
+            last = max(self._earlier(), default=0)
+            self._task.preserve(f"{ITEM}{last + len(self._items) + 1}", item)
+        self._items.append(item)
+
+    def result(self) -> Any:
+        """Make all of them a result."""
+        text, earlier = text_before(self._task), self._earlier()
+        if not earlier and all(isinstance(item, str) for item in self._items):
+            return text + "".join(self._items)
+        return [*([text] if text else []), *earlier.values(), *self._items]
+
+    def _earlier(self) -> dict[int, Any]:
+        if self._before is None:
+            self._before = items_before(self._task)
+        return self._before
 
 
 def error_of(running: asyncio.Future[Any]) -> BaseException | None:

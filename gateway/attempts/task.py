@@ -12,6 +12,7 @@ import contextlib
 import copy
 import dataclasses
 import pathlib
+import re
 import subprocess
 import tempfile
 from typing import Any
@@ -24,10 +25,12 @@ from gateway.domain.errors import InvalidParams
 from gateway.domain.preserved import Kept
 from gateway.values import measured
 
-__all__ = ["Resources", "Task", "text_before"]
+__all__ = ["ITEM", "Resources", "Task", "items_before", "text_before"]
 
 # Of the name of a step.
 STEP_CHARS_MAX = 128
+# What the steps are called that a generator's items are kept as, before their number.
+ITEM = "item-"
 # A plan stands in every event about what is preserved, beside the preserved part itself.
 PLAN_STEPS_MAX = 256
 PLAN_BYTES_MAX = 8 * 1024
@@ -246,6 +249,18 @@ class Task:
 def text_before(task: Task) -> str:
     """Give the text of earlier attempts that this attempt's text comes after; empty: none."""
     return task._preserved.text if task._pieces.goes_on else ""
+
+
+def items_before(task: Task) -> dict[int, Any]:
+    """Give the items of earlier attempts that this attempt's come after, by number and in order."""
+    if not task._pieces.goes_on:
+        return {}
+    found = {
+        int(name.removeprefix(ITEM)): item
+        for name, item in task._preserved.steps.items()
+        if re.fullmatch(f"{ITEM}[1-9][0-9]{{0,8}}", name)
+    }
+    return dict(sorted(found.items()))
 
 
 def _check_step(step: Any, *, field: str) -> None:

@@ -49,6 +49,47 @@ async def test_an_async_generator_has_each_item_preserved(here: World) -> None:
     assert task.preserved.steps == {"item-2": {"two": 2}}
 
 
+async def test_a_generator_that_goes_on_numbers_its_items_after_those_that_are_kept(
+    here: World,
+) -> None:
+    """And one that has not looked starts over: each of its items replaces the earlier one."""
+
+    @here.gateway.agent("looks")
+    async def looks(task: Task) -> AsyncIterator[Any]:
+        done = len(task.preserved.steps)
+        for number in range(done, 4):
+            if number == 2 > done:
+                raise ConnectionError("half way")
+            yield {"n": number}
+
+    @here.gateway.agent("starts-over")
+    def starts_over(task: Task) -> Iterator[Any]:
+        for number in range(4):
+            if number == 2 and task.attempt == 1:
+                raise ConnectionError("half way")
+            yield {"n": number, "attempt": task.attempt}
+
+    @here.gateway.agent("mixed")
+    async def mixed(task: Task) -> AsyncIterator[Any]:
+        if not task.preserved.steps:
+            yield "first "
+            yield {"n": 1}
+            raise ConnectionError("half way")
+        yield {"n": 2}
+        yield "last"
+
+    task = await here.run("looks")
+    assert task.result == [{"n": number} for number in range(4)]
+    assert task.preserved.steps == {f"item-{number + 1}": {"n": number} for number in range(4)}
+    task = await here.run("starts-over")
+    assert task.result == [{"n": number, "attempt": 2} for number in range(4)]
+    assert list(task.preserved.steps.values()) == task.result
+    task = await here.run("mixed")
+    assert task.result == ["first ", {"n": 1}, {"n": 2}, "last"]
+    assert task.preserved.steps == {"item-2": {"n": 1}, "item-3": {"n": 2}}
+    assert task.preserved.text == "first last"
+
+
 async def test_a_plain_generator_has_each_item_preserved(here: World) -> None:
     @here.gateway.agent("words")
     def words(task: Task) -> Iterator[str]:
