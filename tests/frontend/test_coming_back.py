@@ -234,12 +234,53 @@ if SOAK:  # which installs nginx
             await node.start()
             await tab.check()
 
+    async def test_the_page_works_below_a_path_of_nginx(
+        page: Page, nats: NatsServer, user: str, tmp_path: Path
+    ) -> None:
+        """Its scripts, its WebSocket, its questions; and a stream of events beside it."""
+        claims = {"sub": user, "scope": "events:read tasks:write", "exp": CLOCK.wall() + 600}
+        token = jwt.encode(claims, SECRET, algorithm="HS256")
+        failed: list[str] = []
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        async with (
+            running(GATEWAY_TOKEN_SECRET=SECRET) as node,
+            nginx(node, token, tmp_path) as url,
+        ):
+            await page.goto(f"{url}/gw/")
+            await page.get_by_label("Token", exact=True).fill(token)
+            await page.keyboard.press("Enter")
+            await page.locator(".pill[data-state=live]").wait_for()
+            async with asyncio.timeout(20), httpx2.AsyncClient(base_url=f"{url}/gw") as http:
+                about = {"authorization": f"Bearer {token}"}
+                stream = http.stream("GET", "/api/events/stream?topic=*", headers=about)
+                async with stream as answer:
+                    order = {"agent": "writer", "input": {"question": "below a path"}}
+                    made = await http.post("/api/tasks", json=order, headers=about)
+                    task_id = made.json()["task_id"]
+                    card = page.locator(f'article[data-task="{task_id}"]')
+                    await card.wait_for()
+                    async for line in answer.aiter_lines():
+                        if task_id in line:
+                            break
+            assert failed == []
+
+
+def below_a_path(site: str) -> str:
+    """Give the blocks of docs/proxies.md for ``/gw/``, with the rest that they leave out."""
+    (blocks,) = re.findall(r"```\n(location /gw/.*?)```", PROXIES.read_text(), re.DOTALL)
+    for path in ("/", "/api/events/stream"):
+        (rest,) = re.findall(rf"    location {path} {{\n.*?;\n(.*?)    }}", site, re.DOTALL)
+        blocks = re.sub(r" *….*\n", lambda _, rest=rest: rest, blocks, count=1)
+    return blocks
+
 
 @contextlib.asynccontextmanager
 async def nginx(node: Process, token: str, folder: Path) -> AsyncIterator[str]:
     """Run nginx before a node; gives its address. It signs in for EventSource, which cannot."""
     (site,) = re.findall(r"```nginx\n(.*?)```", PROXIES.read_text(), re.DOTALL)
     (port,) = free_ports(1)
+    end = site.rindex("}")
+    site = site[:end] + below_a_path(site) + site[end:]
     bearer = f"proxy_set_header Connection ''; proxy_set_header Authorization 'Bearer {token}';"
     for written, here in (
         ("127.0.0.1:8000", f"127.0.0.1:{node.port}"),
