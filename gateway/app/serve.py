@@ -16,6 +16,11 @@ from gateway.transports.server import Server
 
 __all__ = ["require_secret", "serve", "warning_for"]
 
+# When Python looks for garbage in cycles (gc.set_threshold). A look stops the loop for as long as
+# there are young objects: with its own 700 and 10 that was a tenth of a second several times in
+# 20 s while clients did their worst, and so it is once.
+GARBAGE = 2_000, 50, 10
+
 
 def require_secret(gateway: Gateway, host: str) -> None:
     """
@@ -98,6 +103,7 @@ async def serve(
         # the loop for a tenth of a second.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GARBAGE)
         if processes is not None:
             processes.start(server.url)
         ready(server.url)
