@@ -267,11 +267,15 @@ if SOAK:  # which installs nginx
 
 def below_a_path(site: str) -> str:
     """Give the blocks of docs/proxies.md for ``/gw/``, with the rest that they leave out."""
-    (blocks,) = re.findall(r"```\n(location /gw/.*?)```", PROXIES.read_text(), re.DOTALL)
-    for path in ("/", "/api/events/stream"):
-        (rest,) = re.findall(rf"    location {path} {{\n.*?;\n(.*?)    }}", site, re.DOTALL)
-        blocks = re.sub(r" *….*\n", lambda _, rest=rest: rest, blocks, count=1)
-    return blocks
+    found = re.search(r"```\n(location /gw/.*?)```", PROXIES.read_text(), re.DOTALL)
+    assert found is not None
+    blocks: list[str] = re.split(r" *….*\n", found[1])
+    whole = blocks[0]
+    for path, after in zip(("/", "/api/events/stream"), blocks[1:], strict=True):
+        rest = re.search(rf"    location {path} {{\n.*?;\n(.*?)    }}", site, re.DOTALL)
+        assert rest is not None
+        whole += rest[1] + after
+    return whole
 
 
 @contextlib.asynccontextmanager
