@@ -8,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
+from gateway.domain.attempt import ALONE_AFTER
 from gateway.domain.errors import StaleTerm, Unavailable
 from gateway.execution.engine import Engine
 from gateway.ports import EventLog
 from gateway.worker import claimer
 from gateway.worker.claimer import Claim
 from tests.scenarios.proxy import Proxy
-from tests.transports.world import until, world
+from tests.transports.world import World, until, world
 from tests.worker.crew import DoubtfulLog, call, status, submit, working
 
 
@@ -267,3 +268,40 @@ async def test_a_task_that_comes_back_waits_until_its_earlier_attempt_here_has_s
         await until(lambda: len(desk.claims) == 2)
         assert [claim["term"] for claim in desk.claims] == [1, 2]
         assert desk.most == 1
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_what_ends_its_process_again_and_again_is_worked_on_alone(apart: bool) -> None:
+    """Whatever is held ends first, and nothing is taken meanwhile; unless it is apart anyway."""
+    room: list[bool] = []
+    async with world(retry_base=0.01) as here:
+        killer = await submit(here, max_attempts=9)
+        await killed(here, killer, times=ALONE_AFTER)
+        first = await submit(here, priority=1)
+        options = {"concurrency": 3, "has_room": lambda: bool(room), "apart": lambda claim: apart}
+        async with working(here.ws, **options) as desk:
+            room.append(True)
+            desk.claimer.look()
+            await until(lambda: here.engine.parts.state.tasks[killer].status == "running")
+            later = await submit(here)
+            if apart:
+                await until(lambda: desk.running == 3)
+            desk.go.set()
+            known = here.engine.parts.state.tasks
+            await until(lambda: all(known[one].status == "succeeded" for one in (killer, later)))
+        assert desk.most == (3 if apart else 1)
+        assert [claim["task_id"] for claim in desk.claims] == [first, killer, later]
+
+
+async def killed(here: World, task_id: str, *, times: int) -> None:
+    """Let a task end the process of a worker that has nothing else."""
+    agents = [{"name": "echo"}]
+    made = await call(here, "agent.register", handle="mortal", agents=agents)
+    proof = {name: made[name] for name in ("agent_id", "agent_secret")}
+    for _ in range(times):
+        await until(lambda: here.engine.parts.state.tasks[task_id].status != "running")
+        claim = await call(here, "task.claim", wait=5, **proof)
+        about = {"task_id": task_id, "term": claim["term"], "message": "it is gone"}
+        why = {"error_type": "agent_lost", "error_code": "process_lost", "others": 0}
+        await call(here, "task.fail", **about, **why, **proof)
+    await call(here, "agent.remove", **proof)
