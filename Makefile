@@ -152,14 +152,17 @@ endef
 
 chromium:
 	@command -v $(SHELL-OF-CHROMIUM) >/dev/null && exit 0; \
+	there=; for name in $(CHROMIUMS); do command -v $$name >/dev/null && there=yes; done; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  printf '\n== installing chromium for the browser tests\n'; \
 	  export DEBIAN_FRONTEND=noninteractive; \
-	  apt-get update -qq && for name in $(SHELL-OF-CHROMIUM) chromium; do \
+	  [ -n "$$there" ] || apt-get update -qq; \
+	  for name in $(SHELL-OF-CHROMIUM) chromium; do \
 	    apt-get install -y -qq --no-install-recommends $$name >/dev/null 2>&1 && exit 0; \
+	    [ -z "$$there" ] || exit 0; \
 	  done; \
 	fi; \
-	for name in $(CHROMIUMS); do command -v $$name >/dev/null && exit 0; done; \
+	[ -n "$$there" ] && exit 0; \
 	echo 'the browser tests need Chromium: install chromium or google-chrome' \
 	     'so that it is found on PATH' >&2; \
 	exit 1

@@ -1,7 +1,7 @@
 /** How it is right now, for operators: the queue, what nobody serves, what was given up. */
 
 import { countdown } from "./countdown.js";
-import { h, icon, keyed, setAttribute, setIcon, setText, show } from "./dom.js";
+import { h, icon, keyed, setIcon, setText, show } from "./dom.js";
 import { once, refusalNote } from "./refusals.js";
 import { count, duration } from "./words.js";
 
@@ -92,16 +92,8 @@ function line({ held = null }, callAgain) {
   const title = h("span.row-name");
   const what = h("span.row-what");
   const until = h("span.row-extra");
-  const refusal = refusalNote();
-  const again = h("button", { type: "button", onclick: run }, icon("retry"), "Call now");
-  setAttribute(again, "aria-label", `Call ${held} now`);
-  const actions = h("div.row-actions", {}, again, refusal.element);
   const element = h("li", {}, mark, h("div", {}, title, what, until));
-  if (held !== null) element.append(actions);
-
-  function run() {
-    once(again, () => refusal.tell(() => callAgain(held)));
-  }
+  if (held !== null) element.append(callNow(held, callAgain));
 
   function update({ key, title: name, said, shape, tone, until: at = null }) {
     element.className = tone;
@@ -113,6 +105,14 @@ function line({ held = null }, callAgain) {
     countdown(until, at, (leftS) => (leftS > 0 ? `for another ${duration(leftS)}` : "no longer"));
   }
   return { element, update };
+}
+
+function callNow(upstream, callAgain) {
+  const refusal = refusalNote();
+  const onclick = () => once(button, () => refusal.tell(() => callAgain(upstream)));
+  const label = { "aria-label": `Call ${upstream} now` };
+  const button = h("button", { type: "button", onclick, ...label }, icon("retry"), "Call now");
+  return h("div.row-actions", {}, button, refusal.element);
 }
 
 function whole(seconds) {

@@ -21,6 +21,7 @@ from gateway.app.failing import failing
 from gateway.app.reaching import Reached
 from gateway.app.tables import NONE, ago, drawn, lasting, plain, say, width_now
 from gateway.domain.alerts import HOLD_MIN_S
+from gateway.domain.holds import upstream_in
 from gateway.domain.names import similar_to
 from gateway.domain.timestamps import seconds_of
 
@@ -205,7 +206,7 @@ def _attention(status: Status, now: float) -> Iterator[dict[str, str]]:
         if seconds_of(until) - now >= HOLD_MIN_S:
             text = f"the upstream {name} asks not to be called{_until(until, now)}"
             remedy = "ask its provider for more; to call it all the same: gateway breakers close "
-            remedy += shlex.quote(name.partition(" of ")[0])
+            remedy += shlex.quote(upstream_in(name))
             yield about("upstream_held", name, text, remedy)
     queue = status["queue"]
     if queue["depth"] >= FULL * queue["limit"] and (most := queue["most_of"]) is not None:

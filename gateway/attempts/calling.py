@@ -159,7 +159,7 @@ class _Items:
         if isinstance(item, str):
             self._task.append(item)
         else:
-            last = max(self._earlier(), default=0)
+            last = next(reversed(self._earlier()), 0)
             self._task.preserve(f"{ITEM}{last + len(self._items) + 1}", item)
         self._items.append(item)
 

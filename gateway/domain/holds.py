@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from gateway.domain.facts import Fact, Failed, Started
 
-__all__ = ["HOLDS_MAX", "HOLD_S_MAX", "RAMP_S", "Hold", "Holds"]
+__all__ = ["HOLDS_MAX", "HOLD_S_MAX", "RAMP_S", "Hold", "Holds", "of_user", "upstream_in"]
 
 # The longest hold, in seconds. The task that failed waits as long as it was told; the others find
 # out after an hour whether the upstream still means it. One that means it holds again.
@@ -29,6 +29,20 @@ RAMP_S = 10.0
 # Upstreams that are held at once, those whose ramp is not over included; at the bound the hold that
 # ends first is forgotten.
 HOLDS_MAX = 10_000
+
+
+# Between an upstream and the user whose own agents alone are held; a name has no blanks.
+_OF = " of "
+
+
+def of_user(upstream: str, user_id: str) -> str:
+    """Name an upstream as it is held for the own agents of one user alone."""
+    return f"{upstream}{_OF}{user_id}"
+
+
+def upstream_in(name: str) -> str:
+    """Give the upstream of a hold's name, for whomever it is held."""
+    return name.partition(_OF)[0]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,12 +119,7 @@ class Holds:
 
     def of(self, upstream: str) -> list[Hold]:
         """Give the holds of an upstream, for all and for single users' agents, over or not."""
-        of_users = f"{upstream} of "
-        return [
-            hold
-            for name, hold in self._by_name.items()
-            if name == upstream or name.startswith(of_users)
-        ]
+        return [hold for name, hold in self._by_name.items() if upstream_in(name) == upstream]
 
     def lifted(self, upstream: str, at: float) -> None:
         """End the holds of an upstream at ``at``; its calls come back in the ramp."""

@@ -119,7 +119,7 @@ class Reactions:
             # A worker that is back may have a claim that waits.
             self._bell.ring()
         elif kind == "upstream":
-            self._waits.lifted()
+            self._waits.holds_changed()
         elif kind == "lock" and (lock := self._state.locks.by_key.get(name)) is not None:
             self._locks.watch(lock)
             if lock.state != "held":

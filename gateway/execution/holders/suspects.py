@@ -17,18 +17,17 @@ __all__ = ["Suspects"]
 
 
 class Suspects:
-    """
-    Tells, during one look of a claim, which tasks its worker may not have besides what it holds.
-
-    Attributes:
-        passed_over: Whether it was asked about one; another worker may have it.
-    """
+    """Tells, during one look of a claim, which tasks its worker may not have besides its own."""
 
     def __init__(self, state: State, worker: Worker) -> None:
         self._state = state
         self._worker = worker
         self._holds_one: bool | None = None
-        self.passed_over = False
+
+    @property
+    def passed_over(self) -> bool:
+        """Whether a task was not for this worker; another one may have it."""
+        return self._holds_one is True
 
     def too_many_with(self, task: Task) -> bool:
         """Whether the worker would hold two suspects, with ``task``."""
@@ -37,5 +36,4 @@ class Suspects:
         if self._holds_one is None:
             held = self._state.held_by(self._worker.agent_id)
             self._holds_one = any(suspect(other.attempts) for other in held)
-        self.passed_over = self.passed_over or self._holds_one
         return self._holds_one

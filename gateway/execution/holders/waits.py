@@ -103,8 +103,7 @@ class Waits:
 
     def begin(self) -> None:
         """Look at all that wait, and at the ends of holds."""
-        for hold in self._state.holds:
-            self._watch(hold)
+        self.holds_changed()
         self.look_at_all()
 
     # --- when something has happened --------------------------------------------------------
@@ -152,8 +151,8 @@ class Waits:
 
     # --- holds ------------------------------------------------------------------------------
 
-    def lifted(self) -> None:
-        """Take in that an upstream may be called again before its time."""
+    def holds_changed(self) -> None:
+        """Look at the ends of all holds: one may be over before its time."""
         for hold in self._state.holds:
             self._watch(hold)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from gateway.attempts.agents import Agents
 from gateway.domain.access import GATEWAY, LOCAL_OPERATOR
 from gateway.domain.agent import AgentPolicy
-from gateway.domain.holds import Hold
+from gateway.domain.holds import Hold, of_user
 from gateway.domain.names import similar_to
 from gateway.domain.task import Task
 from gateway.execution.record.state import State
@@ -67,7 +67,7 @@ class Policies:
         owner = self.owner(policy.name)
         if owner in (None, GATEWAY.user_id, LOCAL_OPERATOR.user_id):
             return policy.budget
-        return f"{policy.budget} of {owner}"
+        return of_user(policy.budget, owner)
 
     def hold(self, policy: AgentPolicy) -> Hold | None:
         """Give the hold of what an agent calls, also one that is over; None: none is known."""
