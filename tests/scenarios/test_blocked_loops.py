@@ -25,7 +25,7 @@ from tests.soak import times
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.own_store]
 
 AGENTS = "tests.scenarios.blocking_agents:gateway"
-# Its keeper has a third of this at the least to say that a loop is blocked, before a beat is missed.
+# The keeper has a third of it to say that a loop is blocked, before a beat is missed.
 HEARTBEAT_S = times(3, 10)
 # Longer than the gateway waits for a beat.
 BLOCKED_S = times(6, 22)
