@@ -27,20 +27,24 @@ class ThisMachine:
 
     def __init__(self, statm: Path = STATM, limits: tuple[Path, ...] = LIMITS) -> None:
         self._statm = statm
-        self._memory_bytes = _memory_bytes(limits)
+        self._all_bytes = _all_bytes(limits)
 
     def busy_s(self) -> float:
         return time.process_time()
 
-    def memory_share(self) -> float:
+    def memory_bytes(self) -> int | None:
+        """Tell how much memory this process has; None: it is not known."""
         try:
             pages = int(self._statm.read_text().split()[1])
         except (OSError, ValueError, IndexError):
-            return 0.0
-        return pages * os.sysconf("SC_PAGE_SIZE") / self._memory_bytes
+            return None
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def memory_share(self) -> float:
+        return (self.memory_bytes() or 0) / self._all_bytes
 
 
-def _memory_bytes(limits: tuple[Path, ...]) -> int:
+def _all_bytes(limits: tuple[Path, ...]) -> int:
     """Tell how much memory there is for this process."""
     found = []
     if hasattr(os, "sysconf"):

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import contextlib
 from collections.abc import Callable
 
 from starlette.applications import Starlette
 
+from gateway.app.garbage import looked_for
 from gateway.app.gateway import Gateway
+from gateway.app.machine import ThisMachine
 from gateway.app.processes import Processes
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings, is_loopback
 from gateway.transports.server import Server
 
 __all__ = ["require_secret", "serve", "warning_for"]
-
-# When Python looks for garbage in cycles (gc.set_threshold). A look stops the loop for as long as
-# there are young objects: with its own 700 and 10 that was a tenth of a second several times in
-# 20 s while clients did their worst, and so it is once.
-GARBAGE = 2_000, 50, 10
 
 
 def require_secret(gateway: Gateway, host: str) -> None:
@@ -99,17 +96,14 @@ async def serve(
     async def tell() -> None:
         await server.wait_ready()
         await gateway.engine.parts.watch.until_ready()
-        # What is there now stays. To go through it in each full collection of garbage would stop
-        # the loop for a tenth of a second.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GARBAGE)
+        until_the_end.enter_context(looked_for(ThisMachine().memory_bytes))
         if processes is not None:
             processes.start(server.url)
         ready(server.url)
 
-    telling = asyncio.create_task(tell())
-    try:
-        await server.serve()
-    finally:
-        telling.cancel()
+    with contextlib.ExitStack() as until_the_end:
+        telling = asyncio.create_task(tell())
+        try:
+            await server.serve()
+        finally:
+            telling.cancel()

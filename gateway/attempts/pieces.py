@@ -125,7 +125,12 @@ class Pieces:
         self._progress: tuple[float | None, str | None] | None = None
         self._plan: tuple[str, ...] | None = None
         # The kind that was told longest ago comes first, so that each kind gets its turn.
-        self._turns = [self._take_progress, self._take_text, self._take_step, self._take_failure]
+        self._turns = [
+            Pieces._take_progress,
+            Pieces._take_text,
+            Pieces._take_step,
+            Pieces._take_failure,
+        ]
         self._over = False
         self._overflowed = False
         self._starts_over = starts_over
@@ -229,7 +234,7 @@ class Pieces:
         """Take the piece to tell next; None: nothing waits. Progress, text and steps take turns."""
         with self._lock:
             for take in self._turns:
-                if (piece := take()) is not None:
+                if (piece := take(self)) is not None:
                     self._turns.remove(take)
                     self._turns.append(take)
                     return piece

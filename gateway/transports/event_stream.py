@@ -231,7 +231,7 @@ class _Stream(Response):
             drop = (scope.get("extensions") or {}).get(ABORT_EXTENSION)
             if drop is not None:
                 drop()
-            pump.cancel()
+            gone.cancel()  # which ends the pump; it would hold the sink, which holds this
 
         sink = PumpedSink(send_some, end, abort)
         pump = asyncio.create_task(sink.pump())

@@ -18,7 +18,7 @@ from gateway.domain.events import listening
 from gateway.ports import Entry
 from gateway.protocol.frames import text_frame
 from gateway.protocol.session import notice
-from gateway.transports.sink import Sink
+from gateway.transports.sink import Sink, do_nothing
 
 __all__ = ["EVERYTHING", "Audience", "EventStreamForm", "Follower", "Form", "WebSocketForm"]
 
@@ -202,6 +202,13 @@ class Follower:
     def read_topics(self) -> Iterable[str] | None:
         """The topics to read from the log; None: all."""
         return None if EVERYTHING in self.heard else tuple(self.heard)
+
+    def end(self) -> None:
+        """It has left: nothing of its owner's is due any more, and no room is waited for."""
+        self.gone = True
+        self.on_due = _never
+        self.wake()
+        self.sink.on_writable = do_nothing
 
     def wake(self) -> None:
         """Let ``wait_room`` look again: the sink has room, or the follower has left."""

@@ -248,8 +248,17 @@ class FramesProtocol(WebSocketsSansIOProtocol):
             self.write(pong)
         self.on_writable()
 
+    # What holds itself stays until Python looks for it (app/garbage.py), so that at its end a
+    # connection lets go of what holds it: the application has no more use for it, or the network.
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self.on_alive = do_nothing
+        cast("dict[str, object]", self.scope["extensions"]).pop(FRAMES_EXTENSION, None)
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.conn.parser.close()
         self.unsent = _no_bytes
         self.on_writable()
         if self._place is not None:

@@ -207,6 +207,7 @@ class HttpProtocol(HttpToolsProtocol):
         try:
             if not self._feed(data):
                 self.handle_websocket_upgrade()
+                self.parser = None  # type: ignore[assignment]  # each holds the other
                 return
         except httptools.HttpParserError as error:
             cause = error.__context__

@@ -187,11 +187,10 @@ class Hub:
     def leave(self, follower: Follower) -> None:
         """Remove a connection; a second call does nothing."""
         if not follower.gone:
-            follower.gone = True
             self._unindex(follower)
             del self._followers[follower]
             self._count.now = len(self._followers)
-            follower.wake()
+            follower.end()
 
     def follow(self, follower: Follower, topics: Iterable[str], *, after: int) -> None:
         """

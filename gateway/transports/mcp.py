@@ -13,8 +13,8 @@ user and the request's id it names the call that ``notifications/cancelled`` end
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,10 @@ MCP_HEADERS = (SESSION_HEADER, "mcp-protocol-version", "mcp-method", "mcp-name")
 EXTRA = "agent-failure-gateway[mcp]"
 _SDK = frozenset({"mcp", "mcp_types"})
 
+# How long the thread that loads the SDK holds the interpreter while the loop wants it, in seconds;
+# with Python's own 5 ms each step of the loop would take as long, for a second.
+LOADING_TURN_S = 0.000_5
+
 # Levels that a message puts around the parameters: the request, and the call of the tool.
 MESSAGE_LEVELS = 2
 
@@ -83,6 +87,7 @@ class McpDoor:
         self._limits = limits
         self._tools: McpTools | None = None
         self._missing = False
+        self._loading: asyncio.Future[None] | None = None
         # The calls that wait now; `notifications/cancelled` ends one of them.
         self._waiting: dict[_Key, asyncio.Future[None]] = {}
 
@@ -182,22 +187,28 @@ class McpDoor:
     async def _loaded(self) -> McpTools | None:
         """Give the tools; None: the SDK is not installed."""
         if self._tools is None and not self._missing:
-            try:
+            if self._loading is None:
                 # In a thread, so that the loop serves the other connections meanwhile.
-                module = await asyncio.to_thread(
-                    importlib.import_module, "gateway.transports.mcp_tools"
-                )
-            except ImportError as error:
-                if (error.name or "").partition(".")[0] not in _SDK:
-                    raise
-                self._missing = True
-            else:
-                self._tools = module.McpTools(self._service)
-                if gc.get_freeze_count():
-                    # As `serve` does it with what it begins with: what is loaded now stays, and
-                    # each full collection of garbage would go through it, for 50 ms.
-                    gc.freeze()
+                self._loading = asyncio.ensure_future(asyncio.to_thread(self._load))
+            try:
+                await asyncio.shield(self._loading)
+            finally:
+                if self._loading is not None and self._loading.done():
+                    self._loading = None
         return self._tools
+
+    def _load(self) -> None:
+        interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(LOADING_TURN_S)
+        try:
+            module = importlib.import_module("gateway.transports.mcp_tools")
+            self._tools = module.McpTools(self._service)
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in _SDK:
+                raise
+            self._missing = True
+        finally:
+            sys.setswitchinterval(interval_s)
 
 
 class _Out:

@@ -195,7 +195,10 @@ async def _cancelled_once(work: Coroutine[Any, Any, Any]) -> Any:
         with anyio.CancelScope(shield=True):
             await asyncio.gather(working, return_exceptions=True)
         raise
-    return working.result()
+    try:
+        return working.result()
+    finally:
+        del working  # else it, its error and this frame would hold each other
 
 
 def _tool(operation: Operation) -> types.Tool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -117,6 +118,16 @@ def test_everything_that_is_added_wakes_the_teller() -> None:
     waiting.set_progress(0.5, None)
     waiting.set_plan(("a",))
     assert len(woken) == 4
+
+
+def test_pieces_that_are_let_go_are_gone_at_once() -> None:
+    """Text may be megabytes; what holds itself stays until Python looks for it."""
+    waiting = pieces()
+    waiting.add_text("x")
+    waiting.take()
+    gone = weakref.ref(waiting)
+    del waiting
+    assert gone() is None
 
 
 def test_closing_gives_what_waits_and_the_second_time_nothing() -> None:

@@ -1,0 +1,100 @@
+"""
+Garbage: how a gateway looks for what only cycles hold, so that no look stops its loop for long.
+
+Python counts references, so that it lets go of almost everything at once. Cycles it has to look
+for: often through the young objects, and now and then through all, which takes a tenth of a second
+for a hundred thousand, in which no client is served. Here what is no longer young is looked through
+once and then set aside (``gc.freeze``), and all is looked through only when the process has grown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["GROWTH_BYTES", "OLD_AFTER", "YOUNG", "looked_for"]
+
+# So many more objects than before bring a look at the newest, and so many of these looks one at
+# the young (gc.set_threshold): milliseconds each. The last number is never reached.
+YOUNG = 1_000, 5, 1_000_000
+# After so many looks at the young, those that are left are old. A request is over by then, so that
+# hardly anything becomes garbage once it is set aside.
+OLD_AFTER = 3
+# The process is looked through as a whole when it has grown by half since it last was, and by so
+# much at the least; so much may garbage in cycles hold.
+GROWTH, GROWTH_BYTES = 0.5, 64 * 2**20
+
+
+@contextlib.contextmanager
+def looked_for(memory_bytes: Callable[[], int | None]) -> Iterator[None]:
+    """
+    Look for garbage in this way while the block runs; what is there when it begins, stays.
+
+    ``gc.collect()`` looks through everything, as ever.
+
+    Args:
+        memory_bytes: Tells how much memory this process has; None: it is not known. Then Python
+            looks for garbage in its own way.
+    """
+    gc.collect()
+    gc.freeze()
+    least = memory_bytes()
+    if least is None:
+        yield
+        return
+    looks = _Looks(memory_bytes, least)
+    before = gc.get_threshold()
+    gc.set_threshold(*YOUNG)
+    gc.callbacks.append(looks.on_look)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(looks.on_look)
+        gc.set_threshold(*before)
+
+
+class _Looks:
+    """
+    The looks at the garbage of a process.
+
+    Args:
+        memory_bytes: See ``looked_for``.
+        least: What it tells now.
+    """
+
+    def __init__(self, memory_bytes: Callable[[], int | None], least: int) -> None:
+        self._memory_bytes = memory_bytes
+        # What the process had after it was last looked through as a whole.
+        self._least = least
+        self._loop = asyncio.get_running_loop()
+        # Looks at the young since the last one at the old.
+        self._young = 0
+        self._only_old = False
+
+    def on_look(self, phase: str, about: dict[str, Any]) -> None:
+        """Hear of a look, in the thread that happens to do it (``gc.callbacks``)."""
+        generation = about["generation"]
+        if generation == 1 and phase == "stop":
+            self._young += 1
+            if self._young == OLD_AFTER:
+                self._loop.call_soon_threadsafe(self._look_at_old)
+        elif generation == 2 and phase == "start":
+            if not self._only_old:
+                gc.unfreeze()
+        elif generation == 2:
+            gc.freeze()
+            if not self._only_old:
+                self._least = self._memory_bytes() or 0
+
+    def _look_at_old(self) -> None:
+        """Look through what has become old, or through everything."""
+        self._young = 0
+        memory = self._memory_bytes() or 0
+        self._only_old = memory - self._least < max(GROWTH_BYTES, GROWTH * self._least)
+        try:
+            gc.collect()
+        finally:
+            self._only_old = False
