@@ -19,10 +19,10 @@ __all__ = ["GROWTH_BYTES", "OLD_AFTER", "YOUNG", "looked_for"]
 
 # So many more objects than before bring a look at the newest, and so many of these looks one at
 # the young (gc.set_threshold): milliseconds each. The last number is never reached.
-YOUNG = 1_000, 5, 1_000_000
+YOUNG = 500, 3, 1_000_000
 # After so many looks at the young, those that are left are old. A request is over by then, so that
 # hardly anything becomes garbage once it is set aside.
-OLD_AFTER = 3
+OLD_AFTER = 2
 # The process is looked through as a whole when it has grown by half since it last was, and by so
 # much at the least; so much may garbage in cycles hold.
 GROWTH, GROWTH_BYTES = 0.5, 64 * 2**20
