@@ -73,6 +73,10 @@ class Buckets:
         """Tell in how many seconds nothing is owed any more; 0: nothing is."""
         return max(0.0, self._full_at.get(key, now) - now - self._burst_s)
 
+    def left(self, key: str, now: float) -> float:
+        """Tell how full a bucket is: 1 for one that is full, 0 or less for an empty one."""
+        return 1.0 - max(0.0, self._full_at.get(key, now) - now) / self._burst_s
+
     def _sweep(self, now: float) -> None:
         self._sweep_at = now + self._burst_s
         self._full_at = {key: at for key, at in self._full_at.items() if at > now}

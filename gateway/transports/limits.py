@@ -33,7 +33,7 @@ from gateway.transports.places import Counts, Places, network_of, place_of
 from gateway.transports.problem import problem
 from gateway.transports.requests import body_size_of, caller_of
 from gateway.transports.safe_headers import safe
-from gateway.transports.turns import Turns
+from gateway.transports.turns import REST, REST_OF_AGENTS, Turns
 
 __all__ = ["RETRY_S", "Closing", "Crowded", "Limits", "SocketLimits"]
 
@@ -98,7 +98,7 @@ class Limits:
                 place.exempt()
             return caller
         # A refusal costs something, too, so that it comes in its turn.
-        await self.turn(caller.user_id, request.scope, size=body_size_of(request))
+        await self.turn(caller, request.scope, size=body_size_of(request))
         if self._http is not None:
             wait_s = self._http.take(caller.user_id, self._clock.monotonic())
             if wait_s:
@@ -107,9 +107,10 @@ class Limits:
                 )
         return caller
 
-    async def turn(self, user_id: str, scope: Scope, *, size: int) -> None:
-        """Wait until a request of this user, of so many bytes, may begin; see ``Turns.wait``."""
-        await self._turns.wait(user_id, size=size, place=place_of(scope))
+    async def turn(self, caller: Caller, scope: Scope, *, size: int) -> None:
+        """Wait until a request of so many bytes may begin; see ``Turns.wait``."""
+        rest = REST_OF_AGENTS if caller.has("agent") else REST
+        await self._turns.wait(caller.user_id, size=size, place=place_of(scope), rest=rest)
 
     async def count_stranger(self, scope: Scope) -> None:
         """
@@ -196,8 +197,7 @@ class SocketLimits:
         self._scope = scope
         self._held: AbstractContextManager[None] | None = None
         self._rates = self._all_rates = rates
-        self._user_id: str | None = None
-        self._exempt = False
+        self._caller: Caller | None = None
         self._refused = 0
         self._refused_since = -math.inf
 
@@ -211,12 +211,12 @@ class SocketLimits:
         Returns:
             0, or in how many seconds there may be one.
         """
-        rates, user_id = self._rates, self._user_id
+        rates, caller = self._rates, self._caller
         if rates is None:
             return 0.0
         # Until it has connected, a client has little to send but that.
-        wait_s = 0.0 if user_id is None else rates.take(user_id, now)
-        if wait_s or user_id is None:
+        wait_s = 0.0 if caller is None else rates.take(caller.user_id, now)
+        if wait_s or caller is None:
             if now - self._refused_since >= REFUSED_WITHIN_S:
                 self._refused, self._refused_since = 0, now
             self._refused += 1
@@ -230,10 +230,10 @@ class SocketLimits:
         Raises:
             ClientDisconnect: If the connection has ended meanwhile.
         """
-        if self._user_id is None:
+        if self._caller is None:
             await self._limits.stranger_turn(self._scope, size=size)
-        elif not self._exempt:
-            await self._limits.turn(self._user_id, self._scope, size=size)
+        elif not self._caller.operator:
+            await self._limits.turn(self._caller, self._scope, size=size)
 
     async def sign_in(
         self, access: Access, token: str | None, *, user_id: str | None = None
@@ -285,9 +285,8 @@ class SocketLimits:
                 raise Closing(error, CloseCode.too_many_connections) from None
             held.__enter__()
             self._held = held
-        self._user_id = caller.user_id
+        self._caller = caller
         self._refused = 0
-        self._exempt = caller.operator
         self._rates = None if caller.operator else self._all_rates
 
     def leave(self) -> None:

@@ -9,11 +9,15 @@ request sets off, such as an agent that runs, is done before the next one begins
 
 Users take turns by deficit round robin (Shreedhar and Varghese, 1996): each turn is worth so many
 bytes, and a large request begins when its user has let as many turns go by as it is worth.
+
+While others ask little, the loop rests after each turn, for some times as long as the turn took:
+what they ask for comes at any time, and mostly finds the loop idle.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -23,7 +27,16 @@ from gateway.domain.rates import Buckets
 from gateway.ports import Clock
 from gateway.transports.places import Place
 
-__all__ = ["AT_ONCE_MAX", "BETWEEN_S_MAX", "QUICK_S", "ROUNDS_BETWEEN", "Turns"]
+__all__ = [
+    "AT_ONCE_MAX",
+    "BETWEEN_S_MAX",
+    "OTHERS_S",
+    "QUICK_S",
+    "REST",
+    "REST_OF_AGENTS",
+    "ROUNDS_BETWEEN",
+    "Turns",
+]
 
 # Requests of one user that begin at once, each second, and as a burst: a page that opens.
 AT_ONCE_PER_S, AT_ONCE_MAX = 10.0, 100.0
@@ -34,13 +47,21 @@ SIZE_OF_ONE = 16 * 1024
 # seconds such a round takes at the most. An empty one takes ten microseconds, one step of a task
 # a tenth of a millisecond; a task takes about eight rounds from `task.create` to `task_finished`.
 ROUNDS_BETWEEN, QUICK_S = 8, 0.0003
-# A loop that is never quick gives a turn after so many seconds all the same.
+# A loop that is never quick, or rests for long, gives a turn after so many seconds all the same.
 BETWEEN_S_MAX = 0.05
+
+# How many times as long as a turn the rest after it is: those who ask much have a quarter of the
+# loop, and half of it if it is for agents, whose work others wait for.
+REST, REST_OF_AGENTS = 3.0, 1.0
+# There is a rest if within so many seconds something began at once for somebody who has so much of
+# a burst left.
+OTHERS_S, LITTLE = 1.0, 0.5
 
 
 @dataclass(slots=True, eq=False)
 class _Turn:
     worth: float
+    rest: float
     begun: asyncio.Future[None]
 
 
@@ -68,14 +89,19 @@ class Turns:
         # The loop that is to give the next turn.
         self._going: asyncio.AbstractEventLoop | None = None
         self._rounds_left = 0
-        # When the newest round and the newest turn began.
-        self._round_at = self._turn_at = 0.0
+        # When the newest round and turn began, and a request of somebody who asks little.
+        self._round_at = self._turn_at = self._others_at = -math.inf
+        # How long the rest after the newest turn is to be, once that is over; until when it is.
+        self._rest = 0.0
+        self._rest_until = -math.inf
 
     def __len__(self) -> int:
         """How many users have requests that wait."""
         return len(self._waiting)
 
-    async def wait(self, key: str, *, size: int = 0, place: Place | None = None) -> None:
+    async def wait(
+        self, key: str, *, size: int = 0, place: Place | None = None, rest: float = REST
+    ) -> None:
         """
         Wait until a request may begin, after those of the same key that wait.
 
@@ -85,6 +111,7 @@ class Turns:
             key: Whose request it is.
             size: Its bytes: a large one counts as many.
             place: Of its connection: when that ends, so does the wait; None: it goes on.
+            rest: How many times as long as its turn the rest after it is.
 
         Raises:
             ClientDisconnect: If the connection has ended.
@@ -93,13 +120,16 @@ class Turns:
         worth = 1 + size / SIZE_OF_ONE
         line = self._waiting.get(key)
         if line is None:
-            if not self._at_once.take(key, self._clock.monotonic(), worth):
+            now = self._clock.monotonic()
+            if not self._at_once.take(key, now, worth):
+                if self._at_once.left(key, now) >= LITTLE:
+                    self._others_at = now
                 return
             if self._going is not loop:
                 self._going = loop
                 loop.call_soon(self._go_on, loop)
             line = self._waiting[key] = _Line()
-        turn = _Turn(worth, loop.create_future())
+        turn = _Turn(worth, rest, loop.create_future())
         line.turns.append(turn)
         if place is not None:
             place.turn = turn.begun
@@ -127,9 +157,19 @@ class Turns:
         if not self._waiting:
             self._going = None
             return
-        if self._rounds_left <= 0 or now - self._turn_at > BETWEEN_S_MAX:
+        if self._rounds_left <= 0 and self._rest:
+            if now - self._others_at <= OTHERS_S:
+                self._rest_until = now + self._rest * (now - self._turn_at)
+            self._rest = 0.0
+        latest = self._turn_at + BETWEEN_S_MAX
+        if now > latest or (self._rounds_left <= 0 and now >= self._rest_until):
             self._give()
             self._rounds_left, self._turn_at = ROUNDS_BETWEEN, now
+        elif self._rounds_left <= 0:
+            # It sleeps as if it had gone round meanwhile; if it wakes up late, it has.
+            self._round_at = min(self._rest_until, latest)
+            loop.call_later(self._round_at - now, self._go_on, loop)
+            return
         loop.call_soon(self._go_on, loop)
 
     def _give(self) -> None:
@@ -142,6 +182,7 @@ class Turns:
             if begins:
                 turn = line.turns.popleft()
                 line.credit -= turn.worth
+                self._rest = turn.rest
                 if not turn.begun.done():  # else it is being cancelled
                     turn.begun.set_result(None)
             if line.turns:

@@ -93,3 +93,14 @@ def test_what_is_charged_is_owed_and_no_more_than_a_burst_of_it() -> None:
     # What is owed is no longer kept than it takes to make up for it.
     buckets.charge("bob", 40.0, 1)
     assert len(buckets) == 1
+
+
+def test_a_bucket_tells_how_full_it_is() -> None:
+    buckets = Buckets(rate=10, burst=100)
+    assert buckets.left("ann", 0.0) == 1.0
+    buckets.take("ann", 0.0, 60)
+    assert buckets.left("ann", 0.0) == pytest.approx(0.4)
+    assert buckets.left("ann", 3.0) == pytest.approx(0.7)
+    assert buckets.left("ann", 60.0) == 1.0
+    buckets.charge("ann", 60.0, 150)
+    assert buckets.left("ann", 60.0) == pytest.approx(-0.5)

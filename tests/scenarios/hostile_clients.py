@@ -33,7 +33,7 @@ from tests.transports.world import token
 __all__ = ["KINDS"]
 
 CLOCK = SystemClock()
-SCOPE = "events:read events:write tasks:write agent"
+SCOPE = "events:read events:write tasks:write"
 # What a client that reads nothing takes all the same.
 DEAF_BYTES = 4096
 BODY_BYTES = 2**20 - 1024
@@ -50,15 +50,20 @@ class Client:
     """
     One connection.
 
+    Args:
+        agent: Whether its token is one for workers.
+
     Attributes:
         answers: How often what was answered, by all connections of this kind.
     """
 
-    def __init__(self, host: str, user_id: str, answers: collections.Counter[str]) -> None:
+    def __init__(
+        self, host: str, user_id: str, answers: collections.Counter[str], *, agent: bool
+    ) -> None:
         self._host = host
         self.user_id = user_id
         self.answers = answers
-        self.token = token(user_id, SCOPE)
+        self.token = token(user_id, f"{SCOPE} agent" if agent else SCOPE)
         self._ids = itertools.count(1)
 
     @contextlib.asynccontextmanager
@@ -442,7 +447,8 @@ async def run(url: str, names: list[str]) -> None:
         kind, count = KINDS[name]
         found[name] = collections.Counter()
         whose = f"hostile-{name.partition('_of_')[0].replace('_', '-')}"
-        make = functools.partial(Client, urlsplit(url).netloc, whose, found[name])
+        agent = kind in (registrations, left_claims, lock_loops, flood_of_frames)
+        make = functools.partial(Client, urlsplit(url).netloc, whose, found[name], agent=agent)
         going += [asyncio.create_task(again_and_again(kind, make())) for _ in range(count)]
     print("ready", flush=True)  # noqa: T201
     reading = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

@@ -16,7 +16,10 @@ from gateway.transports.places import Places
 from gateway.transports.turns import (
     AT_ONCE_MAX,
     BETWEEN_S_MAX,
+    OTHERS_S,
     QUICK_S,
+    REST,
+    REST_OF_AGENTS,
     ROUNDS_BETWEEN,
     SIZE_OF_ONE,
     Turns,
@@ -63,9 +66,9 @@ class Line:
         self.begun: list[str] = []
         self.waiting: set[asyncio.Task[None]] = set()
 
-    def ask(self, key: str, *, size: int = 0) -> asyncio.Task[None]:
+    def ask(self, key: str, *, size: int = 0, rest: float = REST) -> asyncio.Task[None]:
         async def begin() -> None:
-            await self.turns.wait(key, size=size)
+            await self.turns.wait(key, size=size, rest=rest)
             self.begun.append(key)
 
         task = asyncio.create_task(begin())
@@ -147,8 +150,50 @@ async def test_no_turn_comes_while_the_loop_has_much_to_do() -> None:
             here.clock.now += QUICK_S * 1.5
             await rounds(1)
         assert here.begun == ["ann"]
-        await rounds(ROUNDS_BETWEEN + 1)
+        here.clock.now += OTHERS_S + AT_ONCE_MAX  # nobody else is there
+        await rounds(ROUNDS_BETWEEN + 2)
         assert here.begun == ["ann", "ann"]
+
+
+@pytest.mark.parametrize("rest", [REST, REST_OF_AGENTS])
+async def test_while_others_ask_little_the_loop_rests_after_each_turn(rest: float) -> None:
+    """What they ask for then comes at any time, and mostly finds the loop idle."""
+    async with line() as here:
+        await here.use_up("ann")
+        await here.turns.wait("bob")
+        for _ in range(2):
+            here.ask("ann", rest=rest)
+        while not here.begun:
+            await rounds(1)
+        took_s = BETWEEN_S_MAX / 10
+        here.clock.now += took_s
+        await rounds(ROUNDS_BETWEEN * 3)
+        here.clock.now += rest * took_s * 0.9
+        await rounds(ROUNDS_BETWEEN * 3)
+        assert here.begun == ["ann"]
+        here.clock.now += rest * took_s * 0.2
+        while len(here.begun) < 2:
+            await rounds(1)
+
+
+async def test_there_is_no_rest_for_others_who_ask_as_much() -> None:
+    async with line() as here:
+        await here.use_up("ann")
+        await here.use_up("bob")
+        here.clock.now += OTHERS_S * 2
+        for key in ("ann", "bob"):
+            for _ in range(AT_ONCE):
+                here.ask(key)
+        while not len(here.turns):
+            await rounds(1)
+        for count in range(1, 5):
+            while len(here.begun) < 40 + count:
+                await rounds(1)
+            here.clock.now += BETWEEN_S_MAX / 10
+            await rounds(ROUNDS_BETWEEN + 3)
+            assert len(here.begun) > 40 + count
+        for task in here.waiting:
+            task.cancel()
 
 
 async def test_a_loop_that_always_has_much_to_do_gives_turns_all_the_same() -> None:
