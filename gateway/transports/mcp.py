@@ -13,9 +13,11 @@ user and the request's id it names the call that ``notifications/cancelled`` end
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import MutableHeaders
@@ -57,6 +59,7 @@ _SDK = frozenset({"mcp", "mcp_types"})
 # How long the thread that loads the SDK holds the interpreter while the loop wants it, in seconds;
 # with Python's own 5 ms each step of the loop would take as long, for a second.
 LOADING_TURN_S = 0.000_5
+_loading = threading.Lock()
 
 # Levels that a message puts around the parameters: the request, and the call of the tool.
 MESSAGE_LEVELS = 2
@@ -198,15 +201,25 @@ class McpDoor:
         return self._tools
 
     def _load(self) -> None:
+        with _gently():
+            try:
+                module = importlib.import_module("gateway.transports.mcp_tools")
+            except ImportError as error:
+                if (error.name or "").partition(".")[0] not in _SDK:
+                    raise
+                self._missing = True
+            else:
+                self._tools = module.McpTools(self._service)
+
+
+@contextlib.contextmanager
+def _gently() -> Iterator[None]:
+    """Let the other threads have the interpreter soon, while this one works; one at a time does."""
+    with _loading:
         interval_s = sys.getswitchinterval()
         sys.setswitchinterval(LOADING_TURN_S)
         try:
-            module = importlib.import_module("gateway.transports.mcp_tools")
-            self._tools = module.McpTools(self._service)
-        except ImportError as error:
-            if (error.name or "").partition(".")[0] not in _SDK:
-                raise
-            self._missing = True
+            yield
         finally:
             sys.setswitchinterval(interval_s)
 

@@ -7,13 +7,19 @@ import pytest
 
 from gateway.stores.jetstream import agreed_time, wire
 from gateway.stores.jetstream.agreed_time import APART_S, AgreedTime
+from gateway.stores.jetstream.log import JetStreamLog
 from gateway.stores.jetstream.stream import time_of_stream
 from tests.nats import NatsServer
 from tests.stores.drafts import Clock, draft
-from tests.stores.jetstream.world import CLOCK, jetstream_log, new_stream, session
+from tests.stores.jetstream.world import CLOCK, jetstream_log, new_stream, session, until
 
 HOUR_S = 3600.0
 WITHIN_S = 0.25
+
+
+async def seen(log: JetStreamLog, offset: int) -> None:
+    """Wait until a node has seen what another one has appended."""
+    await until(lambda: log.head >= offset)
 
 
 async def test_the_first_node_takes_the_servers_time_and_the_next_one_that_of_the_first(
@@ -28,7 +34,8 @@ async def test_the_first_node_takes_the_servers_time_and_the_next_one_that_of_th
             own = await first.time()
             async with jetstream_log(server.url, stream=stream) as second:
                 assert abs(await second.time() - own) < WITHIN_S
-                await second.append([draft()])
+                offset = await second.append([draft()])
+                await seen(first, offset)
                 (entry,) = await first.read(after=0, topics=None, limit=1)
                 assert abs(entry.at - own) < WITHIN_S
                 assert orjson.loads(entry.public)["timestamp"].endswith("Z")
