@@ -27,24 +27,20 @@ class ThisMachine:
 
     def __init__(self, statm: Path = STATM, limits: tuple[Path, ...] = LIMITS) -> None:
         self._statm = statm
-        self._all_bytes = _all_bytes(limits)
+        self._memory_bytes = _memory_bytes(limits)
 
     def busy_s(self) -> float:
         return time.process_time()
 
-    def memory_bytes(self) -> int | None:
-        """Tell how much memory this process has; None: it is not known."""
+    def memory_share(self) -> float:
         try:
             pages = int(self._statm.read_text().split()[1])
         except (OSError, ValueError, IndexError):
-            return None
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-    def memory_share(self) -> float:
-        return (self.memory_bytes() or 0) / self._all_bytes
+            return 0.0
+        return pages * os.sysconf("SC_PAGE_SIZE") / self._memory_bytes
 
 
-def _all_bytes(limits: tuple[Path, ...]) -> int:
+def _memory_bytes(limits: tuple[Path, ...]) -> int:
     """Tell how much memory there is for this process."""
     found = []
     if hasattr(os, "sysconf"):

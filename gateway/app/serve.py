@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 
 from gateway.app.garbage import looked_for
 from gateway.app.gateway import Gateway
-from gateway.app.machine import ThisMachine
 from gateway.app.processes import Processes
+from gateway.attempts.processes import resident_bytes
 from gateway.domain.errors import ConfigurationError
 from gateway.domain.settings import Settings, is_loopback
 from gateway.transports.server import Server
@@ -96,7 +96,7 @@ async def serve(
     async def tell() -> None:
         await server.wait_ready()
         await gateway.engine.parts.watch.until_ready()
-        until_the_end.enter_context(looked_for(ThisMachine().memory_bytes))
+        until_the_end.enter_context(looked_for(resident_bytes))
         if processes is not None:
             processes.start(server.url)
         ready(server.url)

@@ -157,15 +157,16 @@ class Turns:
         if not self._waiting:
             self._going = None
             return
-        if self._rounds_left <= 0 and self._rest:
+        calm = self._rounds_left <= 0
+        if calm and self._rest:
             if now - self._others_at <= OTHERS_S:
                 self._rest_until = now + self._rest * (now - self._turn_at)
             self._rest = 0.0
         latest = self._turn_at + BETWEEN_S_MAX
-        if now > latest or (self._rounds_left <= 0 and now >= self._rest_until):
+        if now > latest or (calm and now >= self._rest_until):
             self._give()
             self._rounds_left, self._turn_at = ROUNDS_BETWEEN, now
-        elif self._rounds_left <= 0:
+        elif calm:
             # It sleeps as if it had gone round meanwhile; if it wakes up late, it has.
             self._round_at = min(self._rest_until, latest)
             loop.call_later(self._round_at - now, self._go_on, loop)

@@ -10,19 +10,17 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.app.garbage import GROWTH_BYTES, OLD_AFTER, YOUNG, looked_for
-from gateway.app.machine import ThisMachine
+from gateway.attempts.processes import resident_bytes
 
-MEMORY = ThisMachine().memory_bytes
 # So many new objects bring a look at all that has become old.
 OFTEN = 2 * OLD_AFTER * (YOUNG[0] + 1) * (YOUNG[1] + 1)
 
 
 class Held:
-    """What holds itself, and some memory."""
+    """What holds itself."""
 
-    def __init__(self, memory_bytes: int = 0) -> None:
+    def __init__(self) -> None:
         self.itself = self
-        self.memory = b"x" * memory_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +41,14 @@ async def grow_old() -> list[list[int]]:
 
 
 async def test_what_two_looks_at_the_young_have_left_is_set_aside() -> None:
-    with looked_for(MEMORY):
+    with looked_for(resident_bytes):
         before = gc.get_freeze_count()
         kept = await grow_old()
         assert gc.get_freeze_count() - before > len(kept) // 2
 
 
 async def test_young_garbage_is_found_at_once() -> None:
-    with looked_for(MEMORY):
+    with looked_for(resident_bytes):
         gone = weakref.ref(Held())
         await grow_old()
         assert gone() is None
@@ -58,7 +56,7 @@ async def test_young_garbage_is_found_at_once() -> None:
 
 async def test_whoever_asks_for_it_has_everything_looked_through() -> None:
     """An agent that calls `gc.collect()` after its work finds what it always has."""
-    with looked_for(MEMORY):
+    with looked_for(resident_bytes):
         held = Held()
         kept = await grow_old()
         gone = weakref.ref(held)
@@ -97,7 +95,7 @@ async def test_where_memory_is_not_known_python_looks_in_its_own_way() -> None:
 
 async def test_afterwards_python_looks_as_before() -> None:
     before, callbacks = gc.get_threshold(), list(gc.callbacks)
-    with looked_for(MEMORY):
+    with looked_for(resident_bytes):
         assert gc.get_threshold() == YOUNG
         assert len(gc.callbacks) == len(callbacks) + 1
     assert (gc.get_threshold(), gc.callbacks) == (before, callbacks)

@@ -30,18 +30,12 @@ MODULES = frozenset(
     "uvicorn.protocols.http.httptools_impl",
     "websockets.server",
 }
-# What a gateway has without connections.
-STAYS = frozenset({"WebSocketDoor", "EventStreamDoor", "Places", "Counts", "PlaceLimits"})
 
 
 def there() -> collections.Counter[str]:
     """What there is of connections."""
     kinds = (type(each) for each in gc.get_objects())
-    return collections.Counter(
-        kind.__qualname__
-        for kind in kinds
-        if kind.__module__ in MODULES and kind.__qualname__ not in STAYS
-    )
+    return collections.Counter(kind.__qualname__ for kind in kinds if kind.__module__ in MODULES)
 
 
 @pytest.fixture(autouse=True)
