@@ -10,7 +10,7 @@ from tests.soak import times
 
 def test_ten_thousand_pieces_a_second_come_through(isolated: Runs) -> None:
     """Text grows together on its way; not a piece is missing, and none is in another place."""
-    many = times(10_000, 100_000)
+    many = times(10_000, 38_000)  # a result may have no more, as JSON
 
     async def work(here: Isolated) -> None:
         await here.make("streams", pieces=many)

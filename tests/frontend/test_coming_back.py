@@ -278,6 +278,13 @@ def below_a_path(site: str) -> str:
     return whole
 
 
+async def answers(http: httpx2.AsyncClient) -> bool:
+    """Whether a proxy listens yet, and its node is there."""
+    with contextlib.suppress(httpx2.ConnectError):
+        return (await http.get("/health")).status_code == 200
+    return False
+
+
 @contextlib.asynccontextmanager
 async def nginx(node: Process, token: str, folder: Path) -> AsyncIterator[str]:
     """Run nginx before a node; gives its address. It signs in for EventSource, which cannot."""
@@ -307,9 +314,8 @@ async def nginx(node: Process, token: str, folder: Path) -> AsyncIterator[str]:
     try:
         url = f"http://127.0.0.1:{port}"
         async with asyncio.timeout(20), httpx2.AsyncClient(base_url=url) as http:
-            with contextlib.suppress(httpx2.ConnectError):
-                while (await http.get("/health")).status_code != 200:
-                    await CLOCK.sleep(0.1)
+            while not await answers(http):
+                await CLOCK.sleep(0.1)
         yield url
     finally:
         process.terminate()
