@@ -19,7 +19,7 @@ __all__ = ["GROWTH_BYTES", "OLD_AFTER", "YOUNG", "looked_for"]
 
 # So many more objects than before bring a look at the newest, and so many of these looks one at
 # the young (gc.set_threshold): milliseconds each. The last number is never reached.
-YOUNG = 500, 3, 1_000_000
+YOUNG = 500, 1, 1_000_000
 # After so many looks at the young, those that are left are old. A request is over by then, so that
 # hardly anything becomes garbage once it is set aside.
 OLD_AFTER = 2

@@ -3,7 +3,7 @@ uvicorn's HTTP protocol with a bound on everything that a client sends, before a
 
 A request's head has a size and a time, its body a pace, a connection a number of requests sent
 ahead. What is over a bound is refused by a problem (RFC 9457) like everything else, and the
-connection ends. There is one timer for all connections, and none for a request.
+connection ends. An address that opens connections all the time is read from in its turn.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from gateway.transports.arrivals import Arrivals
 from gateway.transports.frames_protocol import FramesProtocol
 from gateway.transports.heads import no_http, without_wish
 from gateway.transports.http_1_0 import unchunked
@@ -28,7 +29,7 @@ from gateway.transports.problem import problem
 from gateway.transports.safe_headers import safe
 from gateway.transports.sink import ABORT_EXTENSION
 
-__all__ = ["Arrivals", "HttpProtocol", "bounded"]
+__all__ = ["HttpProtocol", "bounded"]
 
 # A request's head in bytes, all lines together, and its URL among them: as much as the usual
 # servers take. The fields are looked through for each name that is asked for, so they have a number
@@ -52,10 +53,6 @@ PIPELINED_MAX = 64
 # is closed over unread bytes is reset, and the refusal may be lost (RFC 9112, 9.6).
 LINGER_S = 2.0
 
-# How often unfinished requests are looked at, in seconds, and how often within their time.
-LOOK_S_MAX = 1.0
-LOOKS_PER_LIMIT = 10
-
 
 class _Phase(enum.Enum):
     """How much of a request is there."""
@@ -78,42 +75,6 @@ class _Refused(Exception):
     def __init__(self, answer: Response | None) -> None:
         super().__init__()
         self.answer = answer
-
-
-class Arrivals:
-    """
-    The connections that wait for a client: for its first request, the rest of one, or the next.
-
-    Args:
-        head_s: How long a request's head may take, in seconds.
-    """
-
-    def __init__(self, *, head_s: float) -> None:
-        self.head_s = head_s
-        self._look_s = min(LOOK_S_MAX, head_s / LOOKS_PER_LIMIT)
-        self._unfinished: set[HttpProtocol] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        return len(self._unfinished)
-
-    def add(self, protocol: HttpProtocol) -> None:
-        """Look after a connection until it is discarded."""
-        self._unfinished.add(protocol)
-        if self._timer is None:
-            self._timer = protocol.loop.call_later(self._look_s, self._look, protocol.loop)
-
-    def discard(self, protocol: HttpProtocol) -> None:
-        """Its request is there, or it has ended."""
-        self._unfinished.discard(protocol)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
-        for protocol in tuple(self._unfinished):
-            protocol.look(now)
-        self._timer = None
-        if self._unfinished:
-            self._timer = loop.call_later(self._look_s, self._look, loop)
 
 
 def bounded(limits: Limits, *, head_s: float, crowded: ASGIApp) -> type[HttpProtocol]:
@@ -151,6 +112,8 @@ class HttpProtocol(HttpToolsProtocol):
         # The request that is answered now; uvicorn's `cycle` is the one that arrived last.
         self._answered: RequestResponseCycle | None = None
         self._phase = _Phase.NOTHING
+        # Whether it has been read from, for which it may have to wait.
+        self._begun = False
         # Whether `arrivals` looks after it, and until when what it waits for has to be there, in
         # seconds of the loop; 0: that begins with the next read.
         self._watched = False
@@ -200,7 +163,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         before = self._phase
-        if before is _Phase.REFUSED:
+        if before is _Phase.REFUSED or not (self._begun or self._begins(data)):
             return
         self._read_bytes = len(data)
         self._unparsed_bytes += len(data)
@@ -220,6 +183,22 @@ class HttpProtocol(HttpToolsProtocol):
             self._wait_for_more()
         elif self._watched:
             self._unwatch()
+
+    def _begins(self, data: bytes) -> bool:
+        """Whether the first bytes are to be read now; else they are when its turn has come."""
+        self._begun = True
+        assert self._place is not None
+        turn = self._limits.connection_turn(self._place)
+        if turn is None:
+            return True
+        self.flow.pause_reading()
+        turn.add_done_callback(functools.partial(self._begin_late, data))
+        return False
+
+    def _begin_late(self, data: bytes, turn: asyncio.Future[None]) -> None:
+        if not turn.cancelled() and not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.data_received(data)
 
     def _feed(self, data: bytes) -> bool:
         """Let the parser read; False: a WebSocket begins. What else is wished is passed over."""

@@ -6,6 +6,7 @@ A user's rate holds for all its connections together, at each door for itself. O
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
@@ -29,16 +30,21 @@ from gateway.domain.settings import Settings
 from gateway.ports import Clock
 from gateway.protocol.codes import CloseCode
 from gateway.transports.access import Access, TokenExpired
-from gateway.transports.places import Counts, Places, network_of, place_of
+from gateway.transports.places import Counts, Place, Places, network_of, place_of
 from gateway.transports.problem import problem
 from gateway.transports.requests import body_size_of, caller_of
 from gateway.transports.safe_headers import safe
-from gateway.transports.turns import REST, REST_OF_AGENTS, Turns
+from gateway.transports.turns import REST, SHORT_REST, Turns
 
 __all__ = ["RETRY_S", "Closing", "Crowded", "Limits", "SocketLimits"]
 
 # A bucket holds the tokens of this many seconds.
 BURST_S = 2.0
+
+# An address opens so many connections a second that are read from at once, and as a burst half as
+# many as it may have: those of all its clients, which come back after a restart. Others are read
+# from in their turn. Whoever connects again and again costs more than by any request.
+CONNECTIONS_PER_S, CONNECTIONS_BURST = 100.0, 0.5
 
 # A socket is closed when so many of its frames were refused within a second: it does not heed what
 # it is told.
@@ -77,6 +83,12 @@ class Limits:
         self._ws = _buckets(settings.rate_ws)
         # Sign-ins that are refused have no user, and count for their address.
         self._strangers = _buckets(settings.rate_http)
+        most = settings.max_connections_address
+        self._connections = (
+            Buckets(rate=CONNECTIONS_PER_S, burst=max(1.0, most * CONNECTIONS_BURST))
+            if most
+            else None
+        )
         self._turns = Turns(clock)
 
     async def admitted(self, request: Request, access: Access) -> Caller:
@@ -109,7 +121,7 @@ class Limits:
 
     async def turn(self, caller: Caller, scope: Scope, *, size: int) -> None:
         """Wait until a request of so many bytes may begin; see ``Turns.wait``."""
-        rest = REST_OF_AGENTS if caller.has("agent") else REST
+        rest = SHORT_REST if caller.has("agent") else REST
         await self._turns.wait(caller.user_id, size=size, place=place_of(scope), rest=rest)
 
     async def count_stranger(self, scope: Scope) -> None:
@@ -132,6 +144,15 @@ class Limits:
         """Wait until something of nobody's may begin: by its address; see ``Turns.wait``."""
         address = network_of((scope.get("client") or (None,))[0])
         await self._turns.wait(f"{_NO_USER}{address}", size=size, place=place_of(scope))
+
+    def connection_turn(self, place: Place) -> asyncio.Future[None] | None:
+        """Give what will be done when a new connection may be read from; None: it may be now."""
+        rates, address = self._connections, place.address
+        if rates is None or address is None or not rates.take(address, self._clock.monotonic()):
+            return None
+        # Its users may be many.
+        place.turn = self._turns.turn(f"{_NO_USER}{address}", rest=SHORT_REST)
+        return place.turn
 
     def require_room(self, caller: Caller) -> None:
         """

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import ipaddress
-from collections.abc import Callable
 from typing import Literal
 
 from starlette.types import Scope
@@ -38,25 +37,32 @@ class Place:
     One connection among all.
 
     Attributes:
+        address: What it counts for; None: nothing, since it is an operator's, or a proxy's that has
+            not said whose it is.
         crowded: The limit that it is over: the gateway's or its address's; None: it has room.
+        forwarded: Whether a trusted proxy has made it, for clients of its own.
         left: Whether the connection has ended.
-        turn: The turn that its request waits for, cancelled when it ends; None: it does not wait.
+        turn: The turn that it, or its request, waits for, cancelled when it ends; None: it does not
+            wait.
     """
 
-    __slots__ = ("_address", "_places", "crowded", "left", "turn")
+    __slots__ = ("_places", "address", "crowded", "forwarded", "left", "turn")
 
-    def __init__(self, places: Places, address: str | None, crowded: Kind | None) -> None:
+    def __init__(
+        self, places: Places, address: str | None, crowded: Kind | None, *, forwarded: bool
+    ) -> None:
         self._places = places
-        self._address = address
+        self.address = address
+        self.forwarded = forwarded
         self.crowded = crowded
         self.left = False
         self.turn: asyncio.Future[None] | None = None
 
     def exempt(self) -> None:
         """Take in that the connection is an operator's: it does not count for its address."""
-        if self._address is not None:
-            self._places.addresses.leave(self._address)
-            self._address = None
+        if self.address is not None:
+            self._places.addresses.leave(self.address)
+            self.address = None
             if self.crowded == "address":
                 self.crowded = None
 
@@ -64,25 +70,25 @@ class Place:
         """
         Take in that the connection comes from ``address``.
 
-        For one that a trusted proxy forwards: which client's it is stands in its request's head.
+        For one that a trusted proxy has made: which client's it is stands in each request's head.
         """
         places, address = self._places, network_of(address)
-        if address == self._address:
+        if address == self.address:
             return
         self.exempt()
         if address is not None:
             if self.crowded is None and places.addresses.full(address):
                 self.crowded = "address"
             places.addresses.enter(address)
-            self._address = address
+            self.address = address
 
     def leave(self) -> None:
         """The connection has ended."""
         self.left = True
         if self.turn is not None:
             self.turn.cancel()
-        if self._address is not None:
-            self._places.addresses.leave(self._address)
+        if self.address is not None:
+            self._places.addresses.leave(self.address)
         if self.crowded == "gateway":
             self._places.turned_away -= 1
         else:
@@ -94,21 +100,21 @@ class Places:
     The places of all connections of this process.
 
     Args:
-        settings: ``max_connections`` and ``max_connections_address``; 0: any number.
+        settings: ``max_connections`` and ``max_connections_address``; 0: any number. The
+            connections of ``trusted_proxies`` are their clients'.
 
     Attributes:
         taken: How many connections there are, but for those that ``turned_away`` counts.
         turned_away: How many there are that the gateway has no room for.
         addresses: How many there are from each address.
-        is_proxy: Whether an address is a proxy's, whose connections are its clients'.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.taken = 0
         self.turned_away = 0
         self.addresses = Counts(settings.max_connections_address)
-        self.is_proxy: Callable[[str], bool] = _is_no_proxy
         self._most = settings.max_connections
+        self._proxies = [ipaddress.ip_network(proxy) for proxy in settings.trusted_proxies]
 
     def open(self, address: str | None) -> Place | None:
         """
@@ -126,7 +132,8 @@ class Places:
             if self.turned_away >= most:
                 return None
             crowded = "gateway"
-        network = None if address is None or self.is_proxy(address) else network_of(address)
+        forwarded = address is not None and self._is_proxy(address)
+        network = None if forwarded else network_of(address)
         if network is not None:
             if self.addresses.full(network):
                 if self.addresses.full(network, room=OPERATORS_ROOM):
@@ -137,7 +144,18 @@ class Places:
             self.turned_away += 1
         else:
             self.taken += 1
-        return Place(self, network, crowded)
+        return Place(self, network, crowded, forwarded=forwarded)
+
+    def _is_proxy(self, address: str) -> bool:
+        if not self._proxies:
+            return False
+        try:
+            parsed = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        # On a socket that serves both families an address of IPv4 looks like one of IPv6.
+        one = getattr(parsed, "ipv4_mapped", None) or parsed
+        return any(one in network for network in self._proxies)
 
 
 class Counts:
@@ -197,7 +215,3 @@ def network_of(address: str | None) -> str | None:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed, NETWORK_BITS), strict=False))
     return str(parsed)
-
-
-def _is_no_proxy(address: str) -> bool:
-    return False

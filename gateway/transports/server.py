@@ -23,6 +23,7 @@ from gateway.domain.diagnostics import logger_of
 from gateway.domain.errors import AddressUnavailable, ConfigurationError
 from gateway.domain.settings import Settings
 from gateway.transports.event_stream import PATH
+from gateway.transports.forwarded import Forwarded
 from gateway.transports.frames_protocol import FramesProtocol
 from gateway.transports.http_protocol import bounded
 from gateway.transports.hub import Hub
@@ -167,14 +168,11 @@ class Server(uvicorn.Server):
     ) -> None:
         tls = tls_context(settings)
         ping_s = min(PING_INTERVAL_S_MAX, settings.client_timeout / PINGS_PER_TIMEOUT)
-        protocol = bounded(
-            app.state.limits,
-            head_s=settings.head_timeout,
-            crowded=Crowded(app, app.state.access, app.state.limits, streams=PATH),
-        )
+        crowded = Crowded(app, app.state.access, app.state.limits, streams=PATH)
+        protocol = bounded(app.state.limits, head_s=settings.head_timeout, crowded=crowded)
         super().__init__(
             uvicorn.Config(
-                app,
+                Forwarded(app, crowded),
                 host=host,
                 port=port,
                 http=protocol,

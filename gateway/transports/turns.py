@@ -17,6 +17,8 @@ what they ask for comes at any time, and mostly finds the loop idle.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import math
 from collections import deque
 from dataclasses import dataclass, field
@@ -33,8 +35,8 @@ __all__ = [
     "OTHERS_S",
     "QUICK_S",
     "REST",
-    "REST_OF_AGENTS",
     "ROUNDS_BETWEEN",
+    "SHORT_REST",
     "Turns",
 ]
 
@@ -50,9 +52,9 @@ ROUNDS_BETWEEN, QUICK_S = 8, 0.0003
 # A loop that is never quick, or rests for long, gives a turn after so many seconds all the same.
 BETWEEN_S_MAX = 0.05
 
-# How many times as long as a turn the rest after it is: those who ask much have a quarter of the
-# loop, and half of it if it is for agents, whose work others wait for.
-REST, REST_OF_AGENTS = 3.0, 1.0
+# How many times as long as a turn the rest after it is: those who ask much have a fifth of the
+# loop, and a third of it if it is for agents, whose work others wait for, or for many users.
+REST, SHORT_REST = 4.0, 2.0
 # There is a rest if within so many seconds something began at once for somebody who has so much of
 # a burst left.
 OTHERS_S, LITTLE = 1.0, 0.5
@@ -116,30 +118,17 @@ class Turns:
         Raises:
             ClientDisconnect: If the connection has ended.
         """
-        loop = asyncio.get_running_loop()
-        worth = 1 + size / SIZE_OF_ONE
-        line = self._waiting.get(key)
-        if line is None:
+        begun = self.turn(key, worth=1 + size / SIZE_OF_ONE, rest=rest)
+        if begun is None:
             now = self._clock.monotonic()
-            if not self._at_once.take(key, now, worth):
-                if self._at_once.left(key, now) >= LITTLE:
-                    self._others_at = now
-                return
-            if self._going is not loop:
-                self._going = loop
-                loop.call_soon(self._go_on, loop)
-            line = self._waiting[key] = _Line()
-        turn = _Turn(worth, rest, loop.create_future())
-        line.turns.append(turn)
+            if self._at_once.left(key, now) >= LITTLE:
+                self._others_at = now
+            return
         if place is not None:
-            place.turn = turn.begun
+            place.turn = begun
         try:
-            await turn.begun
+            await begun
         except asyncio.CancelledError:
-            if turn in line.turns:
-                line.turns.remove(turn)
-            if not line.turns and self._waiting.get(key) is line:
-                del self._waiting[key]
             task = asyncio.current_task()
             if place is not None and place.left and task is not None and not task.cancelling():
                 raise ClientDisconnect from None
@@ -147,6 +136,42 @@ class Turns:
         finally:
             if place is not None:
                 place.turn = None
+
+    def turn(
+        self, key: str, *, worth: float = 1.0, rest: float = REST
+    ) -> asyncio.Future[None] | None:
+        """
+        Give what will be done when something may begin; None: it may begin now.
+
+        Cancelling gives the turn up.
+
+        Args:
+            key: Whose it is.
+            worth: How many turns it is worth.
+            rest: How many times as long as its turn the rest after it is.
+        """
+        loop = asyncio.get_running_loop()
+        line = self._waiting.get(key)
+        if line is None:
+            if not self._at_once.take(key, self._clock.monotonic(), worth):
+                return None
+            if self._going is not loop:
+                self._going = loop
+                loop.call_soon(self._go_on, loop)
+            line = self._waiting[key] = _Line()
+        turn = _Turn(worth, rest, loop.create_future())
+        line.turns.append(turn)
+        turn.begun.add_done_callback(functools.partial(self._leave, key, line, turn))
+        return turn.begun
+
+    def _leave(self, key: str, line: _Line, turn: _Turn, begun: asyncio.Future[None]) -> None:
+        """Take a turn that was given up out of its line."""
+        if not begun.cancelled():
+            return
+        with contextlib.suppress(ValueError):  # it had come already
+            line.turns.remove(turn)
+        if not line.turns and self._waiting.get(key) is line:
+            del self._waiting[key]
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give the next turn, when enough rounds of the loop have gone by quickly."""

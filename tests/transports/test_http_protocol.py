@@ -175,12 +175,6 @@ async def dripped(client: Raw, data: bytes, *, each_s: float) -> None:
         await CLOCK.sleep(each_s)
 
 
-async def test_a_silent_connection_is_closed_without_a_word(brief: World) -> None:
-    async with raw(brief) as client:
-        assert await client.ended() == b""
-        await until(lambda: brief.limits.places.taken == 0)
-
-
 async def test_half_a_head_is_told_and_ended(brief: World) -> None:
     """Fifty of them stood open for ever, outside every limit."""
     async with raw(brief) as client:
@@ -390,38 +384,6 @@ async def test_another_protocol_is_not_offered(
             answer = await client.answer()
             assert (answer.status, "upgrade" in answer.headers) == (200, False)
     assert not caplog.records
-
-
-async def test_an_idle_connection_is_closed_when_its_own_time_is_up() -> None:
-    async with world(head_timeout=BRIEF_S) as here:
-        here.server.config.timeout_keep_alive = 1
-        async with raw(here) as client:
-            asked_at = CLOCK.monotonic()
-            await client.send(request(here, HEALTH))
-            assert (await client.answer()).status == 200
-            assert await client.ended() == b""
-            assert CLOCK.monotonic() - asked_at >= 1
-
-
-async def test_a_request_that_is_answered_now_is_not_looked_after(brief: World) -> None:
-    """The time is ours then. The looks end with the last connection."""
-    gate = asyncio.Event()
-
-    async def slow(*args: Any) -> dict[str, Any]:
-        await gate.wait()
-        return {}
-
-    brief.engine.script = slow
-    async with raw(brief) as client:
-        await client.send(request(brief, "GET /api/tasks"))
-        await until(lambda: len(brief.server.server_state.tasks) == 1)
-        (protocol,) = brief.server.server_state.connections
-        arrivals = protocol._arrivals  # type: ignore[union-attr]
-        assert len(arrivals) == 0
-        gate.set()
-        await client.answer()
-        assert len(arrivals) == 1
-    await until(lambda: arrivals._timer is None)
 
 
 async def test_fifty_bad_connections_at_once_are_gone_and_others_did_not_notice(

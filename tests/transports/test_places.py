@@ -67,8 +67,12 @@ def test_without_limits_everything_has_room() -> None:
 
 
 def test_what_a_proxy_forwards_counts_for_the_client() -> None:
-    here = places(each=2)
-    here.is_proxy = "9.9.9.9".__eq__
+    here = Places(Settings(max_connections_address=2, trusted_proxies=("9.9.9.0/24",)))
+    assert opened(here, "::ffff:9.9.9.8").forwarded
+    assert not opened(here, "9.9.8.9").forwarded
+    here = Places(Settings(max_connections_address=2, trusted_proxies=("9.9.9.9", "fd00::/8")))
+    assert opened(here, "fd00::7%eth0").forwarded
+    here = Places(Settings(max_connections_address=2, trusted_proxies=("9.9.9.9",)))
     forwarded = [opened(here, "9.9.9.9") for _ in range(5)]
     assert len(here.addresses) == 0
     for place in forwarded[:2]:

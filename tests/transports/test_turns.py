@@ -11,6 +11,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from gateway import Settings
+from gateway.transports import limits as limits_module
 from gateway.transports import turns as turns_module
 from gateway.transports.places import Places
 from gateway.transports.turns import (
@@ -19,13 +20,13 @@ from gateway.transports.turns import (
     OTHERS_S,
     QUICK_S,
     REST,
-    REST_OF_AGENTS,
     ROUNDS_BETWEEN,
+    SHORT_REST,
     SIZE_OF_ONE,
     Turns,
 )
 from tests.transports.raw_client import Raw, frame, raw, raw_socket, request
-from tests.transports.world import SECRET, World, token, wire, world
+from tests.transports.world import CLOCK, SECRET, World, token, until, wire, world
 
 AT_ONCE = int(AT_ONCE_MAX)
 
@@ -154,7 +155,7 @@ async def test_no_turn_comes_while_the_loop_has_much_to_do() -> None:
         assert here.begun == ["ann", "ann"]
 
 
-@pytest.mark.parametrize("rest", [REST, REST_OF_AGENTS])
+@pytest.mark.parametrize("rest", [REST, SHORT_REST])
 async def test_while_others_ask_little_the_loop_rests_after_each_turn(rest: float) -> None:
     """What they ask for then comes at any time, and mostly finds the loop idle."""
     async with line() as here:
@@ -309,3 +310,106 @@ async def test_a_user_with_many_connections_does_not_come_before_another(
         await asyncio.gather(*(answer() for _, _, answer in (first, *others, bob)))
         assert len(begun) == MANY + 1
         assert begun.index("bob") < MANY / 4, begun
+
+
+# --- connections ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an address have one connection at once, and one more in a turn that comes at once."""
+    monkeypatch.setattr(limits_module, "CONNECTIONS_PER_S", 0.001)
+    monkeypatch.setattr(limits_module, "CONNECTIONS_BURST", 0.0)
+    monkeypatch.setattr(turns_module, "AT_ONCE_PER_S", 0.001)
+    monkeypatch.setattr(turns_module, "AT_ONCE_MAX", 1.0)
+
+
+@pytest.mark.usefixtures("few_connections")
+async def test_an_address_that_connects_again_and_again_does_not_come_before_others() -> None:
+    """Connections that came and went took half of the loop, and no limit counted them."""
+    begun: list[str] = []
+
+    async def script(name: str, params: Any, caller: Any) -> Any:
+        begun.append(caller.user_id)
+        return {"items": [], "next": None}
+
+    async with world(secret=SECRET) as here, contextlib.AsyncExitStack() as stack:
+        here.engine.script = script
+        bob, asked, answered = await by_http(here, stack, "bob")
+        bob.writer.write(request(here, "GET /health"))
+        await bob.answer()
+        new = [await by_http(here, stack, f"user-{number}") for number in range(MANY)]
+        for client, data, _ in new:
+            client.writer.write(data)
+        bob.writer.write(asked)
+        await asyncio.gather(answered(), *(answer() for _, _, answer in new))
+        assert len(begun) == MANY + 1
+        assert begun.index("bob") < MANY / 4, begun
+
+
+@pytest.fixture
+def no_turns(few_connections: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no turn come."""
+    monkeypatch.setattr(turns_module, "QUICK_S", -1.0)
+    monkeypatch.setattr(turns_module, "BETWEEN_S_MAX", 3600.0)
+
+
+@contextlib.asynccontextmanager
+async def waiting_connection(here: World) -> AsyncIterator[Raw]:
+    """A connection that waits for its turn, with half a head, behind three that did not."""
+    async with raw(here) as first, raw(here) as second, raw(here) as third, raw(here) as late:
+        for client in (first, second, third):  # the first turn comes at once
+            await client.send(request(here, "GET /health"))
+            assert (await client.answer()).status == 200
+        head = request(here, "GET /health")
+        await late.send(head[:20])
+        await until(lambda: len(here.limits._turns) == 1)
+        await late.send(head[20:])
+        yield late
+
+
+@pytest.mark.usefixtures("no_turns")
+async def test_what_comes_while_a_connection_waits_is_read_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world(head_timeout=0.2) as here, waiting_connection(here) as late:
+        # It is we who do not read it, so that it is not late.
+        await CLOCK.sleep(0.5)
+        assert len(here.limits._turns) == 1
+        monkeypatch.setattr(turns_module, "BETWEEN_S_MAX", 0.01)
+        assert (await late.answer()).status == 200
+        assert not len(here.limits._turns)
+
+
+@pytest.mark.usefixtures("no_turns")
+async def test_a_connection_whose_client_is_gone_when_its_turn_comes_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with world() as here:
+        async with waiting_connection(here):
+            pass
+        monkeypatch.setattr(turns_module, "BETWEEN_S_MAX", 0.01)
+        await until(lambda: here.limits.places.taken == 0)
+        assert not len(here.limits._turns)
+
+
+@pytest.mark.usefixtures("no_turns")
+async def test_a_gateway_that_stops_waits_for_no_connection() -> None:
+    async with world() as here, waiting_connection(here) as late:
+        here.server.should_exit = True
+        assert await late.ended() == b""
+        await until(lambda: not len(here.limits._turns))
+
+
+@pytest.mark.usefixtures("few_connections")
+async def test_connections_of_a_proxy_take_no_turns() -> None:
+    """They are many users'; each of its clients counts by itself."""
+    async with (
+        world(secret=SECRET, trusted_proxies=("127.0.0.1",)) as here,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for number in range(5):
+            client, asked, answered = await by_http(here, stack, f"user-{number}")
+            client.writer.write(asked)
+            assert (await answered()).status == 200
+        assert not here.limits._turns._at_once.left("\n127.0.0.1", 0.0) < 1
