@@ -55,7 +55,7 @@ class User:
         await self.ask("subscribe", topics=[f"user:{self._user_id}"])
 
     async def go_on(self, for_s: float, pace_s: float) -> None:
-        """Ask for a task at each step of the pace, from a moment of one's own."""
+        """Ask for a task, again and again, at a pace of so many seconds as a mean."""
         until = CLOCK.monotonic() + for_s
         await CLOCK.sleep(random.uniform(0, min(pace_s, for_s)))
         while CLOCK.monotonic() < until:
@@ -66,7 +66,8 @@ class User:
             except Exception as error:  # noqa: BLE001 - told
                 self.wrong.append(f"{self._user_id}: {error!r}")
                 return
-            rest_s = pace_s - (CLOCK.monotonic() - began)
+            # At the same step each time, those that once met would ask together for ever.
+            rest_s = pace_s * random.uniform(0.5, 1.5) - (CLOCK.monotonic() - began)
             await CLOCK.sleep(max(0.0, min(rest_s, until - CLOCK.monotonic())))
 
     async def _one(self, began: float) -> None:
