@@ -96,7 +96,7 @@ async def serve(
     async def tell() -> None:
         await server.wait_ready()
         await gateway.engine.parts.watch.until_ready()
-        until_the_end.enter_context(looked_for(resident_bytes))
+        until_the_end.enter_context(looked_for(resident_bytes, gateway.engine.parts.clock))
         if processes is not None:
             processes.start(server.url)
         ready(server.url)
