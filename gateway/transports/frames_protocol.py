@@ -43,14 +43,6 @@ def _no_bytes() -> int:
     return 0
 
 
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _rejected(status: int, text: str) -> Response:
     """Refuse a handshake like every other request, by a problem."""
     code = "not_permitted" if status == HTTPStatus.FORBIDDEN else "bad_request"

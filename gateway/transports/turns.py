@@ -12,6 +12,8 @@ bytes, and a large request begins when its user has let as many turns go by as i
 
 While others ask little, the loop rests after each turn, for some times as long as the turn took:
 what they ask for comes at any time, and mostly finds the loop idle.
+
+Connections of an address that opens many take turns as well, until their first bytes are read.
 """
 
 from __future__ import annotations
@@ -52,9 +54,9 @@ ROUNDS_BETWEEN, QUICK_S = 8, 0.0003
 # A loop that is never quick, or rests for long, gives a turn after so many seconds all the same.
 BETWEEN_S_MAX = 0.05
 
-# How many times as long as a turn the rest after it is: those who ask much have a fifth of the
-# loop, and a third of it if it is for agents, whose work others wait for, or for many users.
-REST, SHORT_REST = 4.0, 2.0
+# How many times as long as a turn the rest after it is: those who ask much have a quarter of the
+# loop, and half of it if it is for agents, whose work others wait for, or may be for many users.
+REST, SHORT_REST = 3.0, 1.0
 # There is a rest if within so many seconds something began at once for somebody who has so much of
 # a burst left.
 OTHERS_S, LITTLE = 1.0, 0.5
