@@ -272,6 +272,18 @@ async def by_socket(here: World, stack: contextlib.AsyncExitStack, user_id: str)
     return client, frame(asked), client.next_frame
 
 
+def noted(here: World) -> list[str]:
+    """Answer every request at once; gives whose has begun, in order."""
+    begun: list[str] = []
+
+    async def script(name: str, params: Any, caller: Any) -> Any:
+        begun.append(caller.user_id)
+        return {"items": [], "next": None}
+
+    here.engine.script = script
+    return begun
+
+
 async def test_frames_before_connect_take_turns_by_their_address() -> None:
     """Nobody is known yet, and a thousand such frames a second held the loop as well."""
     async with world(secret=SECRET) as here, wire(here) as client:
@@ -290,14 +302,8 @@ async def test_a_user_with_many_connections_does_not_come_before_another(
     """All that had arrived was begun in the same round, and who came next waited for all of it."""
     # Else ann would have some more at once on a machine that is slow.
     monkeypatch.setattr(turns_module, "AT_ONCE_PER_S", 0.001)
-    begun: list[str] = []
-
-    async def script(name: str, params: Any, caller: Any) -> Any:
-        begun.append(caller.user_id)
-        return {"items": [], "next": None}
-
     async with world(secret=SECRET) as here, contextlib.AsyncExitStack() as stack:
-        here.engine.script = script
+        begun = noted(here)
         first: tuple[Raw, bytes, Any] = await way(here, stack, "ann")
         others = [await way(here, stack, "ann") for _ in range(MANY - 1)]
         bob = await way(here, stack, "bob")
@@ -327,14 +333,8 @@ def few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("few_connections")
 async def test_an_address_that_connects_again_and_again_does_not_come_before_others() -> None:
     """Connections that came and went took half of the loop, and no limit counted them."""
-    begun: list[str] = []
-
-    async def script(name: str, params: Any, caller: Any) -> Any:
-        begun.append(caller.user_id)
-        return {"items": [], "next": None}
-
     async with world(secret=SECRET) as here, contextlib.AsyncExitStack() as stack:
-        here.engine.script = script
+        begun = noted(here)
         bob, asked, answered = await by_http(here, stack, "bob")
         bob.writer.write(request(here, "GET /health"))
         await bob.answer()
