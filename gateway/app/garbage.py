@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gateway.ports import Clock
-from gateway.transports.turns import QUICK_S, ROUNDS_BETWEEN
+from gateway.transports.turns import Calm
 
-__all__ = ["GROWTH_BYTES", "OLD_AFTER", "YOUNG", "looked_for"]
+__all__ = ["CALM_WITHIN_S", "EVERY_S", "GROWTH_BYTES", "NEVER", "UNCALM", "YOUNG", "looked_for"]
 
 # So many more objects than before bring a look at the newest, and so many of these looks one at
 # the young (as gc.set_threshold has it): some milliseconds each.
@@ -116,13 +116,11 @@ class _Looks:
 
     async def _calm(self) -> None:
         """Wait until the loop has little to do, as for a turn, but not for long."""
-        at = self._clock.monotonic()
-        latest, rounds = at + CALM_WITHIN_S, ROUNDS_BETWEEN
-        while rounds and at < latest:
+        calm, now = Calm(), self._clock.monotonic()
+        latest = now + CALM_WITHIN_S
+        while not calm.after_round(now) and now < latest:
             await self._clock.sleep(0)
             now = self._clock.monotonic()
-            rounds = rounds - 1 if now - at <= QUICK_S else ROUNDS_BETWEEN
-            at = now
 
     def _look_at_old(self) -> None:
         """Look through what has become old, or through everything."""

@@ -147,15 +147,8 @@ class Places:
         return Place(self, network, crowded, forwarded=forwarded)
 
     def _is_proxy(self, address: str) -> bool:
-        if not self._proxies:
-            return False
-        try:
-            parsed = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        # On a socket that serves both families an address of IPv4 looks like one of IPv6.
-        one = getattr(parsed, "ipv4_mapped", None) or parsed
-        return any(one in network for network in self._proxies)
+        parsed = _parsed(address) if self._proxies else None
+        return parsed is not None and any(parsed in network for network in self._proxies)
 
 
 class Counts:
@@ -206,12 +199,19 @@ def network_of(address: str | None) -> str | None:
     """Give what counts as one address: an IPv4 address, or the network of an IPv6 one."""
     if address is None:
         return None
+    parsed = _parsed(address)
+    if parsed is None:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, NETWORK_BITS), strict=False))
+    return str(parsed)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address; None: it is none."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, NETWORK_BITS), strict=False))
-    return str(parsed)
+        return None
+    # On a socket that serves both families an address of IPv4 looks like one of IPv6.
+    return getattr(parsed, "ipv4_mapped", None) or parsed

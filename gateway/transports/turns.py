@@ -39,6 +39,7 @@ __all__ = [
     "REST",
     "ROUNDS_BETWEEN",
     "SHORT_REST",
+    "Calm",
     "Turns",
 ]
 
@@ -60,6 +61,31 @@ REST, SHORT_REST = 3.0, 1.0
 # There is a rest if within so many seconds something began at once for somebody who has so much of
 # a burst left.
 OTHERS_S, LITTLE = 1.0, 0.5
+
+
+class Calm:
+    """
+    Tells when a loop has little to do: so many of its rounds in a row were quick.
+
+    Attributes:
+        at: When the newest round began, in monotonic seconds.
+    """
+
+    __slots__ = ("_left", "at")
+
+    def __init__(self) -> None:
+        self.at = -math.inf
+        self._left = 0
+
+    def after_round(self, now: float) -> bool:
+        """Take in that another round begins; gives whether the loop is calm."""
+        self._left = self._left - 1 if now - self.at <= QUICK_S else ROUNDS_BETWEEN
+        self.at = now
+        return self._left <= 0
+
+    def begin_anew(self) -> None:
+        """Take in that something has begun, so that as many rounds have to be quick after it."""
+        self._left = ROUNDS_BETWEEN
 
 
 @dataclass(slots=True, eq=False)
@@ -92,9 +118,9 @@ class Turns:
         self._waiting: dict[str, _Line] = {}
         # The loop that is to give the next turn.
         self._going: asyncio.AbstractEventLoop | None = None
-        self._rounds_left = 0
-        # When the newest round and turn began, and a request of somebody who asks little.
-        self._round_at = self._turn_at = self._others_at = -math.inf
+        self._calm = Calm()
+        # When the newest turn began, and a request of somebody who asks little.
+        self._turn_at = self._others_at = -math.inf
         # How long the rest after the newest turn is to be, once that is over; until when it is.
         self._rest = 0.0
         self._rest_until = -math.inf
@@ -178,13 +204,10 @@ class Turns:
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give the next turn, when enough rounds of the loop have gone by quickly."""
         now = self._clock.monotonic()
-        quick = now - self._round_at <= QUICK_S
-        self._rounds_left = self._rounds_left - 1 if quick else ROUNDS_BETWEEN
-        self._round_at = now
+        calm = self._calm.after_round(now)
         if not self._waiting:
             self._going = None
             return
-        calm = self._rounds_left <= 0
         if calm and self._rest:
             if now - self._others_at <= OTHERS_S:
                 self._rest_until = now + self._rest * (now - self._turn_at)
@@ -192,11 +215,12 @@ class Turns:
         latest = self._turn_at + BETWEEN_S_MAX
         if now > latest or (calm and now >= self._rest_until):
             self._give()
-            self._rounds_left, self._turn_at = ROUNDS_BETWEEN, now
+            self._turn_at = now
+            self._calm.begin_anew()
         elif calm:
             # It sleeps as if it had gone round meanwhile; if it wakes up late, it has.
-            self._round_at = min(self._rest_until, latest)
-            loop.call_later(self._round_at - now, self._go_on, loop)
+            self._calm.at = min(self._rest_until, latest)
+            loop.call_later(self._calm.at - now, self._go_on, loop)
             return
         loop.call_soon(self._go_on, loop)
 

@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from gateway.app.clock import SystemClock
-from gateway.app.garbage import CALM_WITHIN_S, GROWTH_BYTES, YOUNG, looked_for
+from gateway.app.garbage import (
+    CALM_WITHIN_S,
+    EVERY_S,
+    GROWTH_BYTES,
+    NEVER,
+    UNCALM,
+    YOUNG,
+    looked_for,
+)
 from gateway.attempts.processes import resident_bytes
 from gateway.transports.turns import QUICK_S, ROUNDS_BETWEEN
 from tests.transports.world import CLOCK
@@ -106,12 +114,17 @@ async def test_where_memory_is_not_known_python_looks_in_its_own_way() -> None:
     before, callbacks = gc.get_threshold(), list(gc.callbacks)
     with looked_for(lambda: None, CLOCK):
         assert (gc.get_threshold(), gc.callbacks) == (before, callbacks)
+        frozen = gc.get_freeze_count()
+        kept = [[number] for number in range(YOUNG[0] * UNCALM)]
+        await CLOCK.sleep(EVERY_S * 2)
+        assert gc.get_freeze_count() <= frozen
+        assert kept
 
 
 async def test_afterwards_python_looks_as_before() -> None:
     before, callbacks = gc.get_threshold(), list(gc.callbacks)
     with looked_for(resident_bytes, CLOCK):
-        assert gc.get_threshold() != before
+        assert gc.get_threshold() == (YOUNG[0] * UNCALM, YOUNG[1], NEVER)
         assert len(gc.callbacks) == len(callbacks) + 1
     assert (gc.get_threshold(), gc.callbacks) == (before, callbacks)
 
